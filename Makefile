@@ -1,0 +1,36 @@
+# `make compare` trains both implementations and compares them; `make test` checks everything.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help compare test lock clean
+
+help:
+	@echo "make compare   train both implementations on the real digits and compare them"
+	@echo "make test      lint, format check, type check, architecture test and all tests"
+	@echo "make lock      resolve requirements.lock anew (needs uv)"
+	@echo "make clean     remove the virtual environment and the runs"
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+compare: $(INSTALLED)
+	$(BIN)/python -m compare run
+
+test: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+# Keeps the versions that are locked; delete a line of the lock file to let its package move.
+lock:
+	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra jax --extra dev \
+		--generate-hashes --no-annotate --no-header --output-file requirements.lock
+
+clean:
+	rm -rf .venv runs

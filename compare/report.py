@@ -1,0 +1,152 @@
+"""Findings -> the terminal and results.json. Computes nothing."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+RESULTS = "results.json"
+_MAX_EPOCHS_SHOWN = 20
+
+
+def write_results(results: dict[str, Any], directory: Path) -> Path:
+    """Writes results.json, complete or not at all."""
+    path = directory / RESULTS
+    partial = path.with_suffix(f".partial-{os.getpid()}")
+    partial.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    partial.replace(path)
+    return path
+
+
+def comparison_table(results: dict[str, Any]) -> Table:
+    """One row a finding; the reference, then for each other implementation it and the difference."""
+    reference, *others = results["implementations"]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column(_title(reference, results), justify="right")
+    for name in others:
+        table.add_column(_title(name, results), justify="right")
+        table.add_column("Difference", justify="right")
+
+    columns = _Columns(results, table)
+    columns.row("Parameters", "num_parameters", "{:,}", difference="{:+,}")
+    columns.row("Device, threads", lambda entry: f"{entry['device']}, {entry['threads']}")
+    for prefix, title in (("", "Training"), ("val_", "Validation")):
+        table.add_section()
+        columns.epochs(prefix, title)
+    table.add_section()
+    columns.row("Test loss", "test_loss", "{:.4f}", difference="{:+.4f}")
+    columns.row("Test accuracy", "test_accuracy", "{:.2%}", difference="{:+.2%}")
+    columns.row("  95% interval", _interval)
+    columns.agreement()
+    table.add_section()
+    columns.row("Seconds per epoch", "seconds_per_epoch", "{:.2f}", difference="{:+.2f}")
+    columns.row("Wall time, s", "seconds", "{:.1f}", difference="{:+.1f}")
+    columns.row("Peak memory, MB", lambda entry: f"{entry['peak_memory_bytes'] / 1e6:,.0f}")
+    columns.row("Versions", lambda entry: "\n".join(f"{name} {text}" for name, text in entry["versions"].items()))
+    return table
+
+
+def verdict_lines(results: dict[str, Any]) -> list[str]:
+    """The verdict of every comparison in a sentence."""
+    reference = next(iter(results["implementations"]))
+    lines = []
+    for name, comparison in results["comparisons"].items():
+        pair = f"{reference} and {name}"
+        if comparison["verdict"] == "failed":
+            lines += [_failure(n, results["implementations"][n]) for n in (reference, name)]
+            continue
+        low, high = comparison["paired"]["interval"]
+        sentence = {
+            "parity": "are equally accurate",
+            "not parity": "are not equally accurate",
+            "inconclusive": "may or may not be equally accurate",
+        }[comparison["verdict"]]
+        lines.append(
+            f"Verdict: {comparison['verdict']}. {pair} {sentence}: the 95% interval of the accuracy "
+            f"difference is {low * 100:+.2f} to {high * 100:+.2f} percentage points."
+        )
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+def _failure(name: str, entry: dict[str, Any]) -> str:
+    if entry["status"] == "diverged":
+        where = entry["diverged_at"]
+        return f"{name} diverged: its loss is no longer finite in epoch {where['epoch']}, step {where['step']:,}."
+    return f"{name} failed: {entry['error']}" if entry["status"] == "failed" else ""
+
+
+def _title(name: str, results: dict[str, Any]) -> str:
+    entry = results["implementations"][name]
+    title = name.capitalize() if name in ("keras", "lightning") else name
+    return f"{title}\n({entry['backend']})" if "backend" in entry else title
+
+
+def _interval(entry: dict[str, Any]) -> str:
+    low, high = entry["test_accuracy_interval"]
+    return f"{low:.2%} to {high:.2%}"
+
+
+class _Columns:
+    """Fills the table's rows; a failed run's cells say so."""
+
+    def __init__(self, results: dict[str, Any], table: Table) -> None:
+        self.reference, *self.others = results["implementations"].values()
+        self.comparisons = list(results["comparisons"].values())
+        self.table = table
+
+    def row(self, title: str, key: Any, form: str = "{}", *, difference: str = "") -> None:
+        def cell(entry: dict[str, Any]) -> str:
+            if callable(key):
+                try:
+                    return str(key(entry))
+                except (KeyError, TypeError):
+                    return entry["status"]
+            value = entry.get(key)
+            return entry["status"] if value is None else form.format(value)
+
+        cells = [cell(self.reference)]
+        for entry in self.others:
+            cells.append(cell(entry))
+            values = [] if callable(key) else [entry.get(key), self.reference.get(key)]
+            known = difference and None not in values
+            cells.append(difference.format(values[0] - values[1]) if known else "")
+        self.table.add_row(title, *cells)
+
+    def epochs(self, prefix: str, title: str) -> None:
+        first, *rest = (entry.get("history", {}) for entry in (self.reference, *self.others))
+        num_epochs = max(len(history.get("loss", [])) for history in (first, *rest))
+        self.table.add_row(f"{title}: loss, accuracy")
+        head, tail = _MAX_EPOCHS_SHOWN // 2, num_epochs - _MAX_EPOCHS_SHOWN // 2
+        for epoch in range(num_epochs):
+            if head <= epoch < tail:
+                if epoch == head:
+                    self.table.add_row("  …")
+                continue
+            cells = [_loss_and_accuracy(first, prefix, epoch)]
+            for history in rest:
+                cells.append(_loss_and_accuracy(history, prefix, epoch))
+                cells.append(_loss_and_accuracy(history, prefix, epoch, minus=first))
+            self.table.add_row(f"  epoch {epoch + 1}", *cells)
+
+    def agreement(self) -> None:
+        cells = [""]
+        for comparison in self.comparisons:
+            same = comparison["agreement"]
+            cells += ["", f"{same['same']:,} of {same['total']:,}" if same else ""]
+        self.table.add_row("Digits predicted alike", *cells)
+
+
+def _loss_and_accuracy(
+    history: dict[str, list[float]], prefix: str, epoch: int, minus: dict[str, list[float]] | None = None
+) -> str:
+    try:
+        loss, accuracy = history[f"{prefix}loss"][epoch], history[f"{prefix}accuracy"][epoch]
+        if minus is None:
+            return f"{loss:.4f}  {accuracy:.2%}"
+        return f"{loss - minus[f'{prefix}loss'][epoch]:+.4f}  {accuracy - minus[f'{prefix}accuracy'][epoch]:+.2%}"
+    except (KeyError, IndexError):
+        return ""

@@ -1,0 +1,262 @@
+"""One run of one implementation in a process of its own -> its record; finished runs are reused."""
+
+import hashlib
+import json
+import os
+import queue
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from recipe import Recipe
+from recipe.run_record import RecordError, RunRecord, read_record
+from recipe.worker import BAD_INPUT
+
+_ROOT = Path(__file__).parents[1]
+_DISTRIBUTIONS = ("keras", "tensorflow", "torch", "jax", "lightning", "torchvision", "torchmetrics", "numpy")
+
+
+class BadInputError(ValueError):
+    """What the user asked for cannot be run; the message is one line that says why."""
+
+
+class RunFailedError(RuntimeError):
+    """A run ended without a record; the message names its log."""
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """An implementation of the contract: a name and the command that gets `RECIPE.json RUN_DIR` appended."""
+
+    name: str
+    command: tuple[str, ...]
+
+    @property
+    def determinants(self) -> dict[str, Any]:
+        """What a run depends on beside the recipe: the command, the code and the installed versions."""
+        files = [Path(word) for word in self.command[1:] if Path(word).is_file()]
+        packages = [_ROOT / word.split(".")[0] for word in self.command[1:] if word.endswith("_impl.worker")]
+        for package in [_ROOT / "recipe", *packages]:
+            files += sorted(package.glob("*.py"))
+        code = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+        return {"command": self.command[1:], "code": code, "versions": _installed_versions()}
+
+
+def keras(backend: str, device: str) -> Implementation:
+    """The Keras implementation on one of its backends.
+
+    Raises:
+        BadInputError: The backend is not installed.
+    """
+    if find_spec(backend) is None:
+        extra = "[jax]" if backend == "jax" else ""
+        raise BadInputError(
+            f"Keras's {backend} backend is not installed; install it with: pip install 'mnist-parity{extra}'"
+        )
+    options = ("--backend", backend, "--device", device)
+    return Implementation("keras", (sys.executable, "-m", "keras_impl.worker", *options))
+
+
+def lightning(device: str) -> Implementation:
+    """The Lightning implementation."""
+    return Implementation("lightning", (sys.executable, "-m", "lightning_impl.worker", "--device", device))
+
+
+def other(definition: str) -> Implementation:
+    """Any other implementation, defined as NAME=COMMAND.
+
+    Raises:
+        BadInputError: It is not of that form, the name is unfit, or there is no such command.
+    """
+    name, equals, command = definition.partition("=")
+    words = shlex.split(command)
+    if not equals or not name.isidentifier() or not words:
+        raise BadInputError(
+            f'--implementation takes NAME="COMMAND", NAME a word of letters, digits and _; not {definition!r}'
+        )
+    if name in ("keras", "lightning"):
+        raise BadInputError(f"--implementation: the name {name!r} is taken; choose another")
+    if shutil.which(words[0]) is None:
+        raise BadInputError(f"--implementation {name}: there is no command {words[0]!r}")
+    return Implementation(name, tuple(words))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be had: from its implementation, its recipe and where the records of a comparison are."""
+
+    implementation: Implementation
+    recipe: Recipe
+    records: Path
+
+    @property
+    def directory(self) -> Path:
+        """Where the record is or will be: the name holds a hash of all that determines the run."""
+        determinants = {"recipe": self.recipe.to_json(), **self.implementation.determinants}
+        key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
+        return self.records / f"{self.implementation.name}-{key}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports: `fraction` of the training is done; `fields` as the run sent them."""
+
+    job: Job
+    fraction: float
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: with a record, which may have been there before, or with an error."""
+
+    job: Job
+    record: RunRecord | None
+    reused: bool = False
+    error: Exception | None = None
+
+
+def run_all(
+    jobs: Sequence[Job], *, threads: int, fresh: bool = False, report: Callable[[Progress | Outcome], None]
+) -> list[Outcome]:
+    """Runs the jobs, as many side by side as the cores allow, and returns their outcomes in order.
+
+    Args:
+        jobs: What to run; a job whose record exists is not run again unless `fresh`.
+        threads: Threads that each run may use.
+        fresh: Replaces records that exist.
+        report: Called in this thread with progress and outcomes as they come.
+
+    Raises:
+        BadInputError: A run refused its input or broke the contract; the others are stopped.
+    """
+    messages: queue.Queue[Progress | Outcome] = queue.Queue()
+    stop = threading.Event()
+    outcomes: dict[int, Outcome] = {}
+    side_by_side = max(1, (os.cpu_count() or 1) // threads)
+    with ThreadPoolExecutor(side_by_side) as pool:
+        for job in jobs:
+            pool.submit(_run, job, threads=threads, fresh=fresh, report=messages.put, stop=stop)
+        try:
+            while len(outcomes) < len(jobs):
+                message = messages.get()
+                if isinstance(message, Outcome):
+                    outcomes[id(message.job)] = message
+                    if isinstance(message.error, BadInputError):
+                        raise message.error
+                report(message)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+    return [outcomes[id(job)] for job in jobs]
+
+
+def _run(
+    job: Job, *, threads: int, fresh: bool, report: Callable[[Progress | Outcome], None], stop: threading.Event
+) -> None:
+    """Runs one job and reports its outcome, whatever happens."""
+    try:
+        job.records.mkdir(parents=True, exist_ok=True)
+        with FileLock(job.directory.with_suffix(".lock")):
+            if fresh:
+                shutil.rmtree(job.directory, ignore_errors=True)
+            if job.directory.exists():
+                outcome = Outcome(job, read_record(job.directory), reused=True)
+            else:
+                _start_and_wait(job, threads, report, stop)
+                outcome = Outcome(job, read_record(job.directory))
+    except RecordError as error:
+        hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
+        broken = BadInputError(f"the record of {job.implementation.name} breaks the contract: {error}{hint}")
+        outcome = Outcome(job, None, error=broken)
+    except Exception as error:  # noqa: BLE001 - carried to the caller's thread, which decides
+        outcome = Outcome(job, None, error=error)
+    report(outcome)
+
+
+def _start_and_wait(job: Job, threads: int, report: Callable[[Progress], None], stop: threading.Event) -> None:
+    """Runs the command; progress lines go to `report`, all others to the log beside the record."""
+    name = job.implementation.name
+    recipe_file = job.directory.with_suffix(".recipe.json")
+    log_file = job.directory.with_suffix(".log")
+    recipe_file.write_text(job.recipe.to_json())
+    for partial in job.records.glob(f"{job.directory.name}.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+    command = [*job.implementation.command, str(recipe_file), str(job.directory)]
+    last_line = ""
+    with (
+        log_file.open("w") as log,
+        subprocess.Popen(
+            command, env=_environment(threads), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        watch = threading.Thread(target=_terminate_on, args=(stop, process), daemon=True)
+        watch.start()
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        for line in process.stdout:
+            fields = _progress_fields(line)
+            if fields is not None:
+                report(Progress(job, fields.pop("fraction"), fields))
+                continue
+            log.write(line)
+            last_line = line.strip() or last_line
+    recipe_file.unlink()
+    if process.returncode == BAD_INPUT and last_line.startswith("error: "):
+        raise BadInputError(f"{name}: {last_line.removeprefix('error: ')}")
+    if process.returncode != 0:
+        raise RunFailedError(f"{name} ended with exit code {process.returncode} ({last_line}); its log: {log_file}")
+    if not job.directory.is_dir():
+        raise BadInputError(f"{name} breaks the contract: it ended without leaving a record at {job.directory}")
+
+
+def _terminate_on(stop: threading.Event, process: "subprocess.Popen[str]") -> None:
+    while process.poll() is None:
+        if stop.wait(0.1):
+            process.terminate()
+            return
+
+
+def _progress_fields(line: str) -> dict[str, Any] | None:
+    """The fields of a progress line, or None if it is any other line."""
+    if not line.startswith('{"progress"'):
+        return None
+    try:
+        fields = json.loads(line)["progress"]
+        return {**fields, "fraction": float(fields["fraction"])}
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """The process environment: the same number of threads for every framework."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(threads),
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": str(threads),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}",
+    }
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {"python": sys.version}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,119 @@
+"""Chooses Keras's backend and device. Call `select` before anything imports keras."""
+
+import importlib.util
+import os
+import sys
+from typing import Literal, get_args
+
+from recipe import Recipe
+from recipe.worker import UnavailableError
+
+Backend = Literal["tensorflow", "torch", "jax"]
+Device = Literal["auto", "cpu", "gpu"]
+
+
+def select(backend: str, device: str, recipe: Recipe) -> None:
+    """Makes `import keras` use this backend, device, dtype and matmul precision.
+
+    Raises:
+        UnavailableError: The backend is not installed, or "gpu" was asked for and it finds none.
+    """
+    if importlib.util.find_spec(backend) is None:
+        extra = "[jax]" if backend == "jax" else ""
+        raise UnavailableError(
+            f"Keras's {backend} backend is not installed; install it with: pip install 'mnist-parity{extra}'"
+        )
+    # Keras imports the other frameworks where it finds them, TensorFlow as soon as `fit` is called.
+    # Two of them in one process have crashed and hung; a None here makes the import fail cleanly.
+    for other in {*get_args(Backend)} - {backend}:
+        sys.modules[other] = None  # type: ignore[assignment]
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        os.environ["JAX_PLATFORMS"] = "cpu"
+
+    import keras
+
+    keras.config.set_floatx(recipe.dtype)
+    {"tensorflow": _configure_tensorflow, "torch": _configure_torch, "jax": _configure_jax}[backend](recipe)
+    if device == "gpu" and current_device() == "cpu":
+        raise UnavailableError(
+            f"a GPU was asked for, but Keras on {backend} finds none; check the driver and that "
+            f"{backend} is installed with GPU support, or ask for --device cpu"
+        )
+
+
+def _configure_tensorflow(recipe: Recipe) -> None:
+    import tensorflow as tf
+
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+        tf.config.threading.set_inter_op_parallelism_threads(int(threads))
+    if recipe.matmul_precision == "shared":
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def _configure_torch(recipe: Recipe) -> None:
+    import torch
+
+    if recipe.matmul_precision == "shared":
+        torch.set_float32_matmul_precision("highest")
+
+
+def _configure_jax(recipe: Recipe) -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", recipe.dtype == "float64")
+    if recipe.matmul_precision == "shared":
+        jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def current_device() -> str:
+    """The kind of device that Keras computes on: "cpu" or "gpu"."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+    if backend == "torch":
+        import torch
+
+        return "gpu" if torch.cuda.is_available() else "cpu"
+    import jax
+
+    return jax.default_backend()
+
+
+def num_threads() -> int:
+    """How many threads one operation may use on the CPU."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.get_num_threads()
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+
+
+def tf32() -> bool:
+    """Whether float32 matrix products may be computed in TF32 where the GPU has it."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.experimental.tensor_float_32_execution_enabled()
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.get_float32_matmul_precision() != "highest"
+    import jax
+
+    return jax.config.jax_default_matmul_precision not in ("highest", "float32")

@@ -1,0 +1,34 @@
+"""`python -m keras_impl.worker RECIPE.json RUN_DIR`: trains and leaves a record for `compare`."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import get_args
+
+from keras_impl import backend
+from recipe import Recipe
+from recipe.mnist import load
+from recipe.worker import main
+
+
+def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
+    """Trains as the recipe says and writes the record to `run_directory`."""
+    start = time.perf_counter()
+    digits = load()
+    backend.select(options.backend, options.device, recipe)
+
+    from keras_impl.recording import train_and_record  # imports keras, whose backend is chosen now
+
+    train_and_record(recipe, digits, run_directory, start)
+
+
+def parse() -> argparse.ArgumentParser:
+    """The options of this worker beside the two paths of the contract."""
+    parser = argparse.ArgumentParser(prog="python -m keras_impl.worker", description=__doc__)
+    parser.add_argument("--backend", choices=get_args(backend.Backend), default="tensorflow", help="Keras's backend")
+    parser.add_argument("--device", choices=get_args(backend.Device), default="auto", help="where to compute")
+    return parser
+
+
+if __name__ == "__main__":
+    main(work, parse())

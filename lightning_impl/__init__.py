@@ -1,0 +1,1 @@
+"""The dense MNIST network as a PyTorch LightningModule."""

@@ -1,0 +1,163 @@
+"""The digits as torch takes them, and the batches in the order that the recipe shares."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
+
+from recipe import Recipe, mnist
+from recipe.batch_order import epoch_order
+from recipe.mnist import NUM_TRAINING_IMAGES
+
+EVALUATION_BATCH_SIZE = 1000
+
+Batch = tuple[Tensor, Tensor]
+
+
+def preprocess(images: NDArray[np.uint8], labels: NDArray[np.uint8], dtype: str) -> Batch:
+    """Grey levels to [0, 1], shape (n, 784), and digits to class indices, int64, shape (n,).
+
+    `ToDtype(scale=True)`, as in torchvision's tutorials, multiplies by the rounded number 1/255
+    and so misses Keras's x / 255 by one unit in the last place for 126 of the 256 grey levels.
+    `Normalize` divides.
+    """
+    transform = v2.Compose(
+        [
+            v2.ToDtype(getattr(torch, dtype)),
+            v2.Normalize(mean=[0.0], std=[255.0]),
+            v2.Lambda(lambda x: x.flatten(start_dim=1)),
+        ]
+    )
+    return transform(torch.from_numpy(images).unsqueeze(1)), torch.from_numpy(labels).long()
+
+
+class Digits(Dataset[Batch]):
+    """Images and labels in memory, gathered a whole batch at a time."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+    def __getitems__(self, indices: Tensor | list[int]) -> Batch:
+        """What `DataLoader` calls for a batch."""
+        if not isinstance(indices, Tensor):
+            indices = torch.tensor(indices)
+        return self.images[indices], self.labels[indices]
+
+
+class TrainingBatches(Sampler[Any]):
+    """This process's share of every batch of an epoch.
+
+    The batch of step i is `order[i * batch_size : (i + 1) * batch_size]` over all processes
+    together; process r of n takes its entries r, r + n, r + 2n, …
+
+    Args:
+        recipe: Its seed, batch order and batch size count.
+        num_images: Number of training images.
+        rank: The number of this process, from 0.
+        world_size: The number of processes.
+    """
+
+    def __init__(self, recipe: Recipe, num_images: int, rank: int, world_size: int) -> None:
+        last_batch = num_images % recipe.batch_size or recipe.batch_size
+        if last_batch < world_size:
+            raise ValueError(
+                f"the last batch of an epoch has {last_batch} images, too few for {world_size} devices; "
+                f"choose a --recipe.batch_size that divides {num_images:,}, or fewer devices"
+            )
+        self.recipe, self.num_images, self.rank, self.world_size = recipe, num_images, rank, world_size
+        self.epoch = 0
+        self.sampler = self  # where Lightning looks for `set_epoch`
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch, counted from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return math.ceil(self.num_images / self.recipe.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Indices of this process's images, int64, one tensor a batch."""
+        if self.recipe.batch_order == "shared":
+            order = torch.from_numpy(epoch_order(self.recipe.seed, self.epoch, self.num_images)).long()
+        else:
+            # torch's own shuffle; a seed of its own keeps the processes' orders the same
+            generator = torch.Generator().manual_seed(self.recipe.seed + self.epoch)
+            order = torch.randperm(self.num_images, generator=generator)
+        for batch in order.split(self.recipe.batch_size):
+            yield batch[self.rank :: self.world_size]
+
+
+class EvaluationBatches(Sampler[Any]):
+    """This process's share of the images, in their order, none repeated and none left out.
+
+    Args:
+        num_images: Number of images, over all processes.
+        rank: The number of this process, from 0.
+        world_size: The number of processes.
+    """
+
+    def __init__(self, num_images: int, rank: int, world_size: int) -> None:
+        self.share = torch.arange(rank, num_images, world_size)
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return math.ceil(len(self.share) / EVALUATION_BATCH_SIZE)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Indices of images, int64, one tensor a batch."""
+        yield from self.share.split(EVALUATION_BATCH_SIZE)
+
+
+class MnistDataModule(lightning.LightningDataModule):
+    """The digits as batches; validation is on the test digits, as in the tutorial.
+
+    Args:
+        recipe: Seed, batch order, batch size and dtype.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+
+    def setup(self, stage: str) -> None:
+        """Loads and preprocesses the digits once."""
+        if hasattr(self, "train_digits"):
+            return
+        digits = mnist.load()
+        self.train_digits = Digits(*preprocess(digits.x_train, digits.y_train, self.recipe.dtype))
+        self.test_digits = Digits(*preprocess(digits.x_test, digits.y_test, self.recipe.dtype))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of images (batch, 784) and labels (batch,)."""
+        rank, world_size = self._place()
+        batches = TrainingBatches(self.recipe, NUM_TRAINING_IMAGES, rank, world_size)
+        return DataLoader(self.train_digits, batch_sampler=batches, collate_fn=_as_it_is)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """This process's share of the test digits, none repeated."""
+        rank, world_size = self._place()
+        batches = EvaluationBatches(len(self.test_digits), rank, world_size)
+        return DataLoader(self.test_digits, batch_sampler=batches, collate_fn=_as_it_is)
+
+    test_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+    def _place(self) -> tuple[int, int]:
+        """The number of this process and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

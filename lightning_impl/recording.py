@@ -1,0 +1,157 @@
+"""A training that leaves a record: what `docs/run-record.md` asks for, taken from live torch objects."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightning_impl.data import MnistDataModule
+from lightning_impl.optimizer import KerasAdam
+from lightning_impl.training import DigitClassifier
+from lightning_impl.weights import get_weights
+from recipe import Recipe
+from recipe.mnist import NUM_TRAINING_IMAGES
+from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
+from recipe.worker import Progress, peak_memory_bytes, versions
+
+
+class Recorder(Callback):
+    """Collects history and step losses, reports progress, and stops a training that diverges."""
+
+    def __init__(self, recipe: Recipe, progress: Progress) -> None:
+        self.recipe = recipe
+        self.progress = progress
+        self.history: dict[str, list[float]] = {key: [] for key in HISTORY_KEYS}
+        self.step_losses: list[NDArray[np.floating]] = []
+        self.status = Status("finished")
+        self._epoch_losses: list[Tensor] = []
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Starts the epoch's clock."""
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps the step's loss on the device and reports progress."""
+        self._epoch_losses.append(outputs["loss"].detach())
+        self.progress.step(trainer.current_epoch, batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Fetches the epoch's losses from the device; validation has run by now."""
+        losses = torch.stack(self._epoch_losses).cpu().numpy()
+        self._epoch_losses.clear()
+        # The module logs its training metrics after this hook of the callbacks.
+        logged = {**trainer.callback_metrics, **pl_module.train_metrics.compute()}
+        metrics = {key: value.item() for key, value in logged.items()}
+        finite = np.isfinite(losses)
+        epoch = trainer.current_epoch
+        last_epoch = epoch + 1 == self.recipe.epochs
+        if not finite.all():
+            first = int(np.argmin(finite))
+            losses = losses[: first + 1]
+            self.status = Status("diverged", epoch + 1, epoch * self.progress.steps_per_epoch + first + 1)
+        elif last_epoch and not math.isfinite(metrics["val_loss"]):
+            self.status = Status("diverged", epoch + 1, self.recipe.epochs * self.progress.steps_per_epoch)
+        self.step_losses.append(losses)
+        if self.status.outcome == "diverged":
+            trainer.should_stop = True
+            return
+        metrics["seconds"] = time.perf_counter() - self._start
+        for key in HISTORY_KEYS:
+            self.history[key].append(metrics[key])
+        self.progress.epoch(epoch, {key: values[-1] for key, values in self.history.items()})
+
+
+def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, Any]:
+    """The settings as the live objects state them, not the recipe, under names that both sides use."""
+    optimizer = trainer.optimizers[0]
+    group = optimizer.param_groups[0]
+    linear_layers = [(name, layer) for name, layer in module.model.named_children() if isinstance(layer, nn.Linear)]
+    activations = {
+        name.removesuffix("_activation"): type(layer).__name__.lower()
+        for name, layer in module.model.named_children()
+        if not isinstance(layer, nn.Linear)
+    }
+    loader: Any = trainer.train_dataloader
+    batches = loader.batch_sampler
+    return {
+        "optimizer.name": "adam",
+        "optimizer.learning_rate": group["lr"],
+        "optimizer.beta_1": group["betas"][0],
+        "optimizer.beta_2": group["betas"][1],
+        "optimizer.epsilon": group["eps"],
+        "optimizer.epsilon_added": f"{'before' if isinstance(optimizer, KerasAdam) else 'after'} bias correction",
+        "optimizer.weight_decay": group["weight_decay"],
+        "optimizer.amsgrad": group["amsgrad"],
+        "loss.name": "categorical cross-entropy",
+        "loss.takes": "logits",
+        "loss.label_smoothing": 0.0,
+        "loss.reduction": "mean",
+        "layers": [
+            {
+                "name": name,
+                "type": "dense",
+                "units": layer.out_features,
+                "activation": activations.get(name, "softmax"),
+                "use_bias": layer.bias is not None,
+            }
+            for name, layer in linear_layers
+        ],
+        "dtype": str(linear_layers[0][1].weight.dtype).removeprefix("torch."),
+        "compute_dtype": str(linear_layers[0][1].weight.dtype).removeprefix("torch."),
+        "tf32": torch.get_float32_matmul_precision() != "highest",
+        "batch_size": batches.recipe.batch_size,
+        "epochs": trainer.max_epochs,
+        "batch_order": batches.recipe.batch_order,
+    }
+
+
+def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accelerator: str) -> None:
+    """Trains, tests and writes the record; `start` is the perf_counter() at the process's start."""
+    progress = Progress(recipe.epochs, math.ceil(NUM_TRAINING_IMAGES / recipe.batch_size))
+    recorder = Recorder(recipe, progress)
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_epochs=recipe.epochs,
+        num_sanity_val_steps=0,
+        callbacks=[recorder],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module, digits = DigitClassifier(recipe), MnistDataModule(recipe)
+    trainer.fit(module, digits)
+    live_settings = settings(trainer, module)
+
+    test = None
+    if recorder.status.outcome == "finished":
+        (metrics,) = trainer.test(module, digits, verbose=False)
+        predictions: Any = trainer.predict(module, digits)
+        test = TestResults(metrics["test_loss"], metrics["test_accuracy"], torch.cat(predictions).cpu().numpy())
+    write_training(
+        run_directory,
+        recipe=recipe,
+        framework="lightning",
+        versions=versions("lightning", "torch", "torchvision", "torchmetrics", "numpy"),
+        backend="torch",
+        device="cpu" if module.device.type == "cpu" else "gpu",
+        threads=torch.get_num_threads(),
+        settings=live_settings,
+        history=recorder.history,
+        test=test,
+        seconds=time.perf_counter() - start,
+        peak_memory_bytes=peak_memory_bytes(),
+        status=recorder.status,
+        step_losses=np.concatenate(recorder.step_losses),
+        weights=get_weights(module.model),
+    )

@@ -1,0 +1,35 @@
+"""`python -m lightning_impl.worker RECIPE.json RUN_DIR`: trains and leaves a record for `compare`."""
+
+import argparse
+import time
+from pathlib import Path
+
+from recipe import Recipe
+from recipe.worker import UnavailableError, main
+
+
+def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
+    """Trains as the recipe says and writes the record to `run_directory`."""
+    start = time.perf_counter()
+
+    import torch
+
+    from lightning_impl.recording import train_and_record
+
+    if options.device == "gpu" and not torch.cuda.is_available():
+        raise UnavailableError(
+            "a GPU was asked for, but torch finds none; check the driver and that torch is a CUDA "
+            "build, or ask for --device cpu"
+        )
+    train_and_record(recipe, run_directory, start, accelerator=options.device)
+
+
+def parse() -> argparse.ArgumentParser:
+    """The options of this worker beside the two paths of the contract."""
+    parser = argparse.ArgumentParser(prog="python -m lightning_impl.worker", description=__doc__)
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to compute")
+    return parser
+
+
+if __name__ == "__main__":
+    main(work, parse())
