@@ -126,10 +126,13 @@ def fit(
 
 
 def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
-    """The settings as the live objects state them, not the recipe, under names that both sides use."""
+    """The settings as the live objects state them, not the recipe, under names that both sides use.
+
+    The softmax of the output counts where the loss has it.
+    """
     from keras_impl.backend import tf32
 
-    optimizer = model.optimizer
+    optimizer, output = model.optimizer, model.layers[-1]
     logits_loss = model.loss.from_logits or keras.backend.backend() == "tensorflow"
     return {
         "optimizer.name": type(optimizer).__name__.lower(),
@@ -149,7 +152,7 @@ def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
                 "name": layer.name,
                 "type": type(layer).__name__.lower(),
                 "units": layer.units,
-                "activation": layer.activation.__name__,
+                "activation": "softmax" if layer is output and model.loss.from_logits else layer.activation.__name__,
                 "use_bias": layer.use_bias,
             }
             for layer in model.layers
@@ -159,5 +162,4 @@ def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
         "tf32": tf32(),
         "batch_size": recipe.batch_size,
         "epochs": recipe.epochs,
-        "batch_order": recipe.batch_order,
     }

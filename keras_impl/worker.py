@@ -1,4 +1,4 @@
-"""`python -m keras_impl.worker RECIPE.json RUN_DIR`: trains and leaves a record for `compare`."""
+"""`python -m keras_impl.worker RECIPE.json RUN_DIR`: trains, or traces, and leaves a record for `compare`."""
 
 import argparse
 import time
@@ -8,18 +8,24 @@ from typing import get_args
 from keras_impl import backend
 from recipe import Recipe
 from recipe.mnist import load
+from recipe.trace import write_trace
 from recipe.worker import main
 
 
 def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
-    """Trains as the recipe says and writes the record to `run_directory`."""
+    """Trains or traces as the recipe says and writes the record to `run_directory`."""
     start = time.perf_counter()
     digits = load()
     backend.select(options.backend, options.device, recipe)
+    # These import keras, whose backend is chosen now.
+    if options.trace:
+        from keras_impl.tracing import trace
 
-    from keras_impl.recording import train_and_record  # imports keras, whose backend is chosen now
+        write_trace(run_directory, trace(recipe, digits))
+    else:
+        from keras_impl.recording import train_and_record
 
-    train_and_record(recipe, digits, run_directory, start)
+        train_and_record(recipe, digits, run_directory, start)
 
 
 def parse() -> argparse.ArgumentParser:

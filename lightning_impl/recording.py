@@ -21,6 +21,9 @@ from recipe.mnist import NUM_TRAINING_IMAGES
 from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
 from recipe.worker import Progress, peak_memory_bytes, versions
 
+VERSIONS = ("lightning", "torch", "torchvision", "torchmetrics", "numpy")
+"""The packages whose versions a record states."""
+
 
 class Recorder(Callback):
     """Collects history and step losses, reports progress, and stops a training that diverges."""
@@ -110,7 +113,6 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
         "tf32": torch.get_float32_matmul_precision() != "highest",
         "batch_size": batches.recipe.batch_size,
         "epochs": trainer.max_epochs,
-        "batch_order": batches.recipe.batch_order,
     }
 
 
@@ -142,7 +144,7 @@ def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accel
         run_directory,
         recipe=recipe,
         framework="lightning",
-        versions=versions("lightning", "torch", "torchvision", "torchmetrics", "numpy"),
+        versions=versions(*VERSIONS),
         backend="torch",
         device="cpu" if module.device.type == "cpu" else "gpu",
         threads=torch.get_num_threads(),

@@ -1,5 +1,7 @@
 """The door that `compare` opens: `COMMAND RECIPE.json RUN_DIR` trains and leaves a record.
 
+With `--trace` after the two, it takes a few steps and records each number of them instead.
+
 Both implementations' `worker.py` run through `main`; any other implementation may.
 """
 
@@ -28,11 +30,14 @@ class UnavailableError(RuntimeError):
 
 
 def main(worker: Callable[[Recipe, Path, argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
-    """Parses the command line, runs `worker(recipe, run_directory, options)` and reports bad input.
+    """The command line of a worker: `[OPTIONS] RECIPE.json RUN_DIR [--trace]`.
+
+    Parses the command line, runs `worker(recipe, run_directory, options)` and reports bad input.
 
     Bad input and what the machine lacks end as one line on standard error and exit code 2; any
     other error ends the process with a traceback, which `compare` keeps as the run's log.
     """
+    parser.add_argument("--trace", action="store_true", help="record the first steps in full instead of training")
     parser.add_argument("recipe", type=Path, help="recipe file (JSON)")
     parser.add_argument("run_directory", type=Path, help="where the record appears when it is complete")
     options = parser.parse_args()

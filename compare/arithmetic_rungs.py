@@ -1,0 +1,255 @@
+"""Rungs 4 to 7: forward, loss, gradients, optimizer, each side against the oracle.
+
+A side is held against the oracle from its own inputs, so that a rung speaks of one operation and
+not of what came before it: the forward pass from the recorded inputs of each layer, gradients from
+the recorded activations, the optimizer from the recorded gradients and moments. A number outside
+the rounding-error bound (`compare/bounds.py`) fails the rung.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare import causes, oracle
+from compare.bounds import Rounding
+from compare.oracle import Adam, Array, Weights
+from compare.rung import Rung, Sides
+from recipe import Recipe
+from recipe.settings import KERAS_EPSILON
+from recipe.trace import Trace
+
+
+@dataclass(frozen=True)
+class Check:
+    """One tensor of one side: what was found, what the oracle expects, how far rounding can carry it."""
+
+    tensor: str
+    found: Array
+    expected: Array
+    bound: Array
+    explain: Callable[[], str | None]
+
+    @property
+    def ratios(self) -> Array:
+        """|found − expected| / bound, infinite where something is not finite."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            ratios = np.abs(self.found - self.expected) / self.bound
+        return np.where(np.isfinite(self.found), ratios, np.inf)
+
+
+def _rung(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]]) -> Rung:
+    """Fails at the first tensor, in the order of computation, with a number out of bounds."""
+    largest = 0.0
+    where = cause = None
+    by_tensor: dict[str, dict[str, float]] = {}
+    for side, trace in sides.items():
+        for check in checks(trace):
+            ratios = check.ratios
+            worst = float(ratios.max(initial=0))
+            kind = check.tensor.partition(": ")[2]
+            side_ratios = by_tensor.setdefault(kind, {})
+            side_ratios[side] = max(side_ratios.get(side, 0.0), worst)
+            largest = max(largest, worst)
+            if worst > 1 and where is None:
+                index = tuple(int(i) for i in np.unravel_index(int(ratios.argmax()), ratios.shape))
+                found, expected = float(check.found[index]), float(check.expected[index])
+                place = f" at {index}" if index else ""
+                where = f"{side}, {check.tensor}{place}: {found:.9g}, expected {expected:.9g}"
+                cause = check.explain() or causes.UNKNOWN
+                break
+    return Rung(
+        name,
+        "parity" if where is None else "not parity",
+        measured=largest if np.isfinite(largest) else None,
+        bound=1.0,
+        where=where,
+        cause=cause,
+        detail={"unit": "largest error / rounding-error bound", "tensors": by_tensor},
+    )
+
+
+def forward(sides: Sides) -> Rung:
+    """Pre-activations and activations of every layer, from the layer's own inputs."""
+    rung = _rung("forward", sides, _forward_checks)
+    first, second = (trace.steps[0] for trace in sides.values())
+    if first.images.shape == second.images.shape and (first.images == second.images).all():
+        rung.detail["ulps"] = {
+            layer: max_ulps(first.preactivations[layer], second.preactivations[layer]) for layer in first.preactivations
+        }
+    return rung
+
+
+def max_ulps(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """The largest difference in units in the last place of the larger tensor entry, over a tensor.
+
+    The unit is that of the tensor's largest magnitude in its row: near a zero crossing the unit of
+    the number itself would say nothing but that it is small.
+    """
+    scale = np.maximum(np.abs(first).max(axis=1, keepdims=True), np.finfo(first.dtype).tiny)
+    difference = np.abs(first.astype(np.float64) - second)
+    return float((difference / np.spacing(scale)).max())
+
+
+def _parameters_before(trace: Trace, index: int) -> Weights:
+    return oracle.exact(trace.initial_weights if index == 0 else trace.steps[index - 1].parameters)
+
+
+def _layer_inputs(trace: Trace, index: int) -> Weights:
+    """What each layer was fed in a step, as recorded."""
+    step = trace.steps[index]
+    names = list(step.activations)
+    tensors = [step.images, *(step.activations[name] for name in names[:-1])]
+    return oracle.exact(dict(zip(names, tensors, strict=True)))
+
+
+def _forward_checks(trace: Trace) -> Iterator[Check]:
+    rounding = Rounding.of(trace.recipe.dtype)
+    for index, step in enumerate(trace.steps):
+        weights, inputs = _parameters_before(trace, index), _layer_inputs(trace, index)
+        for layer in inputs:
+            kernel, bias = weights[f"{layer}.kernel"], weights[f"{layer}.bias"]
+            found = np.asarray(step.preactivations[layer], np.float64)
+            expected = oracle.dense(inputs[layer], weights, layer)
+            bound = rounding.dense(inputs[layer], kernel, bias)
+            yield Check(
+                f"step {index + 1}: pre-activations of {layer}",
+                found,
+                expected,
+                bound,
+                partial(causes.of_preactivations, inputs[layer], kernel, bias, found, expected),
+            )
+            activation = np.asarray(step.activations[layer], np.float64)
+            if layer == list(inputs)[-1]:
+                expected = oracle.softmax(found)
+                bound = rounding.softmax_relative(found) * expected + rounding.tiny
+            else:
+                expected, bound = oracle.relu(found), np.full(found.shape, rounding.tiny)
+            yield Check(
+                f"step {index + 1}: activations of {layer}",
+                activation,
+                expected,
+                bound,
+                partial(causes.of_activations, found, activation, expected),
+            )
+
+
+def loss(sides: Sides) -> Rung:
+    """The mean cross-entropy of every traced batch, from the recorded logits."""
+    return _rung("loss", sides, _loss_checks)
+
+
+def _loss_checks(trace: Trace) -> Iterator[Check]:
+    rounding = Rounding.of(trace.recipe.dtype)
+    for index, step in enumerate(trace.steps):
+        logits = np.asarray(step.preactivations["output"], np.float64)
+        expected = oracle.cross_entropies(logits, step.labels).mean()
+        yield Check(
+            f"step {index + 1}: loss",
+            np.asarray(step.loss),
+            np.asarray(expected),
+            np.asarray(rounding.cross_entropy(logits, step.labels)),
+            partial(causes.of_loss, trace, index),
+        )
+
+
+def gradients(sides: Sides) -> Rung:
+    """The gradient of every parameter in every traced step, from the recorded activations."""
+    return _rung("gradients", sides, _gradient_checks)
+
+
+def _gradient_checks(trace: Trace) -> Iterator[Check]:
+    rounding = Rounding.of(trace.recipe.dtype)
+    for index, step in enumerate(trace.steps):
+        weights, inputs = _parameters_before(trace, index), _layer_inputs(trace, index)
+        logits = np.asarray(step.preactivations["output"], np.float64)
+        delta = oracle.output_delta(logits, step.labels)
+        error = rounding.output_delta(logits, delta)
+        layers = list(inputs)
+        for layer in reversed(layers):
+            transposed, kernel = inputs[layer].T, weights[f"{layer}.kernel"]
+            ones = np.ones((1, len(delta)))
+            expected = {"kernel": transposed @ delta, "bias": (ones @ delta)[0]}
+            bound = {
+                "kernel": _outer_bound(rounding, transposed, delta, error),
+                "bias": _outer_bound(rounding, ones, delta, error)[0],
+            }
+            for kind in ("kernel", "bias"):
+                name = f"{layer}.{kind}"
+                yield Check(
+                    f"step {index + 1}: gradient of {name}",
+                    np.asarray(step.gradients[name], np.float64),
+                    expected[kind],
+                    bound[kind],
+                    partial(causes.of_gradient, trace, index, name, expected[kind]),
+                )
+            if layer != layers[0]:
+                mask = inputs[layer] > 0
+                error = rounding.product(delta, error, kernel.T) * mask
+                delta = (delta @ kernel.T) * mask
+
+
+def _outer_bound(rounding: Rounding, left: Array, delta: Array, error: Array) -> Array:
+    """Of `left @ delta` where `delta` carries an error and `left` none."""
+    return rounding.product(delta.T, error.T, left.T).T
+
+
+def optimizer(sides: Sides) -> Rung:
+    """Both moments and the parameters after every traced step, from the recorded gradients."""
+    return _rung("optimizer", sides, _optimizer_checks)
+
+
+def reference_adam(recipe: Recipe) -> Adam:
+    """Adam as a recipe shares it: Keras's arithmetic."""
+    beta_1, beta_2 = recipe.adam_betas
+    epsilon = KERAS_EPSILON if recipe.epsilon is None else recipe.epsilon
+    return Adam(recipe.learning_rate, beta_1, beta_2, epsilon, recipe.dtype)
+
+
+def _optimizer_checks(trace: Trace) -> Iterator[Check]:
+    rounding = Rounding.of(trace.recipe.dtype)
+    adam = reference_adam(trace.recipe)
+    zeros = {name: np.zeros(array.shape) for name, array in trace.initial_weights.items()}
+    first_before, second_before = zeros, zeros
+    for index, step in enumerate(trace.steps):
+        before = _parameters_before(trace, index)
+        gradient = oracle.exact(step.gradients)
+        first, second = oracle.exact(step.first_moments), oracle.exact(step.second_moments)
+        after = oracle.exact(step.parameters)
+        for name in before:
+            state = causes.OptimizerState(
+                adam=adam,
+                step=index + 1,
+                before=before[name],
+                gradient=gradient[name],
+                first_before=first_before[name],
+                second_before=second_before[name],
+                first=first[name],
+                second=second[name],
+                after=after[name],
+            )
+            yield Check(
+                f"step {index + 1}: first moment of {name}",
+                first[name],
+                adam.first_moment(first_before[name], gradient[name]),
+                rounding.first_moment(first_before[name], gradient[name], adam),
+                partial(causes.of_first_moment, state),
+            )
+            yield Check(
+                f"step {index + 1}: second moment of {name}",
+                second[name],
+                adam.second_moment(second_before[name], gradient[name]),
+                rounding.second_moment(second_before[name], gradient[name], adam),
+                partial(causes.of_second_moment, state),
+            )
+            update = adam.update(first[name], second[name], index + 1)
+            yield Check(
+                f"step {index + 1}: {name}",
+                after[name],
+                before[name] - update,
+                rounding.parameter(after[name], update, adam, index + 1),
+                partial(causes.of_parameter, state),
+            )
+        first_before, second_before = first, second

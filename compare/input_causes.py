@@ -1,0 +1,199 @@
+"""The catalogue of signatures for what a run is given: settings, batches, initial weights."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.causes import UNKNOWN, ratio, rounded
+from recipe import mnist
+from recipe.batch_order import epoch_order
+from recipe.initial_weights import initial_weights
+from recipe.mnist import NUM_CLASSES, NUM_PIXELS, NUM_TRAINING_IMAGES, Digits
+from recipe.trace import Trace
+
+Names = tuple[str, str]
+
+_SETTINGS = {
+    "optimizer.epsilon": "Adam's ε differs: Keras's default is 1e-7, torch's 1e-8",
+    "optimizer.epsilon_added": "Keras adds ε before Adam's bias correction, torch after it",
+    "optimizer.learning_rate": "the learning rates differ",
+    "optimizer.weight_decay": "one side decays its weights",
+    "loss.takes": "Keras's torch and JAX backends clip probabilities to [1e-7, 1 - 1e-7] where others take logits",
+    "loss.label_smoothing": "one side smooths its labels",
+    "loss.reduction": "one side sums the losses of a batch, the other averages them",
+    "layers": "the networks differ",
+    "epochs": "the numbers of epochs differ",
+    "batch_size": "the batch sizes differ",
+    "tf32": "one side computes float32 matrix products in TF32",
+}
+
+
+def of_settings(key: str) -> str:
+    """What a differing setting means."""
+    return _SETTINGS.get(key, f"{key} is set differently")
+
+
+# --- data ------------------------------------------------------------------------------------------
+
+
+def of_data(first: Trace, second: Trace, names: Names) -> str:
+    """Why the batches differ. Where the recipe shares the order, each side is held against the recipe."""
+    digits = mnist.load()
+    shared = first.recipe.batch_order == "shared"
+    for name, trace in zip(names, (first, second), strict=True):
+        if (fault := _pixel_fault(trace, digits)) is not None:
+            return f"{name}: {fault}"
+        if shared and (fault := _order_fault(trace, digits)) is not None:
+            return f"{name}: {fault}"
+    if not shared:
+        return "each framework shuffles with its own generator (recipe.batch_order is framework)"
+    return UNKNOWN
+
+
+def _as_grey(images: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
+
+
+def _pixel_fault(trace: Trace, digits: Digits) -> str | None:
+    """What was done to the pixels, if anything but x / 255."""
+    images, labels = trace.steps[0].images, trace.steps[0].labels
+    scaled = _as_grey(images).astype(images.dtype) / images.dtype.type(255)
+    if (images == scaled).all():
+        return _source_fault(images, digits)
+    if np.abs(images - scaled).max() <= 2 * np.finfo(images.dtype).eps:
+        return "pixels are multiplied by the rounded number 1/255 (as ToTensor does) instead of divided by 255"
+    for dtype in ("float16", "bfloat16"):
+        if (images == rounded(scaled.astype(np.float64), dtype)).all():
+            return f"pixels are rounded to {dtype}"
+    # The recipe's images of this batch, against which a linear map of the pixels shows.
+    order = epoch_order(trace.recipe.seed, 0, NUM_TRAINING_IMAGES)[: len(images)]
+    expected = digits.x_train[order].reshape(-1, NUM_PIXELS) / 255
+    if expected.shape != images.shape or not (labels == digits.y_train[order]).any():
+        return None
+    slope, offset = np.polyfit(expected.ravel(), images.astype(np.float64).ravel(), 1)
+    if np.abs(slope * expected + offset - images).max() > 1e-3 * abs(slope):
+        return None
+    return _linear_map(slope, offset)
+
+
+def _linear_map(slope: float, offset: float) -> str:
+    if abs(offset) < 1e-4:  # noqa: PLR2004 - an offset put there is far larger, one from rounding far smaller
+        if math.isclose(slope, 255, rel_tol=1e-4):
+            return "pixels are not divided by 255"
+        if math.isclose(slope, 255 / 256, rel_tol=1e-4):
+            return "pixels are divided by 256 instead of 255"
+        return f"pixels are {slope:.5g} times too large"
+    if math.isclose(slope, -1, rel_tol=1e-4):
+        return "pixels are inverted: ink is 0"
+    return f"pixels are standardised: mean {-offset / slope:.4f} subtracted, divided by {1 / slope:.4f}"
+
+
+def _source_fault(images: NDArray[np.floating], digits: Digits) -> str | None:
+    """Whether images come from the test set, or are turned."""
+    training = {image.tobytes() for image in digits.x_train}
+    grey = _as_grey(images)
+    missing = [image for image in grey if image.tobytes() not in training]
+    if not missing:
+        return None
+    test = {image.tobytes() for image in digits.x_test}
+    if all(image.tobytes() in test for image in missing):
+        return f"{len(missing)} of the {len(grey)} images of the first batch are test images"
+    turned = [image.reshape(28, 28).T.tobytes() for image in missing]
+    if all(image in training for image in turned):
+        return "images are transposed: rows and columns are swapped"
+    return f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
+
+
+def _order_fault(trace: Trace, digits: Digits) -> str | None:
+    """How the batches differ from those the recipe shares, given pixels that are right."""
+    recipe, step = trace.recipe, trace.steps[0]
+    order = epoch_order(recipe.seed, 0, NUM_TRAINING_IMAGES)[: recipe.batch_size]
+    grey = _as_grey(step.images)
+    if len(grey) != len(order):
+        return f"batches have {len(grey)} images instead of {len(order)}"
+    if (grey == digits.x_train[order].reshape(-1, NUM_PIXELS)).all():
+        labels = digits.y_train[order]
+        shift = (step.labels - labels) % NUM_CLASSES
+        if not shift.any():
+            return _sequence_fault(trace)
+        if (shift == shift[0]).all():
+            return f"labels are off by {int(shift[0])}"
+        return "images and labels do not belong together: they are shuffled apart"
+    if (grey == digits.x_train[: len(grey)].reshape(-1, NUM_PIXELS)).all():
+        return "the training images are not shuffled"
+    if {image.tobytes() for image in grey} == {image.tobytes() for image in digits.x_train[order]}:
+        return "the images of a batch are in another order within it"
+    return "the images are shuffled in another order"
+
+
+def _sequence_fault(trace: Trace) -> str | None:
+    """How the sequence of batches is off when the first batch is right."""
+    hashes = trace.batch_hashes[:-1]
+    expected = math.ceil(NUM_TRAINING_IMAGES / trace.recipe.batch_size)
+    if len(hashes) == 2 * expected or any(a == b for a, b in pairwise(hashes)):
+        return "batches are fed twice"
+    if len(hashes) < expected:
+        dropped = expected - len(hashes)
+        return f"the last {'batch is' if dropped == 1 else f'{dropped} batches are'} dropped"
+    if len(hashes) > expected:
+        return f"an epoch has {len(hashes) - expected} batches too many"
+    if trace.batch_hashes[-1] == hashes[0]:
+        return "every epoch visits the images in the same order"
+    return None
+
+
+# --- initial weights -------------------------------------------------------------------------------
+
+
+def of_initial_weights(first: Trace, second: Trace, names: Names, parameter: str) -> str:
+    """Why `parameter`, the first that differs, is not the same on both sides."""
+    if first.recipe.initial_weights == "framework":
+        return (
+            "each framework draws its own (recipe.initial_weights is framework): Keras's kernels are Glorot "
+            "uniform, U(±√(6/(in + out))), with zero biases, torch's kernels and biases are U(±1/√in)"
+        )
+    expected = initial_weights(first.recipe)[parameter]
+    for name, trace in zip(names, (first, second), strict=True):
+        found = trace.initial_weights[parameter]
+        if (found != expected).any():
+            return f"{name}: {_weights_fault(parameter, found.astype(np.float64), expected)}"
+    return UNKNOWN
+
+
+def _weights_fault(parameter: str, found: NDArray[np.float64], expected: NDArray[np.floating]) -> str:
+    if not expected.any():
+        return f"{parameter} does not start at zero"
+    if found.ndim == 2 and found.shape[0] == found.shape[1] and (found == expected.T).all():  # noqa: PLR2004
+        return f"{parameter} is transposed: it is square, so the shapes still fit"
+    if (found == expected.reshape(expected.T.shape).T).all():
+        return f"{parameter} is reshaped where it should be transposed"
+    if np.abs(found - expected).max() <= np.finfo(expected.dtype).eps * np.abs(expected).max():
+        return f"{parameter} is off by rounding: one unit in the last place"
+    for dtype in ("float16", "bfloat16"):
+        if (found == rounded(expected.astype(np.float64), dtype)).all():
+            return f"{parameter} is rounded to {dtype}"
+    factor = ratio(found, expected.astype(np.float64))
+    if np.allclose(found, factor * expected, rtol=1e-4, atol=0):
+        return f"{parameter} is {factor:.5g} times too large: other limits"
+    return _distribution_fault(parameter, found)
+
+
+def _distribution_fault(parameter: str, found: NDArray[np.float64]) -> str:
+    """Which initialiser other numbers come from, by their largest magnitude."""
+    if not found.any():
+        return f"{parameter} is all zeros"
+    inputs, units = found.shape
+    limits = {
+        "Glorot uniform, so only the seed or the generator differs": math.sqrt(6 / (inputs + units)),
+        "torch's default U(±1/√in)": 1 / math.sqrt(inputs),
+        "He uniform": math.sqrt(6 / inputs),
+        "LeCun uniform": math.sqrt(3 / inputs),
+    }
+    largest = np.abs(found).max()
+    for name, limit in limits.items():
+        # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
+        if 0.99 * limit < largest <= limit * (1 + 1e-6):
+            return f"{parameter} holds other numbers, distributed as {name}"
+    return f"{parameter} holds other numbers, up to {largest:.4g}, from no initialiser in the catalogue"

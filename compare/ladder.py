@@ -1,0 +1,157 @@
+"""The ladder of parity: rungs 1 to 7, from two traces.
+
+The first three compare the two sides with each other, byte for byte; the other four stand in
+`compare/arithmetic_rungs.py`.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare import input_causes
+from compare.arithmetic_rungs import forward, gradients, loss, optimizer
+from compare.rung import Rung, Sides
+
+
+def climb(sides: Sides) -> list[Rung]:
+    """The rungs from `settings` to `optimizer`.
+
+    Raises:
+        ValueError: Not exactly two traces.
+    """
+    if len(sides) != 2:  # noqa: PLR2004
+        raise ValueError(f"a ladder stands on two traces, not {len(sides)}")
+    return mark_followers(
+        [
+            settings(sides),
+            data(sides),
+            initial_weights(sides),
+            forward(sides),
+            loss(sides),
+            gradients(sides),
+            optimizer(sides),
+        ]
+    )
+
+
+def mark_followers(rungs: list[Rung]) -> list[Rung]:
+    """Says in every failed rung after the first failed one which that is."""
+    failed = [rung for rung in rungs if rung.verdict == "not parity"]
+    for rung in failed[1:]:
+        rung.detail["follows"] = failed[0].name
+    return rungs
+
+
+# --- 1. settings -----------------------------------------------------------------------------------
+
+_ARITHMETIC = ("optimizer.", "loss.", "layers", "dtype", "compute_dtype", "batch_size", "epochs")
+
+
+def settings(sides: Sides) -> Rung:
+    """The settings read back from the live objects, as a diff."""
+    (first_name, first), (second_name, second) = sides.items()
+    differences: list[dict[str, Any]] = []
+    for key in sorted({*first.settings, *second.settings}):
+        values = [trace.settings.get(key, "not stated") for trace in (first, second)]
+        if _same_setting(*values, dtype=first.recipe.dtype):
+            continue
+        on_gpu = "gpu" in (first.device, second.device)
+        arithmetic = key.startswith(_ARITHMETIC) or (key == "tf32" and on_gpu)
+        stated = "not stated" not in values
+        differences.append(
+            {"key": key, first_name: values[0], second_name: values[1], "arithmetic": arithmetic and stated}
+        )
+    telling = [difference for difference in differences if difference["arithmetic"]]
+    where = cause = None
+    if telling:
+        where = "; ".join(
+            f"{entry['key']}: {entry[first_name]} in {first_name}, {entry[second_name]} in {second_name}"
+            for entry in telling
+        )
+        cause = "; ".join(input_causes.of_settings(entry["key"]) for entry in telling)
+    return Rung(
+        "settings",
+        "not parity" if telling else "parity",
+        measured=len(telling),
+        bound=0,
+        where=where,
+        cause=cause,
+        detail={"unit": "settings that the arithmetic turns on", "differences": differences},
+    )
+
+
+def _same_setting(first: Any, second: Any, *, dtype: str) -> bool:
+    """Whether two values are the same number in the dtype that both sides compute in."""
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (first, second))
+    if not numbers:
+        return bool(first == second)
+    real = np.dtype(dtype).type
+    return bool(real(first) == real(second))
+
+
+# --- 2. data ---------------------------------------------------------------------------------------
+
+
+def data(sides: Sides) -> Rung:
+    """The batches of the first epoch and the first of the second, hash by hash."""
+    (first_name, first), (second_name, second) = sides.items()
+    hashes = first.batch_hashes, second.batch_hashes
+    length = max(map(len, hashes))
+    padded = [[*entry[:-1], *[None] * (length - len(entry)), entry[-1]] for entry in hashes]
+    different = [index for index in range(length) if padded[0][index] != padded[1][index]]
+    where = cause = None
+    if different:
+        index = different[0]
+        place = f"batch {index + 1} of epoch 1" if index < length - 1 else "batch 1 of epoch 2"
+        where = f"{place}: {_hash(padded[0][index])} in {first_name}, {_hash(padded[1][index])} in {second_name}"
+        cause = input_causes.of_data(first, second, (first_name, second_name))
+    return Rung(
+        "data",
+        "not parity" if different else "parity",
+        measured=len(different),
+        bound=0,
+        where=where,
+        cause=cause,
+        detail={"unit": "batches that differ", "batches": {n: len(t.batch_hashes) - 1 for n, t in sides.items()}},
+    )
+
+
+def _hash(value: str | None) -> str:
+    return "no batch" if value is None else f"SHA-256 {value[:12]}…"
+
+
+# --- 3. initial weights ----------------------------------------------------------------------------
+
+
+def initial_weights(sides: Sides) -> Rung:
+    """The parameters before the first step, bit for bit."""
+    (first_name, first), (second_name, second) = sides.items()
+    differing = 0
+    where = cause = None
+    for name, array in first.initial_weights.items():
+        other = second.initial_weights[name]
+        unequal = array.view(_bits(array)) != other.view(_bits(other))
+        differing += int(unequal.sum())
+        if unequal.any() and where is None:
+            index = _first_index(unequal)
+            values = f"{array[index]!r} in {first_name}, {other[index]!r} in {second_name}"
+            where = f"{name} at {index}: {values}"
+            cause = input_causes.of_initial_weights(first, second, (first_name, second_name), name)
+    return Rung(
+        "initial_weights",
+        "not parity" if differing else "parity",
+        measured=differing,
+        bound=0,
+        where=where,
+        cause=cause,
+        detail={"unit": "parameters that differ"},
+    )
+
+
+def _bits(array: NDArray[Any]) -> str:
+    return f"u{array.dtype.itemsize}"
+
+
+def _first_index(mask: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(mask)[0])

@@ -1,0 +1,113 @@
+"""The first steps of a Lightning run, each number of them, watched from callbacks of the live Trainer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightning_impl.data import MnistDataModule
+from lightning_impl.recording import VERSIONS, settings
+from lightning_impl.training import DigitClassifier
+from lightning_impl.weights import get_weights, to_canonical
+from recipe import Recipe
+from recipe.initial_weights import Weights
+from recipe.trace import Step, Trace, hash_batches, num_traced_steps
+from recipe.worker import versions
+
+
+def trace(recipe: Recipe, *, accelerator: str) -> Trace:
+    """Takes the first steps of the training that the recipe describes."""
+    watcher = Watcher()
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_steps=num_traced_steps(recipe),
+        limit_val_batches=0,
+        callbacks=[watcher],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module, digits = DigitClassifier(recipe), MnistDataModule(recipe)
+    initial_weights = get_weights(module.model)
+    trainer.fit(module, digits)
+    device = module.device.type
+    return Trace(
+        recipe=recipe,
+        framework="lightning",
+        versions=versions(*VERSIONS),
+        backend="torch",
+        device="cpu" if device == "cpu" else "gpu",
+        threads=torch.get_num_threads(),
+        settings=settings(trainer, module) | {"epochs": recipe.epochs},
+        batch_hashes=_hash_epochs(digits),
+        initial_weights=initial_weights,
+        steps=watcher.steps,
+    )
+
+
+class Watcher(Callback):
+    """Collects the numbers of each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._preactivations: Weights = {}
+        self._activations: Weights = {}
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Hooks onto the network's layers."""
+        for name, layer in pl_module.model.named_children():
+            layer.register_forward_hook(lambda layer, _, output, name=name: self._keep(name, layer, output))
+
+    def _keep(self, name: str, layer: nn.Module, output: Tensor) -> None:
+        if isinstance(layer, nn.Linear):
+            self._preactivations[name] = _numpy(output)
+            if name == "output":
+                self._activations[name] = _numpy(output.softmax(dim=1))
+        else:
+            self._activations[name.removesuffix("_activation")] = _numpy(output)
+
+    def on_before_optimizer_step(self, trainer: lightning.Trainer, pl_module: Any, optimizer: Any) -> None:
+        """Keeps the gradients."""
+        self._gradients = to_canonical(pl_module.model, lambda parameter: parameter.grad)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps what the step left."""
+        images, labels = batch
+        state = trainer.optimizers[0].state
+        self.steps.append(
+            Step(
+                images=_numpy(images),
+                labels=_numpy(labels),
+                preactivations=dict(self._preactivations),
+                activations=dict(self._activations),
+                loss=outputs["loss"].item(),
+                gradients=self._gradients,
+                parameters=get_weights(pl_module.model),
+                first_moments=to_canonical(pl_module.model, lambda parameter: state[parameter]["exp_avg"]),
+                second_moments=to_canonical(pl_module.model, lambda parameter: state[parameter]["exp_avg_sq"]),
+            )
+        )
+
+
+def _hash_epochs(digits: MnistDataModule) -> list[str]:
+    """The hashes of the first epoch's batches and of the second's first."""
+    loader: Any = digits.train_dataloader()
+    hashes: list[str] = []
+    for epoch in (0, 1):
+        loader.batch_sampler.set_epoch(epoch)
+        batches: Iterator[Any] = ((images.numpy(), labels.numpy()) for images, labels in loader)
+        hashes += hash_batches(batches if epoch == 0 else [next(batches)], keep=0)[0]
+    return hashes
+
+
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    return np.array(tensor.detach().cpu().numpy())
