@@ -1,0 +1,152 @@
+"""Fixtures for all tests. The pytest process may import torch, never Keras, TensorFlow or JAX.
+
+What needs those runs in a process of its own: TensorFlow and torch in one process crash or hang.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; subprocesses inherit it
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from recipe import Recipe
+from recipe.initial_weights import initial_weights
+from recipe.run_record import RunRecord, Status, TestResults, read_record, write_training
+
+ROOT = Path(__file__).parents[1]
+
+SHORT = {"dtype": "float64", "epochs": 1, "batch_size": 1000}
+"""60 steps in float64, where two aligned implementations differ by nothing but rounding."""
+
+WORKERS = {
+    "keras-tensorflow": ("keras_impl.worker", "--backend", "tensorflow", "--device", "cpu"),
+    "keras-torch": ("keras_impl.worker", "--backend", "torch", "--device", "cpu"),
+    "keras-jax": ("keras_impl.worker", "--backend", "jax", "--device", "cpu"),
+    "lightning": ("lightning_impl.worker", "--device", "cpu"),
+}
+
+
+def run_python(*arguments: Any, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
+    """Runs this Python in `cwd` with the repository's packages."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def assert_one_line_of_error(process: subprocess.CompletedProcess, *words: str) -> None:
+    """Bad input ends with exit code 2 and one line, no traceback; it says each of `words`."""
+    assert process.returncode == 2, process.stderr
+    assert "Traceback" not in process.stderr
+    lines = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, process.stderr
+    assert process.stderr.rstrip().endswith(lines[0])
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture(autouse=True)
+def no_second_framework() -> Iterator[None]:
+    """Fails the test that brings Keras or one of its other backends into the pytest process."""
+    yield
+    assert not {"keras", "tensorflow", "jax"} & sys.modules.keys()
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`once(name, make)` calls `make(directory)` for the first test that asks, over all xdist workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        directory = shared / "once" / name
+        directory.parent.mkdir(exist_ok=True)
+        with FileLock(f"{directory}.lock"):
+            if not (directory / "made").exists():
+                directory.mkdir(exist_ok=True)
+                make(directory)
+                (directory / "made").touch()
+        return directory
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def trained(once: Callable[[str, Callable[[Path], None]], Path]) -> Callable[..., RunRecord]:
+    """`trained(worker, **fields)` is the record of a worker's run of that recipe, run once a session."""
+
+    def get(worker: str, **fields: Any) -> RunRecord:
+        recipe = Recipe(**fields)
+        name = "-".join([worker, *(f"{key}={value}" for key, value in fields.items())])
+
+        def make(directory: Path) -> None:
+            (directory / "recipe.json").write_text(recipe.to_json())
+            process = run_python("-m", *WORKERS[worker], "recipe.json", "record", cwd=directory)
+            assert process.returncode == 0, process.stderr
+            (directory / "stdout").write_text(process.stdout)
+
+        return read_record(once(name, make) / "record")
+
+    return get
+
+
+@pytest.fixture
+def in_keras(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """`in_keras(code, backend=, **fields)` runs code under Keras and returns the dict of arrays that it calls `out`.
+
+    The code finds `recipe`, made of the fields.
+    """
+
+    def get(code: str, *, backend: str = "tensorflow", **fields: Any) -> dict[str, Any]:
+        script = (
+            "import json, sys\nimport numpy as np\nfrom recipe import Recipe\nfrom keras_impl.backend import select\n"
+            f"recipe = Recipe(**json.loads({json.dumps(json.dumps(fields))}))\n"
+            f"select({backend!r}, 'cpu', recipe)\nimport keras\n{code}\nnp.savez('out.npz', **out)\n"
+        )
+        process = run_python("-c", script, cwd=tmp_path)
+        assert process.returncode == 0, process.stderr
+        with np.load(tmp_path / "out.npz") as arrays:
+            return dict(arrays)
+
+    return get
+
+
+TINY = Recipe(hidden_sizes=(2,), batch_size=30_000, epochs=2)
+"""A recipe whose record is small and takes no training to write."""
+
+
+def write_canned(directory: Path, recipe: Recipe = TINY, **changes: Any) -> None:
+    """Writes a valid record of random results; `changes` are arguments of `write_training`."""
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(10), 10_000).astype(recipe.dtype)
+    keys = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+    arguments: dict[str, Any] = {
+        "recipe": recipe,
+        "framework": "numpy",
+        "versions": {"python": "3", "numpy": "2"},
+        "backend": "none",
+        "device": "cpu",
+        "threads": 1,
+        "settings": {"optimizer.name": "adam"},
+        "history": {key: [0.5] * recipe.epochs for key in keys},
+        "test": TestResults(2.3, 0.1, probabilities),
+        "seconds": 1.5,
+        "peak_memory_bytes": 1000,
+        "status": Status("finished"),
+        "step_losses": np.full(recipe.epochs * -(-60_000 // recipe.batch_size), 2.3, recipe.dtype),
+        "weights": initial_weights(recipe),
+    }
+    write_training(directory, **{**arguments, **changes})

@@ -1,0 +1,286 @@
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from recipe.run_record import RecordError, RecordWriter, Status, read_record
+from tests.conftest import TINY, write_canned
+
+
+@pytest.fixture(scope="module")
+def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("valid") / "record"
+    write_canned(directory)
+    return directory
+
+
+@pytest.fixture
+def record(valid: Path, tmp_path: Path) -> Path:
+    """A copy of a valid record, to damage."""
+    return Path(shutil.copytree(valid, tmp_path / "record"))
+
+
+def write_diverged(directory: Path) -> None:
+    """A run of TINY whose third step, the first of epoch 2, is not finite."""
+    history = {key: [0.5] for key in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")}
+    losses = np.array([2.0, 3.0, np.nan], np.float32)
+    status = Status("diverged", epoch=2, step=3)
+    write_canned(directory, history=history, test=None, status=status, step_losses=losses)
+
+
+def test_what_is_written_is_read_again(record: Path) -> None:
+    read = read_record(record)
+    assert read.recipe == TINY
+    assert not read.diverged
+    assert (read.framework, read.backend, read.device, read.threads) == ("numpy", "none", "cpu", 1)
+    assert (read.seconds, read.peak_memory_bytes, read.num_parameters) == (1.5, 1000, 784 * 2 + 2 + 2 * 10 + 10)
+    assert read.versions == {"python": "3", "numpy": "2"}
+    assert read.settings == {"optimizer.name": "adam"}
+    assert set(map(tuple, read.history.values())) == {(0.5, 0.5)}
+    assert read.test is not None
+    assert (read.test.loss, read.test.accuracy, read.test.predictions.shape) == (2.3, 0.1, (10_000, 10))
+    assert np.array_equal(read.step_losses, np.full(4, 2.3, np.float32))
+    assert list(read.weights) == ["hidden_1.kernel", "hidden_1.bias", "output.kernel", "output.bias"]
+
+
+def test_diverged_run_is_read_with_epoch_and_step(tmp_path: Path) -> None:
+    write_diverged(tmp_path / "record")
+    read = read_record(tmp_path / "record")
+    assert read.diverged
+    assert read.status == Status("diverged", 2, 3)
+    assert read.test is None
+    assert math.isnan(read.step_losses[-1])
+
+
+FILES = ("recipe.json", "record.json", "steps.safetensors", "weights.safetensors", "predictions.safetensors")
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _replace_by_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _garble(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe" * 50)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, _truncate, _empty, _replace_by_directory, _garble])
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_file_is_named(record: Path, name: str, damage: Callable[[Path], None]) -> None:
+    damage(record / name)
+    with pytest.raises(RecordError) as caught:
+        read_record(record)
+    assert str(record / name) in str(caught.value)
+
+
+def test_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=str(tmp_path / "nothing")):
+        read_record(tmp_path / "nothing")
+
+
+TEXTS = ("framework", "backend", "device", "status.outcome")
+INTEGERS = ("threads", "num_parameters", "peak_memory_bytes")
+NUMBERS = ("seconds", "test.loss", "test.accuracy")
+LISTS = tuple(f"history.{key}" for key in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds"))
+OBJECTS = ("versions", "settings", "history", "status", "test")
+
+WRONG: list[tuple[str, Any]] = [
+    *((key, bad) for key in TEXTS for bad in (None, 1, ["cpu"], {})),
+    *((key, bad) for key in INTEGERS for bad in (None, "1", 1.5, True, -1, [1])),
+    *((key, bad) for key in NUMBERS for bad in (None, "1", True, math.nan, math.inf, [1.0])),
+    *((key, bad) for key in LISTS for bad in (None, 0.5, "0.5", {}, [0.5, None], [0.5, "1"], [0.5, True], [], [0.5])),
+    *((key, bad) for key in OBJECTS for bad in (None, "text", 1, ["a"])),
+    ("versions", {"numpy": 2}),
+    ("status.outcome", "done"),
+    ("num_parameters", 3),
+    ("format_version", 2),
+    ("format_version", "1"),
+    ("format_version", None),
+    ("kind", "trace"),
+    ("kind", None),
+]
+
+
+def _set(record: Path, key: str, value: object) -> None:
+    content = json.loads((record / "record.json").read_text())
+    *path, last = key.split(".")
+    place = content
+    for part in path:
+        place = place[part]
+    place[last] = value
+    (record / "record.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(("key", "bad"), WRONG, ids=str)
+def test_wrong_value_is_named_by_file_and_key(record: Path, key: str, bad: object) -> None:
+    _set(record, key, bad)
+    with pytest.raises(RecordError) as caught:
+        read_record(record)
+    text = str(caught.value)
+    assert f"{record / 'record.json'}: " in text
+    assert f"{record / 'record.json'}: {key}" in text or key in (*OBJECTS, "history.loss")
+    assert key.split(".", maxsplit=1)[0] in text
+
+
+@pytest.mark.parametrize("key", [*TEXTS, *INTEGERS, *NUMBERS, *LISTS, *OBJECTS, "format_version", "kind"])
+def test_missing_key_is_named(record: Path, key: str) -> None:
+    content = json.loads((record / "record.json").read_text())
+    *path, last = key.split(".")
+    place = content
+    for part in path:
+        place = place[part]
+    del place[last]
+    (record / "record.json").write_text(json.dumps(content))
+    with pytest.raises(RecordError, match=f"record.json: {key}"):
+        read_record(record)
+
+
+@pytest.mark.parametrize("content", ["[]", "1", "null", '"text"'])
+def test_record_that_is_no_object_is_refused(record: Path, content: str) -> None:
+    (record / "record.json").write_text(content)
+    with pytest.raises(RecordError, match="record.json: expected a JSON object"):
+        read_record(record)
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"), [("epochs", 0), ("unknown", 1), ("dtype", "float16"), ("hidden_sizes", [2, "a"])]
+)
+def test_bad_recipe_is_named(record: Path, key: str, bad: object) -> None:
+    content = json.loads((record / "recipe.json").read_text())
+    (record / "recipe.json").write_text(json.dumps({**content, key: bad}))
+    with pytest.raises(RecordError, match=rf"recipe\.json: .*{key}"):
+        read_record(record)
+
+
+@pytest.mark.parametrize("key", ["status.epoch", "status.step"])
+@pytest.mark.parametrize("bad", [None, "1", 1.5, True, -1])
+def test_diverged_run_without_its_place_is_refused(tmp_path: Path, key: str, bad: object) -> None:
+    write_diverged(tmp_path / "record")
+    _set(tmp_path / "record", key, bad)
+    with pytest.raises(RecordError, match=f"record.json: {key}"):
+        read_record(tmp_path / "record")
+
+
+TENSORS = [
+    ("steps.safetensors", "loss"),
+    ("predictions.safetensors", "probabilities"),
+    ("weights.safetensors", "hidden_1.kernel"),
+    ("weights.safetensors", "hidden_1.bias"),
+    ("weights.safetensors", "output.kernel"),
+    ("weights.safetensors", "output.bias"),
+]
+
+
+def _not_a_number(array: np.ndarray) -> np.ndarray:
+    array.flat[array.size // 2] = np.nan
+    return array
+
+
+def _infinite(array: np.ndarray) -> np.ndarray:
+    array.flat[-1] = -np.inf
+    return array
+
+
+DAMAGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "one dimension more": (lambda array: array[None], "expected shape"),
+    "no dimension": (lambda array: array.ravel()[0].reshape(()), "expected shape"),
+    "float64 for float32": (lambda array: array.astype(np.float64), "expected dtype float32, found float64"),
+    "float16": (lambda array: array.astype(np.float16), "expected dtype float32, found float16"),
+    "integers": (lambda array: array.astype(np.int32), "expected dtype float32, found int32"),
+    "NaN": (_not_a_number, "nan at index"),
+    "infinity": (_infinite, "-inf at index"),
+}
+
+
+def _damage_tensor(record: Path, name: str, key: str, damage: Callable[[np.ndarray], np.ndarray]) -> None:
+    arrays = load_file(record / name)
+    arrays[key] = np.ascontiguousarray(damage(arrays[key].copy())).reshape(damage(arrays[key].copy()).shape)
+    save_file(arrays, record / name)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(("name", "key"), TENSORS)
+def test_wrong_tensor_is_named_by_file_and_key(record: Path, name: str, key: str, damage: str) -> None:
+    change, words = DAMAGES[damage]
+    _damage_tensor(record, name, key, change)
+    with pytest.raises(RecordError) as caught:
+        read_record(record)
+    assert f"{record / name}: {key}: " in str(caught.value)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "key"), TENSORS[1:])
+def test_transposed_or_shortened_tensor_is_refused(record: Path, name: str, key: str) -> None:
+    _damage_tensor(record, name, key, lambda array: array.T[1:])
+    with pytest.raises(RecordError, match=f"{name}: {key}: expected shape"):
+        read_record(record)
+
+
+@pytest.mark.parametrize(("name", "key"), TENSORS)
+def test_missing_tensor_is_named(record: Path, name: str, key: str) -> None:
+    arrays = load_file(record / name)
+    arrays["other"] = arrays.pop(key)
+    save_file(arrays, record / name)
+    with pytest.raises(RecordError, match=f"{name}: {key}: missing; the file holds .*other"):
+        read_record(record)
+
+
+@pytest.mark.parametrize(("name", "key"), TENSORS)
+def test_unexpected_tensor_is_named(record: Path, name: str, key: str) -> None:
+    save_file({**load_file(record / name), "other": np.zeros(1, np.float32)}, record / name)
+    with pytest.raises(RecordError, match=f"{name}: unexpected tensors: other"):
+        read_record(record)
+
+
+def test_record_appears_complete_or_not_at_all(tmp_path: Path) -> None:
+    directory = tmp_path / "new" / "record"
+
+    def break_off() -> None:
+        with RecordWriter(directory) as writer:
+            writer.json("record.json", {})
+            assert not directory.exists()
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        break_off()
+    assert not list((tmp_path / "new").iterdir())
+    write_canned(directory)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["record"]
+
+
+def test_record_finished_by_somebody_else_is_kept(record: Path) -> None:
+    before = (record / "record.json").read_bytes()
+    write_canned(record, framework="another")
+    assert (record / "record.json").read_bytes() == before
+    assert [path.name for path in (record.parent).iterdir()] == ["record"]
+
+
+def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
+    with RecordWriter(tmp_path / "record") as writer:
+        writer.json("record.json", {"a": math.nan, "b": [math.inf, 1.0], "c": {"d": -math.inf}})
+    assert json.loads((tmp_path / "record" / "record.json").read_text()) == {
+        "a": None,
+        "b": [None, 1.0],
+        "c": {"d": None},
+    }
+
+
+def test_tensors_are_written_in_their_order_of_rows(tmp_path: Path) -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    with RecordWriter(tmp_path / "record") as writer:
+        writer.tensors("a.safetensors", {"transposed": array.T})
+    assert np.array_equal(load_file(tmp_path / "record" / "a.safetensors")["transposed"], array.T)

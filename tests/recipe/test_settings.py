@@ -1,0 +1,160 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from recipe import SWITCHES, Recipe, RecipeError
+
+DEFAULTS = {
+    "hidden_sizes": (128, 256, 512),
+    "activation": "relu",
+    "dtype": "float32",
+    "batch_size": 32,
+    "epochs": 10,
+    "learning_rate": 1e-3,
+    "beta_1": 0.9,
+    "beta_2": 0.999,
+    "epsilon": 1e-7,
+    "seed": 0,
+    "perturbation": 0,
+    "preset": "aligned",
+    "initial_weights": "shared",
+    "batch_order": "shared",
+    "adam": "shared",
+    "loss": "shared",
+    "matmul_precision": "shared",
+}
+
+
+def test_defaults_are_the_tutorials_network() -> None:
+    assert dataclasses.asdict(Recipe()) == DEFAULTS
+
+
+INTEGERS = {"batch_size": (1, 60_000), "epochs": (1, 10**6), "seed": (0, 2**32 - 1), "perturbation": (0, 2**32 - 1)}
+NOT_INTEGERS = ["1", 1.0, None, True, [1], math.nan]
+NOT_NUMBERS = ["0.1", None, True, [0.1], math.nan, math.inf, -math.inf]
+
+BAD = [
+    *((name, bad) for name, (low, high) in INTEGERS.items() for bad in (low - 1, high + 1, *NOT_INTEGERS)),
+    *(("hidden_sizes", bad) for bad in (128, "128", None, [0], [10**6 + 1], [128, -1], [1.0], [True], ["1"], [[1]])),
+    *(("learning_rate", bad) for bad in (0, -1e-3, *NOT_NUMBERS)),
+    *(("epsilon", bad) for bad in (0, -1e-7, *(bad for bad in NOT_NUMBERS if bad is not None))),
+    *((name, bad) for name in ("beta_1", "beta_2") for bad in (1, 1.5, -0.1, 1 - 1e-9, *NOT_NUMBERS)),
+    *(("activation", bad) for bad in ("tanh", None, 1, "")),
+    *(("dtype", bad) for bad in ("float16", "Float32", None, 32)),
+    *(("preset", bad) for bad in ("shared", None, 1)),
+    *((name, bad) for name in SWITCHES for bad in ("aligned", "keras", 1, True, "")),
+]
+
+
+@pytest.mark.parametrize(("name", "bad"), BAD, ids=str)
+def test_bad_value_is_refused_by_name_and_value(name: str, bad: object) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe(**{name: bad})
+    text = str(caught.value)
+    assert f"recipe.{name}" in text
+    assert repr(bad[-1] if name == "hidden_sizes" and isinstance(bad, list) else bad) in text
+    assert "\n" not in text
+
+
+GOOD = [
+    *((name, good) for name, limits in INTEGERS.items() for good in limits),
+    *(("hidden_sizes", good) for good in ((), (1,), (10**6,), (7, 7))),
+    *(("learning_rate", good) for good in (1e-300, 1, 1e300)),
+    *(("epsilon", good) for good in (1e-300, 1, 1e-8)),
+    *((name, good) for name in ("beta_1", "beta_2") for good in (0, 0.0, 0.9999999)),
+    ("dtype", "float64"),
+]
+
+
+@pytest.mark.parametrize(("name", "good"), GOOD, ids=str)
+def test_value_at_its_limit_is_kept(name: str, good: object) -> None:
+    assert getattr(Recipe(**{name: good}), name) == good
+
+
+def test_hidden_sizes_become_a_tuple_and_name_the_layers() -> None:
+    recipe = Recipe(hidden_sizes=[3, 4])
+    assert recipe.hidden_sizes == (3, 4)
+    assert recipe.layer_names == ("hidden_1", "hidden_2", "output")
+
+
+def test_fields_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().epochs = 3
+
+
+@pytest.mark.parametrize(("preset", "habit"), [("aligned", "shared"), ("native", "framework")])
+def test_preset_fills_every_switch(preset: str, habit: str) -> None:
+    recipe = Recipe(preset=preset)
+    assert [getattr(recipe, name) for name in SWITCHES] == [habit] * 5
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize(("preset", "other"), [("aligned", "framework"), ("native", "shared")])
+def test_explicit_switch_beats_the_preset_and_flips_alone(preset: str, other: str, switch: str) -> None:
+    flipped, plain = Recipe(preset=preset, **{switch: other}), Recipe(preset=preset)
+    assert getattr(flipped, switch) == other
+    changed = {name for name in DEFAULTS if getattr(flipped, name) != getattr(plain, name)}
+    assert changed - {"epsilon"} == {switch}
+
+
+@pytest.mark.parametrize(
+    ("fields", "epsilon"),
+    [
+        ({}, 1e-7),
+        ({"preset": "native"}, None),
+        ({"adam": "framework"}, None),
+        ({"preset": "native", "adam": "shared"}, 1e-7),
+        ({"epsilon": 1e-8}, 1e-8),
+        ({"preset": "native", "epsilon": 1e-3}, 1e-3),
+    ],
+)
+def test_epsilon_left_out_is_keras_own_where_adam_is_shared(fields: dict[str, object], epsilon: float | None) -> None:
+    assert Recipe(**fields).epsilon == epsilon
+
+
+def test_shared_float64_adam_rounds_betas_to_float32() -> None:
+    assert Recipe(dtype="float64").adam_betas == (0.8999999761581421, 0.9990000128746033)
+    assert all(float(np.float32(beta)) == beta for beta in Recipe(dtype="float64", beta_1=0.123).adam_betas)
+
+
+@pytest.mark.parametrize("fields", [{}, {"dtype": "float64", "adam": "framework"}, {"preset": "native"}])
+def test_other_adams_keep_their_betas(fields: dict[str, object]) -> None:
+    assert Recipe(**fields).adam_betas == (0.9, 0.999)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(),
+        Recipe(preset="native"),
+        Recipe(hidden_sizes=(), dtype="float64", seed=2**32 - 1, perturbation=7, epsilon=0.1, learning_rate=1 / 3),
+        Recipe(preset="native", loss="shared", beta_1=0, batch_size=60_000),
+    ],
+)
+def test_json_round_trip(recipe: Recipe) -> None:
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert json.loads(recipe.to_json()).keys() == DEFAULTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not valid JSON"),
+        ('{"epochs": 3', "not valid JSON"),
+        ("[1]", "JSON object, not list"),
+        ("null", "JSON object, not NoneType"),
+        ('{"epoch": 3, "zeta": 1}', "unknown fields in the recipe: epoch, zeta; known: activation"),
+        ('{"epochs": "3"}', "recipe.epochs"),
+        ('{"learning_rate": NaN}', "recipe.learning_rate"),
+    ],
+)
+def test_bad_json_is_refused(text: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        Recipe.from_json(text)
+
+
+def test_json_fields_left_out_have_their_defaults() -> None:
+    assert Recipe.from_json('{"epochs": 3}') == Recipe(epochs=3)
