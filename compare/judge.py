@@ -1,15 +1,18 @@
 """Records -> findings: everything that `results.json` says and the report shows."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from compare import ladder
+from compare.rung import Rung
 from compare.runner import Outcome
-from compare.statistics import Interval, paired_accuracies, wilson_interval
+from compare.statistics import Interval, wilson_interval
+from compare.training_rungs import outcome, trajectory
 from recipe import Recipe, mnist
 from recipe.run_record import RunRecord
 
@@ -17,61 +20,105 @@ SCHEMA_VERSION = 1
 
 Verdict = Literal["parity", "not parity", "inconclusive", "failed"]
 EXIT_CODES: dict[Verdict, int] = {"parity": 0, "not parity": 1, "inconclusive": 3, "failed": 4}
+_WORST_FIRST: tuple[Verdict, ...] = ("failed", "not parity", "inconclusive", "parity")
 
-MARGIN = 0.005
-"""Accuracies whose difference lies within this margin with 95% confidence count as the same."""
+Outcomes = Mapping[str, Outcome]
+"""Outcomes by the implementation's name, the reference first."""
 
 
-def judge(recipe: Recipe, outcomes: Sequence[Outcome], directory: Path) -> dict[str, Any]:
-    """Compares the first implementation with each of the others.
+def judge_trainings(
+    recipe: Recipe, traces: Outcomes, trainings: Outcomes, controls: Sequence[Outcome], directory: Path, margin: float
+) -> dict[str, Any]:
+    """Compares the first implementation with each of the others on all nine rungs.
+
+    Args:
+        recipe: What all of them were to run.
+        traces: A trace of each implementation.
+        trainings: A training of each implementation.
+        controls: Trainings of one implementation that differ by perturbation alone.
+        directory: The comparison's; paths in the findings are relative to it.
+        margin: Accuracies closer than this count as the same, a proportion.
 
     Returns:
-        What `results.json` holds; see `docs/results.md`.
+        What `results.json` holds; docs/results.md documents it.
     """
-    labels = mnist.load().y_test
-    implementations = {outcome.job.implementation.name: _implementation(outcome, directory) for outcome in outcomes}
-    reference, *others = outcomes
-    comparisons = {
-        outcome.job.implementation.name: _comparison(reference.record, outcome.record, labels) for outcome in others
-    }
-    order: list[Verdict] = ["failed", "not parity", "inconclusive", "parity"]
-    decisive = min(comparisons, key=lambda name: order.index(comparisons[name]["verdict"]))
+    digits = mnist.load()
+    family = [control.record for control in controls if control.record and not control.record.diverged]
+    reference, *others = trainings
+    comparisons = {}
+    for name in others:
+        pair = (reference, name)
+        runs = {side: trainings[side].record for side in pair}
+        if not all(run and not run.diverged for run in runs.values()) or not all(traces[side].record for side in pair):
+            comparisons[name] = _failed()
+            continue
+        rungs = ladder.climb({side: traces[side].record for side in pair})
+        rungs += [trajectory(runs, family), outcome(runs, family, digits, margin=margin)]
+        comparisons[name] = _comparison(rungs) | _outcome_of(runs)
+    implementations = {name: _training(entry, directory) for name, entry in trainings.items()}
+    return _results(recipe, implementations, comparisons)
+
+
+def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path) -> dict[str, Any]:
+    """Compares the first implementation with each of the others on rungs 1 to 7; see `judge_trainings`."""
+    reference, *others = traces
+    comparisons = {}
+    for name in others:
+        sides = {side: traces[side].record for side in (reference, name)}
+        comparisons[name] = _comparison(ladder.climb(sides)) if all(sides.values()) else _failed()
+    implementations = {name: _header(entry, directory) for name, entry in traces.items()}
+    return _results(recipe, implementations, comparisons)
+
+
+def _results(recipe: Recipe, implementations: dict[str, Any], comparisons: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The findings; what the decisive comparison found, the first of the worst, also stands at the top."""
+    decisive = min(comparisons, key=lambda name: _WORST_FIRST.index(comparisons[name]["verdict"]))
     verdict: Verdict = comparisons[decisive]["verdict"]
     return {
         "schema_version": SCHEMA_VERSION,
         "verdict": verdict,
         "exit_code": EXIT_CODES[verdict],
         "recipe": asdict(recipe),
-        "compared": [reference.job.implementation.name, decisive],
+        "compared": [next(iter(implementations)), decisive],
         "implementations": implementations,
         **{key: value for key, value in comparisons[decisive].items() if key != "verdict"},
         "comparisons": comparisons,
     }
 
 
-def _implementation(outcome: Outcome, directory: Path) -> dict[str, Any]:
-    record = outcome.record
+def _header(entry: Outcome, directory: Path) -> dict[str, Any]:
+    record = entry.record
     if record is None:
-        return {"status": "failed", "error": str(outcome.error)}
-    status = asdict(record.status)
+        return {"status": "failed", "error": str(entry.error)}
     return {
-        "status": status.pop("outcome"),
-        "diverged_at": status if record.diverged else None,
-        "reused": outcome.reused,
+        "status": "finished",
+        "reused": entry.reused,
         "framework": record.framework,
         "backend": record.backend,
         "device": record.device,
         "threads": record.threads,
+        "versions": record.versions,
+        "record": str(entry.job.directory.relative_to(directory)),
+    }
+
+
+def _training(entry: Outcome, directory: Path) -> dict[str, Any]:
+    record: RunRecord | None = entry.record
+    header = _header(entry, directory)
+    if record is None:
+        return header
+    seconds = record.history["seconds"]
+    return header | {
+        "status": record.status.outcome,
+        "diverged_at": {"epoch": record.status.epoch, "step": record.status.step} if record.diverged else None,
         "test_accuracy": record.test.accuracy if record.test else None,
         "test_accuracy_interval": _interval(record.test.accuracy) if record.test else None,
         "test_loss": record.test.loss if record.test else None,
         "num_parameters": record.num_parameters,
-        "seconds_per_epoch": statistics.median(record.history["seconds"]) if record.history["seconds"] else None,
+        "seconds_per_epoch": statistics.median(seconds) if seconds else None,
         "seconds": record.seconds,
         "peak_memory_bytes": record.peak_memory_bytes,
         "history": record.history,
-        "versions": record.versions,
-        "record": str(record.directory.relative_to(directory)),
     }
 
 
@@ -79,23 +126,30 @@ def _interval(accuracy: float) -> Interval:
     return wilson_interval(round(accuracy * mnist.NUM_TEST_IMAGES), mnist.NUM_TEST_IMAGES)
 
 
-def _comparison(first: RunRecord | None, second: RunRecord | None, labels: Any) -> dict[str, Any]:
-    if first is None or second is None or first.test is None or second.test is None:
-        return {"verdict": "failed", "difference": None, "agreement": None, "paired": None}
-    first_digits, second_digits = first.test.predictions.argmax(1), second.test.predictions.argmax(1)
-    paired = paired_accuracies(first_digits == labels, second_digits == labels)
-    low, high = paired.interval
-    verdict: Verdict = "inconclusive"
-    if low > -MARGIN and high < MARGIN:
-        verdict = "parity"
-    elif high < -MARGIN or low > MARGIN:
-        verdict = "not parity"
+def _failed() -> dict[str, Any]:
+    return {"verdict": "failed", "first_failed_rung": None, "rungs": [], "difference": None, "agreement": None}
+
+
+def _comparison(rungs: list[Rung]) -> dict[str, Any]:
+    """The verdict of the ladder: that of its worst rung."""
+    rungs = ladder.mark_followers(rungs)
+    verdicts = [rung.verdict for rung in rungs]
+    verdict = next(verdict for verdict in _WORST_FIRST if verdict in (*verdicts, "parity"))
     return {
         "verdict": verdict,
-        "difference": {
-            "test_accuracy": second.test.accuracy - first.test.accuracy,
-            "test_loss": second.test.loss - first.test.loss,
-        },
-        "agreement": {"same": int(np.sum(first_digits == second_digits)), "total": len(labels)},
-        "paired": asdict(paired),
+        "first_failed_rung": next((rung.name for rung in rungs if rung.verdict == "not parity"), None),
+        "rungs": [asdict(rung) for rung in rungs],
+        "difference": None,
+        "agreement": None,
+    }
+
+
+def _outcome_of(runs: dict[str, RunRecord]) -> dict[str, Any]:
+    first, second = (run.test for run in runs.values())
+    if first is None or second is None:
+        return {}
+    alike = np.equal(first.predictions.argmax(axis=1), second.predictions.argmax(axis=1))
+    return {
+        "difference": {"test_accuracy": second.accuracy - first.accuracy, "test_loss": second.loss - first.loss},
+        "agreement": {"same": int(alike.sum()), "total": len(alike)},
     }

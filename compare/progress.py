@@ -21,7 +21,7 @@ class LiveProgress:
     def __init__(self, jobs: list[Job], console: Console) -> None:
         self.console = console
         self.bars = Bars(
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<16}"),
             BarColumn(),
             TextColumn("epoch"),
             MofNCompleteColumn(),
@@ -32,8 +32,7 @@ class LiveProgress:
         )
         self.tasks: dict[int, TaskID] = {}
         for job in jobs:
-            name = job.implementation.name
-            self.tasks[id(job)] = self.bars.add_task(name, total=job.recipe.epochs, metrics="starting")
+            self.tasks[id(job)] = self.bars.add_task(job.title, total=job.recipe.epochs, metrics="waiting")
 
     def __enter__(self) -> Self:
         """Starts the display."""
@@ -49,7 +48,7 @@ class LiveProgress:
     def report(self, message: Progress | Outcome) -> None:
         """Shows one message of a run."""
         job = message.job
-        name, epochs = job.implementation.name, job.recipe.epochs
+        name, epochs = job.title, job.recipe.epochs
         if isinstance(message, Progress):
             if "val_accuracy" in message.fields:
                 metrics = f"loss {message.fields['loss']:.4f}  validation accuracy {message.fields['val_accuracy']:.2%}"
@@ -58,13 +57,16 @@ class LiveProgress:
                 self.bars.update(self.tasks[id(job)], metrics=metrics)
             self.bars.update(self.tasks[id(job)], completed=int(message.fraction * epochs))
             return
+        done = epochs if message.record else None
         if message.record is None:
             text = "failed"
         elif message.reused:
-            text = "reused a finished run (--fresh trains again)"
+            text = "reused a finished run (--fresh runs it again)"
+        elif job.trace:
+            text = "done"
         else:
             text = f"{message.record.status.outcome} in {message.record.seconds:.1f} s"
-        done = epochs if message.record and not message.record.diverged else None
+            done = len(message.record.history["loss"])
         self.bars.update(self.tasks[id(job)], completed=done, metrics=text)
         if not self.console.is_terminal:
             self.console.print(f"{name}: {text}")

@@ -50,26 +50,53 @@ def comparison_table(results: dict[str, Any]) -> Table:
     return table
 
 
+def ladder_table(results: dict[str, Any]) -> Table:
+    """One row a rung, for each implementation that is compared with the reference."""
+    reference, *others = results["implementations"]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("Rung", f"{reference} and", "Verdict"):
+        table.add_column(title)
+    table.add_column("Measured", justify="right")
+    table.add_column("Bound", justify="right")
+    table.add_column("Unit")
+    for name in others:
+        for rung in results["comparisons"][name]["rungs"]:
+            verdict = rung["verdict"]
+            if follows := rung["detail"].get("follows"):
+                verdict += f" (after {follows})"
+            style = {"parity": "green", "not parity": "red"}.get(rung["verdict"], "yellow")
+            numbers = [_number(rung["measured"]), _number(rung["bound"])]
+            table.add_row(rung["name"], name, f"[{style}]{verdict}[/]", *numbers, rung["detail"]["unit"])
+        table.add_section()
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "never" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
 def verdict_lines(results: dict[str, Any]) -> list[str]:
-    """The verdict of every comparison in a sentence."""
+    """The verdict of every comparison in a sentence, with the first place that differs and its cause."""
     reference = next(iter(results["implementations"]))
     lines = []
     for name, comparison in results["comparisons"].items():
         pair = f"{reference} and {name}"
         if comparison["verdict"] == "failed":
-            lines += [_failure(n, results["implementations"][n]) for n in (reference, name)]
+            lines += [_failure(side, results["implementations"][side]) for side in (reference, name)]
             continue
-        low, high = comparison["paired"]["interval"]
-        sentence = {
-            "parity": "are equally accurate",
-            "not parity": "are not equally accurate",
-            "inconclusive": "may or may not be equally accurate",
-        }[comparison["verdict"]]
-        lines.append(
-            f"Verdict: {comparison['verdict']}. {pair} {sentence}: the 95% interval of the accuracy "
-            f"difference is {low * 100:+.2f} to {high * 100:+.2f} percentage points."
-        )
+        lines.append(f"Verdict: {comparison['verdict']}. {_SENTENCES[comparison['verdict']].format(pair=pair)}")
+        for rung in comparison["rungs"]:
+            if rung["verdict"] == comparison["verdict"] != "parity":
+                lines += [f"  Rung: {rung['name']}", f"  Where: {rung['where']}", f"  Cause: {rung['cause']}"]
+                break
     return [line for line in dict.fromkeys(lines) if line]
+
+
+_SENTENCES = {
+    "parity": "{pair} are the same up to rounding, on every rung.",
+    "not parity": "{pair} part:",
+    "inconclusive": "{pair} show no difference, but one rung cannot be decided:",
+}
 
 
 def _failure(name: str, entry: dict[str, Any]) -> str:

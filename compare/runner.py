@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from recipe import Recipe
 from recipe.run_record import RecordError, RunRecord, read_record
+from recipe.trace import Trace, read_trace
 from recipe.worker import BAD_INPUT
 
 _ROOT = Path(__file__).parents[1]
@@ -92,20 +93,36 @@ def other(definition: str) -> Implementation:
     return Implementation(name, tuple(words))
 
 
+Record = RunRecord | Trace
+
+
 @dataclass(frozen=True)
 class Job:
-    """A run to be had: from its implementation, its recipe and where the records of a comparison are."""
+    """A run to be had: from its implementation, its recipe and where the records of a comparison are.
+
+    `trace` asks for the record of a trace instead of a training; `title` is what people see.
+    """
 
     implementation: Implementation
     recipe: Recipe
     records: Path
+    trace: bool = False
+    title: str = ""
 
     @property
     def directory(self) -> Path:
         """Where the record is or will be: the name holds a hash of all that determines the run."""
         determinants = {"recipe": self.recipe.to_json(), **self.implementation.determinants}
         key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
-        return self.records / f"{self.implementation.name}-{key}"
+        return self.records / f"{self.implementation.name}{'-trace' if self.trace else ''}-{key}"
+
+    def read(self) -> Record:
+        """Reads the finished record.
+
+        Raises:
+            RecordError: It breaks the format.
+        """
+        return read_trace(self.directory) if self.trace else read_record(self.directory)
 
 
 @dataclass(frozen=True)
@@ -119,10 +136,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: with a record, which may have been there before, or with an error."""
+    """How a job ended: with its record, which may have been there before, or with an error.
+
+    `record` is a Trace or a RunRecord, as the job asked, or None.
+    """
 
     job: Job
-    record: RunRecord | None
+    record: Any
     reused: bool = False
     error: Exception | None = None
 
@@ -172,10 +192,10 @@ def _run(
             if fresh:
                 shutil.rmtree(job.directory, ignore_errors=True)
             if job.directory.exists():
-                outcome = Outcome(job, read_record(job.directory), reused=True)
+                outcome = Outcome(job, job.read(), reused=True)
             else:
                 _start_and_wait(job, threads, report, stop)
-                outcome = Outcome(job, read_record(job.directory))
+                outcome = Outcome(job, job.read())
     except RecordError as error:
         hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
         broken = BadInputError(f"the record of {job.implementation.name} breaks the contract: {error}{hint}")
@@ -194,6 +214,7 @@ def _start_and_wait(job: Job, threads: int, report: Callable[[Progress], None], 
     for partial in job.records.glob(f"{job.directory.name}.partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
     command = [*job.implementation.command, str(recipe_file), str(job.directory)]
+    command += ["--trace"] if job.trace else []
     last_line = ""
     with (
         log_file.open("w") as log,

@@ -1,0 +1,231 @@
+"""Rungs 8 and 9: the trajectory and the outcome of whole trainings, against A/A controls.
+
+A control is the same implementation under the same recipe from initial weights one unit in the last
+place away. Two runs that differ by rounding alone part sooner or later, and how far is a matter of
+chance; how soon and how far, the controls show.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare import oracle
+from compare.bounds import Rounding
+from compare.rung import Rung, Verdict
+from compare.statistics import paired_accuracies, prediction_margin
+from recipe import mnist
+from recipe.run_record import RunRecord, TestResults
+
+PARTED = 1e-3
+"""Two runs have parted at the first step whose losses differ by more than this."""
+
+MIN_CONTROLS = 3
+
+Runs = dict[str, RunRecord]
+"""The two implementations' runs by name, the reference first."""
+
+
+# --- 8. trajectory ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parting:
+    """How two runs drift apart: by the loss of every step, and by the mean loss of every epoch."""
+
+    max_loss_difference: float
+    parted_at_step: int | None
+    epoch_difference: float
+
+    @classmethod
+    def of(cls, first: RunRecord, second: RunRecord) -> "Parting":
+        """`parted_at_step` counts from 1; `epoch_difference` is a root mean square over the epochs."""
+        steps = min(len(first.step_losses), len(second.step_losses))
+        difference = np.abs(first.step_losses[:steps].astype(np.float64) - second.step_losses[:steps])
+        parted = np.flatnonzero(difference > PARTED)
+        epochs = np.subtract(*(np.array(run.history["loss"]) for run in (first, second)))
+        return cls(
+            float(difference.max()),
+            int(parted[0]) + 1 if parted.size else None,
+            float(np.sqrt((epochs**2).mean())),
+        )
+
+
+def trajectory(runs: Runs, controls: Sequence[RunRecord]) -> Rung:
+    """The loss of every step, and when the two part.
+
+    Args:
+        runs: Two runs that did not diverge.
+        controls: An A/A family: runs of one implementation that differ by perturbation alone.
+    """
+    (first_name, first), (second_name, second) = runs.items()
+    steps = {name: len(run.step_losses) for name, run in runs.items()}
+    if len(set(steps.values())) > 1 or len(first.history["loss"]) != len(second.history["loss"]):
+        return Rung(
+            "trajectory",
+            "not parity",
+            measured=abs(steps[first_name] - steps[second_name]),
+            bound=0,
+            where=f"{first_name} took {steps[first_name]:,} optimizer steps, {second_name} {steps[second_name]:,}",
+            cause=_step_count_cause(runs),
+            detail={"unit": "optimizer steps more or fewer", "steps": steps},
+        )
+    where: str | None = None
+    cause: str | None = None
+    found = Parting.of(first, second)
+    pairs = [Parting.of(a, b) for a, b in combinations(controls, 2)]
+    detail = {
+        "unit": f"step at which the losses part by {PARTED:g}",
+        **asdict(found),
+        "controls": [asdict(pair) for pair in pairs],
+    }
+    if len(controls) <= MIN_CONTROLS:
+        cause = f"{max(0, len(controls) - 1)} controls are too few to judge by; ask for at least {MIN_CONTROLS}"
+        return Rung("trajectory", "inconclusive", found.parted_at_step, None, cause=cause, detail=detail)
+
+    never = len(first.step_losses) + 1
+    parted = found.parted_at_step or never
+    earliest = min(pair.parted_at_step or never for pair in pairs)
+    verdict, limit = _no_sooner(parted, [pair.parted_at_step or never for pair in pairs], len(controls))
+    detail["earliest_control"] = earliest if earliest < never else None
+    if verdict != "parity":
+        where = f"step {parted:,}: the losses differ by more than {PARTED:g}; the controls part from {earliest:,} on"
+        cause = "the two part sooner than rounding alone explains"
+    elif found.parted_at_step and (drift := _drift(found, pairs, len(controls))) != "parity":
+        verdict = drift
+        where = f"mean training loss by epoch: they differ by {found.epoch_difference:.2g} (root mean square)"
+        largest = max(pair.epoch_difference for pair in pairs)
+        cause = f"after parting they drift further than the controls, whose largest difference is {largest:.2g}"
+    return Rung("trajectory", verdict, found.parted_at_step, limit, where, cause, detail)
+
+
+def _step_count_cause(runs: Runs) -> str:
+    (_, first), (second_name, second) = runs.items()
+    epochs = len(second.history["loss"]) - len(first.history["loss"])
+    if epochs:
+        return (
+            f"{second_name} trains {abs(epochs)} epoch{'s' * (abs(epochs) > 1)} too {'many' if epochs > 0 else 'few'}"
+        )
+    return f"{second_name} takes another number of steps an epoch"
+
+
+def _no_sooner(parted: int, controls: list[int], num_runs: int) -> tuple[Verdict, float]:
+    """Parity if not sooner than the earliest control; else by the controls' prediction limits.
+
+    Rounding errors grow exponentially, so that the step's logarithm is what scatters evenly.
+    """
+    logs = np.log(controls)
+    limits = {level: math.exp(logs.mean() - prediction_margin(logs, num_runs, level)) for level in (0.99, 0.999)}
+    if parted >= min(controls) or parted >= limits[0.99]:
+        return "parity", min(float(min(controls)), limits[0.99])
+    return ("inconclusive" if parted >= limits[0.999] else "not parity"), limits[0.999]
+
+
+def _drift(found: Parting, pairs: list[Parting], num_runs: int) -> Verdict:
+    """Whether the epochs' mean losses differ by more than those of the controls do."""
+    logs = np.log([max(pair.epoch_difference, 1e-300) for pair in pairs])
+    excess = math.log(max(found.epoch_difference, 1e-300)) - logs.mean()
+    if excess <= prediction_margin(logs, num_runs, 0.99):
+        return "parity"
+    return "inconclusive" if excess <= prediction_margin(logs, num_runs, 0.999) else "not parity"
+
+
+# --- 9. outcome ------------------------------------------------------------------------------------
+
+
+def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, margin: float) -> Rung:
+    """Test accuracy and single digits; first, whether each side's results are those of its weights.
+
+    Args:
+        runs: Two runs that did not diverge.
+        controls: An A/A family, whose disagreement on single digits stands beside.
+        digits: Their test images decide what is right.
+        margin: The accuracies are the same if the 95% interval of their difference lies within it.
+    """
+    predicted = {name: _test(run).predictions.argmax(axis=1) for name, run in runs.items()}
+    right = [digits_of == digits.y_test for digits_of in predicted.values()]
+    paired = paired_accuracies(right[0], right[1])
+    different = float(np.not_equal(*predicted.values()).mean())
+    among_controls = [
+        float((_test(a).predictions.argmax(axis=1) != _test(b).predictions.argmax(axis=1)).mean())
+        for a, b in combinations(controls, 2)
+    ]
+    low, high = paired.interval
+    detail = {
+        "unit": "accuracy difference farthest from zero in its 95% interval",
+        "paired": asdict(paired),
+        "margin": margin,
+        "predicted_differently": different,
+        "controls_predict_differently": among_controls,
+    }
+    measured = max(abs(low), abs(high))
+    where: str | None = None
+    cause: str | None = None
+    for name, run in runs.items():
+        if (fault := _inconsistency(run, digits)) is not None:
+            where, cause = fault
+            return Rung("outcome", "not parity", measured, margin, f"{name}, {where}", cause, detail)
+    verdict: Verdict = "inconclusive"
+    if -margin < low and high < margin:
+        verdict = "parity"
+    elif high < -margin or low > margin:
+        verdict = "not parity"
+    if verdict != "parity":
+        where = (
+            f"test accuracy: {paired.difference * 100:+.2f} percentage points, {low * 100:+.2f} to {high * 100:+.2f}"
+        )
+        cause = f"the interval does not lie inside the margin of ±{margin * 100:g} percentage points"
+    return Rung("outcome", verdict, measured, margin, where, cause, detail)
+
+
+def _test(run: RunRecord) -> TestResults:
+    if run.test is None:
+        raise ValueError(f"{run.directory} holds a run that diverged; it has no outcome to judge")
+    return run.test
+
+
+def _inconsistency(run: RunRecord, digits: mnist.Digits) -> tuple[str, str] | None:
+    """Where a run's results are not those of its final weights, and why, if they are not."""
+    test = _test(run)
+    images = (digits.x_test.reshape(-1, mnist.NUM_PIXELS) / 255).astype(run.recipe.dtype)
+    logits, error = _logits(run, images)
+    expected = oracle.softmax(logits)
+    # Logits off by e change each probability by a factor of at most exp(2e).
+    bound = expected * np.expm1(2 * error + Rounding.of(run.recipe.dtype).softmax_relative(logits))
+    excess = np.abs(test.predictions - expected) - bound
+    if excess.max() > Rounding.of(run.recipe.dtype).tiny:
+        image, digit = (int(i) for i in np.unravel_index(int(excess.argmax()), excess.shape))
+        place = f"probability of a {digit} in test image {image}"
+        values = f"{test.predictions[image, digit]:.6g}, the final weights give {expected[image, digit]:.6g}"
+        return f"{place}: {values}", "the predictions are not those of the final weights: of another epoch or model"
+    half_an_image = 0.5 / mnist.NUM_TEST_IMAGES
+    accuracy = float((test.predictions.argmax(axis=1) == digits.y_test).mean())
+    loss = oracle.cross_entropies(logits, digits.y_test.astype(np.int64))
+    loss_bound = float(2 * error.mean() + 1e-5 * loss.mean())  # 1e-5: a float32 mean of 10,000 losses
+    for title, value, wanted, allowed in (
+        ("test accuracy", test.accuracy, accuracy, half_an_image),
+        ("test loss", test.loss, float(loss.mean()), loss_bound),
+        ("last validation accuracy", run.history["val_accuracy"][-1], accuracy, half_an_image),
+        ("last validation loss", run.history["val_loss"][-1], float(loss.mean()), loss_bound),
+    ):
+        if not abs(value - wanted) <= allowed:
+            place = f"{title}: {value:.6g}, the final weights give {wanted:.6g}"
+            return place, f"the {title} is not that of the final weights on the test images"
+    return None
+
+
+def _logits(run: RunRecord, images: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The exact logits of the final weights, and by how much rounding can have moved them, an image a row."""
+    rounding, weights = Rounding.of(run.recipe.dtype), oracle.exact(run.weights)
+    tensor = images.astype(np.float64)
+    error: Any = np.zeros_like(tensor)
+    for layer in oracle.layer_names(weights):
+        kernel, bias = weights[f"{layer}.kernel"], weights[f"{layer}.bias"]
+        error = rounding.dense(np.abs(tensor) + error, kernel, bias) + error @ np.abs(kernel)
+        preactivations = oracle.dense(tensor, weights, layer)
+        tensor = oracle.relu(preactivations)
+    return preactivations, error.max(axis=1, keepdims=True)
