@@ -120,8 +120,10 @@ def _no_sooner(parted: int, controls: list[int], num_runs: int) -> tuple[Verdict
     """
     logs = np.log(controls)
     limits = {level: math.exp(logs.mean() - prediction_margin(logs, num_runs, level)) for level in (0.99, 0.999)}
-    if parted >= min(controls) or parted >= limits[0.99]:
-        return "parity", min(float(min(controls)), limits[0.99])
+    if parted >= min(controls):
+        return "parity", float(min(controls))
+    if parted >= limits[0.99]:
+        return "parity", limits[0.99]
     return ("inconclusive" if parted >= limits[0.999] else "not parity"), limits[0.999]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_impl import backend
 from keras_impl.data import preprocess
-from keras_impl.training import EVALUATION_BATCH_SIZE, RecordingSequential, compile_model, fit, settings
+from keras_impl.training import RecordingSequential, compile_model, evaluate, fit, predict, settings
 from keras_impl.weights import get_weights
 from recipe import Recipe
 from recipe.mnist import Digits
@@ -72,12 +72,9 @@ def train_and_record(recipe: Recipe, digits: Digits, run_directory: Path, start:
 
     test = None
     if recorder.status.outcome == "finished":
-        x_test, y_test = preprocess(digits.x_test, digits.y_test, recipe.dtype)
-        evaluation = model.evaluate(x_test, y_test, EVALUATION_BATCH_SIZE, verbose=0, return_dict=True)
-        predictions = model.predict(x_test, EVALUATION_BATCH_SIZE, verbose=0)
-        if model.loss.from_logits:
-            predictions = keras.ops.convert_to_numpy(keras.ops.softmax(predictions))
-        test = TestResults(evaluation["loss"], evaluation["accuracy"], predictions)
+        metrics = evaluate(model, recipe, digits)
+        x_test, _ = preprocess(digits.x_test, digits.y_test, recipe.dtype)
+        test = TestResults(metrics["loss"], metrics["accuracy"], predict(model, x_test))
     name = keras.backend.backend()
     write_training(
         run_directory,

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_impl.data import SharedOrder, preprocess
+from keras_impl.data import Floats, SharedOrder, preprocess
 from keras_impl.model import build_model
 from keras_impl.weights import get_weights, set_weights
 from recipe import Recipe
@@ -123,6 +123,20 @@ def fit(
         callbacks=callbacks,
         verbose=verbose,
     )
+
+
+def evaluate(model: keras.Sequential, recipe: Recipe, digits: Digits) -> dict[str, float]:
+    """The `loss` and `accuracy` on the test digits."""
+    x_test, y_test = preprocess(digits.x_test, digits.y_test, recipe.dtype)
+    return model.evaluate(x_test, y_test, EVALUATION_BATCH_SIZE, verbose=0, return_dict=True)
+
+
+def predict(model: keras.Sequential, images: Floats) -> Floats:
+    """Class probabilities, shape (n, 10), of images as `preprocess` gives them, shape (n, 784)."""
+    outputs = model.predict(images, EVALUATION_BATCH_SIZE, verbose=0)
+    if model.loss.from_logits:
+        outputs = ops.softmax(outputs)
+    return ops.convert_to_numpy(outputs)
 
 
 def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
