@@ -34,6 +34,9 @@ WORKERS = {
 }
 
 
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
 def run_python(*arguments: Any, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
     """Runs this Python in `cwd` with the repository's packages."""
     return subprocess.run(
@@ -66,7 +69,7 @@ def no_second_framework() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Callable[[Path], None]], Path]:
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
     """`once(name, make)` calls `make(directory)` for the first test that asks, over all xdist workers."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
@@ -85,7 +88,7 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[
 
 
 @pytest.fixture(scope="session")
-def trained(once: Callable[[str, Callable[[Path], None]], Path]) -> Callable[..., RunRecord]:
+def trained(once: Once) -> Callable[..., RunRecord]:
     """`trained(worker, **fields)` is the record of a worker's run of that recipe, run once a session."""
 
     def get(worker: str, **fields: Any) -> RunRecord:

@@ -152,7 +152,7 @@ def test_missing_key_is_named(record: Path, key: str) -> None:
 @pytest.mark.parametrize("content", ["[]", "1", "null", '"text"'])
 def test_record_that_is_no_object_is_refused(record: Path, content: str) -> None:
     (record / "record.json").write_text(content)
-    with pytest.raises(RecordError, match="record.json: expected a JSON object"):
+    with pytest.raises(RecordError, match=r"record\.json: expected a JSON object"):
         read_record(record)
 
 

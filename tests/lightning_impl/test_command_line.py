@@ -1,0 +1,158 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from tests.conftest import Once, assert_one_line_of_error, run_python
+
+FIT = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.logger", "CSVLogger")
+FIT = (*FIT, "--trainer.logger.save_dir", ".", "--trainer.logger.version", "0")
+"""One place for logs and checkpoints: ./lightning_logs/version_0."""
+SHORT = ("--recipe.dtype", "float64", "--recipe.epochs", "1", "--trainer.limit_train_batches", "3")
+UNEQUAL = ("--recipe.batch_size", "59995", *SHORT)
+"""Two steps, of 59,995 images and of 5: odd shares for two processes, and far from equal batches."""
+
+
+def lightning(directory: Path, *arguments: str) -> Any:
+    directory.mkdir(exist_ok=True)
+    return run_python("-m", "lightning_impl", *arguments, cwd=directory)
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    (checkpoint,) = directory.rglob("*.ckpt")
+    return torch.load(checkpoint, weights_only=True)["state_dict"]
+
+
+def metrics(directory: Path) -> dict[str, float]:
+    """The last value of every metric in the CSV log."""
+    (log,) = directory.rglob("metrics.csv")
+    with log.open() as lines:
+        rows = list(csv.DictReader(lines))
+    return {key: float(value) for row in rows for key, value in row.items() if value}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in ("fit", "predict"))], ids=str)
+def test_help_answers(tmp_path: Path, arguments: list[str]) -> None:
+    process = lightning(tmp_path, *arguments)
+    assert process.returncode == 0, process.stderr
+    assert "usage:" in process.stdout
+    if arguments[0] != "--help":
+        assert "--recipe.batch_size" in process.stdout
+        assert "Images per optimizer step, over all devices together" in process.stdout
+
+
+def test_printed_config_holds_the_options_and_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "recipe:\n  batch_size: 100\n  preset: native\ntrainer:\n  max_time: 00:01:00:00\n"
+    )
+    process = lightning(tmp_path, "fit", "--config", "mine.yaml", "--recipe.epochs", "3", "--print_config")
+    assert process.returncode == 0, process.stderr
+    config = yaml.safe_load(process.stdout)
+    recipe = config["recipe"]
+    assert (recipe["batch_size"], recipe["epochs"], recipe["preset"], recipe["seed"]) == (100, 3, "native", 0)
+    assert config["trainer"]["max_time"] == "00:01:00:00"
+
+    (tmp_path / "printed.yaml").write_text(process.stdout)
+    again = lightning(tmp_path, "fit", "--config", "printed.yaml", "--print_config")
+    assert again.stdout == process.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe.epochs", "0"], ["recipe.epochs", "0"]),
+        (["--recipe.beta_2", "1"], ["recipe.beta_2"]),
+        (["--recipe.hidden_sizes", "[0]"], ["recipe.hidden_sizes"]),
+        (["--trainer.accelerator", "gpu"], []),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_one_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    assert_one_line_of_error(lightning(tmp_path, "fit", *arguments), *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--recipe.epochs", "three"], ["--recipe.dtype", "float16"], ["--recipe.unknown", "1"]], ids=str
+)
+def test_unknown_or_mistyped_option_is_refused_by_name(tmp_path: Path, arguments: list[str]) -> None:
+    process = lightning(tmp_path, "fit", *arguments)
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr
+    assert arguments[0].removeprefix("--") in process.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def _fit(directory: Path, *arguments: str) -> None:
+    process = lightning(directory, "fit", *FIT, *UNEQUAL, *arguments)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.fixture(scope="session")
+def one_process(once: Once) -> Path:
+    return once("lightning-one-process", _fit)
+
+
+@pytest.fixture(scope="session")
+def two_processes(once: Once) -> Path:
+    ddp = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+    return once("lightning-two-processes", lambda directory: _fit(directory, *ddp))
+
+
+def test_two_processes_follow_one_to_rounding(one_process: Path, two_processes: Path) -> None:
+    one, two = weights(one_process), weights(two_processes)
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        assert tensor.dtype == torch.float64
+        # Two Adam steps of 1e-3 on gradients that are means of 60,000 float64 numbers: their
+        # rounding, 1e-16 of a gradient, shows where it is small against ε, amplified by lr/ε = 1e4.
+        assert (tensor - two[name]).abs().max() <= 1e-12
+
+
+def test_two_processes_have_the_accuracy_of_one(one_process: Path, two_processes: Path) -> None:
+    one, two = metrics(one_process), metrics(two_processes)
+    for key in ("accuracy", "val_accuracy", "val_loss"):
+        # Lightning keeps what it logs in float32, and a mean of 10 batches rounds that 10 times.
+        assert abs(one[key] - two[key]) <= 20 * 2.0**-24 * abs(one[key])
+
+
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_test_counts_every_image_once(two_processes: Path, tmp_path: Path, devices: str) -> None:
+    (checkpoint,) = two_processes.rglob("*.ckpt")
+    strategy = ["--trainer.strategy", "ddp"] if devices == "2" else []
+    process = lightning(
+        tmp_path,
+        *("test", *FIT, "--recipe.dtype", "float64", "--ckpt_path", str(checkpoint)),
+        *("--trainer.devices", devices, *strategy),
+    )
+    assert process.returncode == 0, process.stderr
+    found = metrics(tmp_path)
+    assert found["test_images"] == 10_000
+    assert abs(found["test_accuracy"] - metrics(two_processes)["val_accuracy"]) < 1e-6
+
+
+@pytest.mark.parametrize("command", ["validate", "predict"])
+def test_other_commands_take_the_checkpoint(one_process: Path, tmp_path: Path, command: str) -> None:
+    (checkpoint,) = one_process.rglob("*.ckpt")
+    process = lightning(tmp_path, command, *FIT, "--recipe.dtype", "float64", "--ckpt_path", str(checkpoint))
+    assert process.returncode == 0, process.stderr
+
+
+def test_second_run_in_the_same_place_never_aborts(tmp_path: Path) -> None:
+    quick = ("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--recipe.epochs", "1")
+    for seed in ("0", "1"):
+        process = lightning(tmp_path, "fit", *FIT, *quick, "--recipe.seed", seed)
+        assert process.returncode == 0, process.stderr
+    (config,) = tmp_path.rglob("config.yaml")
+    assert yaml.safe_load(config.read_text())["recipe"]["seed"] == 1
+
+
+def test_recipe_decides_the_epochs_unless_the_trainer_does(tmp_path: Path) -> None:
+    quick = ("--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
+    for name, arguments, epochs in (("a", (), 2), ("b", ("--trainer.max_epochs", "1"), 1)):
+        process = lightning(tmp_path / name, "fit", *FIT, *quick, "--recipe.epochs", "2", *arguments)
+        assert process.returncode == 0, process.stderr
+        assert metrics(tmp_path / name)["epoch"] == epochs - 1

@@ -1,0 +1,97 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_impl.data import EvaluationBatches, MnistDataModule, TrainingBatches
+from recipe import Recipe, mnist
+from recipe.batch_order import epoch_order
+
+
+@pytest.mark.parametrize("batch_order", ["shared", "framework"])
+@pytest.mark.parametrize(
+    ("num_images", "batch_size", "world_size"), [(60_000, 32, 1), (60_000, 32, 4), (1000, 7, 3), (1000, 999, 1)]
+)
+def test_shares_of_the_ranks_partition_each_batch(
+    num_images: int, batch_size: int, world_size: int, batch_order: str
+) -> None:
+    recipe = Recipe(batch_size=batch_size, batch_order=batch_order)
+    ranks = [TrainingBatches(recipe, num_images, rank, world_size) for rank in range(world_size)]
+    alone = TrainingBatches(recipe, num_images, 0, 1)
+    assert {len(rank) for rank in ranks} == {math.ceil(num_images / batch_size)}
+    steps = 0
+    for whole, *shares in zip(alone, *ranks, strict=True):
+        assert sorted(torch.cat(shares).tolist()) == sorted(whole.tolist())
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+        steps += 1
+    assert steps == len(alone)
+    assert sorted(torch.cat(list(alone)).tolist()) == list(range(num_images))
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_batches_follow_the_shared_order(epoch: int) -> None:
+    batches = TrainingBatches(Recipe(seed=5), 60_000, 0, 1)
+    batches.set_epoch(epoch)
+    assert np.array_equal(torch.cat(list(batches)).numpy(), epoch_order(5, epoch, 60_000))
+    assert {len(batch) for batch in batches} == {32}
+
+
+def test_own_shuffle_differs_by_epoch_and_from_the_shared_order() -> None:
+    batches = TrainingBatches(Recipe(preset="native"), 1000, 0, 1)
+    first = torch.cat(list(batches))
+    assert torch.equal(first, torch.cat(list(batches)))
+    batches.set_epoch(1)
+    assert not torch.equal(first, torch.cat(list(batches)))
+    assert not np.array_equal(first.numpy(), epoch_order(0, 0, 1000))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("num_images", [10_000, 8, 2001])
+def test_evaluation_shares_partition_the_images(num_images: int, world_size: int) -> None:
+    ranks = [EvaluationBatches(num_images, rank, world_size) for rank in range(world_size)]
+    batches = [list(rank) for rank in ranks]
+    indices = torch.cat([batch for rank in batches for batch in rank])
+    assert sorted(indices.tolist()) == list(range(num_images))
+    assert max(len(batch) for rank in batches for batch in rank) <= 1000
+    for rank, rank_batches in zip(ranks, batches, strict=True):
+        assert len(rank) == len([batch for batch in rank_batches if len(batch)])
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(59_999, 2), (7, 4), (1, 2)])
+def test_last_batch_too_small_for_the_devices_is_refused(batch_size: int, world_size: int) -> None:
+    last = 60_000 % batch_size or batch_size
+    with pytest.raises(ValueError, match=f"has {last} images, too few for {world_size} devices; .*recipe.batch_size"):
+        TrainingBatches(Recipe(batch_size=batch_size), 60_000, 0, world_size)
+
+
+def test_last_batch_of_an_image_a_device_is_taken() -> None:
+    batches = TrainingBatches(Recipe(batch_size=59_998), 60_000, 1, 2)
+    assert [len(share) for share in batches] == [29_999, 1]
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def digits(request: pytest.FixtureRequest) -> MnistDataModule:
+    module = MnistDataModule(Recipe(dtype=request.param, batch_size=7000))
+    module.setup("fit")
+    return module
+
+
+def test_loader_gives_the_orders_images_with_their_labels(digits: MnistDataModule) -> None:
+    raw = mnist.load()
+    order = epoch_order(0, 0, 60_000)
+    batches = list(digits.train_dataloader())
+    assert [len(images) for images, _ in batches] == [7000] * 8 + [4000]
+    for step, (images, labels) in enumerate(batches):
+        indices = order[step * 7000 : (step + 1) * 7000]
+        assert images.dtype == getattr(torch, digits.recipe.dtype)
+        assert images.shape == (len(indices), 784)
+        assert torch.equal(images * 255, torch.from_numpy(raw.x_train[indices]).flatten(1).to(images.dtype).round())
+        assert torch.equal(labels, torch.from_numpy(raw.y_train[indices]).long())
+
+
+def test_all_evaluation_is_on_every_test_digit_once(digits: MnistDataModule) -> None:
+    expected = torch.from_numpy(mnist.load().y_test).long()
+    for loader in (digits.val_dataloader(), digits.test_dataloader(), digits.predict_dataloader()):
+        assert torch.equal(torch.cat([labels for _, labels in loader]), expected)
