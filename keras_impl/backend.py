@@ -57,6 +57,7 @@ def _configure_tensorflow(recipe: Recipe) -> None:
 def _configure_torch(recipe: Recipe) -> None:
     import torch
 
+    torch.set_flush_denormal(True)  # as TensorFlow and XLA do
     if recipe.matmul_precision == "shared":
         torch.set_float32_matmul_precision("highest")
 

@@ -56,7 +56,7 @@ class Digits(Dataset[Batch]):
 
 
 class TrainingBatches(Sampler[Any]):
-    """This process's share of every batch of an epoch.
+    """This process's share of every batch of an epoch, in blocks of several batches.
 
     The batch of step i is `order[i * batch_size : (i + 1) * batch_size]` over all processes
     together; process r of n takes its entries r, r + n, r + 2n, …
@@ -66,9 +66,10 @@ class TrainingBatches(Sampler[Any]):
         num_images: Number of training images.
         rank: The number of this process, from 0.
         world_size: The number of processes.
+        block_size: Number of batches in a block; the last block may have fewer.
     """
 
-    def __init__(self, recipe: Recipe, num_images: int, rank: int, world_size: int) -> None:
+    def __init__(self, recipe: Recipe, num_images: int, rank: int, world_size: int, block_size: int) -> None:
         last_batch = num_images % recipe.batch_size or recipe.batch_size
         if last_batch < world_size:
             raise ValueError(
@@ -76,6 +77,7 @@ class TrainingBatches(Sampler[Any]):
                 f"choose a --recipe.batch_size that divides {num_images:,}, or fewer devices"
             )
         self.recipe, self.num_images, self.rank, self.world_size = recipe, num_images, rank, world_size
+        self.block_size = block_size
         self.epoch = 0
         self.sampler = self  # where Lightning looks for `set_epoch`
 
@@ -84,19 +86,23 @@ class TrainingBatches(Sampler[Any]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """The number of batches in an epoch."""
-        return math.ceil(self.num_images / self.recipe.batch_size)
+        """The number of blocks in an epoch."""
+        return math.ceil(self.num_images / (self.recipe.batch_size * self.block_size))
 
     def __iter__(self) -> Iterator[Any]:
-        """Indices of this process's images, int64, one tensor a batch."""
+        """Indices of this process's images, int64, one tensor a block."""
         if self.recipe.batch_order == "shared":
             order = torch.from_numpy(epoch_order(self.recipe.seed, self.epoch, self.num_images)).long()
         else:
             # torch's own shuffle; a seed of its own keeps the processes' orders the same
             generator = torch.Generator().manual_seed(self.recipe.seed + self.epoch)
             order = torch.randperm(self.num_images, generator=generator)
-        for batch in order.split(self.recipe.batch_size):
-            yield batch[self.rank :: self.world_size]
+        # The place of an image within its batch decides which process takes it.
+        mine = torch.arange(self.num_images) % self.recipe.batch_size % self.world_size == self.rank
+        for block, of_block in zip(
+            *(t.split(self.recipe.batch_size * self.block_size) for t in (order, mine)), strict=True
+        ):
+            yield block[of_block]
 
 
 class EvaluationBatches(Sampler[Any]):
@@ -140,9 +146,11 @@ class MnistDataModule(lightning.LightningDataModule):
         self.test_digits = Digits(*preprocess(digits.x_test, digits.y_test, self.recipe.dtype))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of images (batch, 784) and labels (batch,)."""
+        """Blocks of as many batches as the module takes at a time: images (n, 784) and labels (n,)."""
         rank, world_size = self._place()
-        batches = TrainingBatches(self.recipe, NUM_TRAINING_IMAGES, rank, world_size)
+        module: Any = self.trainer.lightning_module if self.trainer else None
+        block_size = module.steps_per_execution if module else 1
+        batches = TrainingBatches(self.recipe, NUM_TRAINING_IMAGES, rank, world_size, block_size)
         return DataLoader(self.train_digits, batch_sampler=batches, collate_fn=_as_it_is)
 
     def val_dataloader(self) -> DataLoader[Batch]:

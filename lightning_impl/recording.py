@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_impl.data import MnistDataModule
 from lightning_impl.optimizer import KerasAdam
@@ -34,7 +34,6 @@ class Recorder(Callback):
         self.history: dict[str, list[float]] = {key: [] for key in HISTORY_KEYS}
         self.step_losses: list[NDArray[np.floating]] = []
         self.status = Status("finished")
-        self._epoch_losses: list[Tensor] = []
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Starts the epoch's clock."""
@@ -43,16 +42,14 @@ class Recorder(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keeps the step's loss on the device and reports progress."""
-        self._epoch_losses.append(outputs["loss"].detach())
-        self.progress.step(trainer.current_epoch, batch_idx + 1)
+        """Reports progress."""
+        self.progress.step(trainer.current_epoch, len(pl_module.step_losses))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Fetches the epoch's losses from the device; validation has run by now."""
-        losses = torch.stack(self._epoch_losses).cpu().numpy()
-        self._epoch_losses.clear()
+        losses = torch.stack(pl_module.step_losses).cpu().numpy()
         # The module logs its training metrics after this hook of the callbacks.
-        logged = {**trainer.callback_metrics, **pl_module.train_metrics.compute()}
+        logged = {**trainer.callback_metrics, **pl_module.training_metrics.compute()}
         metrics = {key: value.item() for key, value in logged.items()}
         finite = np.isfinite(losses)
         epoch = trainer.current_epoch

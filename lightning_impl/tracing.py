@@ -34,7 +34,7 @@ def trace(recipe: Recipe, *, accelerator: str) -> Trace:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    module, digits = DigitClassifier(recipe), MnistDataModule(recipe)
+    module, digits = DigitClassifier(recipe, steps_per_execution=1), MnistDataModule(recipe)
     initial_weights = get_weights(module.model)
     trainer.fit(module, digits)
     device = module.device.type

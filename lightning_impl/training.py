@@ -4,6 +4,8 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import MeanMetric, SumMetric
@@ -17,17 +19,31 @@ from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
 from recipe.mnist import NUM_CLASSES, NUM_TRAINING_IMAGES
 
+STEPS_PER_EXECUTION = 125
+"""Optimizer steps in one `training_step`: an epoch of 1,875 steps then reports progress 15 times."""
+
 
 class DigitClassifier(lightning.LightningModule):
     """Trains the network of a recipe.
 
+    Lightning's loop costs about as much as a step of so small a network. With
+    `steps_per_execution` > 1 the module therefore optimizes manually: `training_step` gets a block
+    of several batches and takes an optimizer step on each. Weights, step losses and metrics are the
+    same bit for bit; what Lightning counts as a batch, `--trainer.limit_train_batches` for one, is
+    then a block.
+
     Args:
         recipe: Every hyperparameter; see `recipe/settings.py`.
+        steps_per_execution: Optimizer steps in one `training_step`; 1 is automatic optimization.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, steps_per_execution: int = STEPS_PER_EXECUTION) -> None:
         super().__init__()
+        if steps_per_execution < 1:
+            raise MisconfigurationException(f"steps_per_execution must be 1 or more, not {steps_per_execution}")
         self.recipe = recipe
+        self.steps_per_execution = steps_per_execution
+        self.automatic_optimization = steps_per_execution == 1
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.model = build_model(recipe)
@@ -35,14 +51,24 @@ class DigitClassifier(lightning.LightningModule):
             set_weights(self.model, initial_weights(recipe))
         else:
             set_weights(self.model, perturbed(get_weights(self.model), recipe))
+        self.step_losses: list[Tensor] = []
         self.train_metrics = Metrics("train", recipe.dtype)
         self.val_metrics = Metrics("val", recipe.dtype)
         self.test_metrics = Metrics("test", recipe.dtype)
 
+    def configure_callbacks(self) -> list[lightning.Callback]:
+        """Refuses what blocks of steps cannot be combined with: the first hook that knows the trainer."""
+        if not self.automatic_optimization:
+            _check_blocks_work(self.trainer)
+        return []
+
     def setup(self, stage: str) -> None:
-        """Pins float32 matrix products to full precision where the recipe shares that."""
+        """Sets the process's arithmetic."""
         if self.recipe.matmul_precision == "shared":
             torch.set_float32_matmul_precision("highest")
+        # Adam's moments of the pixels that are always blank decay into denormal numbers, on which a
+        # CPU is slow. TensorFlow and XLA flush them to zero as well; no weight changes by one bit.
+        torch.set_flush_denormal(True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images, shape (batch, 784), to logits, shape (batch, 10)."""
@@ -59,20 +85,71 @@ class DigitClassifier(lightning.LightningModule):
             self.parameters(), lr=recipe.learning_rate, betas=recipe.adam_betas, fused=True, **epsilon
         )
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of one batch: the mean over its images on all devices."""
+    def on_train_start(self) -> None:
+        """Takes over from DDP where a block of steps would outrun it."""
+        if not self.automatic_optimization and self.trainer.world_size > 1:
+            # DDP expects one backward pass for each forward pass, which here is a whole block.
+            ddp: Any = self.trainer.model
+            ddp.require_backward_grad_sync = False
+
+    def on_train_epoch_start(self) -> None:
+        """Forgets the losses of the epoch before."""
+        self.step_losses.clear()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """The loss of a batch; or, on a block of batches, an optimizer step on each."""
         images, labels = batch
+        if self.automatic_optimization:
+            loss, logits = self.loss_and_logits(images, labels, batch_idx)
+            self.train_metrics.accuracy.update(logits, labels)
+            return loss
+
+        size = self.local_batch_size
+        optimizer: Any = self.optimizers()
+        all_logits = []
+        for index, (x, y) in enumerate(
+            zip(images.split(size), labels.split(size), strict=True), batch_idx * self.steps_per_execution
+        ):
+            loss, logits = self.loss_and_logits(x, y, index)
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            if self.trainer.world_size > 1:
+                self._average_gradients()
+            optimizer.step()
+            all_logits.append(logits)
+        self.train_metrics.accuracy.update(torch.cat(all_logits), labels)
+        return None
+
+    def loss_and_logits(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """The mean cross-entropy of a batch, to differentiate, and its logits.
+
+        DDP averages gradients over processes, whose shares of a batch may differ by one image; the
+        loss is weighted so that this is the mean over the images of all processes.
+        """
         logits = self(images)
         loss = functional.cross_entropy(logits, labels)
-        self.train_metrics.update(logits.detach(), labels, loss.detach())
+        self.step_losses.append(loss.detach())
         if self.trainer.world_size > 1:
-            # DDP averages gradients over processes, whose shares of a batch may differ by one image.
-            loss = loss * (len(images) * self.trainer.world_size / self.global_batch_size(batch_idx))
-        return loss
+            loss = loss * (len(images) * self.trainer.world_size / self.global_batch_size(step))
+        return loss, logits.detach()
 
-    def global_batch_size(self, batch_idx: int) -> int:
-        """The number of images in batch `batch_idx` of an epoch, on all devices together."""
-        return min(self.recipe.batch_size, NUM_TRAINING_IMAGES - batch_idx * self.recipe.batch_size)
+    def global_batch_size(self, step: int) -> int:
+        """The number of images in step `step` of an epoch, from 0, on all devices together."""
+        return min(self.recipe.batch_size, NUM_TRAINING_IMAGES - step * self.recipe.batch_size)
+
+    @property
+    def local_batch_size(self) -> int:
+        """This process's share of a full batch."""
+        return len(range(self.trainer.global_rank, self.recipe.batch_size, self.trainer.world_size))
+
+    def _average_gradients(self) -> None:
+        """What DDP would do, in one message."""
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        flat = torch.cat([gradient.view(-1) for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        flat /= self.trainer.world_size
+        for part, gradient in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Counts one batch into the validation metrics."""
@@ -92,8 +169,21 @@ class DigitClassifier(lightning.LightningModule):
         metrics.update(logits, labels, functional.cross_entropy(logits, labels))
 
     def on_train_epoch_end(self) -> None:
-        """Logs the running training metrics: the mean over the epoch while it trained, as in Keras."""
-        self._log_and_reset(self.train_metrics, prog_bar=True)
+        """Logs the training metrics: means over the epoch while it trained, as in Keras."""
+        self._log_and_reset(self.training_metrics, prog_bar=True)
+
+    @property
+    def training_metrics(self) -> "Metrics":
+        """The epoch's training metrics; the step losses are added up here, in one way for all block sizes."""
+        metrics = self.train_metrics
+        if not metrics.loss.update_called:
+            losses = torch.stack(self.step_losses)
+            sizes = [
+                len(range(self.trainer.global_rank, self.global_batch_size(step), self.trainer.world_size))
+                for step in range(len(losses))
+            ]
+            metrics.loss.update(losses, weight=torch.tensor(sizes, device=losses.device))
+        return metrics
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val_loss` and `val_accuracy`."""
@@ -106,6 +196,20 @@ class DigitClassifier(lightning.LightningModule):
     def _log_and_reset(self, metrics: "Metrics", *, prog_bar: bool = False) -> None:
         self.log_dict(metrics.compute(), prog_bar=prog_bar)
         metrics.reset()
+
+
+def _check_blocks_work(trainer: lightning.Trainer) -> None:
+    """Raises MisconfigurationException for what needs automatic optimization."""
+    mend = "set --model.steps_per_execution 1"
+    if trainer.gradient_clip_val:
+        raise MisconfigurationException(f"gradient_clip_val needs automatic optimization: {mend}")
+    if trainer.accumulate_grad_batches != 1:
+        raise MisconfigurationException(f"accumulate_grad_batches needs automatic optimization: {mend}")
+    if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        strategy = type(trainer.strategy).__name__
+        raise MisconfigurationException(
+            f"several steps in one execution work on one device or under ddp, not {strategy}: {mend}"
+        )
 
 
 class Metrics(nn.Module):
