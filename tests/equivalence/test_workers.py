@@ -14,6 +14,7 @@ from tests.conftest import SHORT, WORKERS, assert_one_line_of_error, run_python
 Trained = Callable[..., RunRecord]
 
 EACH_SIDE = ["keras-tensorflow", "lightning"]
+IN_FLOAT64 = ["keras-tensorflow", "keras-jax", "lightning"]
 
 
 @pytest.mark.parametrize("worker", WORKERS)
@@ -31,7 +32,7 @@ def test_record_tells_the_run(trained: Trained, worker: str) -> None:
     assert 1e8 < record.peak_memory_bytes < 1e11
 
 
-@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize("worker", IN_FLOAT64)
 def test_recorded_numbers_agree_with_each_other(trained: Trained, worker: str) -> None:
     record = trained(worker, **SHORT)
     labels = mnist.load().y_test
@@ -58,7 +59,7 @@ def test_recorded_numbers_agree_with_each_other(trained: Trained, worker: str) -
     assert np.abs(exponentials / exponentials.sum(1, keepdims=True) - probabilities).max() <= 1e-12
 
 
-@pytest.mark.parametrize("worker", [worker for worker in WORKERS if worker != "lightning"])
+@pytest.mark.parametrize("worker", IN_FLOAT64[:-1])
 def test_aligned_float64_runs_are_one_run(trained: Trained, worker: str) -> None:
     first, second = trained("lightning", **SHORT), trained(worker, **SHORT)
     # 60 steps accumulate the rounding of 60 float64 forward passes: 4e-16 when measured.
@@ -86,8 +87,9 @@ def test_progress_reaches_the_end(trained: Trained) -> None:
 
 @pytest.mark.parametrize("worker", EACH_SIDE)
 def test_run_that_diverges_is_recorded_with_its_place(trained: Trained, worker: str) -> None:
-    # Steps of 1e30 bring float32 logits of a network of four layers past 3e38 at once.
-    record = trained(worker, learning_rate=1e30, batch_size=6000, epochs=2)
+    # One step of 1e38 brings sums of 784 products past the largest float32, 3e38. No hidden layers:
+    # TensorFlow's ReLU makes 0 of NaN.
+    record = trained(worker, hidden_sizes=(), learning_rate=1e38, batch_size=6000, epochs=2)
     assert record.diverged
     assert record.test is None
     assert (record.status.epoch, record.status.step) == (1, 2)

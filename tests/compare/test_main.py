@@ -1,0 +1,212 @@
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, assert_one_line_of_error, run_python
+
+HERE = Path(__file__).parent
+STAND_IN = shlex.join([sys.executable, str(HERE / "stand_in.py")])
+QUICK = ("--recipe.hidden_sizes", "[2]", "--recipe.batch_size", "30000", "--recipe.epochs", "2", "--controls", "2")
+
+
+def compare(directory: Path, *arguments: str, keras: str = "good") -> subprocess.CompletedProcess:
+    """`compare run` into directory/out, with stand-ins for both implementations."""
+    return run_python(HERE / "driver.py", keras, "run", *QUICK, "--out", "out", *arguments, cwd=directory)
+
+
+def third(mode: str) -> tuple[str, str]:
+    return "--implementation", f"third={STAND_IN} --mode {mode}"
+
+
+def results(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "out" / "results.json").read_text())
+
+
+def started(directory: Path) -> list[str]:
+    """The run directories of all stand-ins started so far."""
+    return (directory / "out" / "records" / "started.txt").read_text().split()
+
+
+def test_third_implementation_is_compared_then_reused_then_run_afresh(tmp_path: Path) -> None:
+    process = compare(tmp_path, *third("good"))
+    found = results(tmp_path)
+    assert process.returncode == found["exit_code"], process.stderr
+    assert found["exit_code"] in (0, 1, 3)
+    assert list(found["implementations"]) == ["keras", "lightning", "third"]
+    assert list(found["comparisons"]) == ["lightning", "third"]
+    assert "third" in process.stdout
+    assert "10,000 of 10,000" in process.stdout
+    runs = started(tmp_path)
+    assert len(runs) == len(set(runs)) == 3 + 3 + 2  # traces, trainings, controls
+
+    again = compare(tmp_path, *third("good"))
+    assert again.returncode == process.returncode
+    assert started(tmp_path) == runs
+    assert "third: reused a finished run" in again.stdout
+    assert all(entry["reused"] for entry in results(tmp_path)["implementations"].values())
+
+    compare(tmp_path, *third("good"), "--fresh")
+    assert sorted(started(tmp_path)) == sorted(runs * 2)
+    assert not any(entry["reused"] for entry in results(tmp_path)["implementations"].values())
+
+    compare(tmp_path, *third("good"), "--recipe.seed", "1")
+    assert len(started(tmp_path)) == 3 * len(runs)
+
+
+def test_results_have_the_keys_that_others_build_on(tmp_path: Path) -> None:
+    compare(tmp_path)
+    found = results(tmp_path)
+    assert {"schema_version", "verdict", "exit_code", "recipe", "implementations", "difference", "agreement"} <= set(
+        found
+    )
+    assert found["schema_version"] == 1
+    assert found["recipe"]["hidden_sizes"] == [2]
+    for name in ("keras", "lightning"):
+        entry = found["implementations"][name]
+        assert entry["test_accuracy"] == 0.1
+        assert entry["test_loss"] == 2.3
+        assert entry["num_parameters"] == 784 * 2 + 2 + 2 * 10 + 10
+        assert entry["seconds_per_epoch"] == 0.5
+        assert entry["peak_memory_bytes"] == 1000
+        assert entry["history"]["val_accuracy"] == [0.5, 0.5]
+        assert entry["versions"] == {"python": "3", "numpy": "2"}
+        assert (tmp_path / "out" / entry["record"] / "record.json").is_file()
+    assert set(found["difference"]) == {"test_accuracy", "test_loss"}
+    assert found["agreement"] == {"same": 10_000, "total": 10_000}
+
+
+def test_run_that_fails_is_shown_with_its_log(tmp_path: Path) -> None:
+    process = compare(tmp_path, *third("fail"))
+    assert process.returncode == results(tmp_path)["exit_code"] == 4
+    assert results(tmp_path)["verdict"] == "failed"
+    assert results(tmp_path)["compared"] == ["keras", "third"]
+    (line,) = [line for line in process.stdout.splitlines() if "third failed: " in line]
+    assert "exit code 1 (out of ideas)" in line
+    log = tmp_path / line.rpartition("its log: ")[2].strip()
+    assert log.read_text().splitlines() == ["a line for the log", "out of ideas"]
+    assert results(tmp_path)["comparisons"]["lightning"]["verdict"] != "failed"
+
+
+def test_run_that_diverges_is_shown_with_epoch_and_step(tmp_path: Path) -> None:
+    process = compare(tmp_path, keras="diverge")
+    assert process.returncode == 4
+    assert "keras diverged: its loss is no longer finite in epoch 1, step 2." in process.stdout
+    entry = results(tmp_path)["implementations"]["keras"]
+    assert (entry["status"], entry["diverged_at"]) == ("diverged", {"epoch": 1, "step": 2})
+    assert entry["test_accuracy"] is None
+    assert compare(tmp_path, keras="diverge").returncode == 4  # also from the finished record
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("nothing", ["third", "without leaving a record"]),
+        ("invalid", ["third", "weights.safetensors", "docs/run-record.md"]),
+        ("refuse", ["third: the moon is not full"]),
+    ],
+)
+def test_broken_contract_is_one_line(tmp_path: Path, mode: str, words: list[str]) -> None:
+    assert_one_line_of_error(compare(tmp_path, *third(mode)), *words)
+    assert not (tmp_path / "out" / "results.json").exists()
+    assert not list(tmp_path.rglob("*.partial-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--implementation", "third=no_such_command_anywhere"], ["third", "no_such_command_anywhere"]),
+        (["--implementation", f"keras={STAND_IN}"], ["keras", "taken"]),
+        (["--implementation", f"a={STAND_IN}", "--implementation", f"a={STAND_IN}"], ["once"]),
+        (["--implementation", "no command"], ['NAME="COMMAND"', "no command"]),
+        (["--implementation", "third="], ["third="]),
+        (["--implementation", "../x=python"], ["../x=python"]),
+        (["--recipe.epochs", "0"], ["recipe.epochs"]),
+        (["--recipe.learning_rate", "-1"], ["recipe.learning_rate"]),
+        (["--recipe.beta_1", "1"], ["recipe.beta_1"]),
+        (["--out", "/proc/nowhere"], ["/proc/nowhere", "--out"]),
+        (["--out", "file/out"], ["file/out", "--out"]),
+        (["--threads", "0"], ["--threads"]),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_starts_nothing(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    (tmp_path / "file").touch()
+    assert_one_line_of_error(compare(tmp_path, *arguments), *words)
+    assert not list(tmp_path.rglob("started.txt"))
+    assert not list(tmp_path.rglob("results.json"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--recipe.unknown", "1"],
+        ["--recipe.dtype", "float16"],
+        ["--recipe.epochs", "many"],
+        ["--keras.backend", "numpy"],
+        ["--config", "missing.yaml"],
+    ],
+    ids=str,
+)
+def test_unknown_option_is_refused_by_name(tmp_path: Path, arguments: list[str]) -> None:
+    process = compare(tmp_path, *arguments)
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr
+    assert arguments[0].removeprefix("--") in process.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_config_file_and_printed_config_are_read_alike(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("recipe:\n  preset: native\n  epochs: 3\nkeras:\n  backend: jax\n")
+    process = compare(tmp_path, "--config", "mine.yaml", "--recipe.epochs", "4", "--print_config")
+    assert process.returncode == 0, process.stderr
+    config = yaml.safe_load(process.stdout)
+    assert (config["recipe"]["preset"], config["recipe"]["epochs"]) == ("native", 4)
+    assert config["keras"]["backend"] == "jax"
+    (tmp_path / "printed.yaml").write_text(process.stdout)
+    again = run_python("-m", "compare", "run", "--config", "printed.yaml", "--print_config", cwd=tmp_path)
+    assert yaml.safe_load(again.stdout) == config
+
+
+def test_config_file_that_is_wrong_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("recipe:\n  epoch: 3\n")
+    process = compare(tmp_path, "--config", "mine.yaml")
+    assert process.returncode == 2
+    assert "epoch" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_interrupt_leaves_nothing_half_written_and_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, HERE / "driver.py", "hang", "run", *QUICK, "--out", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("keras-*.partial-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    records = tmp_path / "out" / "records"
+    assert not list(records.glob("*.partial-*"))
+    assert not list(tmp_path.rglob("results.json"))
+    for record in records.iterdir():
+        assert not record.is_dir() or (record / "record.json").exists()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+    finished = len(started(tmp_path))
+    after = compare(tmp_path)
+    assert after.returncode in (0, 1, 3)
+    assert len(started(tmp_path)) > finished

@@ -1,0 +1,129 @@
+import io
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from compare.report import comparison_table, verdict_lines, write_results
+from recipe import Recipe
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    history = {"loss": [0.25, 0.125], "accuracy": [0.9, 0.95], "val_loss": [0.2, 0.1], "val_accuracy": [0.92, 0.96]}
+    return {
+        "status": "finished",
+        "diverged_at": None,
+        "backend": "numpy",
+        "device": "cpu",
+        "threads": 1,
+        "test_accuracy": 0.975,
+        "test_accuracy_interval": (0.9718, 0.9779),
+        "test_loss": 0.0875,
+        "num_parameters": 270_218,
+        "seconds_per_epoch": 2.5,
+        "seconds": 30.0,
+        "peak_memory_bytes": 512_000_000,
+        "history": {**history, "seconds": [2.0, 3.0]},
+        "versions": {"numpy": "2.4"},
+    } | changes
+
+
+FAILED = {"status": "failed", "error": "third ended with exit code 1; its log: runs/third.log"}
+DIVERGED = entry(
+    status="diverged",
+    diverged_at={"epoch": 1, "step": 1234},
+    test_accuracy=None,
+    test_accuracy_interval=None,
+    test_loss=None,
+    seconds_per_epoch=None,
+    history={key: [] for key in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")},
+)
+
+
+def comparison(verdict: str) -> dict[str, Any]:
+    if verdict == "failed":
+        return {"verdict": verdict, "rungs": [], "difference": None, "agreement": None}
+    agreement = {"same": 9876, "total": 10_000}
+    return {
+        "verdict": verdict,
+        "rungs": [],
+        "difference": {"test_accuracy": 0.0, "test_loss": 0.0},
+        "agreement": agreement,
+    }
+
+
+def results(verdicts: dict[str, str], **implementations: Any) -> dict[str, Any]:
+    return {
+        "recipe": asdict(Recipe()),
+        "implementations": implementations,
+        "comparisons": {name: comparison(verdict) for name, verdict in verdicts.items()},
+    }
+
+
+def rendered(found: dict[str, Any]) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(comparison_table(found))
+    return console.export_text()
+
+
+def test_table_shows_both_sides_and_their_difference() -> None:
+    other = entry(test_accuracy=0.9801, test_loss=0.08, num_parameters=270_219)
+    text = rendered(results({"lightning": "parity"}, keras=entry(), lightning=other))
+    for words in (
+        *("Keras", "Lightning", "Difference", "270,218", "270,219", "+1", "97.50%", "98.01%", "+0.51%"),
+        *("97.18% to 97.79%", "0.0875", "0.0800", "-0.0075", "9,876 of 10,000", "2.50", "30.0", "512", "numpy 2.4"),
+        *("epoch 1", "epoch 2", "0.2500  90.00%", "0.1000  96.00%", "+0.0000  +0.00%"),
+    ):
+        assert words in text
+
+
+def test_difference_is_the_other_minus_the_reference() -> None:
+    text = rendered(results({"lightning": "parity"}, keras=entry(test_loss=0.1), lightning=entry(test_loss=0.3)))
+    assert "+0.2000" in text
+
+
+def test_third_implementation_has_its_columns() -> None:
+    found = results(
+        {"lightning": "parity", "third": "not parity"}, keras=entry(), lightning=entry(), third=entry(test_loss=0.5)
+    )
+    text = rendered(found)
+    assert text.count("Difference") == 2
+    assert "third" in text
+    assert "+0.4125" in text
+    assert text.count("9,876 of 10,000") == 2
+
+
+@pytest.mark.parametrize(("bad", "word"), [(FAILED, "failed"), (DIVERGED, "diverged")], ids=["failed", "diverged"])
+@pytest.mark.parametrize("place", ["keras", "lightning", "third"])
+def test_table_says_what_did_not_finish(place: str, bad: dict[str, Any], word: str) -> None:
+    sides = {"keras": entry(), "lightning": entry(), "third": entry(), place: bad}
+    verdicts = {name: "failed" if place in (name, "keras") else "parity" for name in ("lightning", "third")}
+    found = results(verdicts, **sides)
+    text = rendered(found)
+    (accuracy,) = [line for line in text.splitlines() if line.strip().startswith("Test accuracy")]
+    assert word in accuracy
+    assert "97.50%" in accuracy
+    lines = verdict_lines(found)
+    expected = f"{place} failed: {FAILED['error']}" if bad is FAILED else f"{place} diverged: "
+    assert sum(line.startswith(expected) for line in lines) == 1
+
+
+def test_long_training_shows_its_first_and_last_epochs() -> None:
+    history = {key: [0.5] * 100 for key in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")}
+    side = entry(history=history)
+    text = rendered(results({"lightning": "parity"}, keras=side, lightning=side))
+    epochs = [int(line.split()[1]) for line in text.splitlines() if line.strip().startswith("epoch ")]
+    assert epochs == [*range(1, 11), *range(91, 101)] * 2
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = write_results({"a": 1}, tmp_path)
+    assert json.loads(path.read_text()) == {"a": 1}
+    with pytest.raises(ValueError, match="JSON"):
+        write_results({"a": math.nan}, tmp_path)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
