@@ -60,6 +60,12 @@ def _configure_torch(recipe: Recipe) -> None:
     torch.set_flush_denormal(True)  # as TensorFlow and XLA do
     if recipe.matmul_precision == "shared":
         torch.set_float32_matmul_precision("highest")
+        # On torch, Keras promotes two float64 tensors to float32 (`_lattice_result_type` in
+        # keras/src/backend/common/dtypes.py, "to be aligned with JAX's default behavior"), so that a
+        # float64 model multiplies its matrices in float32. There is no public way to ask otherwise.
+        from keras.src.backend.common import dtypes
+
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
 
 
 def _configure_jax(recipe: Recipe) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
-class KerasAdam(torch.optim.Adam):
+class KerasAdam(torch.optim.Optimizer):
     """Adam as Keras computes it (`Adam.update_step` in keras/src/optimizers/adam.py).
 
     With m and v the moments after step t:
@@ -18,45 +19,73 @@ class KerasAdam(torch.optim.Adam):
 
         θ ← θ − lr/(1 − β₁ᵗ)·m / (√v/√(1 − β₂ᵗ) + ε)
 
-    The two are one formula under torch's lr' = α·(1 − β₁ᵗ)/√(1 − β₂ᵗ) and ε' = ε/√(1 − β₂ᵗ), so each
-    step sets these and lets torch's fused kernel do the work. α is computed in the parameters'
-    dtype, as Keras does: in float32 1 − 0.999ᵗ has an error that is visible within 75 steps.
+    Far enough in a training βᵗ is zero, and this is Keras's formula with lr for α. So each step
+    tells torch's fused kernel that the training is as far, and gives it α for its learning rate.
+
+    α is computed in the parameters' dtype, as Keras does: in float32, 1 − 0.999ᵗ has an error that
+    shows within 75 steps.
 
     Args:
-        params: The parameters, all of one dtype.
+        params: The parameters, or groups of them; all of a group have one dtype and device.
         lr: Learning rate.
         betas: Decay rates of the two moments.
         eps: Keras's ε.
     """
 
     def __init__(self, params: Any, *, lr: float, betas: tuple[float, float], eps: float) -> None:
-        super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "step": 0})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Takes one optimizer step; the groups' `lr` and `eps` read the same before and after."""
+        """Takes one optimizer step; parameters without a gradient stay as they are."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        stated = [(group["lr"], group["eps"]) for group in self.param_groups]
-        try:
-            for group in self.param_groups:
-                group["lr"], group["eps"] = self._torch_equivalents(group)
-            super().step()
-        finally:
-            for group, (lr, eps) in zip(self.param_groups, stated, strict=True):
-                group["lr"], group["eps"] = lr, eps
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            group["step"] += 1
+            states = [self._state_of(parameter) for parameter in parameters]
+            beta_1, beta_2 = group["betas"]
+            torch._fused_adam_(
+                parameters,
+                [parameter.grad for parameter in parameters],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                [_far_in_training(parameters[0].device)] * len(parameters),
+                lr=step_size(group, parameters[0].dtype),
+                beta1=beta_1,
+                beta2=beta_2,
+                weight_decay=0.0,
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
         return loss
 
-    def _torch_equivalents(self, group: dict[str, Any]) -> tuple[float, float]:
-        """The lr' and ε' of the next step."""
-        parameter = group["params"][0]
-        state = self.state.get(parameter)
-        step = 1 + (int(state["step"]) if state else 0)
-        real = np.float64 if parameter.dtype == torch.float64 else np.float32
-        beta_1, beta_2 = group["betas"]
-        power_1, power_2 = real(beta_1) ** real(step), real(beta_2) ** real(step)
-        alpha = real(group["lr"]) * np.sqrt(1 - power_2) / (1 - power_1)
-        correction_1, correction_2 = 1 - beta_1**step, np.sqrt(1 - beta_2**step)
-        return float(alpha) * correction_1 / correction_2, group["eps"] / correction_2
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        state = self.state[parameter]
+        if not state:
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        return state
+
+
+def step_size(group: dict[str, Any], dtype: torch.dtype) -> float:
+    """α of the group's current step, computed in `dtype`."""
+    real = np.float64 if dtype == torch.float64 else np.float32
+    power_1, power_2 = (real(beta) ** real(group["step"]) for beta in group["betas"])
+    return float(real(group["lr"]) * np.sqrt(1 - power_2) / (1 - power_1))
+
+
+_FAR: dict[torch.device, Tensor] = {}
+
+
+def _far_in_training(device: torch.device) -> Tensor:
+    """A step count at which every β < 1 - 1e-7 has β to its power equal to zero."""
+    if device not in _FAR:
+        _FAR[device] = torch.tensor(1e12, device=device)
+    return _FAR[device]
