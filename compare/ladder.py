@@ -77,7 +77,7 @@ def settings(sides: Sides) -> Rung:
         bound=0,
         where=where,
         cause=cause,
-        detail={"unit": "settings that the arithmetic turns on", "differences": differences},
+        detail={"unit": "differing settings", "differences": differences},
     )
 
 
@@ -113,7 +113,7 @@ def data(sides: Sides) -> Rung:
         bound=0,
         where=where,
         cause=cause,
-        detail={"unit": "batches that differ", "batches": {n: len(t.batch_hashes) - 1 for n, t in sides.items()}},
+        detail={"unit": "differing batches", "batches": {n: len(t.batch_hashes) - 1 for n, t in sides.items()}},
     )
 
 
@@ -145,7 +145,7 @@ def initial_weights(sides: Sides) -> Rung:
         bound=0,
         where=where,
         cause=cause,
-        detail={"unit": "parameters that differ"},
+        detail={"unit": "differing parameters"},
     )
 
 

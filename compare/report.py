@@ -54,19 +54,20 @@ def ladder_table(results: dict[str, Any]) -> Table:
     """One row a rung, for each implementation that is compared with the reference."""
     reference, *others = results["implementations"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("Rung", f"{reference} and", "Verdict"):
-        table.add_column(title)
+    table.add_column("Rung", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
     table.add_column("Measured", justify="right")
     table.add_column("Bound", justify="right")
     table.add_column("Unit")
     for name in others:
+        if len(others) > 1:
+            table.add_row(f"{reference} and {name}", style="bold")
         for rung in results["comparisons"][name]["rungs"]:
-            verdict = rung["verdict"]
-            if follows := rung["detail"].get("follows"):
-                verdict += f" (after {follows})"
+            follows = rung["detail"].get("follows")
+            verdict = f"{rung['verdict']}, after {follows}" if follows else rung["verdict"]
             style = {"parity": "green", "not parity": "red"}.get(rung["verdict"], "yellow")
             numbers = [_number(rung["measured"]), _number(rung["bound"])]
-            table.add_row(rung["name"], name, f"[{style}]{verdict}[/]", *numbers, rung["detail"]["unit"])
+            table.add_row(rung["name"], f"[{style}]{verdict}[/]", *numbers, rung["detail"]["unit"])
         table.add_section()
     return table
 
@@ -86,9 +87,8 @@ def verdict_lines(results: dict[str, Any]) -> list[str]:
             continue
         lines.append(f"Verdict: {comparison['verdict']}. {_SENTENCES[comparison['verdict']].format(pair=pair)}")
         for rung in comparison["rungs"]:
-            if rung["verdict"] == comparison["verdict"] != "parity":
-                lines += [f"  Rung: {rung['name']}", f"  Where: {rung['where']}", f"  Cause: {rung['cause']}"]
-                break
+            if rung["verdict"] != "parity":
+                lines += [f"  {rung['name']}: {rung['where'] or rung['verdict']}", f"    likely cause: {rung['cause']}"]
     return [line for line in dict.fromkeys(lines) if line]
 
 

@@ -72,14 +72,14 @@ def trajectory(runs: Runs, controls: Sequence[RunRecord]) -> Rung:
             bound=0,
             where=f"{first_name} took {steps[first_name]:,} optimizer steps, {second_name} {steps[second_name]:,}",
             cause=_step_count_cause(runs),
-            detail={"unit": "optimizer steps more or fewer", "steps": steps},
+            detail={"unit": "steps more or fewer", "steps": steps},
         )
     where: str | None = None
     cause: str | None = None
     found = Parting.of(first, second)
     pairs = [Parting.of(a, b) for a, b in combinations(controls, 2)]
     detail = {
-        "unit": f"step at which the losses part by {PARTED:g}",
+        "unit": "step of parting",
         **asdict(found),
         "controls": [asdict(pair) for pair in pairs],
     }
@@ -158,7 +158,7 @@ def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, 
     ]
     low, high = paired.interval
     detail = {
-        "unit": "accuracy difference farthest from zero in its 95% interval",
+        "unit": "accuracy difference",
         "paired": asdict(paired),
         "margin": margin,
         "predicted_differently": different,
