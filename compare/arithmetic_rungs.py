@@ -67,7 +67,7 @@ def _rung(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]]) -
         bound=1.0,
         where=where,
         cause=cause,
-        detail={"unit": "largest error / bound", "tensors": by_tensor},
+        detail={"unit": "error / bound", "tensors": by_tensor},
     )
 
 

@@ -135,7 +135,7 @@ def initial_weights(sides: Sides) -> Rung:
         differing += int(unequal.sum())
         if unequal.any() and where is None:
             index = _first_index(unequal)
-            values = f"{array[index]!r} in {first_name}, {other[index]!r} in {second_name}"
+            values = f"{array[index]:.9g} in {first_name}, {other[index]:.9g} in {second_name}"
             where = f"{name} at {index}: {values}"
             cause = input_causes.of_initial_weights(first, second, (first_name, second_name), name)
     return Rung(
