@@ -1,11 +1,14 @@
 """`python -m lightning_impl fit|validate|test|predict`: the network under the stock LightningCLI."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from safetensors.torch import save_file
 
 from lightning_impl.data import MnistDataModule
 from lightning_impl.training import DigitClassifier
@@ -29,6 +32,19 @@ class RecipeCLI(LightningCLI):
             kwargs["max_epochs"] = self._get(self.config_init, "recipe").epochs
         return super().instantiate_trainer(**kwargs)
 
+    def before_predict(self) -> None:
+        """Refuses several devices, of which each would hold a part of the one file."""
+        if self.trainer.world_size > 1:
+            raise MisconfigurationException("predict writes one file: use --trainer.devices 1")
+
+    def after_predict(self) -> None:
+        """Writes the test digits' class probabilities, shape (10000, 10), where the logs are."""
+        batches: Any = self.trainer.predict_loop.predictions
+        path = Path(self.trainer.log_dir or self.trainer.default_root_dir) / "predictions.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"probabilities": torch.cat(batches)}, path)
+        print(f"Predictions: {path}")
+
 
 def main() -> None:
     """Runs the command line; what cannot be done is one line and exit code 2."""
@@ -36,13 +52,15 @@ def main() -> None:
         RecipeCLI(
             DigitClassifier,
             MnistDataModule,
-            # The data module divides the batches among processes itself.
-            trainer_defaults={"use_distributed_sampler": False},
+            # The data module divides the batches among processes itself; metrics are logged by the epoch.
+            trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 1},
+            seed_everything_default=0,
             # A second run in the same place replaces the first one's config.yaml.
             save_config_kwargs={"overwrite": True},
         )
     except (RecipeError, DataError, MisconfigurationException) as error:
-        print(f"error: {error}", file=sys.stderr)
+        hint = "; check the driver and that torch is a CUDA build" if "gpu backend" in str(error) else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
         sys.exit(BAD_INPUT)
 
 

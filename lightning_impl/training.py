@@ -194,7 +194,8 @@ class DigitClassifier(lightning.LightningModule):
         self._log_and_reset(self.test_metrics)
 
     def _log_and_reset(self, metrics: "Metrics", *, prog_bar: bool = False) -> None:
-        self.log_dict(metrics.compute(), prog_bar=prog_bar)
+        # compute() has summed over the processes already; sync_dist keeps Lightning from doubting it.
+        self.log_dict(metrics.compute(), prog_bar=prog_bar, sync_dist=True)
         metrics.reset()
 
 
