@@ -131,7 +131,8 @@ def _run_all(jobs: list[Job], options: Any, console: Any) -> dict[Job, Outcome]:
 def _report(results: dict[str, Any], directory: Path, console: Any) -> int:
     from compare.report import ladder_table, verdict_lines, write_results
 
-    console.print(ladder_table(results))
+    if results["rungs"]:
+        console.print(ladder_table(results))
     for line in verdict_lines(results):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     console.print(f"Results: {write_results(results, directory)}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """The catalogue of signatures for what a run is given: settings, batches, initial weights."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from recipe import mnist
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import initial_weights
 from recipe.mnist import NUM_CLASSES, NUM_PIXELS, NUM_TRAINING_IMAGES, Digits
-from recipe.trace import Trace
+from recipe.trace import Trace, hash_batch
 
 Names = tuple[str, str]
 
@@ -58,24 +59,36 @@ def _as_grey(images: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 def _pixel_fault(trace: Trace, digits: Digits) -> str | None:
     """What was done to the pixels, if anything but x / 255."""
-    images, labels = trace.steps[0].images, trace.steps[0].labels
+    images = trace.steps[0].images
     scaled = _as_grey(images).astype(images.dtype) / images.dtype.type(255)
     if (images == scaled).all():
-        return _source_fault(images, digits)
+        return _source_fault(_as_grey(images), digits)
     if np.abs(images - scaled).max() <= 2 * np.finfo(images.dtype).eps:
-        return "pixels are multiplied by the rounded number 1/255 (as ToTensor does) instead of divided by 255"
-    for dtype in ("float16", "bfloat16"):
+        return (
+            "pixels are multiplied by the rounded number 1/255 (as Keras's Rescaling and torchvision's v2.ToDtype do) "
+            "instead of divided by 255"
+        )
+    for dtype in ("float32", "float16", "bfloat16"):
         if (images == rounded(scaled.astype(np.float64), dtype)).all():
             return f"pixels are rounded to {dtype}"
-    # The recipe's images of this batch, against which a linear map of the pixels shows.
-    order = epoch_order(trace.recipe.seed, 0, NUM_TRAINING_IMAGES)[: len(images)]
-    expected = digits.x_train[order].reshape(-1, NUM_PIXELS) / 255
-    if expected.shape != images.shape or not (labels == digits.y_train[order]).any():
-        return None
-    slope, offset = np.polyfit(expected.ravel(), images.astype(np.float64).ravel(), 1)
-    if np.abs(slope * expected + offset - images).max() > 1e-3 * abs(slope):
-        return None
-    return _linear_map(slope, offset)
+    return _linear_fault(images.astype(np.float64), digits)
+
+
+def _linear_fault(images: NDArray[np.float64], digits: Digits) -> str | None:
+    """Which linear map the pixels went through, if images of the data set come out when it is undone.
+
+    The background is 0, and some pixel of a batch is 255 or little less.
+    """
+    lowest, highest = float(images.min()), float(images.max())
+    training = {image.tobytes() for image in digits.x_train}
+    for brightest in range(255, 245, -1):
+        slope = (highest - lowest) * 255 / brightest
+        grey = _as_grey((images - lowest) / slope)
+        if np.abs(lowest + slope * grey / 255 - images).max() > 1e-3 * slope:
+            continue
+        if all(image.tobytes() in training for image in grey):
+            return _linear_map(slope, lowest)
+    return None
 
 
 def _linear_map(slope: float, offset: float) -> str:
@@ -84,32 +97,43 @@ def _linear_map(slope: float, offset: float) -> str:
             return "pixels are not divided by 255"
         if math.isclose(slope, 255 / 256, rel_tol=1e-4):
             return "pixels are divided by 256 instead of 255"
+        if math.isclose(slope, 1 / 255, rel_tol=1e-4):
+            return "pixels are divided by 255 twice"
         return f"pixels are {slope:.5g} times too large"
-    if math.isclose(slope, -1, rel_tol=1e-4):
-        return "pixels are inverted: ink is 0"
     return f"pixels are standardised: mean {-offset / slope:.4f} subtracted, divided by {1 / slope:.4f}"
 
 
-def _source_fault(images: NDArray[np.floating], digits: Digits) -> str | None:
+_TURNED: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    "images are transposed: rows and columns are swapped": np.transpose,
+    "images are mirrored: left and right are swapped": np.fliplr,
+    "images are upside down": np.flipud,
+    "pixels are inverted: ink is 0": np.invert,
+}
+"""What may have been done to an image, and what undoes it."""
+
+
+def _source_fault(grey: NDArray[np.uint8], digits: Digits) -> str | None:
     """Whether images come from the test set, or are turned."""
     training = {image.tobytes() for image in digits.x_train}
-    grey = _as_grey(images)
-    missing = [image for image in grey if image.tobytes() not in training]
+    missing = [image.reshape(mnist.IMAGE_SHAPE) for image in grey if image.tobytes() not in training]
     if not missing:
         return None
     test = {image.tobytes() for image in digits.x_test}
     if all(image.tobytes() in test for image in missing):
         return f"{len(missing)} of the {len(grey)} images of the first batch are test images"
-    turned = [image.reshape(28, 28).T.tobytes() for image in missing]
-    if all(image in training for image in turned):
-        return "images are transposed: rows and columns are swapped"
+    for fault, undo in _TURNED.items():
+        if all(undo(image).tobytes() in training for image in missing):
+            return fault
+    if np.isin(grey, (0, 255)).all():
+        return "pixels are black or white: cut at a threshold"
     return f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
 
 
 def _order_fault(trace: Trace, digits: Digits) -> str | None:
     """How the batches differ from those the recipe shares, given pixels that are right."""
     recipe, step = trace.recipe, trace.steps[0]
-    order = epoch_order(recipe.seed, 0, NUM_TRAINING_IMAGES)[: recipe.batch_size]
+    whole_order = epoch_order(recipe.seed, 0, NUM_TRAINING_IMAGES)
+    order = whole_order[: recipe.batch_size]
     grey = _as_grey(step.images)
     if len(grey) != len(order):
         return f"batches have {len(grey)} images instead of {len(order)}"
@@ -117,7 +141,7 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
         labels = digits.y_train[order]
         shift = (step.labels - labels) % NUM_CLASSES
         if not shift.any():
-            return _sequence_fault(trace)
+            return _sequence_fault(trace, whole_order, digits)
         if (shift == shift[0]).all():
             return f"labels are off by {int(shift[0])}"
         return "images and labels do not belong together: they are shuffled apart"
@@ -128,20 +152,32 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     return "the images are shuffled in another order"
 
 
-def _sequence_fault(trace: Trace) -> str | None:
+def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str | None:
     """How the sequence of batches is off when the first batch is right."""
-    hashes = trace.batch_hashes[:-1]
-    expected = math.ceil(NUM_TRAINING_IMAGES / trace.recipe.batch_size)
+    hashes, size = trace.batch_hashes[:-1], trace.recipe.batch_size
+    expected = math.ceil(NUM_TRAINING_IMAGES / size)
+    remainder = NUM_TRAINING_IMAGES % size
     if len(hashes) == 2 * expected or any(a == b for a, b in pairwise(hashes)):
         return "batches are fed twice"
     if len(hashes) < expected:
+        if len(hashes) == expected - 1 and remainder:
+            return f"the last batch is dropped: it is smaller, {remainder} images"
         dropped = expected - len(hashes)
         return f"the last {'batch is' if dropped == 1 else f'{dropped} batches are'} dropped"
     if len(hashes) > expected:
         return f"an epoch has {len(hashes) - expected} batches too many"
+    if remainder and hashes[-1] == _hash_of(np.append(order[-remainder:], order[: size - remainder]), trace, digits):
+        return "the last batch is filled up with images fed before"
     if trace.batch_hashes[-1] == hashes[0]:
         return "every epoch visits the images in the same order"
     return None
+
+
+def _hash_of(indices: NDArray[np.int32], trace: Trace, digits: Digits) -> str:
+    """The hash of the batch of these training images, fed as the recipe says."""
+    real = np.dtype(trace.recipe.dtype).type
+    images = digits.x_train[indices].reshape(-1, NUM_PIXELS).astype(real) / real(255)
+    return hash_batch(images, digits.y_train[indices].astype(np.int64))
 
 
 # --- initial weights -------------------------------------------------------------------------------
@@ -167,7 +203,7 @@ def _weights_fault(parameter: str, found: NDArray[np.float64], expected: NDArray
         return f"{parameter} does not start at zero"
     if found.ndim == 2 and found.shape[0] == found.shape[1] and (found == expected.T).all():  # noqa: PLR2004
         return f"{parameter} is transposed: it is square, so the shapes still fit"
-    if (found == expected.reshape(expected.T.shape).T).all():
+    if any((found == reshaped).all() for reshaped in _reshaped(expected)):
         return f"{parameter} is reshaped where it should be transposed"
     if np.abs(found - expected).max() <= np.finfo(expected.dtype).eps * np.abs(expected).max():
         return f"{parameter} is off by rounding: one unit in the last place"
@@ -176,24 +212,62 @@ def _weights_fault(parameter: str, found: NDArray[np.float64], expected: NDArray
             return f"{parameter} is rounded to {dtype}"
     factor = ratio(found, expected.astype(np.float64))
     if np.allclose(found, factor * expected, rtol=1e-4, atol=0):
-        return f"{parameter} is {factor:.5g} times too large: other limits"
+        inputs, units = found.shape
+        glorot = math.sqrt(6 / (inputs + units))
+        named = [
+            name for name, limit in _limits(inputs, units).items() if math.isclose(factor * glorot, limit, rel_tol=1e-4)
+        ]
+        limits = f"those of {named[0]}" if named else f"{factor:.5g} times those of the recipe"
+        return f"{parameter} has other limits: {limits}"
     return _distribution_fault(parameter, found)
 
 
-def _distribution_fault(parameter: str, found: NDArray[np.float64]) -> str:
-    """Which initialiser other numbers come from, by their largest magnitude."""
-    if not found.any():
-        return f"{parameter} is all zeros"
-    inputs, units = found.shape
-    limits = {
-        "Glorot uniform, so only the seed or the generator differs": math.sqrt(6 / (inputs + units)),
+def _reshaped(kernel: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """A kernel reshaped on its way into torch's layout, and on its way out."""
+    return kernel.reshape(kernel.T.shape).T, kernel.T.reshape(kernel.shape)
+
+
+def _limits(inputs: int, units: int) -> dict[str, float]:
+    """The limits of uniform initialisers."""
+    return {
+        "Glorot uniform": math.sqrt(6 / (inputs + units)),
         "torch's default U(±1/√in)": 1 / math.sqrt(inputs),
         "He uniform": math.sqrt(6 / inputs),
         "LeCun uniform": math.sqrt(3 / inputs),
+        "Keras's RandomUniform": 0.05,
     }
-    largest = np.abs(found).max()
-    for name, limit in limits.items():
+
+
+def _deviations(inputs: int, units: int) -> dict[str, float]:
+    """The standard deviations of normal initialisers."""
+    return {
+        "Glorot normal": math.sqrt(2 / (inputs + units)),
+        "He normal": math.sqrt(2 / inputs),
+        "LeCun normal": math.sqrt(1 / inputs),
+        "Keras's RandomNormal": 0.05,
+        "a standard normal": 1.0,
+    }
+
+
+def _distribution_fault(parameter: str, found: NDArray[np.float64]) -> str:
+    """Which initialiser other numbers come from, by their largest magnitude or their spread."""
+    if not found.any():
+        return f"{parameter} is all zeros"
+    largest, deviation = np.abs(found).max(), float(found.std())
+    named: list[str] = []
+    # A uniform distribution reaches √3 standard deviations, a truncated normal more than two.
+    if largest < 2 * deviation:
         # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
-        if 0.99 * limit < largest <= limit * (1 + 1e-6):
-            return f"{parameter} holds other numbers, distributed as {name}"
-    return f"{parameter} holds other numbers, up to {largest:.4g}, from no initialiser in the catalogue"
+        named = [name for name, limit in _limits(*found.shape).items() if 0.99 * limit < largest <= limit * (1 + 1e-6)]
+    else:
+        # The estimate scatters by 1/√(2n); four times that is ample.
+        tolerance = 4 / math.sqrt(2 * found.size)
+        named = [
+            name
+            for name, value in _deviations(*found.shape).items()
+            if math.isclose(deviation, value, rel_tol=tolerance)
+        ]
+    if not named:
+        return f"{parameter} holds other numbers, up to {largest:.4g}, from no initialiser in the catalogue"
+    same = ", so only the seed or the generator differs" if named[0] == "Glorot uniform" else ""
+    return f"{parameter} holds other numbers, distributed as {named[0]}{same}"

@@ -65,8 +65,10 @@ def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path) -> dict[str,
     comparisons = {}
     for name in others:
         sides = {side: traces[side].record for side in (reference, name)}
-        comparisons[name] = _comparison(ladder.climb(sides)) if all(sides.values()) else _failed()
-    implementations = {name: _header(entry, directory) for name, entry in traces.items()}
+        # Where both diverge there is nothing to compare; where one does, the ladder says where it begins.
+        usable = all(sides.values()) and not all(trace.diverged_at_step for trace in sides.values())
+        comparisons[name] = _comparison(ladder.climb(sides)) if usable else _failed()
+    implementations = {name: _trace(entry, directory) for name, entry in traces.items()}
     return _results(recipe, implementations, comparisons)
 
 
@@ -100,6 +102,13 @@ def _header(entry: Outcome, directory: Path) -> dict[str, Any]:
         "versions": record.versions,
         "record": str(entry.job.directory.relative_to(directory)),
     }
+
+
+def _trace(entry: Outcome, directory: Path) -> dict[str, Any]:
+    header = _header(entry, directory)
+    if entry.record and (step := entry.record.diverged_at_step):
+        header |= {"status": "diverged", "diverged_at": {"epoch": 1, "step": step}}
+    return header
 
 
 def _training(entry: Outcome, directory: Path) -> dict[str, Any]:

@@ -83,13 +83,14 @@ def verdict_lines(results: dict[str, Any]) -> list[str]:
     for name, comparison in results["comparisons"].items():
         pair = f"{reference} and {name}"
         if comparison["verdict"] == "failed":
-            lines += [_failure(side, results["implementations"][side]) for side in (reference, name)]
+            failures = [_failure(side, results["implementations"][side]) for side in (reference, name)]
+            lines += [failure for failure in failures if failure and failure not in lines]
             continue
         lines.append(f"Verdict: {comparison['verdict']}. {_SENTENCES[comparison['verdict']].format(pair=pair)}")
         for rung in comparison["rungs"]:
             if rung["verdict"] != "parity":
                 lines += [f"  {rung['name']}: {rung['where'] or rung['verdict']}", f"    likely cause: {rung['cause']}"]
-    return [line for line in dict.fromkeys(lines) if line]
+    return lines
 
 
 _SENTENCES = {

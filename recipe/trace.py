@@ -72,6 +72,14 @@ class Trace:
     initial_weights: Weights
     steps: list[Step]
 
+    @property
+    def diverged_at_step(self) -> int | None:
+        """The first step, from 1, whose loss or parameters are not finite; None if all are."""
+        for number, step in enumerate(self.steps, 1):
+            if not all(np.isfinite(array).all() for array in (np.array(step.loss), *step.parameters.values())):
+                return number
+        return None
+
 
 def num_traced_steps(recipe: Recipe) -> int:
     """How many steps a trace has: ten, or an epoch if that has fewer."""
