@@ -112,6 +112,18 @@ def test_two_processes_follow_one_to_rounding(one_process: Path, two_processes: 
         assert (tensor - two[name]).abs().max() <= 1e-12
 
 
+def test_steps_per_execution_change_no_bit(one_process: Path, tmp_path: Path) -> None:
+    _fit(tmp_path, "--model.steps_per_execution", "1")
+    blocks, single = weights(one_process), weights(tmp_path)
+    assert all(torch.equal(tensor, single[name]) for name, tensor in blocks.items())
+
+
+def test_two_processes_under_automatic_optimization_follow_one(one_process: Path, tmp_path: Path) -> None:
+    _fit(tmp_path, "--trainer.devices", "2", "--trainer.strategy", "ddp", "--model.steps_per_execution", "1")
+    one, two = weights(one_process), weights(tmp_path)
+    assert all((tensor - two[name]).abs().max() <= 1e-12 for name, tensor in one.items())  # rounding, as above
+
+
 def test_two_processes_have_the_accuracy_of_one(one_process: Path, two_processes: Path) -> None:
     one, two = metrics(one_process), metrics(two_processes)
     for key in ("accuracy", "val_accuracy", "val_loss"):

@@ -11,35 +11,38 @@ from recipe.batch_order import epoch_order
 
 @pytest.mark.parametrize("batch_order", ["shared", "framework"])
 @pytest.mark.parametrize(
-    ("num_images", "batch_size", "world_size"), [(60_000, 32, 1), (60_000, 32, 4), (1000, 7, 3), (1000, 999, 1)]
+    ("num_images", "batch_size", "world_size", "block_size"),
+    [(60_000, 32, 1, 1), (60_000, 32, 4, 25), (1000, 7, 3, 1), (1000, 7, 3, 4), (1000, 999, 1, 2)],
 )
 def test_shares_of_the_ranks_partition_each_batch(
-    num_images: int, batch_size: int, world_size: int, batch_order: str
+    num_images: int, batch_size: int, world_size: int, block_size: int, batch_order: str
 ) -> None:
     recipe = Recipe(batch_size=batch_size, batch_order=batch_order)
-    ranks = [TrainingBatches(recipe, num_images, rank, world_size) for rank in range(world_size)]
-    alone = TrainingBatches(recipe, num_images, 0, 1)
-    assert {len(rank) for rank in ranks} == {math.ceil(num_images / batch_size)}
-    steps = 0
-    for whole, *shares in zip(alone, *ranks, strict=True):
-        assert sorted(torch.cat(shares).tolist()) == sorted(whole.tolist())
-        sizes = [len(share) for share in shares]
-        assert max(sizes) - min(sizes) <= 1
-        steps += 1
-    assert steps == len(alone)
-    assert sorted(torch.cat(list(alone)).tolist()) == list(range(num_images))
+    ranks = [TrainingBatches(recipe, num_images, rank, world_size, block_size) for rank in range(world_size)]
+    alone = list(TrainingBatches(recipe, num_images, 0, 1, 1))
+    num_blocks = math.ceil(math.ceil(num_images / batch_size) / block_size)
+    assert {len(rank) for rank in ranks} == {num_blocks}
+    blocks = list(zip(*ranks, strict=True))
+    assert len(blocks) == num_blocks
+    for index, shares in enumerate(blocks):
+        whole = alone[index * block_size : (index + 1) * block_size]
+        assert sorted(torch.cat(shares).tolist()) == sorted(torch.cat(whole).tolist())
+        # A share of a block is the shares of its batches, one after another.
+        for rank, share in enumerate(shares):
+            assert torch.equal(share, torch.cat([batch[rank::world_size] for batch in whole]))
+    assert sorted(torch.cat(alone).tolist()) == list(range(num_images))
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_batches_follow_the_shared_order(epoch: int) -> None:
-    batches = TrainingBatches(Recipe(seed=5), 60_000, 0, 1)
+    batches = TrainingBatches(Recipe(seed=5), 60_000, 0, 1, 1)
     batches.set_epoch(epoch)
     assert np.array_equal(torch.cat(list(batches)).numpy(), epoch_order(5, epoch, 60_000))
     assert {len(batch) for batch in batches} == {32}
 
 
 def test_own_shuffle_differs_by_epoch_and_from_the_shared_order() -> None:
-    batches = TrainingBatches(Recipe(preset="native"), 1000, 0, 1)
+    batches = TrainingBatches(Recipe(preset="native"), 1000, 0, 1, 1)
     first = torch.cat(list(batches))
     assert torch.equal(first, torch.cat(list(batches)))
     batches.set_epoch(1)
@@ -63,11 +66,11 @@ def test_evaluation_shares_partition_the_images(num_images: int, world_size: int
 def test_last_batch_too_small_for_the_devices_is_refused(batch_size: int, world_size: int) -> None:
     last = 60_000 % batch_size or batch_size
     with pytest.raises(ValueError, match=f"has {last} images, too few for {world_size} devices; .*recipe.batch_size"):
-        TrainingBatches(Recipe(batch_size=batch_size), 60_000, 0, world_size)
+        TrainingBatches(Recipe(batch_size=batch_size), 60_000, 0, world_size, 1)
 
 
 def test_last_batch_of_an_image_a_device_is_taken() -> None:
-    batches = TrainingBatches(Recipe(batch_size=59_998), 60_000, 1, 2)
+    batches = TrainingBatches(Recipe(batch_size=59_998), 60_000, 1, 2, 1)
     assert [len(share) for share in batches] == [29_999, 1]
 
 
