@@ -50,8 +50,7 @@ class Digits(Dataset[Batch]):
 
     def __getitems__(self, indices: Tensor | list[int]) -> Batch:
         """What `DataLoader` calls for a batch."""
-        if not isinstance(indices, Tensor):
-            indices = torch.tensor(indices)
+        indices = torch.as_tensor(indices, device=self.images.device)
         return self.images[indices], self.labels[indices]
 
 
@@ -138,12 +137,15 @@ class MnistDataModule(lightning.LightningDataModule):
         self.recipe = recipe
 
     def setup(self, stage: str) -> None:
-        """Loads and preprocesses the digits once."""
+        """Loads and preprocesses the digits once, and puts them where the model is: on a GPU they stay there."""
         if hasattr(self, "train_digits"):
             return
         digits = mnist.load()
-        self.train_digits = Digits(*preprocess(digits.x_train, digits.y_train, self.recipe.dtype))
-        self.test_digits = Digits(*preprocess(digits.x_test, digits.y_test, self.recipe.dtype))
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        train = preprocess(digits.x_train, digits.y_train, self.recipe.dtype)
+        test = preprocess(digits.x_test, digits.y_test, self.recipe.dtype)
+        self.train_digits = Digits(*(tensor.to(device) for tensor in train))
+        self.test_digits = Digits(*(tensor.to(device) for tensor in test))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Blocks of as many batches as the module takes at a time: images (n, 784) and labels (n,)."""

@@ -104,7 +104,7 @@ def _hash_epochs(digits: MnistDataModule) -> list[str]:
     hashes: list[str] = []
     for epoch in (0, 1):
         loader.batch_sampler.set_epoch(epoch)
-        batches: Iterator[Any] = ((images.numpy(), labels.numpy()) for images, labels in loader)
+        batches: Iterator[Any] = ((_numpy(images), _numpy(labels)) for images, labels in loader)
         hashes += hash_batches(batches if epoch == 0 else [next(batches)], keep=0)[0]
     return hashes
 
