@@ -1,13 +1,10 @@
 """The catalogue of signatures: what a wrong number in the arithmetic is most likely due to.
 
-Each signature predicts the numbers that a known fault would have left; it fits if the prediction
-leaves almost nothing of the deviation. Where none fits, `UNKNOWN` says so. Causes of differing
-inputs are in `compare/input_causes.py`.
+Causes of differing inputs are in `compare/input_causes.py`, those of Adam's steps in
+`compare/optimizer_causes.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,64 +12,32 @@ from scipy.special import erf
 
 from compare import oracle
 from compare.bounds import Rounding
-from compare.oracle import Adam, Array, Weights
+from compare.optimizer_causes import OptimizerState, of_first_moment, of_parameter, of_second_moment
+from compare.oracle import Array, Weights
+from compare.signatures import (
+    EXPLAINED,
+    UNKNOWN,
+    Signature,
+    distance,
+    first_that_fits,
+    is_double,
+    low_precision,
+    ratio,
+    rounded,
+)
 from recipe.trace import Trace
 
-UNKNOWN = "nothing in the catalogue of causes fits"
-
-EXPLAINED = 0.02
-"""A signature fits when it leaves at most this share of the largest deviation."""
-
-LOW_PRECISION = (2.0**-16, 2.0**-6)
-"""From a thirtieth of float16's rounding error to four times bfloat16's, relative to the largest number."""
-
-SINGLE_PRECISION = (2.0**-28, 2.0**-18)
-"""The same around float32's rounding error."""
-
-ENOUGH_NUMBERS = 8
-"""So many numbers are not multiples of a coarse rounding unit by chance."""
-
-Signature = tuple[str, Array]
-"""A cause in words and the numbers it would have left."""
-
-
-def first_that_fits(found: Array, expected: Array, signatures: Iterator[Signature]) -> str | None:
-    """The first cause whose numbers are those found, but for a small rest of the deviation."""
-    tolerance = EXPLAINED * _largest(_distance(found, expected))
-    with np.errstate(all="ignore"):
-        for cause, predicted in signatures:
-            if predicted.shape == found.shape and (_distance(found, predicted) <= tolerance).all():
-                return cause
-    return None
-
-
-def _distance(found: Array, predicted: Array) -> Array:
-    """|found − predicted|; nothing between two infinities or NaNs, infinite between one and a number."""
-    with np.errstate(all="ignore"):
-        same = (found == predicted) | (np.isnan(found) & np.isnan(predicted))
-        return np.where(same, 0, np.nan_to_num(np.abs(found - predicted), nan=np.inf))
-
-
-def _largest(distance: Array) -> float:
-    """The largest finite distance."""
-    return float(np.where(np.isfinite(distance), distance, 0).max(initial=0))
-
-
-def ratio(found: Array, expected: Array) -> float:
-    """The factor r that brings r·expected closest to found, in least squares."""
-    norm = float((expected * expected).sum())
-    return float((found * expected).sum()) / norm if norm else float("nan")
-
-
-def rounded(array: Array, dtype: str) -> Array:
-    """The numbers as float32, float16 or bfloat16 would keep them."""
-    if dtype != "bfloat16":
-        with np.errstate(over="ignore"):
-            return array.astype(dtype).astype(np.float64)
-    bits = array.astype(np.float32).view(np.uint32)
-    nearest = bits + 0x7FFF + ((bits >> 16) & 1)  # to nearest, ties to even
-    return (nearest & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
-
+__all__ = [
+    "UNKNOWN",
+    "OptimizerState",
+    "of_activations",
+    "of_first_moment",
+    "of_gradient",
+    "of_loss",
+    "of_parameter",
+    "of_preactivations",
+    "of_second_moment",
+]
 
 # --- forward ---------------------------------------------------------------------------------------
 
@@ -93,39 +58,7 @@ def of_preactivations(inputs: Array, kernel: Array, bias: Array, found: Array, e
             yield f"the layer computes in {dtype}", rounded(product, dtype)
 
     cause = first_that_fits(found, expected, signatures())
-    return cause or _low_precision(found, expected, double=_is_double(kernel))
-
-
-def _low_precision(found: Array, expected: Array, *, double: bool) -> str | None:
-    """Whether the numbers are those of a lower precision, or off by its rounding errors.
-
-    `double` says that they should be float64.
-    """
-    if not np.isfinite(found).all():
-        return "the numbers are not finite"
-    if (cause := _kept_in(found, double=double)) is not None:
-        return cause
-    size = np.abs(found - expected).max() / np.abs(expected).max()
-    if LOW_PRECISION[0] < size < LOW_PRECISION[1]:
-        return f"the deviation of {size:.1g} has the size of low precision: TF32, float16 or bfloat16"
-    if double and SINGLE_PRECISION[0] < size < SINGLE_PRECISION[1]:
-        return f"the deviation of {size:.1g} has the size of float32's rounding errors"
-    return None
-
-
-def _kept_in(found: Array, *, double: bool) -> str | None:
-    """The lower precision that all the numbers have, if they do."""
-    if np.count_nonzero(found) < ENOUGH_NUMBERS:
-        return None
-    for dtype in ("bfloat16", "float16"):
-        if (found == rounded(found, dtype)).all():
-            return f"the numbers are kept in {dtype}"
-    return "the numbers are kept in float32" if double and not _is_double(found) else None
-
-
-def _is_double(array: Array) -> bool:
-    """Whether some number needs float64."""
-    return bool((array != array.astype(np.float32)).any())
+    return cause or low_precision(found, expected, double=is_double(kernel))
 
 
 def of_activations(preactivations: Array, found: Array, expected: Array) -> str | None:
@@ -153,7 +86,7 @@ def of_activations(preactivations: Array, found: Array, expected: Array) -> str 
             name = f"dropout of rate {1 - 1 / factor:.3g} is active"
             yield name, np.where(found != 0, factor * expected, 0)
 
-    return first_that_fits(found, expected, signatures()) or _low_precision(found, expected, double=_is_double(z))
+    return first_that_fits(found, expected, signatures()) or low_precision(found, expected, double=is_double(z))
 
 
 def _gelu_tanh(z: Array) -> Array:
@@ -203,12 +136,12 @@ def of_loss(trace: Trace, index: int) -> str | None:
 
     rounding = Rounding.of(trace.recipe.dtype)
     bounds = np.array([rounding.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)])
-    tolerance = np.maximum(bounds, EXPLAINED * _distance(found, expected))
+    tolerance = np.maximum(bounds, EXPLAINED * distance(found, expected))
     with np.errstate(all="ignore"):
         for cause, predicted in signatures():
-            if (_distance(found, predicted) <= tolerance).all():
+            if (distance(found, predicted) <= tolerance).all():
                 return cause
-    return _low_precision(found[[index]], expected[[index]], double=trace.recipe.dtype == "float64")
+    return low_precision(found[[index]], expected[[index]], double=trace.recipe.dtype == "float64")
 
 
 def _means(logits: list[Array], labels: list[NDArray[np.int64]]) -> Array:
@@ -261,7 +194,7 @@ def of_gradient(trace: Trace, index: int, name: str, expected: Array) -> str | N
             yield "the gradient is transposed", expected.T
 
     cause = first_that_fits(found, expected, signatures())
-    return cause or _low_precision(found, expected, double=trace.recipe.dtype == "float64")
+    return cause or low_precision(found, expected, double=trace.recipe.dtype == "float64")
 
 
 def _gradient_norm(gradients: Mapping[str, NDArray[np.floating]]) -> float:
@@ -301,247 +234,3 @@ def _backward(trace: Trace, index: int, delta: Array) -> Weights:
         result[f"{layer}.bias"] = delta.sum(axis=0)
         delta = (delta @ before[f"{layer}.kernel"].T) * (inputs[layer] > 0)
     return result
-
-
-# --- optimizer -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class OptimizerState:
-    """One parameter around one optimizer step, all in float64; `adam` is what the recipe asks for."""
-
-    adam: Adam
-    step: int
-    before: Array
-    gradient: Array
-    first_before: Array
-    second_before: Array
-    first: Array
-    second: Array
-    after: Array
-
-    @property
-    def rounding(self) -> Rounding:
-        """The rounding of the parameter's dtype, in which Adam computes powers too."""
-        return Rounding.of(self.adam.power_dtype)
-
-    @property
-    def double(self) -> bool:
-        """Whether the parameter should be float64."""
-        return self.adam.power_dtype == "float64"
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A cause in words and, for each step, the numbers that it would have left."""
-
-    cause: str
-    predict: Callable[[OptimizerState], Array]
-
-
-@dataclass(frozen=True)
-class Observation:
-    """Of one step: what was found, what the recipe asks for, and how far rounding can carry it."""
-
-    state: OptimizerState
-    found: Array
-    expected: Array
-    bound: Array
-
-    def fits(self, predicted: Array) -> bool:
-        """Whether these numbers were found, up to rounding or a small rest of the deviation."""
-        rest = EXPLAINED * _largest(_distance(self.found, self.expected))
-        return bool((_distance(self.found, predicted) <= np.maximum(self.bound, rest)).all())
-
-    def excess(self, predicted: Array) -> float:
-        """How many times the rounding-error bound the found numbers lie off the predicted."""
-        return float((_distance(self.found, predicted) / self.bound).max(initial=0))
-
-
-def all_that_fit(observations: Sequence[Observation], hypotheses: Iterator[Hypothesis]) -> str | None:
-    """The cause that fits every step best; more than one where rounding hides which it is.
-
-    Faults can be one in the first step: without bias correction of its first moment, Adam does there
-    what it does with a tenth of its learning rate.
-    """
-    excesses: dict[str, float] = {}
-    with np.errstate(all="ignore"):
-        for hypothesis in hypotheses:
-            predictions = [hypothesis.predict(observation.state) for observation in observations]
-            pairs = list(zip(observations, predictions, strict=True))
-            if all(observation.fits(predicted) for observation, predicted in pairs):
-                worst = max(observation.excess(predicted) for observation, predicted in pairs)
-                excesses.setdefault(hypothesis.cause, worst)
-    best = min(excesses.values(), default=0.0)
-    causes = [cause for cause, excess in excesses.items() if excess <= max(1, 1.5 * best)]
-    return ", or ".join(causes) + (": one step cannot tell" if causes[1:] and not observations[1:] else "") or None
-
-
-def of_first_moment(*states: OptimizerState) -> str | None:
-    """Why the first moment differs from β₁·m + (1 − β₁)·g; `states` are the step and any after it."""
-    state = states[0]
-    beta = state.adam.beta_1
-    if state.gradient.any() and not state.first.any():
-        return "the moment stays zero: the optimizer does not know the parameter"
-
-    def expected(s: OptimizerState) -> Array:
-        return s.adam.first_moment(s.first_before, s.gradient)
-
-    def hypotheses() -> Iterator[Hypothesis]:
-        if state.first_before.any():
-            name = "the moments start from zero in every step: a new optimizer each time"
-            yield Hypothesis(name, lambda s: (1 - beta) * s.gradient)
-        rest = float(np.float32(1) - np.float32(beta))
-        name = "1 − β₁ is computed in float32"
-        yield Hypothesis(name, lambda s: beta * s.first_before + rest * s.gradient)
-        factor = ratio((state.first - beta * state.first_before) / (1 - beta), state.gradient)
-        if np.isclose(_squared_gradient_factor(state), factor**2, rtol=1e-3):
-            name = f"the optimizer uses {factor:.6g} times the gradient" + (", as clipping does" if factor < 1 else "")
-            yield Hypothesis(name, lambda s: beta * s.first_before + (1 - beta) * factor * s.gradient)
-        else:
-            found_rest = ratio(state.first - state.first_before, state.gradient - state.first_before)
-            if (name := _other_number("β₁", 1 - found_rest, beta)) is not None:
-                yield Hypothesis(name, lambda s: s.first_before + found_rest * (s.gradient - s.first_before))
-            name = "the gradient is not multiplied by 1 − β₁"
-            yield Hypothesis(name, lambda s: beta * s.first_before + s.gradient)
-        decay = ratio((state.first - expected(state)) / (1 - beta), state.before)
-        name = f"weight decay of {decay:.3g} is added to the gradient, as an L2 penalty"
-        yield Hypothesis(name, lambda s: expected(s) + (1 - beta) * decay * s.before)
-
-    observations = [
-        Observation(s, s.first, expected(s), s.rounding.first_moment(s.first_before, s.gradient, s.adam))
-        for s in states
-    ]
-    return all_that_fit(observations, hypotheses()) or _kept_in(state.first, double=state.double)
-
-
-def _squared_gradient_factor(state: OptimizerState) -> float:
-    """What the second moment says of a factor in front of the gradient; NaN if there is none.
-
-    In the first moment alone, a factor of the gradient cannot be told from another β₁.
-    """
-    beta = state.adam.beta_2
-    expected = state.adam.second_moment(state.second_before, state.gradient)
-    bound = state.rounding.second_moment(state.second_before, state.gradient, state.adam)
-    if (_distance(state.second, expected) <= bound).all():
-        return float("nan")
-    return ratio(state.second - beta * state.second_before, (1 - beta) * state.gradient**2)
-
-
-def _other_number(name: str, found: float, expected: float) -> str | None:
-    """That a number is another one; None where the two are one in six digits."""
-    found_text, expected_text = f"{found:.6g}", f"{expected:.6g}"
-    return None if found_text == expected_text else f"{name} is {found_text} instead of {expected_text}"
-
-
-def of_second_moment(*states: OptimizerState) -> str | None:
-    """Why the second moment differs from β₂·v + (1 − β₂)·g²; `states` are the step and any after it."""
-    state = states[0]
-    beta = state.adam.beta_2
-
-    def expected(s: OptimizerState) -> Array:
-        return s.adam.second_moment(s.second_before, s.gradient)
-
-    def hypotheses() -> Iterator[Hypothesis]:
-        rest = float(np.float32(1) - np.float32(beta))
-        name = "1 − β₂ is computed in float32"
-        yield Hypothesis(name, lambda s: beta * s.second_before + rest * s.gradient**2)
-        found_rest = ratio(state.second - state.second_before, state.gradient**2 - state.second_before)
-        if (name := _other_number("β₂", 1 - found_rest, beta)) is not None:
-            yield Hypothesis(name, lambda s: s.second_before + found_rest * (s.gradient**2 - s.second_before))
-        name = "the squared gradient is not multiplied by 1 − β₂"
-        yield Hypothesis(name, lambda s: beta * s.second_before + s.gradient**2)
-        name = "the second moment averages |g| instead of g²"
-        yield Hypothesis(name, lambda s: beta * s.second_before + (1 - beta) * np.abs(s.gradient))
-        name = "the second moment is that of AdaBelief: (g − m)²"
-        yield Hypothesis(name, lambda s: beta * s.second_before + (1 - beta) * (s.gradient - s.first) ** 2)
-
-    observations = [
-        Observation(s, s.second, expected(s), s.rounding.second_moment(s.second_before, s.gradient, s.adam))
-        for s in states
-    ]
-    return all_that_fit(observations, hypotheses()) or _kept_in(state.second, double=state.double)
-
-
-def of_parameter(*states: OptimizerState) -> str | None:
-    """Why a parameter moved otherwise than by α·m / (√v + ε); `states` are the step and any after it."""
-    if not any((state.before - state.after).any() for state in states):
-        return "the parameter does not move: its update is not applied"
-    observations = []
-    for s in states:
-        update = s.adam.update(s.first, s.second, s.step)
-        bound = s.rounding.parameter(s.after, update, s.adam, s.step)
-        observations.append(Observation(s, s.before - s.after, update, bound))
-    return all_that_fit(observations, _update_hypotheses(observations[0])) or _kept_in(
-        states[0].after, double=states[0].double
-    )
-
-
-def _update_hypotheses(observation: Observation) -> Iterator[Hypothesis]:
-    """What else a step may subtract; free numbers are fitted to the first step that is off."""
-    state, expected = observation.state, observation.expected
-    adam, rate = state.adam, state.adam.learning_rate
-
-    def update(s: OptimizerState) -> Array:
-        return s.adam.update(s.first, s.second, s.step)
-
-    def after_correction(s: OptimizerState, epsilon: float) -> Array:
-        correction_1, correction_2 = _corrections(s)
-        return rate / correction_1 * s.first / (np.sqrt(s.second) / correction_2 + epsilon)
-
-    def without(s: OptimizerState, *, first: bool, second: bool) -> Array:
-        correction_1, correction_2 = _corrections(s, adam.power_dtype)
-        factor = (correction_1 if first else 1) / (correction_2 if second else 1)
-        return update(s) * factor
-
-    name = "ε is added after the bias correction, as torch does, not before it as Keras does"
-    for other in dict.fromkeys((adam.epsilon, 1e-8, 1e-7)):
-        same = "" if other == adam.epsilon else f", and is {other:g} instead of {adam.epsilon:g}"
-        yield Hypothesis(name + same, partial(after_correction, epsilon=other))
-    for other in (1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 1e-10, 0.0):
-        if other != adam.epsilon:
-            name = f"ε is {other:g} instead of {adam.epsilon:g}"
-            yield Hypothesis(name, partial(_update_with_epsilon, epsilon=other))
-    yield Hypothesis("there is no bias correction", partial(without, first=True, second=True))
-    yield Hypothesis("the first moment has no bias correction", partial(without, first=True, second=False))
-    yield Hypothesis("the second moment has no bias correction", partial(without, first=False, second=True))
-    for offset in (1, -1):
-        if state.step + offset > 0:
-            name = f"the step counter is off by {offset:+d}"
-            yield Hypothesis(name, lambda s, o=offset: s.adam.update(s.first, s.second, s.step + o))  # type: ignore[misc]
-    name = "the largest second moment so far is used (AMSGrad)"
-    yield Hypothesis(name, lambda s: s.adam.update(s.first, np.maximum(s.second_before, s.second), s.step))
-    yield Hypothesis("the optimizer is plain gradient descent", lambda s: rate * s.gradient)
-    name = "the optimizer is RMSprop: no first moment"
-    yield Hypothesis(name, lambda s: rate * s.gradient / (np.sqrt(s.second) + adam.epsilon))
-    name = "the first moment looks ahead (Nesterov)"
-    yield Hypothesis(name, lambda s: s.adam.update(s.adam.first_moment(s.first, s.gradient), s.second, s.step))
-    factor = ratio(observation.found, expected)
-    if (name := _other_number("the learning rate", factor * rate, rate)) is not None:
-        yield Hypothesis(name, lambda s: factor * update(s))
-    decay = ratio(observation.found - expected, rate * state.before)
-    name = f"decoupled weight decay of {decay:.3g} (AdamW)"
-    yield Hypothesis(name, lambda s: update(s) + rate * decay * s.before)
-    solved = _solve_epsilon(observation)
-    yield Hypothesis(f"ε is {solved:.3g} instead of {adam.epsilon:g}", partial(_update_with_epsilon, epsilon=solved))
-
-
-def _corrections(state: OptimizerState, dtype: str = "float64") -> tuple[float, float]:
-    """1 − β₁ᵗ and √(1 − β₂ᵗ), the powers in a dtype: torch's are double, Keras's the parameter's."""
-    real = np.dtype(dtype).type
-    power_1, power_2 = (float(real(beta) ** real(state.step)) for beta in (state.adam.beta_1, state.adam.beta_2))
-    return 1 - power_1, float(np.sqrt(1 - power_2))
-
-
-def _update_with_epsilon(state: OptimizerState, epsilon: float) -> Array:
-    return state.adam._replace(epsilon=epsilon).update(state.first, state.second, state.step)
-
-
-def _solve_epsilon(observation: Observation) -> float:
-    """The ε of α·m / (√v + ε) that most entries agree on."""
-    state = observation.state
-    with np.errstate(all="ignore"):
-        alpha = state.adam.step_size(state.step)
-        each = alpha * state.first / observation.found - np.sqrt(state.second)
-    each = each[np.isfinite(each)]
-    return float(np.median(each)) if each.size else 0.0

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes import UNKNOWN, ratio, rounded
+from compare.signatures import UNKNOWN, ratio, rounded
 from recipe import mnist
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import initial_weights
