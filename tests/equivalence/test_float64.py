@@ -9,11 +9,10 @@ import pytest
 from recipe.run_record import RunRecord
 
 LOSS_TOLERANCE = 1e-13
-"""A loss of the order of 1 is itself rounded by 1e-16, and a sum of 784 products by a few times that.
+"""A loss of the order of 1 is itself rounded by 1e-16; over these 100 to 200 steps up to 1.1e-15 was measured.
 
-A trajectory magnifies it: tenfold or so over these 60 to 200 steps, a hundredfold at the most for a
-large learning rate. The frameworks' smallest known difference, Adam's epsilon before or after the
-bias correction, shows as 1e-7 within the first ten steps.
+A hundredfold of that leaves room for kernels that add up in another order, and stays far below what
+a difference in the arithmetic shows, as `test_place_of_epsilon_shows` holds.
 """
 
 WEIGHT_TOLERANCE = 1e-12
@@ -35,7 +34,7 @@ def assert_one_run(first: RunRecord, second: RunRecord) -> None:
     assert first.test is not None
     assert second.test is not None
     assert np.array_equal(first.test.predictions.argmax(1), second.test.predictions.argmax(1))
-    assert first.test.accuracy > 0.85  # it learned: two that stand still agree as well
+    assert first.test.accuracy > 0.8  # two that learn nothing would agree as well
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -48,3 +47,11 @@ def test_keras_and_lightning_are_one_run(trained: Callable[..., RunRecord], case
 def test_backends_of_keras_are_one_run(trained: Callable[..., RunRecord], backend: str) -> None:
     fields = {"dtype": "float64", "epochs": 1, **CASES["two hidden layers"]}
     assert_one_run(trained(f"keras-{backend}", **fields), trained("keras-tensorflow", **fields))
+
+
+def test_place_of_epsilon_shows(trained: Callable[..., RunRecord]) -> None:
+    # Adam adds epsilon after the bias correction in torch and before it in Keras: 1e-2 when measured.
+    fields = {"dtype": "float64", "epochs": 1, **CASES["two hidden layers"]}
+    after = trained("lightning", **fields, adam="framework", epsilon=1e-7)
+    before = trained("lightning", **fields)
+    assert np.abs(after.step_losses - before.step_losses).max() > 1e5 * LOSS_TOLERANCE
