@@ -11,6 +11,7 @@ from torch.nn import functional
 from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from lightning_impl.cuda_graph import GraphedGradients, check_graph_works
 from lightning_impl.data import Batch
 from lightning_impl.model import build_model
 from lightning_impl.optimizer import KerasAdam
@@ -35,14 +36,18 @@ class DigitClassifier(lightning.LightningModule):
     Args:
         recipe: Every hyperparameter; see `recipe/settings.py`.
         steps_per_execution: Optimizer steps in one `training_step`; 1 is automatic optimization.
+        cuda_graph: Launches forward and backward pass of each step of a block as a CUDA graph.
     """
 
-    def __init__(self, recipe: Recipe, steps_per_execution: int = STEPS_PER_EXECUTION) -> None:
+    def __init__(
+        self, recipe: Recipe, steps_per_execution: int = STEPS_PER_EXECUTION, *, cuda_graph: bool = False
+    ) -> None:
         super().__init__()
         if steps_per_execution < 1:
             raise MisconfigurationException(f"steps_per_execution must be 1 or more, not {steps_per_execution}")
         self.recipe = recipe
         self.steps_per_execution = steps_per_execution
+        self.cuda_graph = cuda_graph
         self.automatic_optimization = steps_per_execution == 1
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -60,6 +65,8 @@ class DigitClassifier(lightning.LightningModule):
         """Refuses what blocks of steps cannot be combined with: the first hook that knows the trainer."""
         if not self.automatic_optimization:
             _check_blocks_work(self.trainer)
+        if self.cuda_graph:
+            check_graph_works(self)
         return []
 
     def setup(self, stage: str) -> None:
@@ -91,6 +98,8 @@ class DigitClassifier(lightning.LightningModule):
             # DDP expects one backward pass for each forward pass, which here is a whole block.
             ddp: Any = self.trainer.model
             ddp.require_backward_grad_sync = False
+        if self.cuda_graph:
+            self.graphed_gradients = GraphedGradients(self, self.recipe.batch_size)
 
     def on_train_epoch_start(self) -> None:
         """Forgets the losses of the epoch before."""
@@ -110,9 +119,13 @@ class DigitClassifier(lightning.LightningModule):
         for index, (x, y) in enumerate(
             zip(images.split(size), labels.split(size), strict=True), batch_idx * self.steps_per_execution
         ):
-            loss, logits = self.loss_and_logits(x, y, index)
-            optimizer.zero_grad()
-            self.manual_backward(loss)
+            if self.cuda_graph and len(x) == size:
+                loss, logits = self.graphed_gradients(self, x, y)
+                self.step_losses.append(loss)
+            else:
+                loss, logits = self.loss_and_logits(x, y, index)
+                optimizer.zero_grad()
+                self.manual_backward(loss)
             if self.trainer.world_size > 1:
                 self._average_gradients()
             optimizer.step()
