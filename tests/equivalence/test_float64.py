@@ -50,8 +50,8 @@ def test_backends_of_keras_are_one_run(trained: Callable[..., RunRecord], backen
 
 
 def test_place_of_epsilon_shows(trained: Callable[..., RunRecord]) -> None:
-    # Adam adds epsilon after the bias correction in torch and before it in Keras: 1e-2 when measured.
+    # torch has its own Adam here, which adds epsilon after the bias correction: 1e-3 when measured.
     fields = {"dtype": "float64", "epochs": 1, **CASES["two hidden layers"]}
     after = trained("lightning", **fields, adam="framework", epsilon=1e-7)
     before = trained("lightning", **fields)
-    assert np.abs(after.step_losses - before.step_losses).max() > 1e5 * LOSS_TOLERANCE
+    assert np.abs(after.step_losses - before.step_losses)[:10].max() > 1e5 * LOSS_TOLERANCE
