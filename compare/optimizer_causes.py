@@ -102,10 +102,15 @@ def of_first_moment(*states: OptimizerState) -> str | None:
         rest = float(np.float32(1) - np.float32(beta))
         name = "1 − β₁ is computed in float32"
         yield Hypothesis(name, lambda s: beta * s.first_before + rest * s.gradient)
-        factor = ratio((state.first - beta * state.first_before) / (1 - beta), state.gradient)
+
+        def gradient_factor(s: OptimizerState) -> float:
+            return ratio((s.first - beta * s.first_before) / (1 - beta), s.gradient)
+
+        factor = gradient_factor(state)
         if np.isclose(_squared_gradient_factor(state), factor**2, rtol=1e-3):
+            # A norm that is clipped has another factor in every step.
             name = f"the optimizer uses {factor:.6g} times the gradient" + (", as clipping does" if factor < 1 else "")
-            yield Hypothesis(name, lambda s: beta * s.first_before + (1 - beta) * factor * s.gradient)
+            yield Hypothesis(name, lambda s: beta * s.first_before + (1 - beta) * gradient_factor(s) * s.gradient)
         else:
             found_rest = ratio(state.first - state.first_before, state.gradient - state.first_before)
             yield from _other_number(
@@ -185,57 +190,85 @@ def of_parameter(*states: OptimizerState) -> str | None:
         update = s.adam.update(s.first, s.second, s.step)
         bound = s.rounding.parameter(s.after, update, s.adam, s.step)
         observations.append(Observation(s, s.before - s.after, update, bound))
-    return all_that_fit(observations, _update_hypotheses(observations[0])) or kept_in(
+    return all_that_fit(observations, _update_hypotheses(observations)) or kept_in(
         states[0].after, double=states[0].double
     )
 
 
-def _update_hypotheses(observation: Observation) -> Iterator[Hypothesis]:
-    """What else a step may subtract; free numbers are fitted to the first step that is off."""
-    state, expected = observation.state, observation.expected
-    adam, rate = state.adam, state.adam.learning_rate
+def _update(state: OptimizerState) -> Array:
+    return state.adam.update(state.first, state.second, state.step)
 
-    def update(s: OptimizerState) -> Array:
-        return s.adam.update(s.first, s.second, s.step)
+
+def _update_hypotheses(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
+    """What else a step may subtract, the most specific first."""
+    yield from _other_epsilons(observations[0])
+    yield from _other_corrections(observations[0].state)
+    yield from _other_optimizers(observations)
+    yield from _fitted(observations)
+
+
+def _other_epsilons(observation: Observation) -> Iterator[Hypothesis]:
+    adam = observation.state.adam
 
     def after_correction(s: OptimizerState, epsilon: float) -> Array:
         correction_1, correction_2 = _corrections(s)
-        return rate / correction_1 * s.first / (np.sqrt(s.second) / correction_2 + epsilon)
+        return adam.learning_rate / correction_1 * s.first / (np.sqrt(s.second) / correction_2 + epsilon)
 
-    def without(s: OptimizerState, *, first: bool, second: bool) -> Array:
-        correction_1, correction_2 = _corrections(s, adam.power_dtype)
-        factor = (correction_1 if first else 1) / (correction_2 if second else 1)
-        return update(s) * factor
+    def before_correction(s: OptimizerState, epsilon: float) -> Array:
+        return adam._replace(epsilon=epsilon).update(s.first, s.second, s.step)
 
     name = "ε is added after the bias correction, as torch does, not before it as Keras does"
     for other in dict.fromkeys((adam.epsilon, 1e-8, 1e-7)):
         same = "" if other == adam.epsilon else f", and is {other:g} instead of {adam.epsilon:g}"
         yield Hypothesis(name + same, partial(after_correction, epsilon=other))
-    for other in (1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 1e-10, 0.0):
-        if other != adam.epsilon:
-            name = f"ε is {other:g} instead of {adam.epsilon:g}"
-            yield Hypothesis(name, partial(_update_with_epsilon, epsilon=other))
+    for other in (1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 1e-10, 0.0, _solve_epsilon(observation)):
+        text, stated = f"{other:.3g}", f"{adam.epsilon:.3g}"
+        if text != stated:
+            yield Hypothesis(f"ε is {text} instead of {stated}", partial(before_correction, epsilon=other))
+
+
+def _other_corrections(state: OptimizerState) -> Iterator[Hypothesis]:
+    def without(s: OptimizerState, *, first: bool, second: bool) -> Array:
+        correction_1, correction_2 = _corrections(s, s.adam.power_dtype)
+        return _update(s) * (correction_1 if first else 1) / (correction_2 if second else 1)
+
     yield Hypothesis("there is no bias correction", partial(without, first=True, second=True))
     yield Hypothesis("the first moment has no bias correction", partial(without, first=True, second=False))
     yield Hypothesis("the second moment has no bias correction", partial(without, first=False, second=True))
-    for offset in (1, -1):
-        if state.step + offset > 0:
-            name = f"the step counter is off by {offset:+d}"
-            yield Hypothesis(name, lambda s, o=offset: s.adam.update(s.first, s.second, s.step + o))  # type: ignore[misc]
+    yield Hypothesis("the step counter is off by +1", lambda s: s.adam.update(s.first, s.second, s.step + 1))
+    if state.step > 1:
+        yield Hypothesis("the step counter is off by -1", lambda s: s.adam.update(s.first, s.second, s.step - 1))
+
+
+def _other_optimizers(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
+    first = observations[0].state
+    rate, epsilon = first.adam.learning_rate, first.adam.epsilon
+    largest_second = {first.step - 1: first.second_before}
+    for observation in observations:
+        state = observation.state
+        largest_second[state.step] = np.maximum(largest_second[state.step - 1], state.second)
     name = "the largest second moment so far is used (AMSGrad)"
-    yield Hypothesis(name, lambda s: s.adam.update(s.first, np.maximum(s.second_before, s.second), s.step))
+    yield Hypothesis(name, lambda s: s.adam.update(s.first, largest_second[s.step], s.step))
     yield Hypothesis("the optimizer is plain gradient descent", lambda s: rate * s.gradient)
     name = "the optimizer is RMSprop: no first moment"
-    yield Hypothesis(name, lambda s: rate * s.gradient / (np.sqrt(s.second) + adam.epsilon))
+    yield Hypothesis(name, lambda s: rate * s.gradient / (np.sqrt(s.second) + epsilon))
     name = "the first moment looks ahead (Nesterov)"
     yield Hypothesis(name, lambda s: s.adam.update(s.adam.first_moment(s.first, s.gradient), s.second, s.step))
-    factor = ratio(observation.found, expected)
-    yield from _other_number("the learning rate", factor * rate, rate, lambda s: factor * update(s))
-    decay = ratio(observation.found - expected, rate * state.before)
+
+
+def _fitted(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
+    """Those with a free number, which is fitted to the first step that is off."""
+    first = observations[0]
+    rate, first_step = first.state.adam.learning_rate, first.state.step
+    factors = [ratio(observation.found, observation.expected) for observation in observations]
+    yield from _other_number("the learning rate", factors[0] * rate, rate, lambda s: factors[0] * _update(s))
+    if not np.allclose(factors, factors[0], rtol=EXPLAINED):
+        rates = ", ".join(f"{factor * rate:.4g}" for factor in factors)
+        name = f"the learning rate changes from step to step: {rates} instead of {rate:.6g}"
+        yield Hypothesis(name, lambda s: factors[s.step - first_step] * _update(s))
+    decay = ratio(first.found - first.expected, rate * first.state.before)
     name = f"decoupled weight decay of {decay:.3g} (AdamW)"
-    yield Hypothesis(name, lambda s: update(s) + rate * decay * s.before)
-    solved = _solve_epsilon(observation)
-    yield Hypothesis(f"ε is {solved:.3g} instead of {adam.epsilon:g}", partial(_update_with_epsilon, epsilon=solved))
+    yield Hypothesis(name, lambda s: _update(s) + rate * decay * s.before)
 
 
 def _corrections(state: OptimizerState, dtype: str = "float64") -> tuple[float, float]:
@@ -243,10 +276,6 @@ def _corrections(state: OptimizerState, dtype: str = "float64") -> tuple[float, 
     real = np.dtype(dtype).type
     power_1, power_2 = (float(real(beta) ** real(state.step)) for beta in (state.adam.beta_1, state.adam.beta_2))
     return 1 - power_1, float(np.sqrt(1 - power_2))
-
-
-def _update_with_epsilon(state: OptimizerState, epsilon: float) -> Array:
-    return state.adam._replace(epsilon=epsilon).update(state.first, state.second, state.step)
 
 
 def _solve_epsilon(observation: Observation) -> float:
