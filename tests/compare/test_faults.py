@@ -1,0 +1,138 @@
+"""Planted faults: each is caught on the rung where it enters, with the right cause and place."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compare.ladder import climb
+from compare.rung import Rung
+from compare.signatures import UNKNOWN
+from compare.training_rungs import outcome, trajectory
+from recipe import Recipe
+from recipe.run_record import RunRecord, read_record, write_training
+from recipe.trace import Trace, read_trace
+from tests.conftest import run_python
+from tests.faults.clean import FEW_BATCHES, digits, trace
+from tests.faults.zoo import ZOO, Base, Fault
+
+TRACED = [
+    (name, dtype)
+    for name, fault in ZOO.items()
+    if fault.kind == "trace"
+    for dtype in ("float32", "float64")
+    if fault.fields.get("dtype", dtype) == dtype
+]
+
+
+@functools.cache
+def clean_trace(recipe: Recipe, num_batches: int | None) -> Trace:
+    return trace(Base, recipe, num_batches=num_batches)
+
+
+def first_difference(fault: Fault, dtype: str) -> Rung:
+    recipe = Recipe(**{**fault.fields, "dtype": dtype})
+    # The catalogue holds the batches of both sides against a whole epoch of the recipe's.
+    clean = clean_trace(recipe, None if fault.rung == "data" else FEW_BATCHES)
+    faulty = trace(fault.network, recipe, num_batches=None if fault.whole_epoch else FEW_BATCHES)
+    return next(rung for rung in climb({"clean": clean, "faulty": faulty}) if rung.verdict == "not parity")
+
+
+@pytest.mark.parametrize(("name", "dtype"), TRACED)
+def test_a_fault_is_caught_where_it_enters_and_named(name: str, dtype: str) -> None:
+    fault = ZOO[name]
+    rung = first_difference(fault, dtype)
+    assert rung.name == fault.rung
+    assert fault.where in (rung.where or "")
+    assert "faulty" in (rung.where or "")
+    if fault.cause == UNKNOWN:
+        assert rung.cause == UNKNOWN
+    else:
+        assert fault.cause in (rung.cause or "")
+
+
+def test_the_zoo_has_faults_of_every_rung() -> None:
+    assert {fault.rung for fault in ZOO.values()} == {
+        *("settings", "data", "initial_weights", "forward", "loss", "gradients", "optimizer", "trajectory", "outcome")
+    }
+    assert sum(fault.cause == UNKNOWN for fault in ZOO.values()) >= 2
+
+
+def test_the_faulty_side_may_stand_first() -> None:
+    fault = ZOO["GeluForRelu"]
+    recipe = Recipe(**fault.fields)
+    faulty, clean = trace(fault.network, recipe), clean_trace(recipe, FEW_BATCHES)
+    rung = next(rung for rung in climb({"faulty": faulty, "clean": clean}) if rung.verdict != "parity")
+    assert (rung.name, rung.cause) == ("forward", fault.cause)
+    assert (rung.where or "").startswith("faulty, step 1: activations of hidden_1")
+
+
+def test_two_faults_are_reported_by_the_first_and_the_second_follows() -> None:
+    class Both(ZOO["SoftmaxTwice"].network, ZOO["WrongEpsilon"].network):  # type: ignore[misc]
+        pass
+
+    recipe = Recipe(**ZOO["SoftmaxTwice"].fields)
+    rungs = climb({"clean": clean_trace(recipe, FEW_BATCHES), "faulty": trace(Both, recipe)})
+    failed = [rung for rung in rungs if rung.verdict == "not parity"]
+    assert [rung.name for rung in failed] == ["loss", "gradients", "optimizer"]
+    assert "follows" not in failed[0].detail
+    assert [rung.detail["follows"] for rung in failed[1:]] == ["loss", "loss"]
+    assert "ε is 1e-08 instead of 1e-07" in (failed[2].cause or "")
+
+
+def test_a_fault_speaks_the_contract(tmp_path: Path) -> None:
+    fault = ZOO["SoftmaxTwice"]
+    recipe = Recipe(**fault.fields)
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    zoo = Path(__file__).parents[1] / "faults" / "zoo.py"
+    process = run_python(zoo, "SoftmaxTwice", "recipe.json", "run", "--trace", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    faulty = read_trace(tmp_path / "run")
+    assert faulty.settings == clean_trace(recipe, FEW_BATCHES).settings
+    rung = next(
+        rung for rung in climb({"clean": clean_trace(recipe, None), "faulty": faulty}) if rung.verdict != "parity"
+    )
+    assert (rung.name, rung.cause) == ("loss", fault.cause)
+
+
+# --- whole runs ------------------------------------------------------------------------------------
+
+SHORT = {"hidden_sizes": (16,), "batch_size": 100, "epochs": 2, "dtype": "float64"}
+NUM_IMAGES = 4000
+
+
+def run(network: type[Base], directory: Path, **fields: Any) -> RunRecord:
+    few = digits()._replace(x_train=digits().x_train[:NUM_IMAGES], y_train=digits().y_train[:NUM_IMAGES])
+    net = network(Recipe(**{**SHORT, **fields}), few)
+    write_training(directory, **net.train(), **net.header())
+    return read_record(directory)
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> list[RunRecord]:
+    """A clean run and three A/A controls of it."""
+    base = tmp_path_factory.mktemp("family")
+    return [run(Base, base / str(perturbation), perturbation=perturbation) for perturbation in range(4)]
+
+
+def run_rungs(other: RunRecord, family: list[RunRecord]) -> list[Rung]:
+    runs = {"clean": family[0], "faulty": other}
+    # The margin is the default one of `compare run`.
+    return [trajectory(runs, family), outcome(runs, family, digits(), margin=0.005)]
+
+
+@pytest.mark.parametrize("name", [name for name, fault in ZOO.items() if fault.kind == "run"])
+def test_a_fault_of_a_whole_run_is_caught_where_it_enters(name: str, family: list[RunRecord], tmp_path: Path) -> None:
+    fault = ZOO[name]
+    first = next(rung for rung in run_rungs(run(fault.network, tmp_path / "run"), family) if rung.verdict != "parity")
+    assert (first.name, first.verdict) == (fault.rung, "not parity")
+    assert fault.where in (first.where or "")
+    assert fault.cause in (first.cause or "")
+
+
+def test_a_clean_run_is_no_fault_of_a_whole_run(family: list[RunRecord], tmp_path: Path) -> None:
+    other = run(Base, tmp_path / "run", perturbation=7)
+    rungs = run_rungs(dataclasses.replace(other, recipe=family[0].recipe), family)
+    assert [rung.verdict for rung in rungs] == ["parity", "parity"]
