@@ -136,7 +136,8 @@ def of_loss(trace: Trace, index: int) -> str | None:
 
     rounding = Rounding.of(trace.recipe.dtype)
     bounds = np.array([rounding.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)])
-    tolerance = np.maximum(bounds, EXPLAINED * distance(found, expected))
+    deviations = distance(found, expected)
+    tolerance = np.maximum(bounds, EXPLAINED * np.where(np.isfinite(deviations), deviations, 0))
     with np.errstate(all="ignore"):
         for cause, predicted in signatures():
             if (distance(found, predicted) <= tolerance).all():

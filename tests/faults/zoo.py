@@ -853,7 +853,7 @@ class AnEpochTooMany(Base):
         return super().train()
 
 
-@planted("trajectory", "the losses differ", "")
+@planted("trajectory", "step 42: the losses differ", "part sooner than rounding alone explains")
 class LearningRateDecayedAfterFirstEpoch(Base):
     def update(self, name: str, g: Array) -> Array:
         epoch = (self.num_steps - 1) // len(self.order(0))

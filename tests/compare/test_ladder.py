@@ -1,0 +1,231 @@
+"""The ladder: no false alarm, NaN, what follows from what, the diff of the settings, the unit of the last place."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compare.arithmetic_rungs import max_ulps
+from compare.ladder import climb
+from compare.rung import RUNGS, Rung
+from recipe import Recipe
+from recipe.trace import Step, Trace
+from tests.faults.clean import TorchsForm, random_recipe, trace
+from tests.faults.zoo import SMALL, Base
+
+
+@pytest.fixture(scope="module")
+def clean() -> Trace:
+    return trace(Base, Recipe(**SMALL))
+
+
+def with_settings(settings: dict[str, Any], original: Trace, **fields: Any) -> Trace:
+    stated = {key: value for key, value in {**original.settings, **settings}.items() if value is not None}
+    return dataclasses.replace(original, settings=stated, **fields)
+
+
+def with_step(index: int, change: Callable[[Step], dict[str, Any]], original: Trace) -> Trace:
+    """The trace with some fields of one step (from 0) replaced."""
+    steps = list(original.steps)
+    steps[index] = dataclasses.replace(steps[index], **change(steps[index]))
+    return dataclasses.replace(original, steps=steps)
+
+
+def with_number(array: Any, index: tuple[int, ...], number: float) -> Any:
+    changed = array.copy()
+    changed[index] = number
+    return changed
+
+
+def verdicts(rungs: list[Rung]) -> dict[str, str]:
+    return {rung.name: rung.verdict for rung in rungs}
+
+
+def failed(rungs: list[Rung]) -> list[str]:
+    return [rung.name for rung in rungs if rung.verdict != "parity"]
+
+
+# --- no false alarm --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first_seed", range(0, 200, 20))
+def test_clean_networks_are_in_parity(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + 20):
+        recipe = random_recipe(seed)
+        # Beside float64 the oracle rounds as well, so that another order of its sums is no clean case.
+        other = TorchsForm if recipe.dtype == "float32" else Base
+        rungs = climb({"clean": trace(Base, recipe), "other": trace(other, recipe)})
+        places = [(rung.name, rung.where, rung.cause) for rung in rungs if rung.verdict != "parity"]
+        assert places == [], recipe
+        assert [rung.name for rung in rungs] == list(RUNGS[:7])
+
+
+def test_the_measured_numbers_are_not_vacuous(clean: Trace) -> None:
+    rungs = {rung.name: rung for rung in climb({"clean": clean, "other": trace(TorchsForm, clean.recipe)})}
+    for name in ("forward", "loss", "gradients", "optimizer"):
+        measured = rungs[name].measured
+        assert measured is not None
+        assert 0 < measured < 1
+        assert rungs[name].bound == 1
+
+
+# --- NaN -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_fails_where_it_enters(clean: Trace, number: float) -> None:
+    def change(step: Step) -> dict[str, Any]:
+        gradients = {
+            **step.gradients,
+            "hidden_2.kernel": with_number(step.gradients["hidden_2.kernel"], (3, 4), number),
+        }
+        return {"gradients": gradients}
+
+    rungs = climb({"clean": clean, "faulty": with_step(4, change, clean)})
+    assert failed(rungs)[0] == "gradients"
+    rung = next(rung for rung in rungs if rung.name == "gradients")
+    assert (rung.where or "").startswith("faulty, step 5: gradient of hidden_2.kernel at (3, 4): ")
+    assert "not finite" in (rung.cause or "")
+    # JSON has no infinity.
+    assert rung.measured is None
+
+
+def test_a_loss_that_is_not_a_number_fails(clean: Trace) -> None:
+    rungs = climb({"clean": clean, "faulty": with_step(0, lambda _: {"loss": float("nan")}, clean)})
+    assert failed(rungs) == ["loss"]
+    rung = next(rung for rung in rungs if rung.name == "loss")
+    assert (rung.where or "").startswith("faulty, step 1: loss: nan, expected 2.3")
+    assert "not finite" in (rung.cause or "")
+
+
+# --- what follows ----------------------------------------------------------------------------------
+
+
+def test_later_rungs_are_marked_as_following_from_the_first(clean: Trace) -> None:
+    one = with_settings({"optimizer.learning_rate": 0.5}, clean)
+
+    def change(step: Step) -> dict[str, Any]:
+        return {"loss": step.loss * 2}
+
+    rungs = climb({"clean": clean, "faulty": with_step(0, change, one)})
+    assert failed(rungs) == ["settings", "loss"]
+    follows = {rung.name: rung.detail.get("follows") for rung in rungs}
+    assert follows == dict.fromkeys(RUNGS[:7]) | {"loss": "settings"}
+
+
+def test_nothing_follows_where_nothing_failed(clean: Trace) -> None:
+    assert not any("follows" in rung.detail for rung in climb({"a": clean, "b": clean}))
+
+
+# --- settings --------------------------------------------------------------------------------------
+
+
+def settings_rung(clean: Trace, **sides: dict[str, Any]) -> Rung:
+    return climb({name: with_settings(settings, clean) for name, settings in sides.items()})[0]
+
+
+def test_harmless_differences_are_listed_and_do_not_fail(clean: Trace) -> None:
+    rung = settings_rung(clean, first={"tf32": True, "dropout_seed": 3}, second={"tf32": False, "dropout_seed": 4})
+    assert rung.verdict == "parity"
+    assert rung.measured == 0
+    assert [(entry["key"], entry["arithmetic"]) for entry in rung.detail["differences"]] == [
+        ("dropout_seed", False),
+        ("tf32", False),
+    ]
+
+
+def test_tf32_turns_the_arithmetic_on_a_gpu(clean: Trace) -> None:
+    first = with_settings({"tf32": True}, clean, device="gpu")
+    second = with_settings({"tf32": False}, clean, device="gpu")
+    rung = climb({"first": first, "second": second})[0]
+    assert (rung.verdict, rung.cause) == ("not parity", "one side computes float32 matrix products in TF32")
+    assert rung.where == "tf32: True in first, False in second"
+
+
+def test_a_setting_that_one_side_does_not_state_is_no_difference_in_arithmetic(clean: Trace) -> None:
+    rung = settings_rung(clean, first={}, second={"optimizer.epsilon": None})
+    assert rung.verdict == "parity"
+    (entry,) = rung.detail["differences"]
+    assert (entry["key"], entry["second"]) == ("optimizer.epsilon", "not stated")
+
+
+def test_numbers_that_are_one_number_in_the_recipes_dtype_are_the_same(clean: Trace) -> None:
+    stated = {"optimizer.beta_1": float(np.float32(0.9))}
+    assert settings_rung(clean, first={}, second=stated).detail["differences"] == []
+    double = trace(Base, Recipe(**SMALL, dtype="float64"))
+    first, second = (with_settings({"optimizer.beta_1": beta}, double) for beta in (0.9, float(np.float32(0.9))))
+    assert failed(climb({"first": first, "second": second})) == ["settings"]
+
+
+def test_every_difference_is_named(clean: Trace) -> None:
+    rung = settings_rung(clean, first={}, second={"optimizer.learning_rate": 0.01, "loss.reduction": "sum"})
+    assert rung.measured == 2
+    assert rung.where == (
+        "loss.reduction: mean in first, sum in second; optimizer.learning_rate: 0.001 in first, 0.01 in second"
+    )
+    assert rung.cause == ("one side sums the losses of a batch, the other averages them; the learning rates differ")
+
+
+# --- bytes -----------------------------------------------------------------------------------------
+
+
+def test_one_bit_of_an_initial_weight_is_a_difference(clean: Trace) -> None:
+    kernel = clean.initial_weights["output.kernel"]
+    moved = with_number(kernel, (2, 3), np.nextafter(kernel[2, 3], np.float32(1)))
+    other = dataclasses.replace(clean, initial_weights={**clean.initial_weights, "output.kernel": moved})
+    rung = next(rung for rung in climb({"clean": clean, "faulty": other}) if rung.name == "initial_weights")
+    assert (rung.verdict, rung.measured) == ("not parity", 1)
+    assert (rung.where or "").startswith("output.kernel at (2, 3): ")
+    assert rung.cause == "faulty: output.kernel is off by rounding: one unit in the last place"
+
+
+def test_the_sign_of_a_zero_bias_is_a_bit(clean: Trace) -> None:
+    other = dataclasses.replace(
+        clean, initial_weights={**clean.initial_weights, "output.bias": -clean.initial_weights["output.bias"]}
+    )
+    assert "initial_weights" in failed(climb({"clean": clean, "faulty": other}))
+
+
+def test_one_batch_of_an_epoch_is_a_difference(clean: Trace) -> None:
+    hashes = [*clean.batch_hashes]
+    hashes[7] = "0" * 64
+    rung = climb({"clean": clean, "faulty": dataclasses.replace(clean, batch_hashes=hashes)})[1]
+    assert (rung.name, rung.verdict, rung.measured) == ("data", "not parity", 1)
+    assert (rung.where or "").startswith("batch 8 of epoch 1: SHA-256 ")
+
+
+# --- the unit of the last place --------------------------------------------------------------------
+
+
+def test_ulps_are_counted_in_units_of_the_largest_number_of_a_row() -> None:
+    first = np.array([[1.0, 2.0**-20], [4.0, -3.0]], np.float32)
+    second = first.copy()
+    assert max_ulps(first, second) == 0
+    second[0, 1] += np.float32(2.0**-23)  # the spacing at 1, the largest of its row
+    assert max_ulps(first, second) == 1
+    second[1, 1] += np.float32(3 * 2.0**-21)  # the spacing at 4 is 2⁻²¹
+    assert max_ulps(first, second) == 3
+    double = first.astype(np.float64)
+    assert max_ulps(double, double + np.array([[0, 2.0**-52], [0, 0]])) == 1
+
+
+def test_ulps_are_given_only_for_the_same_images(clean: Trace) -> None:
+    same = climb({"clean": clean, "other": trace(TorchsForm, clean.recipe)})[3]
+    assert 0 < max(same.detail["ulps"].values()) < 100
+    other = with_step(0, lambda step: {"images": step.images[::-1]}, clean)
+    assert "ulps" not in climb({"clean": clean, "other": other})[3].detail
+
+
+# --- two traces ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [[], ["one"], ["one", "two", "three"]])
+def test_a_ladder_stands_on_exactly_two_traces(clean: Trace, names: list[str]) -> None:
+    with pytest.raises(ValueError, match=f"two traces, not {len(names)}"):
+        climb(dict.fromkeys(names, clean))
+
+
+def test_the_rungs_come_in_order(clean: Trace) -> None:
+    assert list(verdicts(climb({"a": clean, "b": clean}))) == list(RUNGS[:7])
