@@ -19,7 +19,7 @@ ON_TOP = list(COLORS)[-1]
 WIDTH, HEIGHT_OF_TEN = 680, 14
 HIGHEST = 10.0
 ZOOM = 600
-NUM_BUCKETS = 300
+NUM_BUCKETS = 200
 
 
 class Line(NamedTuple):
@@ -107,7 +107,7 @@ def _panel(lines: Sequence[Line], title: str, axis: Axis, parted: float, *, lowe
         ),
     )
     pair = alt.Color("pair:N", scale=alt.Scale(domain=list(COLORS)[::-1], range=list(COLORS.values())[::-1]))
-    limit = alt.Chart(alt.InlineData(values=[{"y": parted, "text": f"a difference of {parted:g}: parted"}]))
+    limit = alt.Chart(alt.InlineData(values=[{"y": parted, "text": f"parted: {parted:g}"}]))
     layers = [
         alt.Chart(alt.InlineData(values=curves))
         .mark_line(strokeJoin="round")
@@ -119,9 +119,7 @@ def _panel(lines: Sequence[Line], title: str, axis: Axis, parted: float, *, lowe
             strokeWidth=alt.condition(f"datum.pair == '{ON_TOP}'", alt.value(1.8), alt.value(1)),
         ),
         limit.mark_rule(color=INK, strokeDash=[5, 4]).encode(y="y:Q"),
-        limit.mark_text(color=INK, align="right", baseline="top", dy=7, fontSize=12).encode(
-            y="y:Q", x=alt.value(WIDTH - 6), text="text:N"
-        ),
+        limit.mark_text(color=INK, align="left", fontSize=12).encode(y="y:Q", x=alt.value(WIDTH + 6), text="text:N"),
         alt.Chart(alt.InlineData(values=points))
         .mark_point(filled=True, size=70, opacity=1, stroke=PAPER, strokeWidth=1)
         .encode(x, y, pair),
@@ -131,15 +129,20 @@ def _panel(lines: Sequence[Line], title: str, axis: Axis, parted: float, *, lowe
 
 
 def _rows(line: Line, axis: Axis, lowest: float) -> list[dict[str, Any]]:
-    """The largest difference of each bucket of steps, so that the picture stays small."""
-    edges = np.unique(np.linspace(0, len(line.difference), NUM_BUCKETS + 1).astype(int))
+    """The largest difference of each bucket of steps, so that the picture stays small.
+
+    A bucket whose losses are all the same has no place on a logarithmic scale and is left out.
+    """
+    edges = np.unique(np.linspace(0, len(line.difference), NUM_BUCKETS + 1).astype(int)).tolist()
+    buckets = [(start, end, line.difference[start:end].max()) for start, end in pairwise(edges)]
     return [
         {
             "x": round((start + end + 1) / 2 / axis.steps_per_tick, 4),
-            "y": float(f"{max(line.difference[start:end].max(), lowest):.3g}"),
+            "y": float(f"{max(largest, lowest):.3g}"),
             "pair": line.pair,
         }
-        for start, end in pairwise(edges.tolist())
+        for start, end, largest in buckets
+        if largest > 0
     ]
 
 
