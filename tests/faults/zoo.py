@@ -644,6 +644,11 @@ class WrongEpsilon(reading(epsilon=1e-8)):  # type: ignore[misc]
     pass
 
 
+@planted("optimizer", "step 1: hidden_1.kernel", "ε is 1e-10 instead of 1e-07")
+class TinyEpsilon(reading(epsilon=1e-10)):  # type: ignore[misc]
+    pass
+
+
 @planted("optimizer", "step 1: hidden_1.kernel", "ε is 0.002 instead of 1e-07")
 class WrongUnusualEpsilon(reading(epsilon=2e-3)):  # type: ignore[misc]
     pass
