@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ import jsonargparse
 from compare.runner import BadInputError, Implementation, Job, Outcome, keras, lightning, other, run_all
 from recipe import Recipe, RecipeError
 from recipe.mnist import DataError
+from recipe.record_files import RecordError, check_writable
 from recipe.worker import BAD_INPUT
 
 INTERRUPTED = 130
@@ -146,20 +146,6 @@ def default_directory(recipe: Recipe, implementations: list[Implementation], com
     return Path("runs") / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
 
 
-def check_writable(directory: Path) -> None:
-    """Makes the directory.
-
-    Raises:
-        BadInputError: It cannot be made or written to.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise BadInputError(f"cannot write to {directory}: {error.strerror}; choose another --out") from error
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
     main_parser = parser()
@@ -169,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = main_parser.instantiate(options)[subcommand]
         options.subcommand = subcommand
         return {"run": run, "align": align}[subcommand](options)
-    except (RecipeError, BadInputError, DataError) as error:
+    except (RecipeError, BadInputError, DataError, RecordError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

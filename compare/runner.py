@@ -81,7 +81,10 @@ def other(definition: str) -> Implementation:
         BadInputError: It is not of that form, the name is unfit, or there is no such command.
     """
     name, equals, command = definition.partition("=")
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise BadInputError(f"--implementation {name}: {error} in {command!r}") from error
     if not equals or not name.isidentifier() or not words:
         raise BadInputError(
             f'--implementation takes NAME="COMMAND", NAME a word of letters, digits and _; not {definition!r}'
@@ -211,19 +214,44 @@ def _start_and_wait(job: Job, threads: int, report: Callable[[Progress], None], 
     recipe_file = job.directory.with_suffix(".recipe.json")
     log_file = job.directory.with_suffix(".log")
     recipe_file.write_text(job.recipe.to_json())
-    for partial in job.records.glob(f"{job.directory.name}.partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)
+    _remove_partial(job)
     command = [*job.implementation.command, str(recipe_file), str(job.directory)]
     command += ["--trace"] if job.trace else []
+    try:
+        process = subprocess.Popen(
+            command,
+            env=_environment(threads),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise BadInputError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
+    try:
+        last_line = _follow(process, job, log_file, report, stop)
+    finally:
+        recipe_file.unlink()
+        _remove_partial(job)
+    if process.returncode == BAD_INPUT and last_line.startswith("error: "):
+        raise BadInputError(f"{name}: {last_line.removeprefix('error: ')}")
+    if process.returncode != 0:
+        raise RunFailedError(f"{name} ended with exit code {process.returncode} ({last_line}); its log: {log_file}")
+    if not job.directory.is_dir():
+        raise BadInputError(f"{name} breaks the contract: it ended without leaving a record at {job.directory}")
+
+
+def _follow(
+    process: "subprocess.Popen[str]",
+    job: Job,
+    log_file: Path,
+    report: Callable[[Progress], None],
+    stop: threading.Event,
+) -> str:
+    """Reads the process's output until it ends; returns the last line that is not empty."""
     last_line = ""
-    with (
-        log_file.open("w") as log,
-        subprocess.Popen(
-            command, env=_environment(threads), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process,
-    ):
-        watch = threading.Thread(target=_terminate_on, args=(stop, process), daemon=True)
-        watch.start()
+    with log_file.open("w", encoding="utf-8") as log, process:
+        threading.Thread(target=_terminate_on, args=(stop, process), daemon=True).start()
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         for line in process.stdout:
             fields = _progress_fields(line)
@@ -232,13 +260,12 @@ def _start_and_wait(job: Job, threads: int, report: Callable[[Progress], None], 
                 continue
             log.write(line)
             last_line = line.strip() or last_line
-    recipe_file.unlink()
-    if process.returncode == BAD_INPUT and last_line.startswith("error: "):
-        raise BadInputError(f"{name}: {last_line.removeprefix('error: ')}")
-    if process.returncode != 0:
-        raise RunFailedError(f"{name} ended with exit code {process.returncode} ({last_line}); its log: {log_file}")
-    if not job.directory.is_dir():
-        raise BadInputError(f"{name} breaks the contract: it ended without leaving a record at {job.directory}")
+    return last_line
+
+
+def _remove_partial(job: Job) -> None:
+    for partial in job.records.glob(f"{job.directory.name}.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _terminate_on(stop: threading.Event, process: "subprocess.Popen[str]") -> None:

@@ -52,8 +52,12 @@ def _tensorflow_dataset(x: Floats, y: Floats, order: Any, batch_size: int) -> An
         indices = order[step * batch_size : (step + 1) * batch_size]
         return tf.gather(images, indices), tf.gather(labels, indices)
 
+    # A batch is gathered in less time than another thread takes to hand it over.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
     num_batches = math.ceil(len(x) / batch_size)
-    return tf.data.Dataset.range(num_batches, output_type=tf.int32).map(batch).prefetch(8)
+    return tf.data.Dataset.range(num_batches, output_type=tf.int32).map(batch).with_options(options)
 
 
 class _Order:

@@ -3,6 +3,7 @@
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,15 +44,16 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Fetches the epoch's losses from the device."""
         logs = logs or {}
+        state: list[Any] = [*logs.values(), *get_weights(self.model).values()]
         losses = np.asarray(keras.ops.convert_to_numpy(self.model.step_losses.losses))
         finite = np.isfinite(losses)
-        last_epoch = epoch + 1 == self.recipe.epochs
         if not finite.all():
             first = int(np.argmin(finite))
             losses = losses[: first + 1]
             self.status = Status("diverged", epoch + 1, epoch * self.progress.steps_per_epoch + first + 1)
-        elif last_epoch and not math.isfinite(logs["val_loss"]):
-            self.status = Status("diverged", epoch + 1, self.recipe.epochs * self.progress.steps_per_epoch)
+        elif not all(np.isfinite(array).all() for array in state):
+            # The last step broke the weights; or ReLU made zeros of NaN, and the losses show nothing.
+            self.status = Status("diverged", epoch + 1, (epoch + 1) * self.progress.steps_per_epoch)
         self.step_losses.append(losses)
         if self.status.outcome == "diverged":
             self.model.stop_training = True

@@ -53,13 +53,13 @@ class Recorder(Callback):
         metrics = {key: value.item() for key, value in logged.items()}
         finite = np.isfinite(losses)
         epoch = trainer.current_epoch
-        last_epoch = epoch + 1 == self.recipe.epochs
         if not finite.all():
             first = int(np.argmin(finite))
             losses = losses[: first + 1]
             self.status = Status("diverged", epoch + 1, epoch * self.progress.steps_per_epoch + first + 1)
-        elif last_epoch and not math.isfinite(metrics["val_loss"]):
-            self.status = Status("diverged", epoch + 1, self.recipe.epochs * self.progress.steps_per_epoch)
+        elif not all(np.isfinite(array).all() for array in (*metrics.values(), *get_weights(pl_module.model).values())):
+            # The last step broke the weights, and only the validation shows it.
+            self.status = Status("diverged", epoch + 1, (epoch + 1) * self.progress.steps_per_epoch)
         self.step_losses.append(losses)
         if self.status.outcome == "diverged":
             trainer.should_stop = True

@@ -8,7 +8,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import MeanMetric, SumMetric
+from torchmetrics import Metric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_impl.cuda_graph import GraphedGradients, check_graph_works
@@ -195,7 +195,7 @@ class DigitClassifier(lightning.LightningModule):
                 len(range(self.trainer.global_rank, self.global_batch_size(step), self.trainer.world_size))
                 for step in range(len(losses))
             ]
-            metrics.loss.update(losses, weight=torch.tensor(sizes, device=losses.device))
+            metrics.loss.update(losses, torch.tensor(sizes))
         return metrics
 
     def on_validation_epoch_end(self) -> None:
@@ -226,6 +226,35 @@ def _check_blocks_work(trainer: lightning.Trainer) -> None:
         )
 
 
+class MeanLoss(Metric):
+    """The mean loss over images, from the mean losses of batches.
+
+    torchmetrics' MeanMetric replaces every weight by 1 where it is told not to look for NaN, looks at
+    every batch on the host otherwise, and casts to float32 after a move between devices.
+
+    Args:
+        dtype: Floating-point type that the losses are added up in.
+    """
+
+    total: Tensor
+    num_images: Tensor
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
+        self.add_state("num_images", torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
+
+    def update(self, losses: Tensor, sizes: Tensor) -> None:
+        """Counts batches: their mean losses and numbers of images, both of one shape."""
+        sizes = sizes.to(self.total)
+        self.total += (losses * sizes).sum()
+        self.num_images += sizes.sum()
+
+    def compute(self) -> Tensor:
+        """The mean over all images so far, on all processes."""
+        return self.total / self.num_images
+
+
 class Metrics(nn.Module):
     """Loss, accuracy and the number of images, added up on the device and over all processes.
 
@@ -237,13 +266,13 @@ class Metrics(nn.Module):
     def __init__(self, stage: str, dtype: str) -> None:
         super().__init__()
         self.stage = stage
-        self.loss = MeanMetric(nan_strategy="disable").set_dtype(getattr(torch, dtype))
+        self.loss = MeanLoss(getattr(torch, dtype))
         self.accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro", validate_args=False)
         self.images = SumMetric()
 
     def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Counts a batch: logits (batch, 10), labels (batch,) and its mean loss."""
-        self.loss.update(loss, weight=len(labels))
+        self.loss.update(loss, torch.tensor(len(labels)))
         self.accuracy.update(logits, labels)
         if self.stage == "test":
             self.images.update(len(labels))

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,20 @@ Shape = tuple[int | None, ...]
 
 class RecordError(ValueError):
     """A record that breaks the format; the message names the file, the key and what was expected."""
+
+
+def check_writable(directory: Path) -> None:
+    """Makes the directory, if it is not there, and a file in it.
+
+    Raises:
+        RecordError: One of the two cannot be done.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise RecordError(f"cannot write to {directory}: {error.strerror}; choose another directory") from error
 
 
 class RecordWriter:
@@ -91,7 +106,7 @@ def read_json(directory: Path, kind: str) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, brackets 5,000 deep
         raise RecordError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{path}: expected a JSON object, found {type(content).__name__}")
@@ -111,7 +126,7 @@ def read_tensors(directory: Path, name: str, shapes: Mapping[str, Shape], dtype:
     path = directory / name
     try:
         arrays = load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, AttributeError, TypeError) as error:  # the last two: a dtype NumPy lacks
         raise RecordError(f"{path}: cannot be read as safetensors: {error}") from error
     for key, shape in shapes.items():
         if key not in arrays:
@@ -170,15 +185,15 @@ class Fields:
     def number(self, key: str) -> float:
         """The finite number at `key`."""
         value = self.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not _is_finite_number(value):
             raise self.error(key, "a finite number", value)
         return float(value)
 
     def numbers(self, key: str) -> list[float]:
         """The list of numbers at `key`."""
         values = self.get(key)
-        if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-            raise self.error(key, "a list of numbers", values)
+        if not isinstance(values, list) or not all(_is_finite_number(value) for value in values):
+            raise self.error(key, "a list of finite numbers", values)
         return [float(value) for value in values]
 
     def mapping(self, key: str) -> dict[str, Any]:
@@ -194,6 +209,13 @@ class Fields:
         if not all(isinstance(text, str) for text in value.values()):
             raise self.error(key, "an object of texts", value)
         return value
+
+
+def _is_finite_number(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _finite(value: Any) -> Any:

@@ -162,6 +162,9 @@ def read_record(directory: Path) -> RunRecord:
     for key, values in history.items():
         if len(values) != num_epochs or not (values or diverged):
             raise fields.error(f"history.{key}", f"{num_epochs or 1} numbers, one an epoch", f"{len(values)}")
+    threads = fields.integer("threads")
+    if threads < 1:
+        raise fields.error("threads", "1 or more", threads)
     weights = read_tensors(directory, "weights.safetensors", weight_shapes(recipe), recipe.dtype, finite=not diverged)
     num_parameters = fields.integer("num_parameters")
     if num_parameters != sum(array.size for array in weights.values()):
@@ -172,6 +175,12 @@ def read_record(directory: Path) -> RunRecord:
         shapes = {"probabilities": (NUM_TEST_IMAGES, NUM_CLASSES)}
         predictions = read_tensors(directory, "predictions.safetensors", shapes, recipe.dtype)["probabilities"]
         test = TestResults(fields.number("test.loss"), fields.number("test.accuracy"), predictions)
+        if not 0 <= test.accuracy <= 1:
+            raise fields.error("test.accuracy", "a proportion from 0 to 1", test.accuracy)
+        if predictions.min() < 0 or predictions.max() > 1 + 1e-6:  # a rounded sum may exceed 1 by its rounding
+            path = directory / "predictions.safetensors"
+            span = f"{predictions.min()} to {predictions.max()}"
+            raise RecordError(f"{path}: probabilities: expected numbers from 0 to 1, found {span}")
     return RunRecord(
         directory=directory,
         recipe=recipe,
@@ -179,7 +188,7 @@ def read_record(directory: Path) -> RunRecord:
         versions=fields.texts("versions"),
         backend=fields.text("backend"),
         device=fields.text("device"),
-        threads=fields.integer("threads"),
+        threads=threads,
         settings=fields.mapping("settings"),
         num_parameters=num_parameters,
         history=history,

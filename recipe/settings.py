@@ -103,7 +103,7 @@ class Recipe:
             value = getattr(self, name)
             if value is None and name == "epsilon":
                 continue
-            if not _is_number(value) or not 0 < value < math.inf:
+            if not _is_number(value) or not value > 0:
                 raise RecipeError(f"recipe.{name} must be a positive number, not {value!r}")
         for name in ("beta_1", "beta_2"):
             value = getattr(self, name)
@@ -157,7 +157,10 @@ class Recipe:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def _check_integer(name: str, value: object, lowest: int, highest: int) -> None:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from recipe.mnist import DataError
-from recipe.run_record import RecordError
+from recipe.record_files import RecordError, check_writable
 from recipe.settings import Recipe, RecipeError
 
 BAD_INPUT = 2
@@ -46,8 +46,10 @@ def main(worker: Callable[[Recipe, Path, argparse.Namespace], None], parser: arg
             text = options.recipe.read_text()
         except OSError as error:
             raise RecipeError(f"cannot read the recipe {options.recipe}: {error.strerror}") from error
-        worker(Recipe.from_json(text), options.run_directory, options)
-    except (RecipeError, DataError, RecordError, UnavailableError, PermissionError, FileExistsError) as error:
+        recipe = Recipe.from_json(text)
+        check_writable(options.run_directory.parent)
+        worker(recipe, options.run_directory, options)
+    except (RecipeError, DataError, RecordError, UnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
 

@@ -210,3 +210,14 @@ def test_interrupt_leaves_nothing_half_written_and_no_process(tmp_path: Path) ->
     after = compare(tmp_path)
     assert after.returncode in (0, 1, 3)
     assert len(started(tmp_path)) > finished
+
+
+def test_interrupt_of_the_parent_alone_leaves_no_partial_record(tmp_path: Path) -> None:
+    command = [sys.executable, HERE / "driver.py", "hang-uninterrupted", "run", *QUICK, "--out", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    while not list(tmp_path.rglob("keras-*.partial-*")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert not list(tmp_path.rglob("*.partial-*"))

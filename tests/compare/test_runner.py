@@ -82,3 +82,26 @@ def test_backend_that_is_not_installed_names_its_package(monkeypatch: pytest.Mon
 
 def test_command_is_split_as_a_shell_does() -> None:
     assert other(f"a={sys.executable} 'one word' two").command == (sys.executable, "one word", "two")
+
+
+def test_unbalanced_quote_is_bad_input() -> None:
+    with pytest.raises(BadInputError, match="No closing quotation"):
+        other('a=python "x')
+
+
+def test_command_that_cannot_be_executed_is_bad_input(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("no program")
+    script.chmod(0o755)
+    job = Job(Implementation("a", (str(script),)), TINY, tmp_path)
+    with pytest.raises(BadInputError, match="cannot be started"):
+        run_all([job], threads=1, report=lambda message: None)
+
+
+def test_output_that_is_no_utf8_is_logged_all_the_same(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    call = f"subprocess.run([sys.executable, {str(STAND_IN)!r}, *sys.argv[1:]])"
+    script.write_text(f"import os, subprocess, sys\nos.write(1, b'\\xff\\n')\nsys.exit({call}.returncode)\n")
+    job = Job(Implementation("a", (sys.executable, str(script))), TINY, tmp_path / "records")
+    (outcome,) = run_all([job], threads=1, report=lambda message: None)
+    assert outcome.error is None

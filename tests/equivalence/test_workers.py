@@ -139,3 +139,29 @@ def test_last_image_is_trained_on(trained: Trained) -> None:
     first, second = (trained(worker, **fields) for worker in EACH_SIDE)
     assert first.step_losses.shape == (9,)
     assert np.abs(first.step_losses - second.step_losses).max() <= 1e-13  # rounding, as above
+
+
+@pytest.mark.parametrize("worker", ["keras-tensorflow", "lightning"])
+def test_nan_weights_are_no_finished_run(trained: Any, worker: str) -> None:
+    # On TensorFlow ReLU makes 0 of NaN: the losses stay finite while the weights are not.
+    assert trained(worker, learning_rate=1e30, batch_size=6000, epochs=2).diverged
+
+
+@pytest.mark.parametrize("worker", ["keras-tensorflow", "lightning"])
+def test_diverging_in_validation_leaves_a_valid_record(trained: Any, worker: str) -> None:
+    assert trained(worker, hidden_sizes=(), learning_rate=1e38, batch_size=60_000, epochs=3).diverged
+
+
+@pytest.mark.parametrize("worker", ["keras-tensorflow", "keras-jax", "keras-torch", "lightning"])
+def test_training_loss_is_the_mean_over_images(trained: Any, worker: str) -> None:
+    record = trained(worker, dtype="float64", epochs=1, batch_size=7000)
+    mean = np.average(record.step_losses, weights=[7000] * 8 + [4000])
+    # A sum of nine float64 numbers; 1e-12 leaves room for any order of adding them.
+    assert math.isclose(record.history["loss"][0], mean, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("worker", ["keras-tensorflow", "lightning"])
+@pytest.mark.parametrize("run_directory", ["/proc/nowhere/record", "recipe.json/record"])
+def test_unwritable_run_directory_is_one_line(tmp_path: Path, worker: str, run_directory: str) -> None:
+    process = start(tmp_path, worker, run_directory, '{"hidden_sizes": [], "batch_size": 60000, "epochs": 1}')
+    assert_one_line_of_error(process, run_directory.removesuffix("/record"))

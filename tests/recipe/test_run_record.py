@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from recipe.run_record import RecordError, RecordWriter, Status, read_record
+from recipe.run_record import RecordError, RecordWriter, Status, TestResults, read_record
 from tests.conftest import TINY, write_canned
 
 
@@ -284,3 +285,50 @@ def test_tensors_are_written_in_their_order_of_rows(tmp_path: Path) -> None:
     with RecordWriter(tmp_path / "record") as writer:
         writer.tensors("a.safetensors", {"transposed": array.T})
     assert np.array_equal(load_file(tmp_path / "record" / "a.safetensors")["transposed"], array.T)
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        *(
+            (f"history.{key}", [0.5, bad])
+            for key in ("loss", "val_accuracy", "seconds")
+            for bad in (math.nan, math.inf, 10**400)
+        ),
+        ("seconds", 10**400),
+        ("test.loss", 10**400),
+        ("test.accuracy", 1.5),
+        ("test.accuracy", -0.1),
+        ("threads", 0),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_number_out_of_range_is_refused(tmp_path: Path, key: str, bad: object) -> None:
+    write_canned(tmp_path / "record")
+    _set(tmp_path / "record", key, bad)
+    with pytest.raises(RecordError, match=key):
+        read_record(tmp_path / "record")
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("F8_E4M3", 1)])
+def test_dtype_that_numpy_lacks_is_refused(tmp_path: Path, dtype: str, size: int) -> None:
+    write_canned(tmp_path / "record")
+    header = json.dumps({"loss": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4 * size]}}).encode()
+    tensors = struct.pack("<Q", len(header)) + header + bytes(4 * size)
+    (tmp_path / "record" / "steps.safetensors").write_bytes(tensors)
+    with pytest.raises(RecordError, match=r"steps\.safetensors"):
+        read_record(tmp_path / "record")
+
+
+def test_probabilities_are_probabilities(tmp_path: Path) -> None:
+    write_canned(tmp_path / "record", test=TestResults(1.0, 0.5, np.full((10000, 10), -7, np.float32)))
+    with pytest.raises(RecordError, match="probabilities"):
+        read_record(tmp_path / "record")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"seconds": ' + "1" * 5000 + "}"], ids=["deep", "long number"])
+def test_json_beyond_pythons_limits_is_refused(tmp_path: Path, text: str) -> None:
+    write_canned(tmp_path / "record")
+    (tmp_path / "record" / "record.json").write_text(text)
+    with pytest.raises(RecordError, match="not valid JSON"):
+        read_record(tmp_path / "record")

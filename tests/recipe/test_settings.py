@@ -158,3 +158,9 @@ def test_bad_json_is_refused(text: str, words: str) -> None:
 
 def test_json_fields_left_out_have_their_defaults() -> None:
     assert Recipe.from_json('{"epochs": 3}') == Recipe(epochs=3)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "epsilon", "beta_1", "beta_2"])
+def test_integer_beyond_every_float_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match=name):
+        Recipe(**{name: 10**400})
