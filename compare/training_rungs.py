@@ -90,7 +90,8 @@ def trajectory(runs: Runs, controls: Sequence[RunRecord]) -> Rung:
     never = len(first.step_losses) + 1
     parted = found.parted_at_step or never
     earliest = min(pair.parted_at_step or never for pair in pairs)
-    verdict, limit = _no_sooner(parted, [pair.parted_at_step or never for pair in pairs], len(controls))
+    unit = Rounding.of(first.recipe.dtype).unit
+    verdict, limit = _no_sooner(parted, [pair.parted_at_step or never for pair in pairs], len(controls), unit)
     detail["earliest_control"] = earliest if earliest < never else None
     if verdict != "parity":
         where = f"step {parted:,}: the losses differ by more than {PARTED:g}; the controls part from {earliest:,} on"
@@ -113,18 +114,27 @@ def _step_count_cause(runs: Runs) -> str:
     return f"{second_name} takes another number of steps an epoch"
 
 
-def _no_sooner(parted: int, controls: list[int], num_runs: int) -> tuple[Verdict, float]:
-    """Parity if not sooner than the earliest control; else by the controls' prediction limits.
+def _no_sooner(parted: int, controls: list[int], num_runs: int, unit: float) -> tuple[Verdict, float]:
+    """Parity if not sooner than the controls part, allowing for the rounding errors that they lack.
 
-    Rounding errors grow exponentially, so that the step's logarithm is what scatters evenly.
+    Rounding errors grow exponentially, so that the step's logarithm is what scatters evenly. A
+    control starts from one rounding of every weight and then rounds as its twin does; two frameworks
+    round differently in each of t steps, which adds up like a random walk to √t as much. Growing
+    from the unit roundoff u to 1e-3 in T steps, a difference √T times as large arrives sooner by
+    T·ln √T / ln(1e-3 / u).
     """
+    earliest = min(controls)
+    if parted >= earliest:
+        return "parity", float(earliest)
+    sooner = max(0.0, 1 - 0.5 * math.log(earliest) / math.log(PARTED / unit))
     logs = np.log(controls)
-    limits = {level: math.exp(logs.mean() - prediction_margin(logs, num_runs, level)) for level in (0.99, 0.999)}
-    if parted >= min(controls):
-        return "parity", float(min(controls))
-    if parted >= limits[0.99]:
-        return "parity", limits[0.99]
-    return ("inconclusive" if parted >= limits[0.999] else "not parity"), limits[0.999]
+    limits = [
+        min(earliest, math.exp(logs.mean() - prediction_margin(logs, num_runs, level))) * sooner
+        for level in (0.99, 0.999)
+    ]
+    if parted >= limits[0]:
+        return "parity", limits[0]
+    return ("inconclusive" if parted >= limits[1] else "not parity"), limits[1]
 
 
 def _drift(found: Parting, pairs: list[Parting], num_runs: int) -> Verdict:
