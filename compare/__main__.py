@@ -116,7 +116,10 @@ def _prepare(options: Any) -> tuple[Recipe, list[Implementation], Path]:
     if len(set(names)) < len(names):
         raise BadInputError(f"--implementation: every name may be used once; given: {', '.join(names)}")
     directory = options.out or default_directory(options.recipe, implementations, options.subcommand)
-    check_writable(directory)
+    try:
+        check_writable(directory)
+    except RecordError as error:
+        raise BadInputError(f"--out: {error}") from error
     return options.recipe, implementations, directory
 
 
@@ -155,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = main_parser.instantiate(options)[subcommand]
         options.subcommand = subcommand
         return {"run": run, "align": align}[subcommand](options)
-    except (RecipeError, BadInputError, DataError, RecordError) as error:
+    except (RecipeError, BadInputError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

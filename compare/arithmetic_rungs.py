@@ -9,6 +9,7 @@ the rounding-error bound (`compare/bounds.py`) fails the rung.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +33,24 @@ class Check:
     bound: Array
     explain: Callable[[], str | None]
 
-    @property
-    def ratios(self) -> Array:
-        """|found − expected| / bound, infinite where something is not finite."""
+    def ratios(self, largest: float) -> Array:
+        """|found − expected| / bound, infinite where one of the two is not finite.
+
+        Both sides of a training that diverges overflow, and should: what exceeds `largest` may be
+        infinite, and all that follows from it is NaN.
+        """
         with np.errstate(invalid="ignore", over="ignore"):
             ratios = np.abs(self.found - self.expected) / self.bound
-        return np.where(np.isfinite(self.found), ratios, np.inf)
+            overflows = ~np.isfinite(self.expected) | (np.abs(self.expected) > largest)
+        finite = np.isfinite(self.found)
+        ratios = np.where(finite & np.isfinite(self.expected), ratios, np.inf)
+        return np.where(~finite & overflows, 0, ratios)
+
+
+def _overflows_from(recipe: Recipe) -> float:
+    """Sums whose terms are below the dtype's largest number by a factor of 1/eps may overflow on their way."""
+    info = np.finfo(recipe.dtype)
+    return float(info.max * info.eps)
 
 
 def _rung(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]]) -> Rung:
@@ -47,7 +60,7 @@ def _rung(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]]) -
     by_tensor: dict[str, dict[str, float]] = {}
     for side, trace in sides.items():
         for check in checks(trace):
-            ratios = check.ratios
+            ratios = check.ratios(_overflows_from(trace.recipe))
             worst = float(ratios.max(initial=0))
             kind = check.tensor.partition(": ")[2]
             side_ratios = by_tensor.setdefault(kind, {})
@@ -208,48 +221,57 @@ def reference_adam(recipe: Recipe) -> Adam:
     return Adam(recipe.learning_rate, beta_1, beta_2, epsilon, recipe.dtype)
 
 
+def _optimizer_state(trace: Trace, adam: Adam, index: int, name: str) -> causes.OptimizerState:
+    """One parameter around step `index` (from 0)."""
+    step = trace.steps[index]
+    zeros = np.zeros(trace.initial_weights[name].shape)
+    moments = trace.steps[index - 1] if index else None
+    return causes.OptimizerState(
+        adam=adam,
+        step=index + 1,
+        before=_exact(trace.steps[index - 1].parameters[name] if index else trace.initial_weights[name]),
+        gradient=_exact(step.gradients[name]),
+        first_before=_exact(moments.first_moments[name]) if moments else zeros,
+        second_before=_exact(moments.second_moments[name]) if moments else zeros,
+        first=_exact(step.first_moments[name]),
+        second=_exact(step.second_moments[name]),
+        after=_exact(step.parameters[name]),
+    )
+
+
+def _exact(array: NDArray[np.floating]) -> Array:
+    return np.asarray(array, np.float64)
+
+
 def _optimizer_checks(trace: Trace) -> Iterator[Check]:
     rounding = Rounding.of(trace.recipe.dtype)
     adam = reference_adam(trace.recipe)
-    zeros = {name: np.zeros(array.shape) for name, array in trace.initial_weights.items()}
-    first_before, second_before = zeros, zeros
-    for index, step in enumerate(trace.steps):
-        before = _parameters_before(trace, index)
-        gradient = oracle.exact(step.gradients)
-        first, second = oracle.exact(step.first_moments), oracle.exact(step.second_moments)
-        after = oracle.exact(step.parameters)
-        for name in before:
-            state = causes.OptimizerState(
-                adam=adam,
-                step=index + 1,
-                before=before[name],
-                gradient=gradient[name],
-                first_before=first_before[name],
-                second_before=second_before[name],
-                first=first[name],
-                second=second[name],
-                after=after[name],
-            )
-            yield Check(
-                f"step {index + 1}: first moment of {name}",
-                first[name],
-                adam.first_moment(first_before[name], gradient[name]),
-                rounding.first_moment(first_before[name], gradient[name], adam),
-                partial(causes.of_first_moment, state),
-            )
-            yield Check(
-                f"step {index + 1}: second moment of {name}",
-                second[name],
-                adam.second_moment(second_before[name], gradient[name]),
-                rounding.second_moment(second_before[name], gradient[name], adam),
-                partial(causes.of_second_moment, state),
-            )
-            update = adam.update(first[name], second[name], index + 1)
-            yield Check(
-                f"step {index + 1}: {name}",
-                after[name],
-                before[name] - update,
-                rounding.parameter(after[name], update, adam, index + 1),
-                partial(causes.of_parameter, state),
-            )
-        first_before, second_before = first, second
+    for index, name in product(range(len(trace.steps)), trace.initial_weights):
+        state = _optimizer_state(trace, adam, index, name)
+
+        def explain(cause: Callable[..., str | None], index: int = index, name: str = name) -> str | None:
+            """Has to hold of this step and of all that follow."""
+            return cause(*(_optimizer_state(trace, adam, later, name) for later in range(index, len(trace.steps))))
+
+        yield Check(
+            f"step {index + 1}: first moment of {name}",
+            state.first,
+            adam.first_moment(state.first_before, state.gradient),
+            rounding.first_moment(state.first_before, state.gradient, adam),
+            partial(explain, causes.of_first_moment),
+        )
+        yield Check(
+            f"step {index + 1}: second moment of {name}",
+            state.second,
+            adam.second_moment(state.second_before, state.gradient),
+            rounding.second_moment(state.second_before, state.gradient, adam),
+            partial(explain, causes.of_second_moment),
+        )
+        update = adam.update(state.first, state.second, index + 1)
+        yield Check(
+            f"step {index + 1}: {name}",
+            state.after,
+            state.before - update,
+            rounding.parameter(state.after, update, adam, index + 1),
+            partial(explain, causes.of_parameter),
+        )

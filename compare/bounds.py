@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.oracle import Adam, Array, softmax
+from compare.oracle import Adam, Array, cross_entropies, softmax
 
 ELEMENTARY_FUNCTION_ULPS = 4
 """The error of exp and log in the frameworks' vector libraries; Eigen, SLEEF and XLA state 1 to 4 ulp."""
@@ -21,7 +21,11 @@ ELEMENTARY_FUNCTION_ULPS = 4
 
 @dataclass(frozen=True)
 class Rounding:
-    """A floating-point type: its unit roundoff u, and what a few underflows may cost."""
+    """A floating-point type: its unit roundoff u, and what a few underflows may cost.
+
+    The oracle computes in float64. Beside float32 its own rounding errors are nothing; beside float64
+    they obey the same bounds, so that the two are apart by at most twice as much: u counts double.
+    """
 
     unit: float
     tiny: float
@@ -30,7 +34,8 @@ class Rounding:
     def of(cls, dtype: str) -> "Rounding":
         """The rounding of float32 or float64."""
         info = np.finfo(dtype)
-        return cls(unit=float(info.eps) / 2, tiny=4 * float(info.tiny))
+        oracles = 2 if dtype == "float64" else 1
+        return cls(unit=oracles * float(info.eps) / 2, tiny=4 * float(info.tiny))
 
     def gamma(self, n: NDArray[Any] | float) -> Array:
         """γₙ = n·u / (1 − n·u)."""
@@ -55,7 +60,7 @@ class Rounding:
     def cross_entropy(self, logits: Array, labels: NDArray[np.int64]) -> float:
         """Of the mean cross-entropy of a batch, from its logits."""
         relative = self.softmax_relative(logits)[np.arange(len(labels)), labels]
-        losses = -np.log(np.maximum(softmax(logits)[np.arange(len(labels)), labels], 1e-300))
+        losses = cross_entropies(logits, labels)
         each = relative + ELEMENTARY_FUNCTION_ULPS * self.unit * (1 + losses)
         return float(each.mean() + self.gamma(len(labels) + 1) * losses.mean() + self.tiny)
 

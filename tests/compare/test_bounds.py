@@ -131,7 +131,7 @@ def single_loss(logits: Single, labels: NDArray[np.int64], add_up: Sum) -> float
 
 
 @pytest.mark.parametrize("add_up", SUMS)
-@pytest.mark.parametrize("kind", ["ordinary", "confident", "flat"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_loss_stays_within_its_bound_and_a_thousandth_exceeds_it(kind: str, add_up: Sum) -> None:
     logits, labels = logits_of(kind), np.random.default_rng(3).integers(0, 10, 64)
     exact = float(oracle.cross_entropies(logits.astype(np.longdouble), labels).mean())  # type: ignore[arg-type]
@@ -243,6 +243,10 @@ def test_an_update_that_is_off_by_a_thousandth_exceeds_its_bound() -> None:
     update = np.array([1e-3, -1e-3])
     parameter = np.array([0.05, -0.01])  # of the size of this network's weights
     assert (np.abs(1e-3 * update) > FLOAT32.parameter(parameter, update, adam, 1)).all()
+
+
+def test_beside_float64_the_rounding_of_the_oracle_counts_too() -> None:
+    assert Rounding.of("float64").unit == 2 * 2.0**-53
 
 
 def test_gamma_is_highams() -> None:

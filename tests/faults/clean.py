@@ -76,9 +76,9 @@ def random_recipe(seed: int, **fields: Any) -> Recipe:
         "hidden_sizes": one_of([(), (5,), (16, 8), (32, 32)]),
         "dtype": one_of(["float32", "float64"]),
         "batch_size": int(random.integers(1, 100)),
-        "learning_rate": float(10 ** random.uniform(-5, -2)),
+        "learning_rate": float(10 ** random.uniform(-5, -1)),
         "beta_1": one_of([0.0, 0.5, 0.9, 0.99]),
-        "beta_2": one_of([0.9, 0.999, 0.9999]),
+        "beta_2": one_of([0.0, 0.9, 0.999, 0.9999]),
         "epsilon": float(10 ** random.uniform(-10, -3)),
     }
     return Recipe(**{"seed": seed, **drawn, **fields})

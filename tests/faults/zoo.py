@@ -803,7 +803,7 @@ class AmsGrad(Base):
         return update
 
 
-@planted("optimizer", "step 1: hidden_1.kernel", "the learning rate")
+@planted("optimizer", "step 1: hidden_1.kernel", "changes from step to step: 0.0001, 0.0002,")
 class LearningRateWarmsUp(Base):
     def update(self, name: str, g: Array) -> Array:
         return super().update(name, g) * self.real(self.num_steps / 10)
