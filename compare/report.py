@@ -8,6 +8,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from recipe.record_files import json_safe
+
 RESULTS = "results.json"
 _MAX_EPOCHS_SHOWN = 20
 
@@ -16,7 +18,7 @@ def write_results(results: dict[str, Any], directory: Path) -> Path:
     """Writes results.json, complete or not at all."""
     path = directory / RESULTS
     partial = path.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(json_safe(results), indent=2, allow_nan=False) + "\n")
     partial.replace(path)
     return path
 

@@ -73,7 +73,7 @@ class RecordWriter:
 
     def json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON file; numbers that JSON cannot say, NaN and the infinities, become null."""
-        (self.partial / name).write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+        (self.partial / name).write_text(json.dumps(json_safe(content), indent=2, allow_nan=False) + "\n")
 
     def tensors(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Writes a safetensors file."""
@@ -218,11 +218,12 @@ def _is_finite_number(value: object) -> bool:
         return False
 
 
-def _finite(value: Any) -> Any:
+def json_safe(value: Any) -> Any:
+    """The value with null for the numbers that JSON cannot say: NaN and the infinities."""
     if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: json_safe(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
+        return [json_safe(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
