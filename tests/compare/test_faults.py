@@ -16,6 +16,7 @@ from recipe.run_record import RunRecord, read_record, write_training
 from recipe.trace import Trace, read_trace
 from tests.conftest import run_python
 from tests.faults.clean import FEW_BATCHES, digits, trace
+from tests.faults.table import DOCUMENT, with_table
 from tests.faults.zoo import ZOO, Base, Fault
 
 TRACED = [
@@ -146,3 +147,8 @@ def test_a_clean_run_is_no_fault_of_a_whole_run(family: list[RunRecord], tmp_pat
     other = run(Base, tmp_path / "run", perturbation=7)
     rungs = run_rungs(dataclasses.replace(other, recipe=family[0].recipe), family)
     assert [rung.verdict for rung in rungs] == ["parity", "parity"]
+
+
+def test_document_lists_every_fault() -> None:
+    text = DOCUMENT.read_text()
+    assert with_table(text) == text, "run: python -m tests.faults.table"

@@ -123,7 +123,11 @@ def test_long_training_shows_its_first_and_last_epochs() -> None:
 def test_results_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = write_results({"a": 1}, tmp_path)
     assert json.loads(path.read_text()) == {"a": 1}
-    with pytest.raises(ValueError, match="JSON"):
-        write_results({"a": math.nan}, tmp_path)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_results({"a": object()}, tmp_path)
     assert json.loads(path.read_text()) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_infinity_is_null(tmp_path: Path) -> None:
+    assert json.loads(write_results({"a": [math.inf, 1.0]}, tmp_path).read_text()) == {"a": [None, 1.0]}

@@ -1,0 +1,39 @@
+"""`python -m tests.faults.table`: writes the table of planted faults into docs/parity.md."""
+
+import re
+from pathlib import Path
+
+from compare.rung import RUNGS
+from compare.signatures import UNKNOWN
+from tests.faults.zoo import ZOO
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "parity.md"
+BEGIN, END = "<!-- faults:begin -->\n", "<!-- faults:end -->"
+
+
+def table() -> str:
+    """The faults by rung; each cause is the part of the ladder's words that `test_faults.py` asks for."""
+    lines = [
+        f"{len(ZOO)} faults, each planted in the network of `examples/numpy_network.py` (`tests/faults/zoo.py`):",
+        "",
+        "| fault | first rung to fail | the cause it names |",
+        "| --- | --- | --- |",
+    ]
+    for rung in RUNGS:
+        for name, fault in ZOO.items():
+            if fault.rung == rung:
+                words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
+                cause = "*that nothing in its catalogue fits*" if fault.cause == UNKNOWN else f"… {fault.cause} …"
+                lines.append(f"| {words} | `{rung}` | {cause} |".replace("|g|", "\\|g\\|"))
+    return "\n".join(lines) + "\n"
+
+
+def with_table(text: str) -> str:
+    """The document with the table between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + table() + END + after
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text()))
