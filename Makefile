@@ -25,7 +25,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 # Keeps the versions that are locked; delete a line of the lock file to let its package move.
 lock:
