@@ -9,13 +9,13 @@ if threads := os.environ.get("OMP_NUM_THREADS"):
     # XLA's pool of CPU threads heeds this variable alone; without it one thread would be all cores.
     os.environ["NPROC"] = threads
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
+import jax
+import jax.numpy as jnp
 
-from benchmarks.clock import Clock, options, report  # noqa: E402
-from recipe import Recipe, mnist  # noqa: E402
-from recipe.batch_order import epoch_order  # noqa: E402
-from recipe.initial_weights import initial_weights  # noqa: E402
+from benchmarks.clock import Clock, options, report
+from recipe import Recipe, mnist
+from recipe.batch_order import epoch_order
+from recipe.initial_weights import initial_weights
 
 RECIPE = Recipe()
 assert RECIPE.epsilon is not None  # noqa: S101 - the recipe fills it in
