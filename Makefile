@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help compare test lock clean
+.PHONY: help compare test bench lock clean
 
 help:
 	@echo "make compare   train both implementations on the real digits and compare them"
 	@echo "make test      lint, format check, type check, architecture test and all tests"
+	@echo "make bench     time both implementations against what else one could write"
 	@echo "make lock      resolve requirements.lock anew (needs uv)"
 	@echo "make clean     remove the virtual environment and the runs"
 
@@ -26,6 +27,9 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
 
 # Keeps the versions that are locked; delete a line of the lock file to let its package move.
 lock:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare.runner import _environment as environment_of_runs
+from compare.runner import environment as environment_of_runs
 
 ROOT = Path(__file__).parents[1]
 TERMINAL = (40, 120)

@@ -220,7 +220,7 @@ def _start_and_wait(job: Job, threads: int, report: Callable[[Progress], None], 
     try:
         process = subprocess.Popen(
             command,
-            env=_environment(threads),
+            env=environment(threads),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -286,7 +286,7 @@ def _progress_fields(line: str) -> dict[str, Any] | None:
         return None
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment(threads: int) -> dict[str, str]:
     """The process environment: the same number of threads for every framework."""
     return {
         **os.environ,
@@ -296,6 +296,7 @@ def _environment(threads: int) -> dict[str, str]:
         "TF_NUM_INTRAOP_THREADS": str(threads),
         "TF_NUM_INTEROP_THREADS": str(threads),
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "NPROC": str(threads),  # what XLA's thread pool on the CPU goes by
         "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}",
     }
 

@@ -51,7 +51,7 @@ class Digits(Dataset[Batch]):
     def __getitems__(self, indices: Tensor | list[int]) -> Batch:
         """What `DataLoader` calls for a batch."""
         indices = torch.as_tensor(indices, device=self.images.device)
-        return self.images[indices], self.labels[indices]
+        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
 
 class TrainingBatches(Sampler[Any]):

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_impl.cuda_graph import GraphedGradients, check_graph_works
 from lightning_impl.data import Batch
+from lightning_impl.gradients import DenseGradients
 from lightning_impl.model import build_model
 from lightning_impl.optimizer import KerasAdam
 from lightning_impl.weights import get_weights, set_weights
@@ -57,6 +58,7 @@ class DigitClassifier(lightning.LightningModule):
         else:
             set_weights(self.model, perturbed(get_weights(self.model), recipe))
         self.step_losses: list[Tensor] = []
+        self.dense_gradients: DenseGradients | None = None
         self.train_metrics = Metrics("train", recipe.dtype)
         self.val_metrics = Metrics("val", recipe.dtype)
         self.test_metrics = Metrics("test", recipe.dtype)
@@ -98,6 +100,9 @@ class DigitClassifier(lightning.LightningModule):
             # DDP expects one backward pass for each forward pass, which here is a whole block.
             ddp: Any = self.trainer.model
             ddp.require_backward_grad_sync = False
+        # Where arithmetic is as stated, on the CPU, autograd is not needed for the bits that it gives.
+        plain = str(self.trainer.precision) in ("32-true", "64-true") and self.device.type == "cpu"
+        self.dense_gradients = DenseGradients(self.model) if plain and not self.automatic_optimization else None
         if self.cuda_graph:
             self.graphed_gradients = GraphedGradients(self, self.recipe.batch_size)
 
@@ -122,6 +127,9 @@ class DigitClassifier(lightning.LightningModule):
             if self.cuda_graph and len(x) == size:
                 loss, logits = self.graphed_gradients(self, x, y)
                 self.step_losses.append(loss)
+            elif self.dense_gradients:
+                loss, logits = self.dense_gradients(x, y, self.loss_weight(len(x), index))
+                self.step_losses.append(loss)
             else:
                 loss, logits = self.loss_and_logits(x, y, index)
                 optimizer.zero_grad()
@@ -143,8 +151,12 @@ class DigitClassifier(lightning.LightningModule):
         loss = functional.cross_entropy(logits, labels)
         self.step_losses.append(loss.detach())
         if self.trainer.world_size > 1:
-            loss = loss * (len(images) * self.trainer.world_size / self.global_batch_size(step))
+            loss = loss * self.loss_weight(len(images), step)
         return loss, logits.detach()
+
+    def loss_weight(self, num_images: int, step: int) -> float:
+        """What this process's mean loss counts in the mean over processes; 1 if all have as many images."""
+        return num_images * self.trainer.world_size / self.global_batch_size(step)
 
     def global_batch_size(self, step: int) -> int:
         """The number of images in step `step` of an epoch, from 0, on all devices together."""
