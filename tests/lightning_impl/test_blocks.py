@@ -1,0 +1,85 @@
+"""Blocks of optimizer steps give the same bits as single steps, whatever else is combined with them."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
+
+from lightning_impl.data import MnistDataModule
+from lightning_impl.training import DigitClassifier
+from recipe import Recipe
+
+# 118 steps an epoch, the last batch smaller; two epochs, with a validation between them.
+RECIPE = Recipe(batch_size=512, epochs=2, hidden_sizes=(32, 16))
+
+
+class History(Callback):
+    def __init__(self) -> None:
+        self.step_losses: list[torch.Tensor] = []
+        self.epochs: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.step_losses.append(torch.stack(pl_module.step_losses))
+        logged = {**trainer.callback_metrics, **pl_module.training_metrics.compute()}
+        self.epochs.append({name: value.item() for name, value in logged.items()})
+
+
+def fitted(recipe: Recipe, steps: int, **options: Any) -> tuple[DigitClassifier, History, lightning.Trainer]:
+    torch.set_num_threads(1)
+    history = History()
+    trainer = lightning.Trainer(
+        **{
+            "accelerator": "cpu",
+            "max_epochs": recipe.epochs,
+            "logger": False,
+            "enable_checkpointing": False,
+            **options,
+        },
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[history, *options.pop("callbacks", [])],
+    )
+    module = DigitClassifier(recipe, steps_per_execution=steps)
+    trainer.fit(module, MnistDataModule(recipe))
+    return module, history, trainer
+
+
+@pytest.mark.parametrize("steps", [7, 118, 125])
+@pytest.mark.parametrize("fields", [{}, {"dtype": "float64"}, {"preset": "native"}, {"hidden_sizes": ()}], ids=str)
+def test_blocks_change_no_bit(fields: dict[str, Any], steps: int) -> None:
+    recipe = Recipe(**{"batch_size": 512, "epochs": 2, "hidden_sizes": (32, 16), **fields})
+    single, single_history, single_trainer = fitted(recipe, 1)
+    block, block_history, block_trainer = fitted(recipe, steps)
+    assert torch.equal(torch.cat(single_history.step_losses), torch.cat(block_history.step_losses))
+    assert single_history.epochs == block_history.epochs
+    for (name, parameter), other in zip(single.named_parameters(), block.parameters(), strict=True):
+        assert torch.equal(parameter, other), name
+    assert single_trainer.global_step == block_trainer.global_step == 2 * 118
+
+
+def test_blocks_follow_single_steps_in_bfloat16() -> None:
+    single, _, _ = fitted(RECIPE, 1, precision="bf16-mixed")
+    block, _, _ = fitted(RECIPE, 25, precision="bf16-mixed")
+    assert all(torch.equal(a, b) for a, b in zip(single.parameters(), block.parameters(), strict=True))
+
+
+def test_blocks_resume_from_a_checkpoint(tmp_path: Path) -> None:
+    whole, _, _ = fitted(RECIPE, 25)
+    _, _, trainer = fitted(RECIPE, 25, max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "epoch.ckpt")
+    resumed = DigitClassifier(RECIPE, steps_per_execution=25)
+    lightning.Trainer(
+        accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False
+    ).fit(resumed, MnistDataModule(RECIPE), ckpt_path=str(tmp_path / "epoch.ckpt"), weights_only=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("options", [{"gradient_clip_val": 1.0}, {"accumulate_grad_batches": 2}], ids=str)
+def test_what_needs_automatic_optimization_says_so(options: dict[str, Any]) -> None:
+    with pytest.raises(MisconfigurationException, match=r"set --model\.steps_per_execution 1"):
+        fitted(RECIPE, 25, **options)
+    fitted(RECIPE, 1, **options)
