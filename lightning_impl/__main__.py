@@ -1,5 +1,7 @@
 """`python -m lightning_impl fit|validate|test|predict`: the network under the stock LightningCLI."""
 
+import os
+import pickle  # its exception only
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ class RecipeCLI(LightningCLI):
 
 def main() -> None:
     """Runs the command line; what cannot be done is one line and exit code 2."""
+    # A checkpoint that somebody hands in is read as tensors and plain values, never unpickled.
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         RecipeCLI(
             DigitClassifier,
@@ -58,7 +62,10 @@ def main() -> None:
             # A second run in the same place replaces the first one's config.yaml.
             save_config_kwargs={"overwrite": True},
         )
-    except (RecipeError, DataError, MisconfigurationException) as error:
+    except pickle.UnpicklingError:
+        print("error: the checkpoint holds more than tensors and plain values, and is not loaded", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except (RecipeError, DataError, MisconfigurationException, FileNotFoundError) as error:
         hint = "; check the driver and that torch is a CUDA build" if "gpu backend" in str(error) else ""
         print(f"error: {error}{hint}", file=sys.stderr)
         sys.exit(BAD_INPUT)

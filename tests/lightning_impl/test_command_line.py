@@ -1,4 +1,5 @@
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,16 @@ def test_recipe_decides_the_epochs_unless_the_trainer_does(tmp_path: Path) -> No
         process = lightning(tmp_path / name, "fit", *FIT, *quick, "--recipe.epochs", "2", *arguments)
         assert process.returncode == 0, process.stderr
         assert metrics(tmp_path / name)["epoch"] == epochs - 1
+
+
+class _Planted:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("planted",)
+
+
+def test_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": _Planted()}, tmp_path / "planted.ckpt")
+    process = lightning(tmp_path, "test", "--ckpt_path", "planted.ckpt")
+    assert process.returncode == 2
+    assert "error: the checkpoint holds more than tensors" in process.stderr
+    assert not (tmp_path / "planted").exists()
