@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -112,9 +113,12 @@ class Job:
     trace: bool = False
     title: str = ""
 
-    @property
+    @cached_property
     def directory(self) -> Path:
-        """Where the record is or will be: the name holds a hash of all that determines the run."""
+        """Where the record is or will be: the name holds a hash of all that determines the run.
+
+        Taken once: it reads every file of the code, and a run must be looked for where it was begun.
+        """
         determinants = {"recipe": self.recipe.to_json(), **self.implementation.determinants}
         key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
         return self.records / f"{self.implementation.name}{'-trace' if self.trace else ''}-{key}"
