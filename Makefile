@@ -33,7 +33,7 @@ bench: $(INSTALLED)
 
 # Keeps the versions that are locked; delete a line of the lock file to let its package move.
 lock:
-	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra jax --extra dev \
+	uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra jax --extra study --extra dev \
 		--generate-hashes --no-annotate --no-header --output-file requirements.lock
 
 clean:

@@ -1,4 +1,4 @@
-"""`python -m compare run|align`: runs the implementations, judges them and reports."""
+"""`python -m compare run|align|study`: runs the implementations, judges them and reports."""
 
 import dataclasses
 import hashlib
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jsonargparse
 
 from compare.runner import BadInputError, Implementation, Job, Outcome, keras, lightning, other, run_all
+from compare.study import DEFAULT_VARIANTS, Results, plan
 from recipe import Recipe, RecipeError
 from recipe.mnist import DataError
 from recipe.record_files import RecordError, check_writable
@@ -25,7 +26,9 @@ def parser() -> jsonargparse.ArgumentParser:
         prog="python -m compare", description="Compares implementations of one MNIST network."
     )
     commands = main_parser.add_subcommands()
-    run_parser = _common_parser("Train the implementations and compare them on all nine rungs of the ladder.")
+    run_parser = _with_threads(
+        _common_parser("Train the implementations and compare them on all nine rungs of the ladder.")
+    )
     run_parser.add_argument(
         "--controls", type=int, default=3, help="trainings of the A/A control, which tell how far rounding carries"
     )
@@ -34,9 +37,43 @@ def parser() -> jsonargparse.ArgumentParser:
     )
     commands.add_subcommand("run", run_parser)
     commands.add_subcommand(
-        "align", _common_parser("Compare the first steps number by number, without a training: rungs 1 to 7.")
+        "align",
+        _with_threads(_common_parser("Compare the first steps number by number, without a training: rungs 1 to 7.")),
     )
+    commands.add_subcommand("study", _study_parser())
     return main_parser
+
+
+def _with_threads(options: jsonargparse.ArgumentParser) -> jsonargparse.ArgumentParser:
+    options.add_argument("--threads", type=int, default=1, help="CPU threads of each run; the runs go side by side")
+    options.add_argument("--fresh", action="store_true", help="run again what is finished already")
+    return options
+
+
+def _study_parser() -> jsonargparse.ArgumentParser:
+    options = _common_parser(
+        "Train every variant from many seeds: are they equivalent, and what does each default cost?"
+    )
+    options.add_argument("--seeds", type=int, default=20, help="how many seeds, from recipe.seed on")
+    options.add_argument(
+        "--variants",
+        type=list[str],
+        default=list(DEFAULT_VARIANTS),
+        help="switches to flip, each alone or joined by +; aligned flips none, native all, control is the A/A control",
+    )
+    options.add_argument(
+        "--margin", type=float, default=0.1, help="mean accuracies closer than this are the same, in percentage points"
+    )
+    options.add_argument(
+        "--scheduler", type=str | None, default=None, help="a Dask scheduler, tcp://host:8786 (default: this machine)"
+    )
+    options.add_argument(
+        "--workers", type=int | None, default=None, help="runs side by side here (default: one a core)"
+    )
+    options.add_argument(
+        "--silence", type=float, default=600, help="a run that says nothing for so many seconds is tried again"
+    )
+    return options
 
 
 def _common_parser(description: str) -> jsonargparse.ArgumentParser:
@@ -54,9 +91,7 @@ def _common_parser(description: str) -> jsonargparse.ArgumentParser:
         help="one more implementation of the contract in docs/run-record.md (repeatable)",
     )
     options.add_argument("--device", type=Literal["auto", "cpu", "gpu"], default="auto", help="where to compute")
-    options.add_argument("--threads", type=int, default=1, help="CPU threads of each run; the runs go side by side")
     options.add_argument("--out", type=Path | None, default=None, help="directory of the comparison (default: runs/…)")
-    options.add_argument("--fresh", action="store_true", help="run again what is finished already")
     return options
 
 
@@ -69,6 +104,7 @@ def run(options: Any) -> int:
 
     if options.controls < 0 or not 0 < options.margin < 100:  # noqa: PLR2004 - percentage points
         raise BadInputError("--controls must be 0 or more, and --margin between 0 and 100 percentage points")
+    _check_threads(options)
     recipe, implementations, directory = _prepare(options)
     records = directory / "records"
     trainings = {i.name: Job(i, recipe, records, title=i.name) for i in implementations}
@@ -99,6 +135,7 @@ def align(options: Any) -> int:
 
     from compare.judge import judge_traces
 
+    _check_threads(options)
     recipe, implementations, directory = _prepare(options)
     traces = {i.name: Job(i, recipe, directory / "records", trace=True, title=i.name) for i in implementations}
     console = Console()
@@ -107,9 +144,55 @@ def align(options: Any) -> int:
     return _report(results, directory, console)
 
 
-def _prepare(options: Any) -> tuple[Recipe, list[Implementation], Path]:
+def study(options: Any) -> int:
+    """Trains every combination on a cluster, judges, reports; returns the exit code."""
+    try:
+        from compare.cluster import Lost, check_workers, connect, run_study
+        from compare.study_judge import judge_study
+    except ImportError as error:
+        raise BadInputError(
+            f"a study needs {error.name}; install what it needs with: pip install 'mnist-parity[study]'"
+        ) from error
+    from rich.console import Console
+
+    from compare.progress import StudyProgress
+    from compare.report import write_results
+    from compare.study_report import study_tables, study_verdict_lines
+
+    for name, value in (("--workers", options.workers), ("--silence", options.silence)):
+        if value is not None and not value > 0:
+            raise BadInputError(f"{name} must be more than 0, not {value:g}")
+    if not 0 < options.margin < 100:  # noqa: PLR2004 - percentage points
+        raise BadInputError(f"--margin must be between 0 and 100 percentage points, not {options.margin:g}")
+    recipe, implementations, directory = _prepare(options)
+    runs = plan(implementations, recipe, options.variants, options.seeds)
+    results = Results(directory / "results")
+    console = Console()
+    results.forget_failures(runs)
+    if not all(results.path(run).exists() for run in runs):
+        with connect(options.scheduler, options.workers) as client:
+            check_workers(client, implementations)
+            console.print(f"{len(runs):,} runs; Dask's dashboard: {client.dashboard_link}", soft_wrap=True)
+            with StudyProgress(len(runs), console) as progress:
+                try:
+                    run_study(runs, results, client, options.silence, progress.report)
+                except Lost as error:
+                    raise BadInputError(f"--scheduler: {error}") from error
+    findings = judge_study(recipe, runs, results, options.margin / 100)
+    for table in study_tables(findings):
+        console.print(table)
+    for line in study_verdict_lines(findings):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    console.print(f"Results: {write_results(findings, directory)}", soft_wrap=True)
+    return int(findings["exit_code"])
+
+
+def _check_threads(options: Any) -> None:
     if options.threads < 1:
         raise BadInputError(f"--threads must be 1 or more, not {options.threads}")
+
+
+def _prepare(options: Any) -> tuple[Recipe, list[Implementation], Path]:
     implementations = [keras(options.keras.backend, options.device), lightning(options.device)]
     implementations += [other(definition) for definition in options.implementation]
     names = [implementation.name for implementation in implementations]
@@ -157,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
         subcommand = options.subcommand
         options = main_parser.instantiate(options)[subcommand]
         options.subcommand = subcommand
-        return {"run": run, "align": align}[subcommand](options)
+        return {"run": run, "align": align, "study": study}[subcommand](options)
     except (RecipeError, BadInputError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

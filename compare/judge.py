@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 
 Verdict = Literal["parity", "not parity", "inconclusive", "failed"]
 EXIT_CODES: dict[Verdict, int] = {"parity": 0, "not parity": 1, "inconclusive": 3, "failed": 4}
-_WORST_FIRST: tuple[Verdict, ...] = ("failed", "not parity", "inconclusive", "parity")
+WORST_FIRST: tuple[Verdict, ...] = ("failed", "not parity", "inconclusive", "parity")
 
 Outcomes = Mapping[str, Outcome]
 """Outcomes by the implementation's name, the reference first."""
@@ -74,7 +74,7 @@ def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path) -> dict[str,
 
 def _results(recipe: Recipe, implementations: dict[str, Any], comparisons: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The findings; what the decisive comparison found, the first of the worst, also stands at the top."""
-    decisive = min(comparisons, key=lambda name: _WORST_FIRST.index(comparisons[name]["verdict"]))
+    decisive = min(comparisons, key=lambda name: WORST_FIRST.index(comparisons[name]["verdict"]))
     verdict: Verdict = comparisons[decisive]["verdict"]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -143,7 +143,7 @@ def _comparison(rungs: list[Rung]) -> dict[str, Any]:
     """The verdict of the ladder: that of its worst rung."""
     rungs = ladder.mark_followers(rungs)
     verdicts = [rung.verdict for rung in rungs]
-    verdict = next(verdict for verdict in _WORST_FIRST if verdict in (*verdicts, "parity"))
+    verdict = next(verdict for verdict in WORST_FIRST if verdict in (*verdicts, "parity"))
     return {
         "verdict": verdict,
         "first_failed_rung": next((rung.name for rung in rungs if rung.verdict == "not parity"), None),

@@ -1,5 +1,7 @@
 """Live progress of several runs: bars in a terminal, plain lines elsewhere."""
 
+import time
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -8,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from compare.runner import Job, Outcome, Progress
+from compare.study import Settled
 
 
 class LiveProgress:
@@ -70,3 +73,63 @@ class LiveProgress:
         self.bars.update(self.tasks[id(job)], completed=done, metrics=text)
         if not self.console.is_terminal:
             self.console.print(f"{name}: {text}")
+
+
+class StudyProgress:
+    """Shows how far a study is: one bar over all runs, or in a file a line a run.
+
+    Args:
+        num_runs: How many runs the study has.
+        console: Where to; a bar if it is a terminal.
+    """
+
+    def __init__(self, num_runs: int, console: Console) -> None:
+        self.console = console
+        self.num_runs = num_runs
+        self.reused = self.done = self.failed = 0
+        self.start = time.monotonic()
+        self.bar = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("runs", total=num_runs, left="")
+
+    def __enter__(self) -> Self:
+        """Starts the display."""
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the display; the bar stays on the screen."""
+        self.bar.stop()
+
+    def report(self, settled: Settled) -> None:
+        """Shows that a run is settled."""
+        run = settled.run
+        if settled.done_here:
+            self.done += 1
+        else:
+            self.reused += 1
+        name = f"{run.implementation.name} {run.variant}, seed {run.seed}"
+        if settled.error is not None:
+            self.failed += 1
+            self.console.print(f"{name} failed: {settled.error}", markup=False, highlight=False)
+        left = self._left()
+        self.bar.update(self.task, completed=self.done + self.reused, left=left)
+        if not self.console.is_terminal and settled.done_here:
+            self.console.print(f"{self.done + self.reused:,} of {self.num_runs:,}: {name}; {left}", highlight=False)
+
+    def _left(self) -> str:
+        """The time left, from the runs that this study did itself: finished ones cost nothing."""
+        parts = [f"{self.reused:,} reused"] if self.reused else []
+        parts += [f"{self.failed:,} failed"] if self.failed else []
+        if self.done:
+            seconds = (time.monotonic() - self.start) / self.done * (self.num_runs - self.done - self.reused)
+            parts.append(f"{timedelta(seconds=round(seconds))} left")
+        return ", ".join(parts)

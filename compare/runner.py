@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import queue
 import shlex
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +26,9 @@ from recipe import Recipe
 from recipe.run_record import RecordError, RunRecord, read_record
 from recipe.trace import Trace, read_trace
 from recipe.worker import BAD_INPUT
+
+_SECONDS_TO_END = 5
+"""What a run has after SIGTERM before it gets SIGKILL."""
 
 _ROOT = Path(__file__).parents[1]
 _DISTRIBUTIONS = ("keras", "tensorflow", "torch", "jax", "lightning", "torchvision", "torchmetrics", "numpy")
@@ -44,7 +49,7 @@ class Implementation:
     name: str
     command: tuple[str, ...]
 
-    @property
+    @cached_property
     def determinants(self) -> dict[str, Any]:
         """What a run depends on beside the recipe: the command, the code and the installed versions."""
         files = [Path(word) for word in self.command[1:] if Path(word).is_file()]
@@ -155,7 +160,12 @@ class Outcome:
 
 
 def run_all(
-    jobs: Sequence[Job], *, threads: int, fresh: bool = False, report: Callable[[Progress | Outcome], None]
+    jobs: Sequence[Job],
+    *,
+    threads: int,
+    fresh: bool = False,
+    silence: float = math.inf,
+    report: Callable[[Progress | Outcome], None],
 ) -> list[Outcome]:
     """Runs the jobs, as many side by side as the cores allow, and returns their outcomes in order.
 
@@ -163,6 +173,7 @@ def run_all(
         jobs: What to run; a job whose record exists is not run again unless `fresh`.
         threads: Threads that each run may use.
         fresh: Replaces records that exist.
+        silence: A run that says nothing for so many seconds hangs, and is ended.
         report: Called in this thread with progress and outcomes as they come.
 
     Raises:
@@ -174,7 +185,7 @@ def run_all(
     side_by_side = max(1, (os.cpu_count() or 1) // threads)
     with ThreadPoolExecutor(side_by_side) as pool:
         for job in jobs:
-            pool.submit(_run, job, threads=threads, fresh=fresh, report=messages.put, stop=stop)
+            pool.submit(_run, job, threads=threads, fresh=fresh, silence=silence, report=messages.put, stop=stop)
         try:
             while len(outcomes) < len(jobs):
                 message = messages.get()
@@ -190,7 +201,13 @@ def run_all(
 
 
 def _run(
-    job: Job, *, threads: int, fresh: bool, report: Callable[[Progress | Outcome], None], stop: threading.Event
+    job: Job,
+    *,
+    threads: int,
+    fresh: bool,
+    silence: float,
+    report: Callable[[Progress | Outcome], None],
+    stop: threading.Event,
 ) -> None:
     """Runs one job and reports its outcome, whatever happens."""
     try:
@@ -201,7 +218,7 @@ def _run(
             if job.directory.exists():
                 outcome = Outcome(job, job.read(), reused=True)
             else:
-                _start_and_wait(job, threads, report, stop)
+                _start_and_wait(job, threads, silence, report, stop)
                 outcome = Outcome(job, job.read())
     except RecordError as error:
         hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
@@ -212,7 +229,9 @@ def _run(
     report(outcome)
 
 
-def _start_and_wait(job: Job, threads: int, report: Callable[[Progress], None], stop: threading.Event) -> None:
+def _start_and_wait(
+    job: Job, threads: int, silence: float, report: Callable[[Progress], None], stop: threading.Event
+) -> None:
     """Runs the command; progress lines go to `report`, all others to the log beside the record."""
     name = job.implementation.name
     recipe_file = job.directory.with_suffix(".recipe.json")
@@ -232,11 +251,14 @@ def _start_and_wait(job: Job, threads: int, report: Callable[[Progress], None], 
         )
     except OSError as error:
         raise BadInputError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
+    watchdog = _Watchdog(process, stop, silence)
     try:
-        last_line = _follow(process, job, log_file, report, stop)
+        last_line = _follow(process, job, log_file, report, watchdog)
     finally:
         recipe_file.unlink()
         _remove_partial(job)
+    if watchdog.barked:
+        raise RunFailedError(f"{name} hung: it said nothing for {silence:,.0f} seconds; its log: {log_file}")
     if process.returncode == BAD_INPUT and last_line.startswith("error: "):
         raise BadInputError(f"{name}: {last_line.removeprefix('error: ')}")
     if process.returncode != 0:
@@ -250,14 +272,15 @@ def _follow(
     job: Job,
     log_file: Path,
     report: Callable[[Progress], None],
-    stop: threading.Event,
+    watchdog: "_Watchdog",
 ) -> str:
     """Reads the process's output until it ends; returns the last line that is not empty."""
     last_line = ""
     with log_file.open("w", encoding="utf-8") as log, process:
-        threading.Thread(target=_terminate_on, args=(stop, process), daemon=True).start()
+        threading.Thread(target=watchdog.watch, daemon=True).start()
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         for line in process.stdout:
+            watchdog.heard()
             fields = _progress_fields(line)
             if fields is not None:
                 report(Progress(job, fields.pop("fraction"), fields))
@@ -272,11 +295,29 @@ def _remove_partial(job: Job) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _terminate_on(stop: threading.Event, process: "subprocess.Popen[str]") -> None:
-    while process.poll() is None:
-        if stop.wait(0.1):
-            process.terminate()
-            return
+class _Watchdog:
+    """Ends a process when it is to stop, or when it says nothing for `silence` seconds."""
+
+    def __init__(self, process: "subprocess.Popen[str]", stop: threading.Event, silence: float) -> None:
+        self.process, self.stop, self.silence = process, stop, silence
+        self.barked = False
+        self.heard()
+
+    def heard(self) -> None:
+        """Takes note of a sign of life."""
+        self.last_heard = time.monotonic()
+
+    def watch(self) -> None:
+        """Returns when the process has ended; it has a while to end by itself before it is killed."""
+        while self.process.poll() is None:
+            self.barked = time.monotonic() - self.last_heard > self.silence
+            if self.stop.wait(0.1) or self.barked:
+                self.process.terminate()
+                try:
+                    self.process.wait(_SECONDS_TO_END)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+                return
 
 
 def _progress_fields(line: str) -> dict[str, Any] | None:

@@ -1,12 +1,15 @@
-"""Intervals and tests on test digits. Pure functions of counts and arrays."""
+"""Intervals and tests, on test digits and over seeds. Pure functions of counts and arrays."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Interval = tuple[float, float]
+
+_RESAMPLES = 9999
 
 
 def wilson_interval(successes: int, total: int) -> Interval:
@@ -65,3 +68,106 @@ def paired_accuracies(first_right: NDArray[np.bool_], second_right: NDArray[np.b
         interval=(center - half_width, center + half_width),
         mcnemar_p=float(binomtest(only_first, discordant).pvalue) if discordant else 1.0,
     )
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Whether the mean of paired differences lies inside ±margin.
+
+    `p` is that of the two one-sided t tests (Schuirmann 1987): under 0.05 where the 90% interval lies
+    inside the margin. `pairs_needed` is how many pairs would show equivalence with a power of 80% if
+    the mean and the spread are those measured; None if they lie outside the margin or no pair differs.
+    """
+
+    num_pairs: int
+    mean: float
+    standard_deviation: float
+    interval_90: Interval
+    interval_95: Interval
+    margin: float
+    p: float
+    verdict: Literal["parity", "not parity", "inconclusive"]
+    pairs_needed: int | None
+
+
+def equivalence(differences: NDArray[np.floating], margin: float) -> Equivalence | None:
+    """Tests paired differences, shape (pairs,), for equivalence; None of fewer than two pairs."""
+    from statsmodels.stats.weightstats import DescrStatsW
+
+    if len(differences) < 2:  # noqa: PLR2004 - a spread takes two
+        return None
+    mean = float(np.mean(differences))
+    spread = float(np.std(differences, ddof=1))
+    if np.ptp(differences) == 0:  # a t statistic would divide by zero
+        intervals = [(mean, mean), (mean, mean)]
+        p = 0.0 if abs(mean) < margin else 1.0
+    else:
+        sample = DescrStatsW(differences)
+        ends = [sample.tconfint_mean(alpha) for alpha in (0.10, 0.05)]
+        intervals = [(float(low), float(high)) for low, high in ends]
+        p = float(sample.ttost_mean(-margin, margin)[0])
+    low, high = intervals[1]
+    verdict: Literal["parity", "not parity", "inconclusive"] = "inconclusive"
+    if p < 0.05:  # noqa: PLR2004 - the level that the 90% interval stands for
+        verdict = "parity"
+    elif low >= margin or high <= -margin:
+        verdict = "not parity"
+    return Equivalence(
+        num_pairs=len(differences),
+        mean=mean,
+        standard_deviation=spread,
+        interval_90=intervals[0],
+        interval_95=intervals[1],
+        margin=margin,
+        p=p,
+        verdict=verdict,
+        pairs_needed=_pairs_needed(mean, spread, margin),
+    )
+
+
+def _pairs_needed(mean: float, spread: float, margin: float) -> int | None:
+    from statsmodels.stats.power import TTestPower
+
+    room = margin - abs(mean)
+    if room <= 0 or spread == 0:
+        return None
+    # Both tests must reject: where the mean is near 0, each may miss half of the 20% alone.
+    power = 0.8 if abs(mean) > spread else 0.9
+    effect = room / spread
+    if effect > 5:  # noqa: PLR2004 - beyond the solver's reach, and three pairs do
+        return 3
+    return math.ceil(TTestPower().solve_power(effect_size=effect, alpha=0.05, power=power, alternative="larger"))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The mean of paired differences and its interval; `clear` where the interval leaves out 0."""
+
+    num_pairs: int
+    mean: float
+    interval: Interval
+    clear: bool
+
+
+def effect(differences: NDArray[np.floating], num_tried: int) -> Effect | None:
+    """The mean of paired differences, shape (pairs,), by the bootstrap (BCa, Efron 1987).
+
+    The intervals of all `num_tried` effects hold together with 95% confidence (Bonferroni). Of fewer
+    than two pairs there is none.
+    """
+    from scipy.stats import bootstrap
+
+    if len(differences) < 2:  # noqa: PLR2004 - a spread takes two
+        return None
+    mean = float(np.mean(differences))
+    low = high = mean
+    if np.ptp(differences) > 0:
+        interval = bootstrap(
+            (differences,),
+            np.mean,
+            confidence_level=1 - 0.05 / num_tried,
+            n_resamples=_RESAMPLES,
+            rng=np.random.default_rng(0),  # the same results have the same interval
+        ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    return Effect(len(differences), mean, (low, high), bool(low > 0 or high < 0))

@@ -1,0 +1,244 @@
+"""The runs of a study, spread over a Dask cluster: this machine's cores, or a scheduler's workers.
+
+Dask schedules, watches its workers, and replaces those that die. A run is a process of its own that
+a worker starts, so that nothing that a run does can harm the worker or another run.
+"""
+
+import contextlib
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Client, Future, wait
+from distributed.scheduler import KilledWorker
+from filelock import FileLock, Timeout
+
+from compare import worker_check
+from compare.runner import BadInputError, Implementation, Job, run_all
+from compare.study import Results, Settled, StudyRun, condense
+from recipe import Recipe
+
+ATTEMPTS = 3
+"""How often a run is tried before it counts as failed."""
+
+_PYTHON = "python"
+"""Stands for the interpreter that the worker itself runs in, wherever that is."""
+
+_SECONDS_TO_CONNECT = 8
+_SECONDS_BETWEEN_LOOKS = 0.5
+_LAST_LINES = 20
+
+_CONFIGURATION = {
+    # A worker is given a run when it is free to begin, so that its death is blamed on that run alone.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # Memory is what the runs take, and those are not Dask's processes.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+}
+
+
+class Lost(RuntimeError):  # noqa: N818 - it is what happened
+    """The scheduler went away; the message says what to do."""
+
+
+def connect(scheduler: str | None, workers: int | None) -> Client:
+    """A client of the scheduler at this address, or of a cluster of this machine's cores.
+
+    Args:
+        scheduler: Such as tcp://host:8786; None starts a local cluster.
+        workers: Runs side by side on the local cluster; None is one a core.
+
+    Raises:
+        BadInputError: Nothing answers at that address within 8 seconds, or it has no such form.
+    """
+    dask.config.set(_CONFIGURATION)
+    if scheduler is None:
+        # A cluster that its client started ends with it.
+        return Client(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
+        )
+    try:
+        return Client(scheduler, timeout=_SECONDS_TO_CONNECT)
+    except (OSError, ValueError, ImportError) as error:
+        raise BadInputError(
+            f"--scheduler: nothing answers at {scheduler} ({error}); start one with `dask scheduler`, "
+            "or leave the option out to use this machine's cores"
+        ) from error
+
+
+def check_workers(client: Client, implementations: Sequence[Implementation]) -> None:
+    """Makes sure that every worker runs what this process would run.
+
+    Raises:
+        BadInputError: A worker lacks the package, or has other code or other versions.
+    """
+    expected = {i.name: _portable(i.determinants) for i in implementations}
+    commands = {i.name: i.command[1:] for i in implementations}
+    # The check travels as code, for a worker that lacks the package could not look it up by name.
+    answers: dict[str, Any] = client.run(worker_check.described_by_value(), commands, on_error="return")
+    for address, answer in answers.items():
+        if isinstance(answer, BaseException | str):
+            raise BadInputError(f"worker {address} cannot run the study: {answer}; install this package there")
+        for name, here in expected.items():
+            there = answer[name]
+            differing = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+            if differing:
+                what = "; ".join(f"{key} is {there.get(key)} there, {here.get(key)} here" for key in differing)
+                raise BadInputError(f"worker {address} would not run the same {name}: {what}; install the same there")
+
+
+def _portable(determinants: dict[str, Any]) -> dict[str, Any]:
+    """Determinants as flat text, for a message that names what differs."""
+    return {"code": determinants["code"][:12], **determinants["versions"]}
+
+
+def describe(commands: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """What this machine would run for these commands, by implementation."""
+    return {
+        name: _portable(Implementation(name, (sys.executable, *words)).determinants) for name, words in commands.items()
+    }
+
+
+def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: float) -> bytes | tuple[str, bool]:
+    """On a worker: one run in a process of its own.
+
+    Returns:
+        The condensed result; or why there is none, and whether trying again may help.
+    """
+    executable, *rest = words
+    implementation = Implementation(name, (sys.executable if executable == _PYTHON else executable, *rest))
+    with tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True) as directory:
+        job = Job(implementation, Recipe.from_json(recipe), Path(directory))
+        if job.directory.name != key:
+            return "the worker has other code or other versions than the coordinator", False
+        (outcome,) = run_all([job], threads=1, silence=silence, report=_ignore)
+        if outcome.record is not None:
+            return condense(outcome.record)
+        error = str(outcome.error).partition("; its log: ")[0]
+        log = job.directory.with_suffix(".log")
+        last_lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:] if log.exists() else []
+    return "\n".join([error, *last_lines]), not isinstance(outcome.error, BadInputError)
+
+
+def run_study(
+    runs: Sequence[StudyRun], results: Results, client: Client, silence: float, report: Callable[[Settled], None]
+) -> None:
+    """Has every run done that has no result yet, and keeps the results as they come.
+
+    Another study on the same directory may go on at the same time: each run is claimed by a lock that
+    ends with the process that holds it.
+
+    Args:
+        runs: What to run, in this order.
+        results: Where the results are kept.
+        client: The cluster.
+        silence: A run that says nothing for so many seconds is ended, and tried again.
+        report: Called with every run that is settled, those first that were before.
+
+    Raises:
+        Lost: The scheduler went away.
+    """
+    dispatch = _Dispatch(results, client, silence, report)
+    for run in runs:
+        if results.path(run).exists():
+            report(Settled(run, None, done_here=False))
+        else:
+            dispatch.waiting.append((run, 1))
+    try:
+        while dispatch.waiting or dispatch.in_flight:
+            dispatch.submit()
+            if client.status not in ("running", "connecting"):
+                raise Lost("the scheduler went away; the same command goes on from there")
+            dispatch.collect()
+    finally:
+        dispatch.release()
+
+
+class _Dispatch:
+    """The runs that wait and those in flight, each with the number of its attempt."""
+
+    def __init__(self, results: Results, client: Client, silence: float, report: Callable[[Settled], None]) -> None:
+        self.results, self.client, self.silence, self.report = results, client, silence, report
+        self.waiting: deque[tuple[StudyRun, int]] = deque()
+        self.in_flight: dict[Future[Any], tuple[StudyRun, int, FileLock]] = {}
+
+    def submit(self) -> None:
+        """Sends out twice as many runs as can go on at once, so that no worker waits; no more, to bound memory."""
+        room = 2 * max(1, sum(self.client.nthreads().values())) - len(self.in_flight)
+        for _ in range(min(room, len(self.waiting))):
+            run, attempt = self.waiting.popleft()
+            lock = FileLock(self.results.lock_path(run))
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:  # another study has it done
+                self.waiting.append((run, attempt))
+                continue
+            if self.results.settled(run):
+                _give_up(lock)
+                self.report(Settled(run, self.results.read(run).error, done_here=False))
+            else:
+                executable, *rest = run.implementation.command
+                words = (_PYTHON if executable == sys.executable else executable, *rest)
+                name, recipe = run.implementation.name, run.recipe.to_json()
+                future = self.client.submit(train, name, words, recipe, run.key, self.silence, pure=False)
+                self.in_flight[future] = (run, attempt, lock)
+
+    def collect(self) -> None:
+        """Keeps what has come back; waits a while for it to come."""
+        for future in _finished(self.in_flight):
+            run, attempt, lock = self.in_flight.pop(future)
+            answer, again = _answer(future)
+            if isinstance(answer, bytes):
+                self.results.write(run, answer)
+            elif again and attempt < ATTEMPTS:
+                self.waiting.appendleft((run, attempt + 1))
+                lock.release()
+                continue
+            else:
+                self.results.write_failure(run, answer)
+            _give_up(lock)
+            self.report(Settled(run, None if isinstance(answer, bytes) else answer, done_here=True))
+
+    def release(self) -> None:
+        """Lets other studies have what is in flight."""
+        for _, _, lock in self.in_flight.values():
+            lock.release()
+
+
+def _finished(in_flight: dict[Future[Any], Any]) -> list[Future[Any]]:
+    """The futures that have ended, after a while of waiting for one that has."""
+    if not in_flight:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return []
+    with contextlib.suppress(TimeoutError, CancelledError):
+        wait(list(in_flight), timeout=_SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED")
+    return [future for future in in_flight if future.done()]
+
+
+def _answer(future: Future[Any]) -> tuple[bytes | str, bool]:
+    """What the worker returned; or why it could not, and whether to try again."""
+    try:
+        answer = future.result()
+    except KilledWorker:
+        return "the workers that ran it died again and again", True
+    except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever a worker raised
+        return f"{type(error).__name__}: {error}", True
+    return answer if isinstance(answer, tuple) else (answer, False)
+
+
+def _give_up(lock: FileLock) -> None:
+    """Gives up a claim for good: whoever takes the lock now finds the run settled."""
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def _ignore(message: object) -> None:
+    """A worker tells of a run when it has ended."""
