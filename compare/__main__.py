@@ -1,8 +1,10 @@
-"""`python -m compare run|align|study`: runs the implementations, judges them and reports."""
+"""`python -m compare run|align|study|report`: runs the implementations, judges them and reports."""
 
 import dataclasses
 import hashlib
+import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +43,10 @@ def parser() -> jsonargparse.ArgumentParser:
         _with_threads(_common_parser("Compare the first steps number by number, without a training: rungs 1 to 7.")),
     )
     commands.add_subcommand("study", _study_parser())
+    report_parser = jsonargparse.ArgumentParser(description="Show the findings of a comparison or a study again.")
+    report_parser.add_argument("directory", type=Path, help="where its results.json is")
+    report_parser.add_argument("--json", action="store_true", help="print results.json instead of tables")
+    commands.add_subcommand("report", report_parser)
     return main_parser
 
 
@@ -100,7 +106,6 @@ def run(options: Any) -> int:
     from rich.console import Console
 
     from compare.judge import judge_trainings
-    from compare.report import comparison_table
 
     if options.controls < 0 or not 0 < options.margin < 100:  # noqa: PLR2004 - percentage points
         raise BadInputError("--controls must be 0 or more, and --margin between 0 and 100 percentage points")
@@ -125,8 +130,7 @@ def run(options: Any) -> int:
         directory,
         options.margin / 100,
     )
-    console.print(comparison_table(results))
-    return _report(results, directory, console)
+    return _report(results, options, directory, console)
 
 
 def align(options: Any) -> int:
@@ -141,7 +145,7 @@ def align(options: Any) -> int:
     console = Console()
     outcomes = _run_all(list(traces.values()), options, console)
     results = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory)
-    return _report(results, directory, console)
+    return _report(results, options, directory, console)
 
 
 def study(options: Any) -> int:
@@ -156,8 +160,6 @@ def study(options: Any) -> int:
     from rich.console import Console
 
     from compare.progress import StudyProgress
-    from compare.report import write_results
-    from compare.study_report import study_tables, study_verdict_lines
 
     for name, value in (("--workers", options.workers), ("--silence", options.silence)):
         if value is not None and not value > 0:
@@ -179,12 +181,27 @@ def study(options: Any) -> int:
                 except Lost as error:
                     raise BadInputError(f"--scheduler: {error}") from error
     findings = judge_study(recipe, runs, results, options.margin / 100)
-    for table in study_tables(findings):
-        console.print(table)
-    for line in study_verdict_lines(findings):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-    console.print(f"Results: {write_results(findings, directory)}", soft_wrap=True)
-    return int(findings["exit_code"])
+    return _report(findings, options, directory, console)
+
+
+def report(options: Any) -> int:
+    """Shows findings again and writes their page anew; returns their exit code."""
+    from rich.console import Console
+
+    from compare.page import write_page
+    from compare.report import read_results, show
+
+    try:
+        results = read_results(options.directory)
+        if options.json:
+            print(json.dumps(results, indent=2))
+        else:
+            console = Console()
+            show(results, console)
+            console.print(f"Page: {write_page(results, options.directory)}", soft_wrap=True)
+    except RecordError as error:
+        raise BadInputError(str(error)) from error
+    return int(results["exit_code"])
 
 
 def _check_threads(options: Any) -> None:
@@ -214,14 +231,15 @@ def _run_all(jobs: list[Job], options: Any, console: Any) -> dict[Job, Outcome]:
     return dict(zip(jobs, outcomes, strict=True))
 
 
-def _report(results: dict[str, Any], directory: Path, console: Any) -> int:
-    from compare.report import ladder_table, verdict_lines, write_results
+def _report(results: dict[str, Any], options: Any, directory: Path, console: Any) -> int:
+    """Writes the findings and the page, shows them, and returns the exit code."""
+    from compare.page import write_page
+    from compare.report import show, write_results
 
-    if results["rungs"]:
-        console.print(ladder_table(results))
-    for line in verdict_lines(results):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-    console.print(f"Results: {write_results(results, directory)}", soft_wrap=True)
+    results["command"] = options.command_line
+    path = write_results(results, directory)
+    show(results, console)
+    console.print(f"Results: {path}\nPage: {write_page(results, directory)}", soft_wrap=True)
     return int(results["exit_code"])
 
 
@@ -240,7 +258,10 @@ def main(arguments: list[str] | None = None) -> int:
         subcommand = options.subcommand
         options = main_parser.instantiate(options)[subcommand]
         options.subcommand = subcommand
-        return {"run": run, "align": align, "study": study}[subcommand](options)
+        options.command_line = shlex.join(
+            ["python", "-m", "compare", *(sys.argv[1:] if arguments is None else arguments)]
+        )
+        return {"run": run, "align": align, "study": study, "report": report}[subcommand](options)
     except (RecipeError, BadInputError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -88,11 +88,18 @@ def forward(sides: Sides) -> Rung:
     """Pre-activations and activations of every layer, from the layer's own inputs."""
     rung = _rung("forward", sides, _forward_checks)
     first, second = (trace.steps[0] for trace in sides.values())
-    if first.images.shape == second.images.shape and (first.images == second.images).all():
+    if _same_inputs(sides):
         rung.detail["ulps"] = {
             layer: max_ulps(first.preactivations[layer], second.preactivations[layer]) for layer in first.preactivations
         }
     return rung
+
+
+def _same_inputs(sides: Sides) -> bool:
+    """Whether the first step of both is of the same images and weights, so that rounding alone is between them."""
+    first, second = sides.values()
+    weights = [(first.initial_weights[name], second.initial_weights[name]) for name in first.initial_weights]
+    return all(np.array_equal(a, b) for a, b in [(first.steps[0].images, second.steps[0].images), *weights])
 
 
 def max_ulps(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
@@ -170,7 +177,14 @@ def _loss_checks(trace: Trace) -> Iterator[Check]:
 
 def gradients(sides: Sides) -> Rung:
     """The gradient of every parameter in every traced step, from the recorded activations."""
-    return _rung("gradients", sides, _gradient_checks)
+    rung = _rung("gradients", sides, _gradient_checks)
+    first, second = (trace.steps[0] for trace in sides.values())
+    if _same_inputs(sides):
+        rung.detail["ulps"] = {
+            name: max_ulps(first.gradients[name].reshape(1, -1), second.gradients[name].reshape(1, -1))
+            for name in first.gradients
+        }
+    return rung
 
 
 def _gradient_checks(trace: Trace) -> Iterator[Check]:

@@ -56,7 +56,8 @@ def judge_trainings(
         rungs += [trajectory(runs, family), outcome(runs, family, digits, margin=margin)]
         comparisons[name] = _comparison(rungs) | _outcome_of(runs)
     implementations = {name: _training(entry, directory) for name, entry in trainings.items()}
-    return _results(recipe, implementations, comparisons)
+    records = [_record(control, directory) for control in controls if control.record]
+    return _results(recipe, implementations, comparisons) | {"controls": records}
 
 
 def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path) -> dict[str, Any]:
@@ -100,8 +101,12 @@ def _header(entry: Outcome, directory: Path) -> dict[str, Any]:
         "device": record.device,
         "threads": record.threads,
         "versions": record.versions,
-        "record": str(entry.job.directory.relative_to(directory)),
+        "record": _record(entry, directory),
     }
+
+
+def _record(entry: Outcome, directory: Path) -> str:
+    return str(entry.job.directory.relative_to(directory))
 
 
 def _trace(entry: Outcome, directory: Path) -> dict[str, Any]:

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
-from recipe.record_files import json_safe
+from compare.judge import SCHEMA_VERSION
+from compare.study_report import study_tables, study_verdict_lines
+from recipe.record_files import RecordError, json_safe
 
 RESULTS = "results.json"
 _MAX_EPOCHS_SHOWN = 20
@@ -21,6 +24,38 @@ def write_results(results: dict[str, Any], directory: Path) -> Path:
     partial.write_text(json.dumps(json_safe(results), indent=2, allow_nan=False) + "\n")
     partial.replace(path)
     return path
+
+
+def read_results(directory: Path) -> dict[str, Any]:
+    """Reads results.json.
+
+    Raises:
+        RecordError: There is none, or it is no findings of this version.
+    """
+    path = directory / RESULTS
+    try:
+        results = json.loads(path.read_text())
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}; expected the directory of a comparison") from error
+    except ValueError as error:
+        raise RecordError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
+        raise RecordError(f"{path} holds no findings of schema version {SCHEMA_VERSION}; run the comparison again")
+    return results
+
+
+def show(results: dict[str, Any], console: Console) -> None:
+    """Prints the findings of a comparison or of a study."""
+    if results.get("kind") == "study":
+        tables, lines = study_tables(results), study_verdict_lines(results)
+    else:
+        tables = [comparison_table(results)] if "controls" in results else []
+        tables += [ladder_table(results)] if results["rungs"] else []
+        lines = verdict_lines(results)
+    for table in tables:
+        console.print(table)
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def comparison_table(results: dict[str, Any]) -> Table:

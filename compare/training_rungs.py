@@ -121,7 +121,7 @@ def _no_sooner(parted: int, controls: list[int], num_runs: int, unit: float) -> 
     control starts from one rounding of every weight and then rounds as its twin does; two frameworks
     round differently in each of t steps, which adds up like a random walk to √t as much. Growing
     from the unit roundoff u to 1e-3 in T steps, a difference √T times as large arrives sooner by
-    T·ln √T / ln(1e-3 / u).
+    T·ln √T / ln(1e-3 / u). In step 1 no error has grown yet, whatever the controls do.
     """
     earliest = min(controls)
     if parted >= earliest:
@@ -129,7 +129,7 @@ def _no_sooner(parted: int, controls: list[int], num_runs: int, unit: float) -> 
     sooner = max(0.0, 1 - 0.5 * math.log(earliest) / math.log(PARTED / unit))
     logs = np.log(controls)
     limits = [
-        min(earliest, math.exp(logs.mean() - prediction_margin(logs, num_runs, level))) * sooner
+        max(2.0, min(earliest, math.exp(logs.mean() - prediction_margin(logs, num_runs, level))) * sooner)
         for level in (0.99, 0.999)
     ]
     if parted >= limits[0]:
