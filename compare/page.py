@@ -96,7 +96,7 @@ def _comparison(results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     records = _records(entries, directory) if trained else {}
     finished = {name: record for name, record in records.items() if record.test}
     page = _common(results, {name: entry.get("versions", {}) for name, entry in entries.items()})
-    histories = {name: record.history for name, record in records.items() if record.history["loss"]}
+    histories = {_title(name): record.history for name, record in records.items() if record.history["loss"]}
     page |= {
         "title": f"{' and '.join(_title(name) for name in names)}: one MNIST network, compared",
         "answer": _answer(results),
@@ -264,7 +264,7 @@ def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, s
         "question": _QUESTIONS[rung["name"]],
         "where": rung["where"],
         "cause": rung["cause"],
-        "numbers": f"{measured} {detail['unit']}, bound {_number(rung['bound'])}",
+        "numbers": f"{detail['unit']}: {measured}, bound {_number(rung['bound'])}",
         "tables": tables,
     }
 

@@ -25,9 +25,6 @@ BAND = "#8a8f98"
 
 _NUM_BUCKETS = 160
 _WIDTH, _HEIGHT = 340, 210
-_SMALLEST = 1e-17
-"""A difference of nothing, on a logarithmic axis: below what float64 losses can show."""
-
 _numbers = itertools.count()
 
 Rows = list[list[str]]
@@ -49,7 +46,7 @@ def _render(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> str:
         chart.configure(font="system-ui, sans-serif", background="transparent", padding=4)
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", domain=False, tickSize=4)
-        .configure_legend(labelFontSize=12, title=None, orient="top", symbolStrokeWidth=3)
+        .configure_legend(labelFontSize=12, title=None, orient="top", symbolStrokeWidth=3, symbolOpacity=1)
     )
     svg = vl_convert.vegalite_to_svg(chart.to_dict())
     # Several drawings share one page, and with it one space of names.
@@ -141,7 +138,8 @@ def _largest(first: NDArray[Any], second: NDArray[Any], edges: NDArray[Any]) -> 
     """The largest difference of two series in each bucket of steps."""
     steps = edges[-1] - 1
     difference = np.abs(first[:steps].astype(np.float64) - second[:steps])
-    return np.maximum(np.maximum.reduceat(difference, edges[:-1] - 1), _SMALLEST)
+    # A difference of nothing has no place on a logarithmic axis; this is less than a loss near 1 can show.
+    return np.maximum(np.maximum.reduceat(difference, edges[:-1] - 1), np.finfo(first.dtype).eps / 16)
 
 
 def ulps(forward: Mapping[str, float], backward: Mapping[str, float], pair: str) -> Plot:
