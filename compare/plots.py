@@ -118,15 +118,9 @@ def horizon(losses: Mapping[str, NDArray[Any]], controls: Sequence[NDArray[Any]]
     parted = alt.Chart(_data([{"y": PARTED}])).mark_rule(strokeDash=[2, 3], color=BAND).encode(y="y:Q")
     chart = alt.layer(*layers, parted)
     shown = values[:: max(1, len(values) // 16)]
-    rows = [
-        [
-            f"{row['step']:,}",
-            f"{row['difference']:.2g}",
-            *([f"{row['low']:.2g}", f"{row['high']:.2g}"] * bool(len(band))),
-        ]
-        for row in shown
-    ]
-    header = ["from step", pair, *(["lowest of the controls", "highest of the controls"] * bool(len(band)))]
+    columns = {"difference": pair} | ({"low": "lowest of the controls", "high": "highest"} if len(band) else {})
+    rows = [[f"{row['step']:,}", *(f"{row[key]:.2g}" for key in columns)] for row in shown]
+    header = ["from step", *columns.values()]
     description = (
         f"The largest difference of the losses of {pair} grows from {line[0]:.1g} in the first step to "
         f"{line.max():.1g}; the dashed line is {PARTED:g}, beyond which two runs count as parted."
