@@ -97,6 +97,7 @@ def _common_parser(description: str) -> jsonargparse.ArgumentParser:
         help="one more implementation of the contract in docs/run-record.md (repeatable)",
     )
     options.add_argument("--device", type=Literal["auto", "cpu", "gpu"], default="auto", help="where to compute")
+    options.add_argument("--json", action="store_true", help="print results.json instead of tables")
     options.add_argument("--out", type=Path | None, default=None, help="directory of the comparison (default: runs/…)")
     return options
 
@@ -120,7 +121,7 @@ def run(options: Any) -> int:
         dataclasses.replace(control, recipe=dataclasses.replace(recipe, perturbation=number), title=f"control {number}")
         for number in range(recipe.perturbation + 1, recipe.perturbation + 1 + options.controls)
     ]
-    console = Console()
+    console = Console(stderr=options.json)
     outcomes = _run_all([*traces.values(), *trainings.values(), *controls], options, console)
     results = judge_trainings(
         recipe,
@@ -142,7 +143,7 @@ def align(options: Any) -> int:
     _check_threads(options)
     recipe, implementations, directory = _prepare(options)
     traces = {i.name: Job(i, recipe, directory / "records", trace=True, title=i.name) for i in implementations}
-    console = Console()
+    console = Console(stderr=options.json)
     outcomes = _run_all(list(traces.values()), options, console)
     results = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory)
     return _report(results, options, directory, console)
@@ -169,7 +170,7 @@ def study(options: Any) -> int:
     recipe, implementations, directory = _prepare(options)
     runs = plan(implementations, recipe, options.variants, options.seeds)
     results = Results(directory / "results")
-    console = Console()
+    console = Console(stderr=options.json)
     results.forget_failures(runs)
     if not all(results.path(run).exists() for run in runs):
         with connect(options.scheduler, options.workers) as client:
@@ -238,7 +239,10 @@ def _report(results: dict[str, Any], options: Any, directory: Path, console: Any
 
     results["command"] = options.command_line
     path = write_results(results, directory)
-    show(results, console)
+    if options.json:
+        print(path.read_text(), end="")
+    else:
+        show(results, console)
     console.print(f"Results: {path}\nPage: {write_page(results, directory)}", soft_wrap=True)
     return int(results["exit_code"])
 

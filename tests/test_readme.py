@@ -24,6 +24,7 @@ def tree() -> set[str]:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_tree_names_every_file_and_no_other(package: str) -> None:
     files = {f"{package}/{path.name}" for path in (ROOT / package).iterdir() if path.suffix in (".py", ".npz")}
+    files |= {f"{package}/{path.name}/" for path in (ROOT / package).iterdir() if path.name == "templates"}
     assert {name for name in tree() if name.startswith(f"{package}/")} == files - {f"{package}/__init__.py"}
 
 

@@ -221,3 +221,33 @@ def test_interrupt_of_the_parent_alone_leaves_no_partial_record(tmp_path: Path) 
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert not list(tmp_path.rglob("*.partial-*"))
+
+
+def test_findings_are_printed_as_json_alone_and_shown_again_later(tmp_path: Path) -> None:
+    process = compare(tmp_path, "--json")
+    printed = json.loads(process.stdout)
+    assert printed == results(tmp_path)
+    assert process.returncode == printed["exit_code"]
+    assert "report.html" in process.stderr
+
+    (tmp_path / "out" / "report.html").unlink()
+    again = run_python("-m", "compare", "report", "out", cwd=tmp_path)
+    assert again.returncode == printed["exit_code"], again.stderr
+    assert "Verdict: " in again.stdout
+    assert (tmp_path / "out" / "report.html").exists()
+    assert json.loads(run_python("-m", "compare", "report", "out", "--json", cwd=tmp_path).stdout) == printed
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ["cannot read", "results.json"]),
+        ("{", ["not valid JSON"]),
+        ('{"schema_version": 0}', ["schema version 1"]),
+    ],
+    ids=["none", "broken", "another version"],
+)
+def test_report_of_no_findings_is_one_line(tmp_path: Path, content: str | None, words: list[str]) -> None:
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    assert_one_line_of_error(run_python("-m", "compare", "report", ".", cwd=tmp_path), *words)

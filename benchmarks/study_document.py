@@ -1,0 +1,148 @@
+"""`python -m benchmarks.study_document STUDY`: `docs/study/` and the numbers of `docs/framework-differences.md`.
+
+STUDY is the directory of a finished `python -m compare study` on this machine; its findings are kept in
+`docs/study/results.json`, from which everything else follows. Without STUDY, from what is kept there.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe, in_a_line
+from benchmarks.parity_document import BLOCK
+from compare import plots
+from recipe.settings import SWITCHES
+
+DOCUMENT = Path("docs/framework-differences.md")
+STUDY = Path("docs/study")
+FINDINGS = STUDY / "results.json"
+
+Findings = Mapping[str, Any]
+
+
+def fill_in(text: str, findings: Findings) -> str:
+    """The document with every block as the findings have it."""
+    return BLOCK.sub(lambda match: f"{match[1]}{_block(match[2], findings)}\n{match[3]}", text)
+
+
+def _block(name: str, findings: Findings) -> str:
+    return cost(findings, name) if name in (*SWITCHES, "native") else BLOCKS[name](findings)
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    header = list(header)
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _points(value: float) -> str:
+    return "0" if value == 0 else f"{100 * value:+.3f}"
+
+
+def _loss(value: float) -> str:
+    return "0" if value == 0 else f"{value:+.4f}"
+
+
+def _interval(interval: Iterable[float], form: Any) -> str:
+    low, high = map(form, interval)
+    return low if low == high else f"{low} to {high}"
+
+
+def measured(findings: Findings) -> str:
+    """The command, the machine, the versions and the runs."""
+    recipe, counts = findings["recipe"], findings["counts"]
+    versions = dict(pair for found in findings["versions"].values() for pair in found["versions"].items())
+    statuses = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    sizes = "–".join(map(str, (784, *recipe["hidden_sizes"], 10)))
+    batches = f"batches of {recipe['batch_size']}, {recipe['epochs']} epochs, Adam at {recipe['learning_rate']:g}"
+    seeds = f"seeds {findings['seeds'][0]} to {findings['seeds'][-1]}"
+    return "\n".join(
+        (
+            f"- Command: `{findings['command']}`",
+            f"- Machine: {findings['hardware']}; every run with one thread",
+            f"- Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
+            f"- Recipe: {sizes}, {batches}, {recipe['dtype']}; {seeds}",
+            f"- Runs: {statuses}",
+        )
+    )
+
+
+def equivalence(findings: Findings) -> str:
+    """Lightning's accuracy minus that of Keras, by variant."""
+    rows = [
+        [
+            f"`{entry['variant']}`",
+            _points(entry["mean"]),
+            _interval(entry["interval_90"], _points),
+            f"{entry['p']:.2g}",
+            entry["verdict"],
+            f"{entry['pairs_needed']:,}" if entry["pairs_needed"] and entry["verdict"] == "inconclusive" else "",
+        ]
+        for entry in findings["equivalence"]
+    ]
+    header = ["variant", "mean, points", "90% interval", "p (TOST)", "verdict", "seeds that would do"]
+    return _table(header, rows)
+
+
+def churn(findings: Findings) -> str:
+    """Digits predicted differently, of the aligned variant."""
+    shown = [entry for entry in findings["churn"] if entry["variant"] == "aligned" and entry["num_pairs"]]
+    rows = [
+        [e["between"], f"{e['num_pairs']:,}", *(f"{e[k]:.2%}" for k in ("mean", "lowest", "highest"))] for e in shown
+    ]
+    return _table(["between", "pairs", "mean", "lowest", "highest"], rows)
+
+
+def cost(findings: Findings, variant: str) -> str:
+    """What one variant changes, in each implementation and between them."""
+    rows = []
+    parting = ""
+    for entry in findings["attribution"]:
+        if entry["variant"] != variant:
+            continue
+        cells = [entry["of"]]
+        for field, form in (("test_accuracy", _points), ("test_loss", _loss)):
+            found = entry[field]
+            cells += [form(found["mean"]), _interval(found["interval"], form)]
+        rows.append(cells)
+        if "parted_at_step" in entry:
+            steps = [entry["parted_at_step"][name] for name in ("aligned", variant)]
+            before, after = ("never" if step is None else f"step {step:,.0f}" for step in steps)
+            parting = f"\n\nThe two part (median) at {after}, aligned at {before}."
+    return _table(["of", "accuracy, points", "95% interval", "test loss", "95% interval"], rows) + parting
+
+
+BLOCKS = {"measured": measured, "equivalence": equivalence, "churn": churn}
+
+
+def draw(findings: Findings) -> dict[str, str]:
+    """The study's plots as SVG files on white paper, by file name."""
+    drawn = {
+        "equivalence.svg": plots.equivalence(findings["equivalence"], findings["margin"]),
+        "attribution.svg": plots.attribution(
+            findings["attribution"], "test_accuracy", "accuracy, percentage points", 100.0
+        ),
+    }
+    return {name: re.sub("<svg ", '<svg style="background:#fff" ', plot.svg, count=1) for name, plot in drawn.items()}
+
+
+def main() -> None:
+    """Writes the kept findings, the plots and the document."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study_document", description=__doc__)
+    parser.add_argument("study", type=Path, nargs="?", help="directory of a finished study")
+    options = parser.parse_args()
+    if options.study:
+        STUDY.mkdir(exist_ok=True)
+        findings = json.loads((options.study / "results.json").read_text()) | {"hardware": in_a_line(describe())}
+        FINDINGS.write_text(json.dumps(findings, separators=(",", ":")) + "\n")
+    findings = json.loads(FINDINGS.read_text())
+    for name, svg in draw(findings).items():
+        (STUDY / name).write_text(svg)
+    DOCUMENT.write_text(fill_in(DOCUMENT.read_text(), findings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The page on the frameworks' differences says what the study found."""
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks.parity_document import BLOCK
+from benchmarks.study_document import BLOCKS, DOCUMENT, FINDINGS, fill_in
+from recipe.settings import SWITCHES
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def findings() -> dict[str, Any]:
+    return json.loads((ROOT / FINDINGS).read_text())
+
+
+def test_document_has_the_numbers_of_the_study(findings: dict[str, Any]) -> None:
+    text = (ROOT / DOCUMENT).read_text()
+    assert sorted(name for _, name, _ in BLOCK.findall(text)) == sorted([*BLOCKS, *SWITCHES, "native"])
+    assert fill_in(text, findings) == text, "mend it with: python -m benchmarks.study_document"
+
+
+def test_changed_finding_changes_the_document(findings: dict[str, Any]) -> None:
+    text = (ROOT / DOCUMENT).read_text()
+    for entry in findings["attribution"]:
+        if entry["variant"] == "adam":
+            entry["test_accuracy"]["mean"] += 0.001
+    assert fill_in(text, findings) != text
+
+
+def test_study_is_whole(findings: dict[str, Any]) -> None:
+    assert findings["counts"] == {"finished": len(findings["runs"])}
+    assert len(findings["seeds"]) >= 20
+    assert {run["implementation"] for run in findings["runs"]} == {"keras", "lightning"}
+
+
+def test_no_default_moves_the_accuracy_by_more_than_seeds_do(findings: dict[str, Any]) -> None:
+    spread = max(entry["standard_deviation"] for entry in findings["accuracies"] if entry["variant"] == "aligned")
+    assert all(abs(entry["test_accuracy"]["mean"]) < spread for entry in findings["attribution"])
