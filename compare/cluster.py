@@ -30,7 +30,7 @@ ATTEMPTS = 3
 _PYTHON = "python"
 """Stands for the interpreter that the worker itself runs in, wherever that is."""
 
-_SECONDS_TO_CONNECT = 8
+SECONDS_TO_CONNECT = 5
 _SECONDS_BETWEEN_LOOKS = 0.5
 _LAST_LINES = 20
 
@@ -66,7 +66,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         workers: Runs side by side on the local cluster; None is one a core.
 
     Raises:
-        BadInputError: Nothing answers at that address within 8 seconds, or it has no such form.
+        BadInputError: Nothing answers at that address within 5 seconds, or it has no such form.
     """
     dask.config.set(_CONFIGURATION)
     if scheduler is None:
@@ -75,7 +75,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
         )
     try:
-        return Client(scheduler, timeout=_SECONDS_TO_CONNECT)
+        return Client(scheduler, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError, ImportError) as error:
         raise BadInputError(
             f"--scheduler: nothing answers at {scheduler} ({error}); start one with `dask scheduler`, "
