@@ -176,27 +176,6 @@ def test_what_failed_is_tried_again_by_the_next_study(here: Client, tmp_path: Pa
     assert not list(results.directory.glob("*.failed.json"))
 
 
-def test_failure_stays_on_file_while_it_is_tried_again(tmp_path: Path) -> None:
-    (run,) = plan([quick("first", tmp_path)], TINY, ["aligned"], 1)
-    earlier = Results(tmp_path / "results")
-    earlier.write_failure(run, "out of memory")
-    assert earlier.settled(run)
-    later = Results(tmp_path / "results")
-    assert not later.settled(run)
-    assert earlier.read(run).status == "failed"
-    later.write_failure(run, "out of memory again")
-    assert later.settled(run)
-
-
-def test_damaged_result_is_named(tmp_path: Path) -> None:
-    (run,) = plan([quick("first", tmp_path)], TINY, ["aligned"], 1)
-    results = Results(tmp_path)
-    for content in (b"", b"not safetensors at all"):
-        results.write(run, content)
-        with pytest.raises(BadInputError, match=f"{run.key}.safetensors is damaged"):
-            results.read(run)
-
-
 def program(directory: Path, canned: Path, *arguments: str, mode: str = "good", seconds: str = "0.05") -> list[str]:
     """The command of a study of stand-ins: 3 seeds, 3 variants, 2 implementations."""
     words = [HERE / "study_driver.py", canned, mode, "1", seconds, "study", *RECIPE, "--out", directory / "out"]
