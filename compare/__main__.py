@@ -152,7 +152,7 @@ def align(options: Any) -> int:
 def study(options: Any) -> int:
     """Trains every combination on a cluster, judges, reports; returns the exit code."""
     try:
-        from compare.cluster import Lost, check_workers, connect, run_study
+        from compare.cluster import Lost, connect, run_study
         from compare.study_judge import judge_study
     except ImportError as error:
         raise BadInputError(
@@ -171,10 +171,8 @@ def study(options: Any) -> int:
     runs = plan(implementations, recipe, options.variants, options.seeds)
     results = Results(directory / "results")
     console = Console(stderr=options.json)
-    results.forget_failures(runs)
     if not all(results.path(run).exists() for run in runs):
         with connect(options.scheduler, options.workers) as client:
-            check_workers(client, implementations)
             console.print(f"{len(runs):,} runs; Dask's dashboard: {client.dashboard_link}", soft_wrap=True)
             with StudyProgress(len(runs), console) as progress:
                 try:

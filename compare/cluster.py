@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, Future, wait
+from distributed import Client, Future, get_worker, wait
 from distributed.scheduler import KilledWorker
 from filelock import FileLock, Timeout
 
@@ -30,13 +30,15 @@ ATTEMPTS = 3
 _PYTHON = "python"
 """Stands for the interpreter that the worker itself runs in, wherever that is."""
 
-_SECONDS_TO_CONNECT = 8
+SECONDS_TO_CONNECT = 5
 _SECONDS_BETWEEN_LOOKS = 0.5
 _LAST_LINES = 20
 
 _CONFIGURATION = {
     # A worker is given a run when it is free to begin, so that its death is blamed on that run alone.
     "distributed.scheduler.worker-saturation": 1.0,
+    # It is this module that counts the attempts.
+    "distributed.scheduler.allowed-failures": 0,
     # Memory is what the runs take, and those are not Dask's processes.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -48,6 +50,13 @@ _CONFIGURATION = {
 class Lost(RuntimeError):  # noqa: N818 - it is what happened
     """The scheduler went away; the message says what to do."""
 
+    def __init__(self) -> None:
+        super().__init__("the scheduler went away; the same command goes on from there")
+
+
+class Unwanted(Exception):  # noqa: N818 - it is what happened
+    """Nobody waits for a run any more."""
+
 
 def connect(scheduler: str | None, workers: int | None) -> Client:
     """A client of the scheduler at this address, or of a cluster of this machine's cores.
@@ -57,7 +66,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         workers: Runs side by side on the local cluster; None is one a core.
 
     Raises:
-        BadInputError: Nothing answers at that address within 8 seconds, or it has no such form.
+        BadInputError: Nothing answers at that address within 5 seconds, or it has no such form.
     """
     dask.config.set(_CONFIGURATION)
     if scheduler is None:
@@ -66,7 +75,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
         )
     try:
-        return Client(scheduler, timeout=_SECONDS_TO_CONNECT)
+        return Client(scheduler, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError, ImportError) as error:
         raise BadInputError(
             f"--scheduler: nothing answers at {scheduler} ({error}); start one with `dask scheduler`, "
@@ -74,8 +83,11 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         ) from error
 
 
-def check_workers(client: Client, implementations: Sequence[Implementation]) -> None:
-    """Makes sure that every worker runs what this process would run.
+def check_workers(client: Client, workers: Sequence[str], implementations: Sequence[Implementation]) -> list[str]:
+    """Makes sure that workers run what this process would run.
+
+    Returns:
+        The addresses of those that do; of the others, the connection broke.
 
     Raises:
         BadInputError: A worker lacks the package, or has other code or other versions.
@@ -83,7 +95,10 @@ def check_workers(client: Client, implementations: Sequence[Implementation]) -> 
     expected = {i.name: _portable(i.determinants) for i in implementations}
     commands = {i.name: i.command[1:] for i in implementations}
     # The check travels as code, for a worker that lacks the package could not look it up by name.
-    answers: dict[str, Any] = client.run(worker_check.described_by_value(), commands, on_error="return")
+    answers: dict[str, Any] = client.run(
+        worker_check.described_by_value(), commands, workers=list(workers), on_error="return"
+    )
+    answers = {address: answer for address, answer in answers.items() if not isinstance(answer, OSError)}
     for address, answer in answers.items():
         if isinstance(answer, BaseException | str):
             raise BadInputError(f"worker {address} cannot run the study: {answer}; install this package there")
@@ -93,6 +108,7 @@ def check_workers(client: Client, implementations: Sequence[Implementation]) -> 
             if differing:
                 what = "; ".join(f"{key} is {there.get(key)} there, {here.get(key)} here" for key in differing)
                 raise BadInputError(f"worker {address} would not run the same {name}: {what}; install the same there")
+    return list(answers)
 
 
 def _portable(determinants: dict[str, Any]) -> dict[str, Any]:
@@ -115,17 +131,29 @@ def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: flo
     """
     executable, *rest = words
     implementation = Implementation(name, (sys.executable if executable == _PYTHON else executable, *rest))
-    with tempfile.TemporaryDirectory(prefix="study-", ignore_cleanup_errors=True) as directory:
+    scratch = get_worker().local_directory  # what a killed worker leaves there, Dask removes
+    with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as directory:
         job = Job(implementation, Recipe.from_json(recipe), Path(directory))
         if job.directory.name != key:
-            return "the worker has other code or other versions than the coordinator", False
-        (outcome,) = run_all([job], threads=1, silence=silence, report=_ignore)
+            return f"{get_worker().address} has other code or other versions than the coordinator", True
+        try:
+            (outcome,) = run_all([job], threads=1, silence=silence, report=_stop_if_unwanted)
+        except BadInputError as error:
+            return str(error), False
         if outcome.record is not None:
             return condense(outcome.record)
-        error = str(outcome.error).partition("; its log: ")[0]
+        reason = str(outcome.error).partition("; its log: ")[0]
         log = job.directory.with_suffix(".log")
         last_lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:] if log.exists() else []
-    return "\n".join([error, *last_lines]), not isinstance(outcome.error, BadInputError)
+    return "\n".join([reason, *last_lines]), True
+
+
+def _stop_if_unwanted(_: object) -> None:
+    """Raises where the study that sent the run has gone: each line of progress is an occasion to look."""
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    if task is None or task.state == "cancelled":
+        raise Unwanted
 
 
 def run_study(
@@ -144,19 +172,20 @@ def run_study(
         report: Called with every run that is settled, those first that were before.
 
     Raises:
+        BadInputError: A worker lacks the package, or has other code or other versions.
         Lost: The scheduler went away.
     """
-    dispatch = _Dispatch(results, client, silence, report)
+    implementations = list({run.implementation.name: run.implementation for run in runs}.values())
+    dispatch = _Dispatch(implementations, results, client, silence, report)
     for run in runs:
         if results.path(run).exists():
+            results.lock_path(run).unlink(missing_ok=True)  # of a study killed just before it did this
             report(Settled(run, None, done_here=False))
         else:
             dispatch.waiting.append((run, 1))
     try:
         while dispatch.waiting or dispatch.in_flight:
             dispatch.submit()
-            if client.status not in ("running", "connecting"):
-                raise Lost("the scheduler went away; the same command goes on from there")
             dispatch.collect()
     finally:
         dispatch.release()
@@ -165,14 +194,24 @@ def run_study(
 class _Dispatch:
     """The runs that wait and those in flight, each with the number of its attempt."""
 
-    def __init__(self, results: Results, client: Client, silence: float, report: Callable[[Settled], None]) -> None:
-        self.results, self.client, self.silence, self.report = results, client, silence, report
+    def __init__(
+        self,
+        implementations: Sequence[Implementation],
+        results: Results,
+        client: Client,
+        silence: float,
+        report: Callable[[Settled], None],
+    ) -> None:
+        self.implementations, self.results, self.client = implementations, results, client
+        self.silence, self.report = silence, report
         self.waiting: deque[tuple[StudyRun, int]] = deque()
         self.in_flight: dict[Future[Any], tuple[StudyRun, int, FileLock]] = {}
+        self.checked: set[str] = set()
 
     def submit(self) -> None:
         """Sends out twice as many runs as can go on at once, so that no worker waits; no more, to bound memory."""
-        room = 2 * max(1, sum(self.client.nthreads().values())) - len(self.in_flight)
+        workers = self._workers()
+        room = 2 * max(1, sum(workers.values())) - len(self.in_flight)
         for _ in range(min(room, len(self.waiting))):
             run, attempt = self.waiting.popleft()
             lock = FileLock(self.results.lock_path(run))
@@ -191,11 +230,24 @@ class _Dispatch:
                 future = self.client.submit(train, name, words, recipe, run.key, self.silence, pure=False)
                 self.in_flight[future] = (run, attempt, lock)
 
+    def _workers(self) -> dict[str, int]:
+        """The workers' addresses and threads; those that are new are checked."""
+        try:
+            workers: dict[str, int] = self.client.nthreads()
+            new = workers.keys() - self.checked
+            if new and self.client.cluster is None:  # this machine's own workers are this very installation
+                self.checked.update(check_workers(self.client, sorted(new), self.implementations))
+        except OSError as error:
+            raise Lost from error
+        return workers
+
     def collect(self) -> None:
         """Keeps what has come back; waits a while for it to come."""
         for future in _finished(self.in_flight):
-            run, attempt, lock = self.in_flight.pop(future)
             answer, again = _answer(future)
+            if self.client.status != "running":  # then it is no fault of the run
+                raise Lost
+            run, attempt, lock = self.in_flight.pop(future)
             if isinstance(answer, bytes):
                 self.results.write(run, answer)
             elif again and attempt < ATTEMPTS:
@@ -228,7 +280,7 @@ def _answer(future: Future[Any]) -> tuple[bytes | str, bool]:
     try:
         answer = future.result()
     except KilledWorker:
-        return "the workers that ran it died again and again", True
+        return "the worker that ran it died", True
     except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever a worker raised
         return f"{type(error).__name__}: {error}", True
     return answer if isinstance(answer, tuple) else (answer, False)
@@ -238,7 +290,3 @@ def _give_up(lock: FileLock) -> None:
     """Gives up a claim for good: whoever takes the lock now finds the run settled."""
     Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
-
-
-def _ignore(message: object) -> None:
-    """A worker tells of a run when it has ended."""

@@ -1,5 +1,6 @@
 """One run of one implementation in a process of its own -> its record; finished runs are reused."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -7,11 +8,12 @@ import os
 import queue
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -240,23 +242,26 @@ def _start_and_wait(
     _remove_partial(job)
     command = [*job.implementation.command, str(recipe_file), str(job.directory)]
     command += ["--trace"] if job.trace else []
-    try:
-        process = subprocess.Popen(
-            command,
-            env=environment(threads),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except OSError as error:
-        raise BadInputError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
-    watchdog = _Watchdog(process, stop, silence)
-    try:
-        last_line = _follow(process, job, log_file, report, watchdog)
-    finally:
-        recipe_file.unlink()
-        _remove_partial(job)
+    with _ending_with_this_process() as group:
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environment(threads),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                process_group=group,
+            )
+        except OSError as error:
+            raise BadInputError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
+        watchdog = _Watchdog(process, group, stop, silence)
+        try:
+            last_line = _follow(process, job, log_file, report, watchdog)
+        finally:
+            recipe_file.unlink()
+            _remove_partial(job)
     if watchdog.barked:
         raise RunFailedError(f"{name} hung: it said nothing for {silence:,.0f} seconds; its log: {log_file}")
     if process.returncode == BAD_INPUT and last_line.startswith("error: "):
@@ -265,6 +270,24 @@ def _start_and_wait(
         raise RunFailedError(f"{name} ended with exit code {process.returncode} ({last_line}); its log: {log_file}")
     if not job.directory.is_dir():
         raise BadInputError(f"{name} breaks the contract: it ended without leaving a record at {job.directory}")
+
+
+@contextlib.contextmanager
+def _ending_with_this_process() -> Iterator[int]:
+    """A process group, by its number, that is killed when this process ends, however it ends.
+
+    A shell leads the group and reads from a pipe that nobody else holds: when it closes, it kills
+    the group, itself and whatever the run has started.
+    """
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", "read _; kill -9 0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+    with guard:  # closes the pipe, then waits
+        yield guard.pid
 
 
 def _follow(
@@ -276,8 +299,9 @@ def _follow(
 ) -> str:
     """Reads the process's output until it ends; returns the last line that is not empty."""
     last_line = ""
+    watching = threading.Thread(target=watchdog.watch, daemon=True)
     with log_file.open("w", encoding="utf-8") as log, process:
-        threading.Thread(target=watchdog.watch, daemon=True).start()
+        watching.start()
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         for line in process.stdout:
             watchdog.heard()
@@ -287,6 +311,7 @@ def _follow(
                 continue
             log.write(line)
             last_line = line.strip() or last_line
+    watching.join()
     return last_line
 
 
@@ -296,10 +321,13 @@ def _remove_partial(job: Job) -> None:
 
 
 class _Watchdog:
-    """Ends a process when it is to stop, or when it says nothing for `silence` seconds."""
+    """Ends a process when it is to stop, or when it says nothing for `silence` seconds.
 
-    def __init__(self, process: "subprocess.Popen[str]", stop: threading.Event, silence: float) -> None:
-        self.process, self.stop, self.silence = process, stop, silence
+    What the process has started ends with it: whoever holds its output open would be waited for.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]", group: int, stop: threading.Event, silence: float) -> None:
+        self.process, self.group, self.stop, self.silence = process, group, stop, silence
         self.barked = False
         self.heard()
 
@@ -308,16 +336,21 @@ class _Watchdog:
         self.last_heard = time.monotonic()
 
     def watch(self) -> None:
-        """Returns when the process has ended; it has a while to end by itself before it is killed."""
-        while self.process.poll() is None:
+        """Returns when the process has ended; told to, it has a while to end by itself before it is killed."""
+        while not self._ended_within(0.1):
             self.barked = time.monotonic() - self.last_heard > self.silence
-            if self.stop.wait(0.1) or self.barked:
+            if self.stop.is_set() or self.barked:
                 self.process.terminate()
-                try:
-                    self.process.wait(_SECONDS_TO_END)
-                except subprocess.TimeoutExpired:
-                    self.process.kill()
-                return
+                self._ended_within(_SECONDS_TO_END)
+                break
+        os.killpg(self.group, signal.SIGKILL)
+
+    def _ended_within(self, seconds: float) -> bool:
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
 
 def _progress_fields(line: str) -> dict[str, Any] | None:

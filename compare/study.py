@@ -6,7 +6,6 @@ what the judge of a study needs and travels between machines by value.
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -143,13 +142,14 @@ def condense(record: RunRecord) -> bytes:
 class Results:
     """The results of a study in a directory, a file each; complete or absent.
 
-    What failed is kept too, but only so that a second study beside this one need not try it as well:
-    a study that starts tries again what failed before.
+    What failed is kept too, so that a second study beside this one need not try it as well; a study
+    that starts tries again what had failed before.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._failed_before = {path: _time_of(path) for path in directory.glob("*.failed.json")}
 
     def path(self, run: StudyRun) -> Path:
         """Where the result is or will be."""
@@ -172,14 +172,10 @@ class Results:
         """Keeps the reason why a run has no result."""
         _write(self.failure_path(run), json.dumps({"error": error}).encode())
 
-    def forget_failures(self, runs: Sequence[StudyRun]) -> None:
-        """Has every run tried again that failed before."""
-        for run in runs:
-            self.failure_path(run).unlink(missing_ok=True)
-
     def settled(self, run: StudyRun) -> bool:
         """Whether the run need not be run: it has a result, or failed since this study began."""
-        return self.path(run).exists() or self.failure_path(run).exists()
+        failure = self.failure_path(run)
+        return self.path(run).exists() or _time_of(failure) != self._failed_before.get(failure)
 
     def read(self, run: StudyRun) -> Result:
         """The result of a run; `missing` where there is none."""
@@ -210,8 +206,17 @@ def _open(path: Path) -> Any:
         raise BadInputError(f"{path} is damaged ({error}); delete it, and the study runs it again") from error
 
 
+def _time_of(path: Path) -> int | None:
+    """When the file was written, in nanoseconds; None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    # Whoever holds the run's lock writes, so that what a killed study left half-written is overwritten.
+    partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(content)
     partial.replace(path)
 

@@ -3,8 +3,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
-from compare.statistics import paired_accuracies, wilson_interval
+from compare.statistics import effect, equivalence, paired_accuracies, wilson_interval
 
 Z = 1.959963984540054
 """The 97.5% quantile of the normal distribution."""
@@ -77,3 +79,117 @@ def test_paired_interval_has_its_coverage() -> None:
             covered += ways * 0.1**b * 0.2**c * 0.7 ** (30 - b - c) * (low <= 0.1 <= high)
     # An approximate 95% interval; Agresti & Min report coverages between 0.94 and 0.98 at this size.
     assert 0.93 < covered < 0.99
+
+
+def test_equivalence_of_a_sample_done_by_hand() -> None:
+    """Five differences 1, 2, 3, 4, 5 · 1e-4: mean 3e-4, standard error √(2.5 / 5) · 1e-4."""
+    found = equivalence(np.array([1, 2, 3, 4, 5]) * 1e-4, margin=5e-4)
+    assert found is not None
+    assert math.isclose(found.mean, 3e-4)
+    assert math.isclose(found.standard_deviation, math.sqrt(2.5) * 1e-4)
+    # Quantiles of t with 4 degrees of freedom, from any table: 2.1318 (95%) and 2.7764 (97.5%).
+    for interval, quantile in ((found.interval_90, 2.131847), (found.interval_95, 2.776445)):
+        half_width = quantile * math.sqrt(0.5) * 1e-4
+        assert np.allclose(interval, (3e-4 - half_width, 3e-4 + half_width), rtol=0, atol=1e-9)
+    # The nearer end decides: t = (5 - 3) / √0.5 = 2.8284. Its upper tail with 4 degrees of freedom is
+    # 1/2 - s · (3 - s²) / 4 with s = t / √(4 + t²).
+    s = 2 * math.sqrt(2) / math.sqrt(4 + 8)
+    assert math.isclose(found.p, 0.5 - s * (3 - s**2) / 4, rel_tol=1e-9)
+    assert found.verdict == "parity"
+
+
+@pytest.mark.parametrize(
+    ("mean", "verdict"), [(0, "parity"), (9e-4, "inconclusive"), (-9e-4, "inconclusive"), (3e-3, "not parity")]
+)
+def test_verdict_is_where_the_intervals_lie(mean: float, verdict: str) -> None:
+    found = equivalence(mean + np.array([-2, -1, 0, 1, 2]) * 2e-4, margin=1e-3)
+    assert found is not None
+    assert found.verdict == verdict
+    inside = found.interval_90[0] > -1e-3 and found.interval_90[1] < 1e-3
+    assert inside == (verdict == "parity") == (found.p < 0.05)
+
+
+def test_differences_that_are_all_alike_have_no_spread() -> None:
+    for mean, verdict in ((0, "parity"), (9e-4, "parity"), (1e-3, "not parity"), (-2e-3, "not parity")):
+        found = equivalence(np.full(3, mean), margin=1e-3)
+        assert found is not None
+        assert (found.verdict, found.interval_90, found.interval_95) == (verdict, (mean, mean), (mean, mean))
+        assert found.pairs_needed is None
+    change = effect(np.full(3, 2.0), 1)
+    assert change is not None
+    assert (change.interval, change.clear) == ((2.0, 2.0), True)
+    nothing = effect(np.zeros(3), 1)
+    assert nothing is not None
+    assert not nothing.clear
+
+
+def test_one_pair_tells_nothing_and_two_tell_something() -> None:
+    for few in (np.array([]), np.array([1e-4])):
+        assert equivalence(few, 1e-3) is None
+        assert effect(few, 1) is None
+    found = equivalence(np.array([1e-4, 2e-4]), 1e-3)
+    assert found is not None
+    assert math.isfinite(found.p)
+    change = effect(np.array([1e-4, 2e-4]), 1)
+    assert change is not None
+    assert 1e-4 <= change.interval[0] <= change.interval[1] <= 2e-4
+
+
+@pytest.mark.parametrize("mean", [0, 0.3, 0.5, 1.5, 2.0])
+@pytest.mark.parametrize("margin", [0.6, 2.5])
+def test_pairs_needed_have_the_power(mean: float, margin: float) -> None:
+    """Of 4000 samples of as many pairs, about 80% show equivalence; of half as many pairs, fewer do."""
+    sample = np.array([-1.0, 1.0] * 50)
+    sample = mean + sample / sample.std(ddof=1)
+    found = equivalence(sample, margin)
+    assert found is not None
+    if mean > margin:
+        assert found.pairs_needed is None
+        return
+    assert found.pairs_needed is not None
+
+    def power(pairs: int) -> float:
+        samples = np.random.default_rng(0).normal(mean, 1, (4000, pairs))
+        error = samples.std(axis=1, ddof=1) / math.sqrt(pairs)
+        quantile = student_t.ppf(0.95, pairs - 1)
+        return float(np.mean(np.abs(samples.mean(axis=1)) + quantile * error < margin))
+
+    # 0.8 less four standard errors of 4000 draws; the plan is cautious where the mean is neither near nor far.
+    assert power(found.pairs_needed) > 0.8 - 4 * math.sqrt(0.8 * 0.2 / 4000)
+    if found.pairs_needed > 4:
+        assert power(found.pairs_needed // 2) < 0.8
+
+
+@pytest.mark.parametrize("room", [1e-4, 1e-2, 4.9, 5.1, 1e6])
+def test_pairs_needed_for_any_room(room: float) -> None:
+    sample = np.array([-1.0, 1.0] * 50)
+    found = equivalence(sample / sample.std(ddof=1), room)
+    assert found is not None
+    assert found.pairs_needed is not None
+    # (z(0.95) + z(0.9))² / effect², the normal approximation, is close where many pairs are needed.
+    if room < 1:
+        assert math.isclose(found.pairs_needed, (1.6449 + 1.2816) ** 2 / room**2, rel_tol=0.01)
+    else:
+        assert found.pairs_needed in (2, 3)
+
+
+@pytest.mark.parametrize("num_tried", [1, 5])
+def test_effect_of_many_pairs_has_the_normal_interval(num_tried: int) -> None:
+    """Of 2000 pairs the mean is normal, whatever they are; the quantile is Bonferroni's."""
+    differences = np.random.default_rng(1).exponential(1, 2000) - 0.9
+    found = effect(differences, num_tried)
+    assert found is not None
+    half_width = norm.ppf(1 - 0.025 / num_tried) * differences.std(ddof=1) / math.sqrt(2000)
+    # 9999 resamples know a far quantile to some percent, and so far is BCa's correction for skewness.
+    expected = (differences.mean() - half_width, differences.mean() + half_width)
+    assert np.allclose(found.interval, expected, rtol=0, atol=0.12 * half_width)
+    assert found.clear == (found.interval[0] > 0)
+    assert effect(differences, num_tried) == found
+
+
+def test_effect_has_its_coverage_over_twenty_seeds() -> None:
+    random = np.random.default_rng(2)
+    intervals = [effect(random.normal(1, 1, 20), 1) for _ in range(100)]
+    covered = sum(found is not None and found.interval[0] <= 1 <= found.interval[1] for found in intervals)
+    # BCa of 20 covers some 93%; of 100 draws, four standard errors below are 83.
+    assert covered >= 83

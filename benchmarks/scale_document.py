@@ -1,0 +1,65 @@
+"""The figures of `docs/scale.md`, from `docs/scale.json`; measures nothing.
+
+The document holds blocks between `<!-- figures:begin NAME -->` and `<!-- figures:end -->`, and
+`fill_in` writes each anew.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import in_a_line
+
+DOCUMENT = Path("docs/scale.md")
+FIGURES = Path("docs/scale.json")
+
+BLOCK = re.compile(r"(<!-- figures:begin (\w+) -->\n).*?(<!-- figures:end -->)", re.DOTALL)
+
+Figures = dict[str, Any]
+
+
+def fill_in(text: str, figures: Figures) -> str:
+    """The document with every block as the figures have it."""
+    return BLOCK.sub(lambda match: f"{match[1]}{_block(match[2], figures)}\n{match[3]}", text)
+
+
+def _block(name: str, figures: Figures) -> str:
+    return BLOCKS[name](figures[name]) if name in figures else "Not measured yet."
+
+
+def overhead(figure: Figures) -> str:
+    """What the coordinator takes for each run."""
+    return (
+        f"{figure['cpu_seconds'] / figure['runs']:.3f} CPU seconds a run, {figure['share']:.1%} of a run of "
+        f"{figure['seconds_of_a_run']:g} seconds (n = {figure['runs']}, {figure['workers']} workers)."
+    )
+
+
+def many(figures: list[Figures]) -> str:
+    """Studies of many runs, some of which kill their worker."""
+    rows = [
+        "| runs | killed their worker | finished | failed | wall time, s | coordinator's peak memory, MB |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for figure in figures:
+        killed = -(-figure["runs"] // figure["kill_every"])
+        rows.append(
+            f"| {figure['runs']:,} | {killed:,} | {figure['finished']:,} | {figure['failed']:,} "
+            f"| {figure['wall_seconds']:,.0f} | {figure['peak_memory_bytes'] / 1e6:,.0f} |"
+        )
+    return "\n".join(rows)
+
+
+def two_workers(figure: Figures) -> str:
+    """One worker against two."""
+    one, two = figure["seconds"]
+    return f"{figure['ratio']:.2f} times as fast: {one:,.0f} s and {two:,.0f} s for {figure['runs']} trainings."
+
+
+BLOCKS: dict[str, Callable[[Any], str]] = {
+    "overhead": overhead,
+    "many": many,
+    "two_workers": two_workers,
+    "machine": lambda machine: f"Measured on {in_a_line(machine)}.",
+}
