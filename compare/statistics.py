@@ -98,7 +98,8 @@ def equivalence(differences: NDArray[np.floating], margin: float) -> Equivalence
         return None
     mean = float(np.mean(differences))
     spread = float(np.std(differences, ddof=1))
-    if np.ptp(differences) == 0:  # a t statistic would divide by zero
+    if np.ptp(differences) == 0:  # a t statistic would divide by zero; nor may the mean's rounding make a spread
+        mean, spread = float(differences[0]), 0.0
         intervals = [(mean, mean), (mean, mean)]
         p = 0.0 if abs(mean) < margin else 1.0
     else:
@@ -159,9 +160,9 @@ def effect(differences: NDArray[np.floating], num_tried: int) -> Effect | None:
 
     if len(differences) < 2:  # noqa: PLR2004 - a spread takes two
         return None
-    mean = float(np.mean(differences))
-    low = high = mean
+    mean = low = high = float(differences[0])
     if np.ptp(differences) > 0:
+        mean = float(np.mean(differences))
         interval = bootstrap(
             (differences,),
             np.mean,

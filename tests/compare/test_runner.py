@@ -1,13 +1,17 @@
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from compare import runner
 from compare.runner import BadInputError, Implementation, Job, RunFailedError, other, run_all
 from recipe import Recipe
-from tests.conftest import TINY
+from tests.conftest import ROOT, TINY
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
 
@@ -105,3 +109,57 @@ def test_output_that_is_no_utf8_is_logged_all_the_same(tmp_path: Path) -> None:
     job = Job(Implementation("a", (sys.executable, str(script))), TINY, tmp_path / "records")
     (outcome,) = run_all([job], threads=1, report=lambda message: None)
     assert outcome.error is None
+
+
+def script(directory: Path, text: str) -> Implementation:
+    path = directory / "script.sh"
+    path.write_text(text)
+    return Implementation("a", ("/bin/sh", str(path)))
+
+
+def test_silent_run_is_ended_and_one_that_speaks_is_not(tmp_path: Path) -> None:
+    speaks = "for i in 1 2 3 4 5 6; do echo $i; sleep 0.4; done; exit 3"
+    for text, words in ((speaks, "exit code 3"), ("echo begun; sleep 60", "hung: it said nothing for 1 seconds")):
+        (outcome,), _ = run(Job(script(tmp_path, text), TINY, tmp_path / "records"), silence=1.0)
+        assert isinstance(outcome.error, RunFailedError)
+        assert words in str(outcome.error)
+
+
+def test_silent_run_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_SECONDS_TO_END", 0.2)
+    start = time.monotonic()
+    job = Job(script(tmp_path, "trap '' TERM; echo begun; while :; do sleep 60; done"), TINY, tmp_path / "records")
+    (outcome,), _ = run(job, silence=0.5)
+    assert "hung" in str(outcome.error)
+    assert time.monotonic() - start < 30
+
+
+def test_what_a_run_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    """A child that holds the run's output open would otherwise be waited for."""
+    start = time.monotonic()
+    (outcome,), _ = run(Job(script(tmp_path, "sleep 60 & echo $! > $1.child; exit 3"), TINY, tmp_path / "records"))
+    assert "exit code 3" in str(outcome.error)
+    assert time.monotonic() - start < 30
+    (child,) = (tmp_path / "records").glob("*.child")
+    assert not psutil.pid_exists(int(child.read_text())) or psutil.Process(int(child.read_text())).status() == "zombie"
+
+
+def test_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    implementation = script(tmp_path, "trap '' HUP TERM INT; echo $$ > pid; while :; do sleep 60; done")
+    program = (
+        "from pathlib import Path; from compare.runner import *; from tests.conftest import ROOT, TINY; "
+        f"run_all([Job(Implementation('a', {implementation.command!r}), TINY, Path('records'))], "
+        "threads=1, report=print)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int((tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
