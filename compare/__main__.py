@@ -1,4 +1,4 @@
-"""`python -m compare run|align|study`: runs the implementations, judges them and reports."""
+"""`python -m compare run|align|study|predict`: runs the implementations, judges them and reports."""
 
 import dataclasses
 import hashlib
@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import jsonargparse
 
-from compare.runner import BadInputError, Implementation, Job, Outcome, keras, lightning, other, run_all
+from compare.runner import BadInputError, Implementation, Job, Outcome, RunFailedError, keras, lightning, other, run_all
 from compare.study import DEFAULT_VARIANTS, Results, plan
 from recipe import Recipe, RecipeError
 from recipe.mnist import DataError
+from recipe.picture import PictureError
 from recipe.record_files import RecordError, check_writable
 from recipe.worker import BAD_INPUT
 
@@ -41,6 +42,7 @@ def parser() -> jsonargparse.ArgumentParser:
         _with_threads(_common_parser("Compare the first steps number by number, without a training: rungs 1 to 7.")),
     )
     commands.add_subcommand("study", _study_parser())
+    commands.add_subcommand("predict", _predict_parser())
     return main_parser
 
 
@@ -73,6 +75,21 @@ def _study_parser() -> jsonargparse.ArgumentParser:
     options.add_argument(
         "--silence", type=float, default=600, help="a run that says nothing for so many seconds is tried again"
     )
+    return options
+
+
+def _predict_parser() -> jsonargparse.ArgumentParser:
+    options = jsonargparse.ArgumentParser(description="Show what both trained networks make of a picture.")
+    options.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="a picture of one digit")
+    options.add_argument(
+        "--from",
+        dest="comparison",
+        type=Path | None,
+        default=None,
+        metavar="DIRECTORY",
+        help="the comparison that trained them (default: the newest under runs/)",
+    )
+    options.add_argument("--show", action="store_true", help="draw what the networks saw, 28×28 pixels")
     return options
 
 
@@ -187,6 +204,21 @@ def study(options: Any) -> int:
     return int(findings["exit_code"])
 
 
+def predict(options: Any) -> int:
+    """Shows what both networks make of each picture; returns the exit code."""
+    from compare.judge import EXIT_CODES
+    from compare.prediction import show_predictions
+
+    try:
+        show_predictions(options.pictures, options.comparison, show=options.show)
+    except (PictureError, RecordError) as error:
+        raise BadInputError(str(error)) from error
+    except RunFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    return 0
+
+
 def _check_threads(options: Any) -> None:
     if options.threads < 1:
         raise BadInputError(f"--threads must be 1 or more, not {options.threads}")
@@ -240,7 +272,7 @@ def main(arguments: list[str] | None = None) -> int:
         subcommand = options.subcommand
         options = main_parser.instantiate(options)[subcommand]
         options.subcommand = subcommand
-        return {"run": run, "align": align, "study": study}[subcommand](options)
+        return {"run": run, "align": align, "study": study, "predict": predict}[subcommand](options)
     except (RecipeError, BadInputError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
