@@ -116,7 +116,8 @@ def newest_comparison(implementations: list[str]) -> Path:
     ]
     if not finished:
         raise RecordError(
-            f"there is no finished comparison under {RUNS}; make one with `python -m compare run`, or name one with --from"
+            f"there is no finished comparison under {RUNS}; make one with `python -m compare run`, "
+            "or name one with --from"
         )
     return max(finished, key=lambda directory: _time_written(newest_record(implementations[0], directory)))
 
