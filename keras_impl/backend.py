@@ -1,5 +1,6 @@
 """Chooses Keras's backend and device. Call `select` before anything imports keras."""
 
+import importlib.abc
 import importlib.util
 import os
 import sys
@@ -24,9 +25,8 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
             f"Keras's {backend} backend is not installed; install it with: pip install 'mnist-parity{extra}'"
         )
     # Keras imports the other frameworks where it finds them, TensorFlow as soon as `fit` is called.
-    # Two of them in one process have crashed and hung; a None here makes the import fail cleanly.
-    for other in {*get_args(Backend)} - {backend}:
-        sys.modules[other] = None  # type: ignore[assignment]
+    # Two of them in one process have crashed and hung; so their import fails cleanly.
+    sys.meta_path.insert(0, _Refused({*get_args(Backend)} - {backend}))
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if device == "cpu":
@@ -42,6 +42,22 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
             f"a GPU was asked for, but Keras on {backend} finds none; check the driver and that "
             f"{backend} is installed with GPU support, or ask for --device cpu"
         )
+
+
+class _Refused(importlib.abc.MetaPathFinder):
+    """Makes the import of these packages fail as if they were not installed.
+
+    None in `sys.modules` would do the same, but SciPy, which Keras imports where scikit-learn is
+    installed, takes what it finds there for a module.
+    """
+
+    def __init__(self, packages: set[str]) -> None:
+        self.packages = packages
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        """Python asks this first."""
+        if name in self.packages:
+            raise ModuleNotFoundError(f"{name} is kept out of this process", name=name)
 
 
 def _configure_tensorflow(recipe: Recipe) -> None:

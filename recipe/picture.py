@@ -21,11 +21,8 @@ from recipe.mnist import IMAGE_SHAPE
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-"""Pillow's names of the formats that are read; what few people use is not worth the risk of its decoder.
-
-MPO is what many phones write as .jpg: a JPEG with further pictures behind the first.
-"""
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+"""Pillow's names of the formats that are read; what few people use is not worth the risk of its decoder."""
 
 BOX = 20
 """The longer side of every MNIST digit, in pixels."""
@@ -57,6 +54,9 @@ NOISE = 4.0
 FULL_INK = 75
 """The percentile of the inked pixels' darkness that is full ink: most of a stroke is, as in MNIST."""
 
+DARK = 64.0
+"""Brightness, of 255, below which a ground is no paper in the shade but a black one."""
+
 SHEET = 0.9
 """A transparent picture whose opaque part fills its bounding box to this part is a sheet that is drawn on."""
 
@@ -87,6 +87,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
             # Pillow warns beyond its limit, from the header alone; that is already more than any picture needs.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as picture:
+                # MPO is what many phones write as .jpg: a JPEG with further pictures behind the first.
                 num_pictures = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
                 if num_pictures == 1:
                     picture.draft("RGB", (2 * WORKING_SIZE, 2 * WORKING_SIZE))
@@ -151,8 +152,8 @@ def prepare(colours: Floats) -> NDArray[np.uint8]:
     height, width = rows.stop - rows.start, columns.stop - columns.start
     scale = BOX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    box = (columns.start, rows.start, columns.stop, rows.stop)
-    digit = np.asarray(Image.fromarray(ink.astype(np.float32)).resize(size, Image.Resampling.BICUBIC, box), np.float64)
+    crop = Image.fromarray(ink[rows, columns].astype(np.float32))
+    digit = np.asarray(crop.resize(size, Image.Resampling.BICUBIC), np.float64)
     digit = np.clip(digit / digit.max(), 0, 1)  # a thin pen leaves grey lines, of which MNIST has none
 
     offsets = []
@@ -182,14 +183,21 @@ def _ink(colours: Floats) -> Floats:
         ground = (distance <= np.median(distance))[..., None]
         normal = np.tensordot(terms * ground, terms, axes=((0, 1), (0, 1)))
         moments = np.tensordot(terms * ground, colours, axes=((0, 1), (0, 1)))
-        distance = _distance(colours, terms @ np.linalg.lstsq(normal, moments, rcond=None)[0])
+        paper = terms @ np.linalg.lstsq(normal, moments, rcond=None)[0]
+        distance = _distance(colours, paper)
 
-    threshold = _otsu_threshold(distance)
-    inked = distance > threshold
+    # Light multiplies: in the shade, ink differs from the paper by as much less as the paper is darker.
+    light = np.maximum(paper.mean(axis=-1), DARK)
+    distance *= light.max() / light
+
+    blank = PictureError("shows nothing: no digit stands out from its ground")
+    if distance.max() < MIN_CONTRAST:
+        raise blank
+    inked = distance > _otsu_threshold(distance)
     noise = NOISE * np.median(distance[~inked])
-    full = np.percentile(distance[inked], FULL_INK) if inked.any() else 0.0
+    full = np.percentile(distance[inked], FULL_INK)
     if full - noise < MIN_CONTRAST:
-        raise PictureError("shows nothing: no digit stands out from its ground")
+        raise blank
     return np.clip((distance - noise) / (full - noise), 0, 1)
 
 
