@@ -1,4 +1,4 @@
-"""`python -m compare run|align|study|report`: runs the implementations, judges them and reports."""
+"""`python -m compare run|align|study|report|predict`: runs the implementations, judges them and reports."""
 
 import dataclasses
 import hashlib
@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import jsonargparse
 
-from compare.runner import BadInputError, Implementation, Job, Outcome, keras, lightning, other, run_all
+from compare.runner import BadInputError, Implementation, Job, Outcome, RunFailedError, keras, lightning, other, run_all
 from compare.study import DEFAULT_VARIANTS, Results, plan
 from recipe import Recipe, RecipeError
 from recipe.mnist import DataError
+from recipe.picture import PictureError
 from recipe.record_files import RecordError, check_writable
 from recipe.worker import BAD_INPUT
 
@@ -47,6 +48,7 @@ def parser() -> jsonargparse.ArgumentParser:
     report_parser.add_argument("directory", type=Path, help="where its results.json is")
     report_parser.add_argument("--json", action="store_true", help="print results.json instead of tables")
     commands.add_subcommand("report", report_parser)
+    commands.add_subcommand("predict", _predict_parser())
     return main_parser
 
 
@@ -79,6 +81,21 @@ def _study_parser() -> jsonargparse.ArgumentParser:
     options.add_argument(
         "--silence", type=float, default=600, help="a run that says nothing for so many seconds is tried again"
     )
+    return options
+
+
+def _predict_parser() -> jsonargparse.ArgumentParser:
+    options = jsonargparse.ArgumentParser(description="Show what both trained networks make of a picture.")
+    options.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="a picture of one digit")
+    options.add_argument(
+        "--from",
+        dest="comparison",
+        type=Path | None,
+        default=None,
+        metavar="DIRECTORY",
+        help="the comparison that trained them (default: the newest under runs/)",
+    )
+    options.add_argument("--show", action="store_true", help="draw what the networks saw, 28×28 pixels")
     return options
 
 
@@ -203,6 +220,21 @@ def report(options: Any) -> int:
     return int(results["exit_code"])
 
 
+def predict(options: Any) -> int:
+    """Shows what both networks make of each picture; returns the exit code."""
+    from compare.judge import EXIT_CODES
+    from compare.prediction import show_predictions
+
+    try:
+        show_predictions(options.pictures, options.comparison, show=options.show)
+    except (PictureError, RecordError) as error:
+        raise BadInputError(str(error)) from error
+    except RunFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODES["failed"]
+    return 0
+
+
 def _check_threads(options: Any) -> None:
     if options.threads < 1:
         raise BadInputError(f"--threads must be 1 or more, not {options.threads}")
@@ -263,7 +295,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.command_line = shlex.join(
             ["python", "-m", "compare", *(sys.argv[1:] if arguments is None else arguments)]
         )
-        return {"run": run, "align": align, "study": study, "report": report}[subcommand](options)
+        return {"run": run, "align": align, "study": study, "report": report, "predict": predict}[subcommand](options)
     except (RecipeError, BadInputError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

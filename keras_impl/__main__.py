@@ -1,4 +1,4 @@
-"""`python -m keras_impl fit`: the tutorial's steps at the command line, with Keras's own progress display."""
+"""`python -m keras_impl fit|predict`: the tutorial's steps at the command line, with Keras's own progress display."""
 
 import sys
 from typing import Any
@@ -7,7 +7,11 @@ import jsonargparse
 
 from keras_impl import backend
 from recipe import Recipe, RecipeError
+from recipe.initial_weights import Weights
 from recipe.mnist import DataError, load
+from recipe.picture import PictureError
+from recipe.prediction import Images, Probabilities, add_options, predict_pictures
+from recipe.record_files import RecordError
 from recipe.worker import BAD_INPUT, UnavailableError
 
 
@@ -16,13 +20,22 @@ def parser() -> jsonargparse.ArgumentParser:
     fit_parser = jsonargparse.ArgumentParser(description="Train the network, validate it after every epoch, test it.")
     fit_parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     fit_parser.add_class_arguments(Recipe, "recipe")
-    fit_parser.add_argument("--keras.backend", type=backend.Backend, default="tensorflow", help="Keras's backend")
+    _add_backend(fit_parser)
     fit_parser.add_argument("--device", type=backend.Device, default="auto", help="where to compute")
+    predict_parser = jsonargparse.ArgumentParser(description="Say which digit each picture shows, on the CPU.")
+    add_options(predict_parser)
+    _add_backend(predict_parser)
     main_parser = jsonargparse.ArgumentParser(
         prog="python -m keras_impl", description="The dense MNIST network in Keras 3."
     )
-    main_parser.add_subcommands().add_subcommand("fit", fit_parser)
+    commands = main_parser.add_subcommands()
+    commands.add_subcommand("fit", fit_parser)
+    commands.add_subcommand("predict", predict_parser)
     return main_parser
+
+
+def _add_backend(options: jsonargparse.ArgumentParser) -> None:
+    options.add_argument("--keras.backend", type=backend.Backend, default="tensorflow", help="Keras's backend")
 
 
 def fit(options: Any) -> None:
@@ -38,13 +51,26 @@ def fit(options: Any) -> None:
     print(f"test loss {results['loss']:.4f}, test accuracy {results['accuracy']:.2%}")
 
 
+def predict(options: Any) -> None:
+    """Says which digit each picture shows."""
+
+    def network(recipe: Recipe, weights: Weights, images: Images) -> Probabilities:
+        backend.select(options.keras.backend, "cpu", recipe)
+        from keras_impl.predicting import predict_images  # imports keras, whose backend is chosen now
+
+        return predict_images(recipe, weights, images)
+
+    predict_pictures(options, "keras", network)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
     main_parser = parser()
     options = main_parser.parse_args(arguments)
     try:
-        fit(main_parser.instantiate(options)["fit"])
-    except (RecipeError, DataError, UnavailableError) as error:
+        job = {"fit": fit, "predict": predict}[options.subcommand]
+        job(main_parser.instantiate(options)[options.subcommand])
+    except (RecipeError, DataError, PictureError, RecordError, UnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     return 0

@@ -1,5 +1,9 @@
-"""`python -m lightning_impl fit|validate|test|predict`: the network under the stock LightningCLI."""
+"""`python -m lightning_impl fit|validate|test|predict`: the network under the stock LightningCLI.
 
+`predict PICTURE...` is not the LightningCLI's: it says which digit each picture shows.
+"""
+
+import argparse
 import os
 import pickle  # its exception only
 import sys
@@ -13,10 +17,19 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from safetensors.torch import save_file
 
 from lightning_impl.data import MnistDataModule
+from lightning_impl.predicting import predict_images
 from lightning_impl.training import DigitClassifier
 from recipe import Recipe, RecipeError
 from recipe.mnist import DataError
+from recipe.picture import PictureError
+from recipe.prediction import add_options, predict_pictures
+from recipe.record_files import RecordError
 from recipe.worker import BAD_INPUT
+
+PREDICT = (
+    "Write the class probabilities of the 10,000 test digits. To have a picture of your own looked at: "
+    "predict PICTURE... [--weights WEIGHTS] [--show] [--json]"
+)
 
 
 class RecipeCLI(LightningCLI):
@@ -48,8 +61,45 @@ class RecipeCLI(LightningCLI):
         print(f"Predictions: {path}")
 
 
+def picture_parser() -> argparse.ArgumentParser:
+    """The command line of `predict PICTURE...`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lightning_impl predict",
+        description="Say which digit each picture shows, on the CPU.",
+        allow_abbrev=False,
+    )
+    add_options(parser)
+    return parser
+
+
+def asks_for_pictures(arguments: list[str]) -> bool:
+    """Whether `predict` is to look at pictures: the LightningCLI's own takes none of these words."""
+    own_options = ("--weights", "--show", "--json")
+    return arguments[:1] == ["predict"] and (
+        any(word.partition("=")[0] in own_options for word in arguments[1:])
+        or any(not word.startswith("-") for word in arguments[1:2])
+    )
+
+
 def main() -> None:
     """Runs the command line; what cannot be done is one line and exit code 2."""
+    if asks_for_pictures(sys.argv[1:]):
+        predict(picture_parser().parse_args(sys.argv[2:]))
+    else:
+        lightning_cli()
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Says which digit each picture shows."""
+    try:
+        predict_pictures(options, "lightning", predict_images)
+    except (RecipeError, PictureError, RecordError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+def lightning_cli() -> None:
+    """The stock command line."""
     # A checkpoint that somebody hands in is read as tensors and plain values, never unpickled.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
@@ -61,6 +111,7 @@ def main() -> None:
             seed_everything_default=0,
             # A second run in the same place replaces the first one's config.yaml.
             save_config_kwargs={"overwrite": True},
+            parser_kwargs={"predict": {"description": PREDICT}},
         )
     except pickle.UnpicklingError:
         print("error: the checkpoint holds more than tensors and plain values, and is not loaded", file=sys.stderr)

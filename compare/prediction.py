@@ -1,0 +1,78 @@
+"""`compare predict`: what both trained networks make of a picture, side by side."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from compare.runner import BadInputError, RunFailedError, environment
+from recipe.mnist import NUM_CLASSES
+from recipe.picture import read_picture
+from recipe.prediction import bar_line, drawing, newest_comparison, newest_record
+from recipe.worker import BAD_INPUT
+
+IMPLEMENTATIONS = ["keras", "lightning"]
+
+_BAR_LENGTH = 20
+
+
+def show_predictions(pictures: list[Path], comparison: Path | None, *, show: bool) -> None:
+    """Prints a table for each picture, from the trainings of one comparison, by default the newest.
+
+    Raises:
+        PictureError: A picture cannot be used; no framework has been started then.
+        RecordError: There is no comparison with a finished training of both.
+        RunFailedError: An implementation ended with an error of its own.
+    """
+    images = [read_picture(path) for path in pictures]
+    comparison = comparison or newest_comparison(IMPLEMENTATIONS)
+    records = {name: newest_record(name, comparison) for name in IMPLEMENTATIONS}
+    probabilities = _ask(pictures, records)
+    console = Console()
+    console.print(f"Trained in {comparison}", soft_wrap=True, markup=False, highlight=False)
+    for index, (path, image) in enumerate(zip(pictures, images, strict=True)):
+        if show:
+            console.print(drawing(image), soft_wrap=True, markup=False, highlight=False)
+        console.print(str(path), soft_wrap=True, markup=False, highlight=False)
+        console.print(prediction_table({name: rows[index] for name, rows in probabilities.items()}))
+
+
+def prediction_table(probabilities: dict[str, list[float]]) -> Table:
+    """One row a digit, one column an implementation; its choice stands in the column's title."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    choices = {name: max(range(NUM_CLASSES), key=row.__getitem__) for name, row in probabilities.items()}
+    for name, choice in choices.items():
+        table.add_column(f"{name.capitalize()}: {choice}", min_width=len("100.00% ") + _BAR_LENGTH)
+    for digit in range(NUM_CLASSES):
+        style = "bold" if digit in choices.values() else ""
+        table.add_row(str(digit), *(bar_line(row[digit], _BAR_LENGTH) for row in probabilities.values()), style=style)
+    return table
+
+
+def _ask(pictures: list[Path], records: dict[str, Path]) -> dict[str, list[list[float]]]:
+    """Starts `predict` of every implementation at once: the class probabilities (pictures, 10) of each."""
+    processes = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", f"{name}_impl", "predict", "--json", "--weights", record, "--", *pictures],
+            env=environment(threads=1),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, record in records.items()
+    }
+    outputs = {name: process.communicate() for name, process in processes.items()}
+    for name, (_, errors) in outputs.items():
+        last_line = (errors.strip().splitlines() or [""])[-1]
+        code = processes[name].returncode
+        if code == BAD_INPUT:
+            raise BadInputError(f"{name}: {last_line.removeprefix('error: ')}")
+        if code != 0:
+            raise RunFailedError(f"{name} ended with exit code {code}: {last_line}")
+    return {name: json.loads(output.splitlines()[-1]) for name, (output, _) in outputs.items()}
