@@ -51,7 +51,10 @@ def simulate(_: str, words: tuple[str, ...], recipe: str, key: str, __: float) -
     time.sleep(float(seconds))
     result = {"status": "finished", "test_accuracy": 0.98, "test_loss": 0.1, "seconds": float(seconds)}
     # As large as that of a training of ten epochs.
-    arrays = {"step_losses": np.zeros(18_750, np.float32), "predicted": np.zeros(10_000, np.uint8)}
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "step_losses": np.zeros(18_750, np.float32),
+        "predicted": np.zeros(10_000, np.uint8),
+    }
     return save(arrays, {"result": json.dumps(result)})
 
 
@@ -139,7 +142,7 @@ def main() -> None:
     if options.only in (None, "overhead"):
         figures["overhead"] = _overhead(options.overhead_runs, options.workers)
     if options.only in (None, "many"):
-        common = {"seconds": 0.0, "workers": options.workers, "kill_every": 20}
+        common: dict[str, Any] = {"seconds": 0.0, "workers": options.workers, "kill_every": 20}
         figures["many"] = [_in_a_process(runs=runs, **common) for runs in (options.many_runs // 10, options.many_runs)]
     if options.only in (None, "two_workers"):
         figures["two_workers"] = _two_workers(options.training_seeds)

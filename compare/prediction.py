@@ -12,7 +12,7 @@ from rich.table import Table
 from compare.runner import BadInputError, RunFailedError, environment
 from recipe.mnist import NUM_CLASSES
 from recipe.picture import read_picture
-from recipe.prediction import bar_line, drawing, newest_comparison, newest_record
+from recipe.prediction import bar_line, drawing, newest_comparison, newest_record, write_image
 from recipe.worker import BAD_INPUT
 
 IMPLEMENTATIONS = ["keras", "lightning"]
@@ -37,6 +37,7 @@ def show_predictions(pictures: list[Path], comparison: Path | None, *, show: boo
     for index, (path, image) in enumerate(zip(pictures, images, strict=True)):
         if show:
             console.print(drawing(image), soft_wrap=True, markup=False, highlight=False)
+            console.print(f"written to {write_image(image, path)}", soft_wrap=True, markup=False, highlight=False)
         console.print(str(path), soft_wrap=True, markup=False, highlight=False)
         console.print(prediction_table({name: rows[index] for name, rows in probabilities.items()}))
 

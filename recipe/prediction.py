@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe.initial_weights import Weights, weight_shapes
-from recipe.picture import read_picture
+from recipe.picture import PictureError, read_picture
 from recipe.record_files import RecordError, read_json, read_recipe, read_tensors
 from recipe.settings import Recipe
 
@@ -36,7 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a training's record, or its weights.safetensors (default: the newest under runs/)",
     )
-    parser.add_argument("--show", action="store_true", help="draw what the network saw, 28×28 pixels")
+    parser.add_argument(
+        "--show", action="store_true", help="draw what the network saw, and write it as PICTURE-28x28.png"
+    )
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead")
 
 
@@ -56,6 +58,7 @@ def predict_pictures(options: argparse.Namespace, implementation: str, network: 
     for path, image, row in zip(options.pictures, images, probabilities, strict=True):
         if options.show:
             print(drawing(image))
+            print(f"written to {write_image(image, path)}")
         print(f"{path}: {row.argmax()}")
         print("\n".join(f"  {digit} {bar_line(p)}" for digit, p in enumerate(row)))
 
@@ -69,6 +72,22 @@ def drawing(image: Images) -> str:
     """An image of shape (28, 28) in characters, two a pixel; the more ink the fuller."""
     shades = np.array(list(_SHADES))[np.rint(image / 255 * (len(_SHADES) - 1)).astype(int)]
     return "\n".join("".join(2 * shade for shade in row) for row in shades)
+
+
+def write_image(image: Images, picture: Path) -> Path:
+    """Writes what the network saw, shape (28, 28), to the current directory; returns where.
+
+    Raises:
+        PictureError: It cannot be written.
+    """
+    from PIL import Image
+
+    path = Path(f"{picture.stem}-28x28.png")
+    try:
+        Image.fromarray(image).save(path)
+    except OSError as error:
+        raise PictureError(f"--show: cannot write {path}: {error.strerror}; change to another directory") from error
+    return path
 
 
 def read_weights(path: Path) -> tuple[Recipe, Weights]:
