@@ -95,7 +95,9 @@ def _predict_parser() -> jsonargparse.ArgumentParser:
         metavar="DIRECTORY",
         help="the comparison that trained them (default: the newest under runs/)",
     )
-    options.add_argument("--show", action="store_true", help="draw what the networks saw, and write it as PICTURE-28x28.png")
+    options.add_argument(
+        "--show", action="store_true", help="draw what the networks saw, and write it as PICTURE-28x28.png"
+    )
     return options
 
 

@@ -60,10 +60,12 @@ def test_weights_of_the_other_implementation_are_taken_from_file_or_record(door:
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     probabilities = expected(place, other)[0]
-    assert len(lines) == 28 + 1 + 10
+    assert len(lines) == 28 + 1 + 1 + 10
     assert {len(line) for line in lines[:28]} == {56}
-    assert lines[28] == f"a.png: {probabilities.argmax()}"
-    for digit, line in enumerate(lines[29:]):
+    assert lines[28] == "written to a-28x28.png"
+    assert lines[29] == f"a.png: {probabilities.argmax()}"
+    np.testing.assert_array_equal(np.asarray(Image.open(place / "a-28x28.png")), read_picture(place / "a.png"))
+    for digit, line in enumerate(lines[30:]):
         assert line.split()[:2] == [str(digit), f"{probabilities[digit]:.2%}"]
         assert abs(line.count("█") - 40 * probabilities[digit]) <= 0.5
 

@@ -235,6 +235,8 @@ def test_handwriting_that_is_not_mnist_is_read(trained: Callable[..., RunRecord]
     weights = oracle.exact(trained("lightning", epochs=1).weights)
     probabilities = oracle.forward(weights, images.reshape(-1, 784) / 255).activations["output"]
     accuracy = (probabilities.argmax(axis=1) == others.target).mean()
-    # With the weights of ten epochs it is 0.87 on 600 of them, against 0.98 on MNIST's own: 8×8 pixels show
-    # little of the strokes, and one epoch less. A picture turned, mirrored or misplaced falls far below.
-    assert accuracy > 0.80
+    # Measured: 0.810 after this epoch and 0.866 after ten, where MNIST's own digits give 0.959 and 0.979: 8×8
+    # pixels show little of the strokes. Three trainings from weights one unit in the last place away give
+    # 0.818 to 0.824 (standard deviation 0.006 of all four), and five such deviations are left below their
+    # mean, for another machine rounds otherwise. Digits turned, mirrored or misplaced fall far below.
+    assert accuracy > 0.79
