@@ -27,6 +27,8 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
     # Two of them in one process have crashed and hung; a None here makes the import fail cleanly.
     for other in {*get_args(Backend)} - {backend}:
         sys.modules[other] = None  # type: ignore[assignment]
+    # Keras wraps scikit-learn where it finds it; importing that asks the None above for a class and fails.
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if device == "cpu":
