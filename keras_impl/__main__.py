@@ -1,6 +1,7 @@
 """`python -m keras_impl fit`: the tutorial's steps at the command line, with Keras's own progress display."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
@@ -8,6 +9,7 @@ import jsonargparse
 from keras_impl import backend
 from recipe import Recipe, RecipeError
 from recipe.mnist import DataError, load
+from recipe.record_files import RecordError
 from recipe.worker import BAD_INPUT, UnavailableError
 
 
@@ -18,6 +20,12 @@ def parser() -> jsonargparse.ArgumentParser:
     fit_parser.add_class_arguments(Recipe, "recipe")
     fit_parser.add_argument("--keras.backend", type=backend.Backend, default="tensorflow", help="Keras's backend")
     fit_parser.add_argument("--device", type=backend.Device, default="auto", help="where to compute")
+    fit_parser.add_argument(
+        "--checkpoints",
+        type=Path | None,
+        default=None,
+        help="directory for last.keras and best.keras; after a kill, the same command goes on from the last",
+    )
     main_parser = jsonargparse.ArgumentParser(
         prog="python -m keras_impl", description="The dense MNIST network in Keras 3."
     )
@@ -30,10 +38,16 @@ def fit(options: Any) -> None:
     digits = load()
     backend.select(options.keras.backend, options.device, options.recipe)
     from keras_impl import training  # imports keras, whose backend is chosen now
+    from keras_impl.checkpoints import Checkpoints
 
     model = training.compile_model(options.recipe)
     model.summary()
-    training.fit(model, options.recipe, digits, callbacks=[], verbose="auto")
+    callbacks, epochs_done = [], 0
+    if options.checkpoints:
+        checkpoints = Checkpoints(options.checkpoints, options.recipe)
+        epochs_done = checkpoints.resume(model, digits)
+        callbacks.append(checkpoints)
+    training.fit(model, options.recipe, digits, callbacks=callbacks, epochs_done=epochs_done, verbose="auto")
     results = training.evaluate(model, options.recipe, digits)
     print(f"test loss {results['loss']:.4f}, test accuracy {results['accuracy']:.2%}")
 
@@ -44,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = main_parser.parse_args(arguments)
     try:
         fit(main_parser.instantiate(options)["fit"])
-    except (RecipeError, DataError, UnavailableError) as error:
+    except (RecipeError, DataError, RecordError, UnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     return 0
