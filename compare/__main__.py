@@ -1,4 +1,4 @@
-"""`python -m compare run|align|study`: runs the implementations, judges them and reports."""
+"""`python -m compare run|align|study|convert`: runs the implementations, judges them and reports; converts weights."""
 
 import dataclasses
 import hashlib
@@ -41,6 +41,13 @@ def parser() -> jsonargparse.ArgumentParser:
         _with_threads(_common_parser("Compare the first steps number by number, without a training: rungs 1 to 7.")),
     )
     commands.add_subcommand("study", _study_parser())
+    convert_parser = jsonargparse.ArgumentParser(
+        description="Write trained weights as a file of the other framework's, bit for bit. The names' endings say "
+        "what they are: .safetensors (as in a record), .keras, .weights.h5 or .ckpt (of Lightning)."
+    )
+    convert_parser.add_argument("source", type=Path, help="what to read; a .ckpt, or with recipe.json beside it")
+    convert_parser.add_argument("target", type=Path, help="what to write; must not be there")
+    commands.add_subcommand("convert", convert_parser)
     return main_parser
 
 
@@ -187,6 +194,15 @@ def study(options: Any) -> int:
     return int(findings["exit_code"])
 
 
+def convert(options: Any) -> int:
+    """Converts and says where to; returns the exit code."""
+    from compare.convert import convert
+
+    convert(options.source, options.target)
+    print(options.target)
+    return 0
+
+
 def _check_threads(options: Any) -> None:
     if options.threads < 1:
         raise BadInputError(f"--threads must be 1 or more, not {options.threads}")
@@ -240,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
         subcommand = options.subcommand
         options = main_parser.instantiate(options)[subcommand]
         options.subcommand = subcommand
-        return {"run": run, "align": align, "study": study}[subcommand](options)
+        return {"run": run, "align": align, "study": study, "convert": convert}[subcommand](options)
     except (RecipeError, BadInputError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -1,16 +1,14 @@
-"""`python -m keras_impl fit`: the tutorial's steps at the command line, with Keras's own progress display."""
+"""`python -m keras_impl fit|export`: the tutorial's steps at the command line, with Keras's own progress display."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
 
-from keras_impl import backend
-from recipe import Recipe, RecipeError
-from recipe.mnist import DataError, load
-from recipe.record_files import RecordError
-from recipe.worker import BAD_INPUT, UnavailableError
+from keras_impl import backend, export
+from recipe import Recipe
+from recipe.mnist import load
+from recipe.worker import bad_input_is_one_line
 
 
 def parser() -> jsonargparse.ArgumentParser:
@@ -29,7 +27,9 @@ def parser() -> jsonargparse.ArgumentParser:
     main_parser = jsonargparse.ArgumentParser(
         prog="python -m keras_impl", description="The dense MNIST network in Keras 3."
     )
-    main_parser.add_subcommands().add_subcommand("fit", fit_parser)
+    commands = main_parser.add_subcommands()
+    commands.add_subcommand("fit", fit_parser)
+    commands.add_subcommand("export", export.parser())
     return main_parser
 
 
@@ -52,17 +52,18 @@ def fit(options: Any) -> None:
     print(f"test loss {results['loss']:.4f}, test accuracy {results['accuracy']:.2%}")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
     main_parser = parser()
     options = main_parser.parse_args(arguments)
-    try:
-        fit(main_parser.instantiate(options)["fit"])
-    except (RecipeError, DataError, RecordError, UnavailableError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    return 0
+    with bad_input_is_one_line():
+        options = main_parser.instantiate(options)
+        if options.subcommand == "fit":
+            fit(options.fit)
+        else:
+            export.export(options.export.record, options.export.out, options.export.format)
+            print(options.export.out)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,6 +10,7 @@ from keras_impl.training import compile_model, evaluate
 from recipe import Recipe, RecipeError
 from recipe.mnist import NUM_PIXELS, Digits
 from recipe.record_files import RecordError, check_writable, read_recipe
+from recipe.weight_files import complete_or_absent
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -53,9 +54,8 @@ class Checkpoints(keras.callbacks.Callback):
             best = compile_model(self.recipe)
             load_checkpoint(self.best, best)
             self.best_accuracy = evaluate(best, self.recipe, digits)["accuracy"]
-        partial = self.directory / "recipe.json.partial"
-        partial.write_text(self.recipe.to_json())
-        partial.replace(self.directory / "recipe.json")
+        with complete_or_absent(self.directory / "recipe.json") as partial:
+            partial.write_text(self.recipe.to_json())
         return epochs_done
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -76,20 +76,28 @@ def _as_saved(model: keras.Sequential) -> keras.Sequential:
 
 def save_checkpoint(path: Path, model: keras.Sequential) -> None:
     """Writes the compiled model, weights and optimizer to a `.keras` file, complete or not at all."""
-    partial = path.with_name(f"{path.stem}.partial.keras")
-    _as_saved(model).save(partial)
-    partial.replace(path)
+    with complete_or_absent(path) as partial:
+        _as_saved(model).save(partial)
 
 
 def load_checkpoint(path: Path, model: keras.Sequential) -> None:
-    """Overwrites the weights and the optimizer's state; of the file, only arrays are read.
+    """Overwrites the weights and the optimizer's state.
 
     Raises:
-        RecordError: It cannot be read, or its arrays are not this model's.
+        RecordError: The file cannot be read, or its arrays are not this model's.
     """
     model.optimizer.build(model.trainable_variables)
+    load_weights(path, _as_saved(model))
+
+
+def load_weights(path: Path, model: keras.Sequential) -> None:
+    """Overwrites what the model has of weights and state; of the file, only arrays are read, never code.
+
+    Raises:
+        RecordError: The file cannot be read, or its arrays are not this model's.
+    """
     try:
-        _as_saved(model).load_weights(path)
+        model.load_weights(path)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
-        raise RecordError(f"{path}: not a checkpoint of this network: {reason}") from error
+        raise RecordError(f"{path}: not a file of this network's weights: {reason}") from error

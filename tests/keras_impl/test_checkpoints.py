@@ -120,4 +120,4 @@ def test_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     directory.mkdir()
     (directory / "recipe.json").write_text('{"batch_size": 10000, "hidden_sizes": [4], "epochs": 2}')
     (directory / "last.keras").write_bytes(b"PK\x03\x04 and no more")
-    assert_one_line_of_error(run_python(*FIT, 2, cwd=tmp_path), "last.keras", "not a checkpoint of this network")
+    assert_one_line_of_error(run_python(*FIT, 2, cwd=tmp_path), "last.keras", "not a file of this network's weights")
