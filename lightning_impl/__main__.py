@@ -40,6 +40,9 @@ class RecipeCLI(LightningCLI):
             "from there with --ckpt_path last",
         )
 
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the checkpoint to the Trainer: it holds a recipe, not the hyperparameters sought here."""
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trains for the recipe's epochs unless `--trainer.max_epochs` says otherwise, and keeps checkpoints."""
         trainer = self._get(self.config_init, "trainer")
