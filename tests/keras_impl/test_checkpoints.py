@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Once, assert_one_line_of_error, run_python
 from tests.killing import kill_after_each_new_checkpoint
 
-EPOCHS = 40
+EPOCHS = 20
 FIT = ["-m", "keras_impl", "fit", "--device", "cpu", "--checkpoints", "checkpoints"]
 FIT += [
     "--recipe.batch_size",
@@ -41,7 +41,7 @@ def assert_same_bits(one: Path, other: Path) -> None:
 
 
 def uninterrupted(directory: Path) -> None:
-    process = run_python(*FIT, EPOCHS, cwd=directory)
+    process = run_python(*FIT, EPOCHS, cwd=directory, timeout=900)
     assert process.returncode == 0, process.stderr
 
 
@@ -105,7 +105,7 @@ def test_checkpoint_is_a_plain_keras_model(finished: Path, tmp_path: Path) -> No
             ["--recipe.seed", "1", "--recipe.learning_rate", "0.01"],
             ["seed was 0 and is now 1", "learning_rate was 0.003"],
         ),
-        (["--recipe.epochs", "2"], ["40 epochs", "recipe.epochs is 2"]),
+        (["--recipe.epochs", "2"], ["20 epochs", "recipe.epochs is 2"]),
     ],
     ids=["another recipe", "fewer epochs"],
 )

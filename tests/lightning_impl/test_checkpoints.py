@@ -10,7 +10,7 @@ from lightning_impl.checkpoints import CompleteCheckpoints
 from tests.conftest import Once, assert_one_line_of_error, run_python
 from tests.killing import kill_after_each_new_checkpoint
 
-EPOCHS = 40
+EPOCHS = 20
 FIT = ["-m", "lightning_impl", "fit", "--checkpoints", "checkpoints", "--ckpt_path", "last"]
 FIT += ["--trainer.accelerator", "cpu", "--trainer.logger", "false", "--trainer.enable_progress_bar", "false"]
 FIT += ["--recipe.batch_size", "10000", "--recipe.hidden_sizes", "[4]", "--recipe.learning_rate", "0.003"]
@@ -35,7 +35,7 @@ def assert_same_bits(one: Path, other: Path) -> None:
 
 
 def uninterrupted(directory: Path) -> None:
-    process = run_python(*FIT, EPOCHS, cwd=directory)
+    process = run_python(*FIT, EPOCHS, cwd=directory, timeout=900)
     assert process.returncode == 0, process.stderr
 
 
@@ -84,7 +84,7 @@ def test_killed_while_it_writes_the_checkpoint_before_is_whole(tmp_path: Path) -
             ["--recipe.seed", "1", "--recipe.learning_rate", "0.01"],
             ["seed was 0 and is now 1", "learning_rate was 0.003"],
         ),
-        (["--recipe.epochs", "2"], ["current_epoch=40", "max_epochs=2"]),
+        (["--recipe.epochs", "2"], ["current_epoch=20", "max_epochs=2"]),
     ],
     ids=["another recipe", "fewer epochs"],
 )
