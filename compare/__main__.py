@@ -1,4 +1,4 @@
-"""`python -m compare run|align|study|report|predict`: runs the implementations, judges them and reports."""
+"""`python -m compare run|align|study|report|predict|convert`: runs, judges, reports; predicts and converts."""
 
 import dataclasses
 import hashlib
@@ -49,6 +49,13 @@ def parser() -> jsonargparse.ArgumentParser:
     report_parser.add_argument("--json", action="store_true", help="print results.json instead of tables")
     commands.add_subcommand("report", report_parser)
     commands.add_subcommand("predict", _predict_parser())
+    convert_parser = jsonargparse.ArgumentParser(
+        description="Write trained weights as a file of the other framework's, bit for bit. The names' endings say "
+        "what they are: .safetensors (as in a record), .keras, .weights.h5 or .ckpt (of Lightning)."
+    )
+    convert_parser.add_argument("source", type=Path, help="what to read; a .ckpt, or with recipe.json beside it")
+    convert_parser.add_argument("target", type=Path, help="what to write; must not be there")
+    commands.add_subcommand("convert", convert_parser)
     return main_parser
 
 
@@ -237,6 +244,15 @@ def predict(options: Any) -> int:
     return 0
 
 
+def convert(options: Any) -> int:
+    """Converts and says where to; returns the exit code."""
+    from compare.convert import convert
+
+    convert(options.source, options.target)
+    print(options.target)
+    return 0
+
+
 def _check_threads(options: Any) -> None:
     if options.threads < 1:
         raise BadInputError(f"--threads must be 1 or more, not {options.threads}")
@@ -286,6 +302,16 @@ def default_directory(recipe: Recipe, implementations: list[Implementation], com
     return Path("runs") / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
 
 
+_COMMANDS = {
+    "run": run,
+    "align": align,
+    "study": study,
+    "report": report,
+    "predict": predict,
+    "convert": convert,
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
     main_parser = parser()
@@ -297,7 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.command_line = shlex.join(
             ["python", "-m", "compare", *(sys.argv[1:] if arguments is None else arguments)]
         )
-        return {"run": run, "align": align, "study": study, "report": report, "predict": predict}[subcommand](options)
+        return _COMMANDS[subcommand](options)
     except (RecipeError, BadInputError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT

@@ -1,18 +1,16 @@
-"""`python -m keras_impl fit|predict`: the tutorial's steps at the command line, with Keras's own progress display."""
+"""`python -m keras_impl fit|predict|export`: the tutorial's steps, with Keras's own progress display."""
 
-import sys
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
 
-from keras_impl import backend
-from recipe import Recipe, RecipeError
+from keras_impl import backend, export
+from recipe import Recipe
 from recipe.initial_weights import Weights
-from recipe.mnist import DataError, load
-from recipe.picture import PictureError
+from recipe.mnist import load
 from recipe.prediction import Images, Probabilities, add_options, predict_pictures
-from recipe.record_files import RecordError
-from recipe.worker import BAD_INPUT, UnavailableError
+from recipe.worker import bad_input_is_one_line
 
 
 def parser() -> jsonargparse.ArgumentParser:
@@ -22,6 +20,12 @@ def parser() -> jsonargparse.ArgumentParser:
     fit_parser.add_class_arguments(Recipe, "recipe")
     _add_backend(fit_parser)
     fit_parser.add_argument("--device", type=backend.Device, default="auto", help="where to compute")
+    fit_parser.add_argument(
+        "--checkpoints",
+        type=Path | None,
+        default=None,
+        help="directory for last.keras and best.keras; after a kill, the same command goes on from the last",
+    )
     predict_parser = jsonargparse.ArgumentParser(description="Say which digit each picture shows, on the CPU.")
     add_options(predict_parser)
     _add_backend(predict_parser)
@@ -31,6 +35,7 @@ def parser() -> jsonargparse.ArgumentParser:
     commands = main_parser.add_subcommands()
     commands.add_subcommand("fit", fit_parser)
     commands.add_subcommand("predict", predict_parser)
+    commands.add_subcommand("export", export.parser())
     return main_parser
 
 
@@ -43,10 +48,16 @@ def fit(options: Any) -> None:
     digits = load()
     backend.select(options.keras.backend, options.device, options.recipe)
     from keras_impl import training  # imports keras, whose backend is chosen now
+    from keras_impl.checkpoints import Checkpoints
 
     model = training.compile_model(options.recipe)
     model.summary()
-    training.fit(model, options.recipe, digits, callbacks=[], verbose="auto")
+    callbacks, epochs_done = [], 0
+    if options.checkpoints:
+        checkpoints = Checkpoints(options.checkpoints, options.recipe)
+        epochs_done = checkpoints.resume(model, digits)
+        callbacks.append(checkpoints)
+    training.fit(model, options.recipe, digits, callbacks=callbacks, epochs_done=epochs_done, verbose="auto")
     results = training.evaluate(model, options.recipe, digits)
     print(f"test loss {results['loss']:.4f}, test accuracy {results['accuracy']:.2%}")
 
@@ -63,18 +74,14 @@ def predict(options: Any) -> None:
     predict_pictures(options, "keras", network)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
     main_parser = parser()
     options = main_parser.parse_args(arguments)
-    try:
-        job = {"fit": fit, "predict": predict}[options.subcommand]
+    with bad_input_is_one_line():
+        job = {"fit": fit, "predict": predict, "export": export.run}[options.subcommand]
         job(main_parser.instantiate(options)[options.subcommand])
-    except (RecipeError, DataError, PictureError, RecordError, UnavailableError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

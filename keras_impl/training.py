@@ -105,9 +105,10 @@ def fit(
     digits: Digits,
     *,
     callbacks: list[keras.callbacks.Callback],
+    epochs_done: int = 0,
     verbose: int | str = 0,
 ) -> None:
-    """Trains for the recipe's epochs, validating on the test digits after each, as the tutorial does."""
+    """Trains for the epochs that are left, validating on the test digits after each, as the tutorial does."""
     x_train, y_train = preprocess(digits.x_train, digits.y_train, recipe.dtype)
     model.step_losses = StepLosses(math.ceil(len(x_train) / recipe.batch_size))
     data: dict[str, Any] = {"x": x_train, "y": y_train, "batch_size": recipe.batch_size}
@@ -117,6 +118,7 @@ def fit(
         data = {"x": shared_order.dataset, "shuffle": False}
     model.fit(
         **data,
+        initial_epoch=epochs_done,
         epochs=recipe.epochs,
         validation_data=preprocess(digits.x_test, digits.y_test, recipe.dtype),
         validation_batch_size=EVALUATION_BATCH_SIZE,

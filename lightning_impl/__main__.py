@@ -1,11 +1,10 @@
-"""`python -m lightning_impl fit|validate|test|predict`: the network under the stock LightningCLI.
+"""`python -m lightning_impl fit|validate|test|predict|export`: the network under the stock LightningCLI.
 
 `predict PICTURE...` is not the LightningCLI's: it says which digit each picture shows.
 """
 
 import argparse
 import os
-import pickle  # its exception only
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,21 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors.torch import save_file
 
+from lightning_impl import export
+from lightning_impl.checkpoints import CompleteCheckpoints, checkpoint_callbacks
 from lightning_impl.data import MnistDataModule
 from lightning_impl.predicting import predict_images
 from lightning_impl.training import DigitClassifier
 from recipe import Recipe, RecipeError
 from recipe.mnist import DataError
-from recipe.picture import PictureError
 from recipe.prediction import add_options, predict_pictures
 from recipe.record_files import RecordError
-from recipe.worker import BAD_INPUT
+from recipe.worker import BAD_INPUT, bad_input_is_one_line
 
 PREDICT = (
     "Write the class probabilities of the 10,000 test digits. To have a picture of your own looked at: "
@@ -36,13 +38,30 @@ class RecipeCLI(LightningCLI):
     """A LightningCLI whose model and data take the one recipe."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds `--recipe.*`."""
+        """Adds `--recipe.*` and `--checkpoints`."""
         parser.add_class_arguments(Recipe, "recipe")
         parser.link_arguments("recipe", "model.recipe", apply_on="instantiate")
         parser.link_arguments("recipe", "data.recipe", apply_on="instantiate")
 
+        parser.add_argument(
+            "--checkpoints",
+            type=str | None,
+            default=None,
+            help="directory of best.ckpt and last.ckpt (default: where the logs are); a killed training goes on "
+            "from there with --ckpt_path last",
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the checkpoint to the Trainer: it holds a recipe, not the hyperparameters sought here."""
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Trains for the recipe's epochs unless `--trainer.max_epochs` says otherwise."""
+        """Trains for the recipe's epochs unless `--trainer.max_epochs` says otherwise, and keeps checkpoints."""
+        trainer = self._get(self.config_init, "trainer")
+        callbacks, plugins = _as_list(trainer.callbacks), _as_list(trainer.plugins)
+        if trainer.enable_checkpointing is not False and not any(isinstance(c, ModelCheckpoint) for c in callbacks):
+            kwargs["callbacks"] = [*callbacks, *checkpoint_callbacks(self._get(self.config_init, "checkpoints"))]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            kwargs["plugins"] = [*plugins, CompleteCheckpoints()]
         if self._get(self.config_init, "trainer.max_epochs") is None:
             kwargs["max_epochs"] = self._get(self.config_init, "recipe").epochs
         return super().instantiate_trainer(**kwargs)
@@ -59,6 +78,10 @@ class RecipeCLI(LightningCLI):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"probabilities": torch.cat(batches)}, path)
         print(f"Predictions: {path}")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
 def picture_parser() -> argparse.ArgumentParser:
@@ -83,25 +106,20 @@ def asks_for_pictures(arguments: list[str]) -> bool:
 
 def main() -> None:
     """Runs the command line; what cannot be done is one line and exit code 2."""
-    if asks_for_pictures(sys.argv[1:]):
-        predict(picture_parser().parse_args(sys.argv[2:]))
+    # A checkpoint that somebody hands in is read as tensors and plain values, never unpickled.
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    # The LightningCLI has subcommands for the Trainer's methods alone.
+    if sys.argv[1:2] == ["export"]:
+        export.main(sys.argv[2:])
+    elif asks_for_pictures(sys.argv[1:]):
+        with bad_input_is_one_line():
+            predict_pictures(picture_parser().parse_args(sys.argv[2:]), "lightning", predict_images)
     else:
         lightning_cli()
 
 
-def predict(options: argparse.Namespace) -> None:
-    """Says which digit each picture shows."""
-    try:
-        predict_pictures(options, "lightning", predict_images)
-    except (RecipeError, PictureError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-
-
 def lightning_cli() -> None:
     """The stock command line."""
-    # A checkpoint that somebody hands in is read as tensors and plain values, never unpickled.
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         RecipeCLI(
             DigitClassifier,
@@ -111,12 +129,12 @@ def lightning_cli() -> None:
             seed_everything_default=0,
             # A second run in the same place replaces the first one's config.yaml.
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"predict": {"description": PREDICT}},
+            parser_kwargs={
+                "epilog": "`export` writes a trained network to a file: python -m lightning_impl export --help",
+                "predict": {"description": PREDICT},
+            },
         )
-    except pickle.UnpicklingError:
-        print("error: the checkpoint holds more than tensors and plain values, and is not loaded", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except (RecipeError, DataError, MisconfigurationException, FileNotFoundError) as error:
+    except (RecipeError, DataError, RecordError, MisconfigurationException, FileNotFoundError) as error:
         hint = "; check the driver and that torch is a CUDA build" if "gpu backend" in str(error) else ""
         print(f"error: {error}{hint}", file=sys.stderr)
         sys.exit(BAD_INPUT)

@@ -6,11 +6,13 @@ import lightning
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from lightning_impl.checkpoints import check_recipe
 from lightning_impl.cuda_graph import GraphedGradients, check_graph_works
 from lightning_impl.data import Batch
 from lightning_impl.gradients import DenseGradients
@@ -70,6 +72,14 @@ class DigitClassifier(lightning.LightningModule):
         if self.cuda_graph:
             check_graph_works(self)
         return []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Writes the recipe into the checkpoint."""
+        checkpoint["recipe"] = self.recipe.to_json()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another recipe before anything of it is used."""
+        check_recipe(self.recipe, checkpoint, resumes=self.trainer.state.fn == TrainerFn.FITTING)
 
     def setup(self, stage: str) -> None:
         """Sets the process's arithmetic."""

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -132,6 +133,25 @@ class Recipe:
     def layer_names(self) -> tuple[str, ...]:
         """The dense layers from input to output, as records and weight files name them."""
         return (*(f"hidden_{i}" for i in range(1, len(self.hidden_sizes) + 1)), "output")
+
+    def check_continues(self, begun: "Recipe", place: Path | str) -> None:
+        """Refuses to go on at `place` with a training that was begun with another recipe.
+
+        More epochs are no difference, for no step depends on their number.
+
+        Raises:
+            RecipeError: Any other field differs; all that do are named with both values.
+        """
+        was, now = dataclasses.asdict(begun), dataclasses.asdict(self)
+        differences = [
+            f"{name} was {was[name]} and is now {now[name]}"
+            for name in now
+            if name != "epochs" and was[name] != now[name]
+        ]
+        if differences:
+            raise RecipeError(
+                f"{place} is of another recipe: {'; '.join(differences)}; ask for the same, or begin anew"
+            )
 
     def to_json(self) -> str:
         """The recipe as a JSON object, every field stated; `from_json` is the inverse."""

@@ -11,11 +11,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from recipe.mnist import DataError
+from recipe.picture import PictureError
 from recipe.record_files import RecordError, check_writable
 from recipe.settings import Recipe, RecipeError
 
@@ -41,7 +43,7 @@ def main(worker: Callable[[Recipe, Path, argparse.Namespace], None], parser: arg
     parser.add_argument("recipe", type=Path, help="recipe file (JSON)")
     parser.add_argument("run_directory", type=Path, help="where the record appears when it is complete")
     options = parser.parse_args()
-    try:
+    with bad_input_is_one_line():
         try:
             text = options.recipe.read_text()
         except OSError as error:
@@ -49,7 +51,14 @@ def main(worker: Callable[[Recipe, Path, argparse.Namespace], None], parser: arg
         recipe = Recipe.from_json(text)
         check_writable(options.run_directory.parent)
         worker(recipe, options.run_directory, options)
-    except (RecipeError, DataError, RecordError, UnavailableError) as error:
+
+
+@contextmanager
+def bad_input_is_one_line() -> Iterator[None]:
+    """Ends the process with one line on standard error and exit code 2 where the block finds bad input."""
+    try:
+        yield
+    except (RecipeError, DataError, PictureError, RecordError, UnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
 

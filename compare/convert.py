@@ -1,0 +1,49 @@
+"""Trained weights from one framework's file to the other's, by way of the canonical layout, bit for bit."""
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from compare.runner import BadInputError, environment
+
+CANONICAL = ".safetensors"
+ENDINGS = {".ckpt": "lightning_impl", ".keras": "keras_impl", ".weights.h5": "keras_impl"}
+"""The endings of files, and the implementation that reads and writes them."""
+
+
+def convert(source: Path, target: Path) -> None:
+    """Writes the weights of `source` to `target`; the endings of the names say what they are.
+
+    A Lightning checkpoint holds its recipe, any other file has it beside it, in `recipe.json`.
+
+    Raises:
+        BadInputError: An ending is unknown, the source cannot be read, or the target is there already.
+    """
+    reader, writer = _implementation(source), _implementation(target)
+    if reader is None and writer is None:
+        raise BadInputError(f"{source} and {target} are both canonical weights: copy the file")
+    with TemporaryDirectory() as directory:
+        canonical = Path(directory) / f"weights{CANONICAL}"
+        if reader:
+            _start(reader, source, canonical if writer else target)
+        if writer:
+            _start(writer, canonical if reader else source, target)
+
+
+def _implementation(path: Path) -> str | None:
+    """The implementation that a file belongs to; None for canonical weights."""
+    for ending, implementation in ENDINGS.items():
+        if path.name.endswith(ending):
+            return implementation
+    if path.suffix != CANONICAL:
+        raise BadInputError(f"{path}: the name must end in one of {', '.join((CANONICAL, *ENDINGS))}")
+    return None
+
+
+def _start(implementation: str, source: Path, target: Path) -> None:
+    command = [sys.executable, "-m", f"{implementation}.convert", str(source), str(target)]
+    process = subprocess.run(command, env=environment(threads=1), capture_output=True, text=True, check=False)
+    if process.returncode != 0:
+        *_, last_line = process.stderr.strip().splitlines() or ["no message"]
+        raise BadInputError(f"{implementation}: {last_line.removeprefix('error: ')}")

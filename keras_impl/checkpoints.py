@@ -1,0 +1,103 @@
+"""Checkpoints of a training: whole Keras models, from which the same command goes on after it was killed."""
+
+import math
+import zipfile
+from pathlib import Path
+
+import keras
+
+from keras_impl.training import compile_model, evaluate
+from recipe import Recipe, RecipeError
+from recipe.mnist import NUM_PIXELS, Digits
+from recipe.record_files import RecordError, check_writable, read_recipe
+from recipe.weight_files import complete_or_absent
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Leaves `last.keras` and `best.keras`, the best by validation accuracy, in a directory after every epoch.
+
+    Keras's BackupAndRestore writes the weights and then the epoch, each into its place: a process
+    killed meanwhile cannot go on, or goes on wrong. Here `last.keras` alone counts, for the steps
+    that its optimizer has taken tell the epoch, and every file appears complete or not at all. An
+    epoch that was begun is repeated from its beginning.
+
+    With the recipe's batch order the weights are those of an uninterrupted training, bit for bit on
+    a CPU. Keras's own shuffle draws other orders after a restart.
+
+    Args:
+        directory: Where the files are or will be, beside the training's `recipe.json`.
+        recipe: What is trained.
+    """
+
+    def __init__(self, directory: Path, recipe: Recipe) -> None:
+        super().__init__()
+        self.directory, self.recipe = directory, recipe
+        self.last, self.best = directory / "last.keras", directory / "best.keras"
+        self.best_accuracy = -math.inf
+
+    def resume(self, model: keras.Sequential, digits: Digits) -> int:
+        """Restores weights and optimizer from the last checkpoint, if there is one; returns the epochs done.
+
+        Raises:
+            RecipeError: The checkpoints are of another recipe, or have done more epochs than it asks for.
+            RecordError: The directory is not writable, or a file of it is damaged.
+        """
+        check_writable(self.directory)
+        epochs_done = 0
+        if self.last.exists():
+            self.recipe.check_continues(read_recipe(self.directory), self.directory)
+            load_checkpoint(self.last, model)
+            steps = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+            epochs_done = steps // math.ceil(len(digits.x_train) / self.recipe.batch_size)
+            if epochs_done > self.recipe.epochs:
+                raise RecipeError(f"{self.last} has done {epochs_done} epochs; recipe.epochs is {self.recipe.epochs}")
+            best = compile_model(self.recipe)
+            load_checkpoint(self.best, best)
+            self.best_accuracy = evaluate(best, self.recipe, digits)["accuracy"]
+        with complete_or_absent(self.directory / "recipe.json") as partial:
+            partial.write_text(self.recipe.to_json())
+        return epochs_done
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Writes the best file before the last, which says that the epoch is done."""
+        accuracy = (logs or {})["val_accuracy"]
+        if accuracy > self.best_accuracy:
+            self.best_accuracy = accuracy
+            save_checkpoint(self.best, self.model)
+        save_checkpoint(self.last, self.model)
+
+
+def _as_saved(model: keras.Sequential) -> keras.Sequential:
+    """The same layers, optimizer and loss in a plain Sequential, which Keras loads without this package."""
+    plain = keras.Sequential([keras.Input(shape=(NUM_PIXELS,)), *model.layers])
+    plain.compile(optimizer=model.optimizer, loss=model.loss, metrics=["accuracy"])
+    return plain
+
+
+def save_checkpoint(path: Path, model: keras.Sequential) -> None:
+    """Writes the compiled model, weights and optimizer to a `.keras` file, complete or not at all."""
+    with complete_or_absent(path) as partial:
+        _as_saved(model).save(partial)
+
+
+def load_checkpoint(path: Path, model: keras.Sequential) -> None:
+    """Overwrites the weights and the optimizer's state.
+
+    Raises:
+        RecordError: The file cannot be read, or its arrays are not this model's.
+    """
+    model.optimizer.build(model.trainable_variables)
+    load_weights(path, _as_saved(model))
+
+
+def load_weights(path: Path, model: keras.Sequential) -> None:
+    """Overwrites what the model has of weights and state; of the file, only arrays are read, never code.
+
+    Raises:
+        RecordError: The file cannot be read, or its arrays are not this model's.
+    """
+    try:
+        model.load_weights(path)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise RecordError(f"{path}: not a file of this network's weights: {reason}") from error

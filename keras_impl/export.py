@@ -1,0 +1,71 @@
+"""A trained network as a file that other programs run: pixels in, class probabilities out."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonargparse
+from safetensors.numpy import save_file
+
+from keras_impl import backend
+from recipe.record_files import RecordError
+from recipe.weight_files import check_absent, complete_or_absent, read_weights, single_precision
+from recipe.worker import UnavailableError
+
+Format = Literal["onnx", "safetensors", "keras", "tf_saved_model"]
+
+
+def parser() -> jsonargparse.ArgumentParser:
+    """The options of `python -m keras_impl export`."""
+    options = jsonargparse.ArgumentParser(description="Write the network of a training's record to a file.")
+    options.add_argument("--record", type=Path, required=True, help="a record's directory, as compare leaves them")
+    options.add_argument("--format", type=Format, required=True, help="what to write")
+    options.add_argument("--out", type=Path, required=True, help="where to write it; must not be there")
+    return options
+
+
+def export(record: Path, out: Path, file_format: Format) -> None:
+    """Writes the network of a training's record to one file, or to a directory for a SavedModel.
+
+    It maps pixels, float32 in [0, 1], shape (n, 784), to probabilities, float32, shape (n, 10); n is
+    free. A float64 network is rounded to float32. "safetensors" holds the parameters alone, in the
+    record's layout.
+
+    Args:
+        record: Directory of the record, of either implementation.
+        out: What to write; it must not be there.
+        file_format: "onnx", "safetensors", "keras" or "tf_saved_model".
+
+    Raises:
+        RecordError: The record cannot be read, or `out` is there already, not writable or misnamed.
+        UnavailableError: A package that the format needs is not installed.
+    """
+    recipe, weights = single_precision(*read_weights(record / "weights.safetensors"))
+    check_absent(out)
+    if file_format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
+        raise UnavailableError("an ONNX file needs tf2onnx; install it with: pip install 'mnist-parity[export]'")
+    if file_format == "keras" and out.suffix != ".keras":
+        raise RecordError(f"--out {out}: the name of a Keras file ends in .keras")
+    backend.select("tensorflow", "cpu", recipe)
+    # These import keras, whose backend is chosen now.
+    import keras
+
+    from keras_impl.model import build_model
+    from keras_impl.weights import get_weights, set_weights
+
+    model = build_model(recipe)
+    set_weights(model, weights)
+    pixels = [keras.InputSpec(shape=(None, *model.input_shape[1:]), dtype="float32", name="pixels")]
+    with complete_or_absent(out) as partial:
+        if file_format == "keras":
+            model.save(partial)
+        elif file_format == "safetensors":
+            save_file(get_weights(model), partial)
+        else:
+            model.export(partial, format=file_format, verbose=False, input_signature=pixels)
+
+
+def run(options: Any) -> None:
+    """Exports as the command line says, and says where to."""
+    export(options.record, options.out, options.format)
+    print(options.out)

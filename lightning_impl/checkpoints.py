@@ -1,0 +1,109 @@
+"""Checkpoints of a training: Lightning's own, from which `--ckpt_path last` goes on after it was killed."""
+
+import pickle  # its exception only
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from recipe import Recipe, RecipeError
+from recipe.record_files import RecordError
+from recipe.weight_files import complete_or_absent
+
+
+def checkpoint_callbacks(directory: str | None) -> list[ModelCheckpoint]:
+    """`best.ckpt`, by validation accuracy, and `last.ckpt`, written in this order after every epoch.
+
+    Two callbacks, because one with `save_last` writes its last checkpoint only when the best one changes
+    (`on_train_epoch_end` in lightning/pytorch/callbacks/model_checkpoint.py).
+
+    Args:
+        directory: Where the files are or will be; None is where the logs are.
+    """
+    common: dict[str, Any] = {"dirpath": directory, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    return [
+        ModelCheckpoint(filename="best", monitor="val_accuracy", mode="max", **common),
+        ModelCheckpoint(filename="last", **common),
+    ]
+
+
+class CompleteCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it, so that it is complete or absent.
+
+    Lightning's own writes it to the system's temporary directory and moves it; from another file
+    system that is a copy, which a kill leaves half done.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Saves the checkpoint to a local file; leaves addresses such as s3:// to Lightning."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+        else:
+            save_checkpoint(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Reads a checkpoint, a local one by `load_checkpoint`."""
+        return (
+            super().load_checkpoint(path, *arguments, **options) if "://" in str(path) else load_checkpoint(Path(path))
+        )
+
+
+def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Writes a checkpoint file, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with complete_or_absent(path) as partial:
+        torch.save(checkpoint, partial)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint file as tensors and plain values, never unpickled.
+
+    Raises:
+        RecordError: It cannot be read, holds anything else, or is not a checkpoint.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RecordError(
+            f"{path}: the checkpoint holds more than tensors and plain values, and is not loaded"
+        ) from error
+    except (OSError, EOFError, RuntimeError) as error:
+        raise RecordError(f"{path}: the checkpoint cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise RecordError(f"{path}: expected a checkpoint of Lightning's, found something else")
+    return checkpoint
+
+
+def recipe_of(checkpoint: dict[str, Any]) -> Recipe:
+    """The recipe that `DigitClassifier` wrote into a checkpoint.
+
+    Raises:
+        RecipeError: There is none, or it is not valid.
+    """
+    if not isinstance(checkpoint.get("recipe"), str):
+        raise RecipeError("the checkpoint names no recipe: it was not written by lightning_impl")
+    return Recipe.from_json(checkpoint["recipe"])
+
+
+def check_recipe(recipe: Recipe, checkpoint: dict[str, Any], *, resumes: bool) -> None:
+    """Refuses a checkpoint of another recipe.
+
+    Args:
+        recipe: The recipe to go on with.
+        checkpoint: As `DigitClassifier` wrote it.
+        resumes: Whether a training goes on; else only the network has to be the same.
+
+    Raises:
+        RecipeError: The recipes differ, and how; or the checkpoint is none of this network's.
+    """
+    begun = recipe_of(checkpoint)
+    if resumes:
+        recipe.check_continues(begun, "the checkpoint")
+        if "optimizer_states" not in checkpoint:
+            raise RecipeError("the checkpoint holds weights alone, from which a training cannot go on")
+    for name in ("hidden_sizes", "dtype"):
+        asked, found = getattr(recipe, name), getattr(begun, name)
+        if asked != found:
+            raise RecipeError(f"the checkpoint's {name} is {found}, the recipe's {asked}: set --recipe.{name}")

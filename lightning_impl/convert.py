@@ -1,0 +1,58 @@
+"""`python -m lightning_impl.convert FROM TO`: canonical weights <-> a checkpoint, told apart by the names' endings."""
+
+import argparse
+from pathlib import Path
+
+import lightning
+
+from lightning_impl.checkpoints import CompleteCheckpoints, load_checkpoint, recipe_of
+from lightning_impl.training import DigitClassifier
+from lightning_impl.weights import get_weights, set_weights
+from recipe.record_files import RecordError
+from recipe.weight_files import check_absent, read_weights, write_weights
+from recipe.worker import bad_input_is_one_line
+
+
+def convert(source: Path, target: Path) -> None:
+    """Writes the weights of `source` to `target`, bit for bit.
+
+    One of the two is a safetensors file with its `recipe.json` beside it, the other a checkpoint,
+    which holds its recipe.
+
+    Raises:
+        RecipeError: The checkpoint names no recipe.
+        RecordError: The source is damaged or not of its recipe, or the target cannot be written.
+    """
+    if target.suffix == ".safetensors":
+        checkpoint = load_checkpoint(source)
+        module = DigitClassifier(recipe_of(checkpoint))
+        try:
+            module.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise RecordError(f"{source}: not of the network that its recipe names: {reason}") from error
+        write_weights(target, module.recipe, get_weights(module.model))
+    else:
+        recipe, weights = read_weights(source)
+        module = DigitClassifier(recipe)
+        set_weights(module.model, weights)
+        trainer = lightning.Trainer(
+            accelerator="cpu", logger=False, enable_model_summary=False, plugins=CompleteCheckpoints()
+        )
+        trainer.strategy.connect(module)
+        trainer.save_checkpoint(target, weights_only=True)
+
+
+def main() -> None:
+    """Runs the command line; bad input is one line on standard error and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m lightning_impl.convert", description=__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    options = parser.parse_args()
+    with bad_input_is_one_line():
+        check_absent(options.target)
+        convert(options.source, options.target)
+
+
+if __name__ == "__main__":
+    main()

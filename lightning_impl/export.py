@@ -1,0 +1,82 @@
+"""A trained network as a file that other programs run: pixels in, class probabilities out."""
+
+import importlib.util
+from collections import OrderedDict
+from pathlib import Path
+from typing import Literal
+
+import jsonargparse
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from lightning_impl.model import build_model
+from lightning_impl.weights import set_weights
+from recipe.mnist import NUM_PIXELS
+from recipe.weight_files import check_absent, complete_or_absent, read_weights, single_precision
+from recipe.worker import UnavailableError, bad_input_is_one_line
+
+Format = Literal["onnx", "safetensors", "torch_export"]
+
+
+def parser() -> jsonargparse.ArgumentParser:
+    """The options of `python -m lightning_impl export`."""
+    options = jsonargparse.ArgumentParser(
+        prog="python -m lightning_impl export", description="Write the network of a training's record to a file."
+    )
+    options.add_argument("--record", type=Path, required=True, help="a record's directory, as compare leaves them")
+    options.add_argument("--format", type=Format, required=True, help="what to write")
+    options.add_argument("--out", type=Path, required=True, help="where to write it; must not be there")
+    return options
+
+
+def export(record: Path, out: Path, file_format: Format) -> None:
+    """Writes the network of a training's record to one file.
+
+    It maps pixels, float32 in [0, 1], shape (n, 784), to probabilities, float32, shape (n, 10); n is
+    free. A float64 network is rounded to float32. "safetensors" holds the parameters alone, in torch's
+    layout and by the names of `build_model`.
+
+    Args:
+        record: Directory of the record, of either implementation.
+        out: What to write; it must not be there.
+        file_format: "onnx", "safetensors" or "torch_export".
+
+    Raises:
+        RecordError: The record cannot be read, or `out` is there already or not writable.
+        UnavailableError: A package that the format needs is not installed.
+    """
+    recipe, weights = single_precision(*read_weights(record / "weights.safetensors"))
+    check_absent(out)
+    if file_format == "onnx" and importlib.util.find_spec("onnxscript") is None:
+        raise UnavailableError("an ONNX file needs onnxscript; install it with: pip install 'mnist-parity[export]'")
+    network = build_model(recipe).requires_grad_(False)
+    set_weights(network, weights)
+    with complete_or_absent(out) as partial:
+        if file_format == "safetensors":
+            save_file(network.state_dict(), partial)
+            return
+        model = nn.Sequential(OrderedDict(network.named_children()) | {"probabilities": nn.Softmax(dim=1)}).eval()
+        # Two images and not one, which torch would take for a size that never changes.
+        exported = torch.export.export(
+            model, (torch.zeros(2, NUM_PIXELS),), dynamic_shapes=({0: torch.export.Dim("n")},)
+        )
+        if file_format == "torch_export":
+            torch.export.save(exported, partial)
+        else:
+            torch.onnx.export(
+                exported,
+                f=partial,
+                input_names=["pixels"],
+                output_names=["probabilities"],
+                external_data=False,
+                verbose=False,
+            )
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command line; bad input is one line on standard error and exit code 2."""
+    options = parser().parse_args(arguments)
+    with bad_input_is_one_line():
+        export(options.record, options.out, options.format)
+    print(options.out)

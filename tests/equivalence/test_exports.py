@@ -1,0 +1,149 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from recipe import mnist
+from recipe.initial_weights import Weights
+from recipe.run_record import RunRecord
+from tests.conftest import Once, assert_one_line_of_error, run_python
+
+Trained = Callable[..., RunRecord]
+SHORT = {"epochs": 1, "batch_size": 6000, "hidden_sizes": [16, 8]}
+UNIT = 2.0**-24
+"""Half the distance from 1 to the next float32: the rounding error of one operation."""
+
+
+def bound(weights: Weights, others: Weights, images: NDArray[np.float32]) -> float:
+    """How far the probabilities of two float32 programs may be apart, one with `weights`, one with `others`.
+
+    A sum of n products and a bias has, in any order, an error below (n + 1)·2⁻²⁴ of the sum of their
+    sizes (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), on either side; an
+    error before a layer is multiplied by its weights, and ReLU adds none. A probability moves by less
+    than its logits do; the 16 units allow for each side's exp, sum and division.
+    """
+    activations, error = images.astype(np.float64), np.zeros((1, images.shape[1]))
+    for layer in ("hidden_1", "hidden_2", "output"):
+        kernel, bias = (weights[f"{layer}.{kind}"].astype(np.float64) for kind in ("kernel", "bias"))
+        other_kernel, other_bias = (others[f"{layer}.{kind}"].astype(np.float64) for kind in ("kernel", "bias"))
+        sizes = activations @ np.abs(kernel) + np.abs(bias)
+        parted = activations @ np.abs(kernel - other_kernel) + np.abs(bias - other_bias)
+        error = error @ np.maximum(np.abs(kernel), np.abs(other_kernel)) + parted + 2 * (len(kernel) + 1) * UNIT * sizes
+        activations = np.maximum(activations @ kernel + bias, 0)
+    return float(error.max()) + 16 * UNIT
+
+
+def pixels() -> NDArray[np.float32]:
+    return mnist.load().x_test.reshape(-1, 784).astype(np.float32) / 255
+
+
+def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (given,), (wanted,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape[1:]) == ("pixels", "tensor(float)", [784])
+    assert isinstance(given.shape[0], str)  # free
+    return session.run([wanted.name], {given.name: images})[0]
+
+
+@pytest.fixture(scope="session")
+def exported(once: Once, trained: Trained) -> Path:
+    def make(directory: Path) -> None:
+        for room, worker, endings in (
+            ("keras_impl", "keras-tensorflow", {"onnx": ".onnx"}),
+            ("lightning_impl", "lightning", {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}),
+        ):
+            record = trained(worker, **SHORT).directory
+            for file_format, ending in endings.items():
+                arguments = ["--record", record, "--format", file_format, "--out", f"{room}{ending}"]
+                process = run_python("-m", room, "export", *arguments, cwd=directory, timeout=900)
+                assert process.returncode == 0, process.stderr
+
+    return once("exports", make)
+
+
+@pytest.mark.parametrize(("room", "worker"), [("keras_impl", "keras-tensorflow"), ("lightning_impl", "lightning")])
+def test_onnx_file_predicts_as_its_framework_did(exported: Path, trained: Trained, room: str, worker: str) -> None:
+    record = trained(worker, **SHORT)
+    assert record.test is not None
+    allowed = bound(record.weights, record.weights, pixels())
+    probabilities = run_onnx(exported / f"{room}.onnx", pixels())
+    assert probabilities.dtype == np.float32
+    assert np.abs(probabilities - record.test.predictions).max() <= allowed
+    assert np.abs(np.roll(probabilities, 1, axis=0) - record.test.predictions).max() > allowed  # another digit's
+    one = run_onnx(exported / f"{room}.onnx", pixels()[:1])
+    assert np.abs(one - probabilities[:1]).max() <= allowed
+
+
+def test_both_onnx_files_predict_alike(exported: Path, trained: Trained) -> None:
+    one, other = (run_onnx(exported / f"{room}.onnx", pixels()) for room in ("keras_impl", "lightning_impl"))
+    weights, others = (trained(worker, **SHORT).weights for worker in ("keras-tensorflow", "lightning"))
+    assert np.abs(one - other).max() <= bound(weights, others, pixels())
+
+
+def test_torch_export_predicts_as_lightning_did(exported: Path, trained: Trained) -> None:
+    model = torch.export.load(exported / "lightning_impl.pt2").module()
+    record = trained("lightning", **SHORT)
+    assert record.test is not None
+    found = model(torch.from_numpy(pixels())).numpy()
+    assert np.abs(found - record.test.predictions).max() <= bound(record.weights, record.weights, pixels())
+
+
+def test_safetensors_are_the_state_dict_of_torch(exported: Path, trained: Trained) -> None:
+    weights = trained("lightning", **SHORT).weights
+    found = load_file(exported / "lightning_impl.safetensors")
+    assert list(found) == [
+        "hidden_1.bias",
+        "hidden_1.weight",
+        "hidden_2.bias",
+        "hidden_2.weight",
+        "output.bias",
+        "output.weight",
+    ]
+    assert np.array_equal(found["hidden_1.weight"], weights["hidden_1.kernel"].T)
+
+
+KERAS_FILES = """
+import sys
+from pathlib import Path
+import numpy as np
+from keras_impl.export import export
+for name in ("keras", "tf_saved_model", "safetensors"):
+    export(Path(sys.argv[1]), Path(f"exported.{name}"), name)
+import keras, tensorflow as tf
+images = np.load("images.npy")
+np.save("keras.npy", keras.saving.load_model("exported.keras").predict(images, verbose=0))
+np.save("tf_saved_model.npy", tf.saved_model.load("exported.tf_saved_model").serve(images).numpy())
+"""
+
+
+def test_keras_files_predict_as_keras_did(trained: Trained, tmp_path: Path) -> None:
+    record = trained("keras-tensorflow", **SHORT)
+    assert record.test is not None
+    np.save(tmp_path / "images.npy", pixels()[:1000])
+    process = run_python("-c", KERAS_FILES, record.directory, cwd=tmp_path, timeout=900)
+    assert process.returncode == 0, process.stderr
+    allowed = bound(record.weights, record.weights, pixels()[:1000])
+    for name in ("keras", "tf_saved_model"):
+        found = np.load(tmp_path / f"{name}.npy")
+        assert np.abs(found - record.test.predictions[:1000]).max() <= allowed, name
+    found = load_file(tmp_path / "exported.safetensors")
+    assert all(np.array_equal(found[name], array) for name, array in record.weights.items())
+
+
+def test_what_is_there_is_not_replaced(exported: Path, trained: Trained) -> None:
+    record = trained("lightning", **SHORT).directory
+    arguments = ["--record", record, "--format", "safetensors", "--out", "lightning_impl.onnx"]
+    process = run_python("-m", "lightning_impl", "export", *arguments, cwd=exported)
+    assert_one_line_of_error(process, "lightning_impl.onnx is there already")
+
+
+def test_record_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    arguments = ["--record", "nowhere", "--format", "onnx", "--out", "out.onnx"]
+    for room in ("lightning_impl", "keras_impl"):
+        process = run_python("-m", room, "export", *arguments, cwd=tmp_path)
+        assert_one_line_of_error(process, "nowhere/recipe.json")

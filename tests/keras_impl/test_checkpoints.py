@@ -1,0 +1,123 @@
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import Once, assert_one_line_of_error, run_python
+from tests.killing import kill_after_each_new_checkpoint
+
+EPOCHS = 20
+FIT = ["-m", "keras_impl", "fit", "--device", "cpu", "--checkpoints", "checkpoints"]
+FIT += [
+    "--recipe.batch_size",
+    "10000",
+    "--recipe.hidden_sizes",
+    "[4]",
+    "--recipe.learning_rate",
+    "0.003",
+    "--recipe.epochs",
+]
+
+
+def arrays(path: Path) -> dict[str, Any]:
+    """Every array of a .keras file: weights, Adam's moments and step count."""
+    found = {}
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+    return found
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    expected, found = arrays(one), arrays(other)
+    assert expected.keys() == found.keys()
+    # Two kernels and two biases, two moments of each, the step count, the learning rate; and the metrics'.
+    assert sum("optimizer" in name for name in expected) == 2 * 4 + 2
+    for name, array in expected.items():
+        assert np.array_equal(array, found[name]), name
+
+
+def uninterrupted(directory: Path) -> None:
+    process = run_python(*FIT, EPOCHS, cwd=directory, timeout=900)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.fixture(scope="session")
+def finished(once: Once) -> Path:
+    return once("keras-checkpoints", uninterrupted) / "checkpoints"
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    kill_after_each_new_checkpoint([*FIT, str(EPOCHS)], tmp_path, tmp_path / "checkpoints" / "last.keras", kills=2)
+    assert_same_bits(finished / "last.keras", tmp_path / "checkpoints" / "last.keras")
+    assert_same_bits(finished / "best.keras", tmp_path / "checkpoints" / "best.keras")
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from keras_impl import __main__, backend
+from recipe import Recipe
+backend.select("tensorflow", "cpu", Recipe())
+import keras
+save, saved = keras.Sequential.save, []
+def half(self, path, **options):
+    save(self, path, **options)
+    saved.append(path)
+    if len(saved) == 4:
+        whole = Path(path).read_bytes()
+        Path(path).write_bytes(whole[: len(whole) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+keras.Sequential.save = half
+__main__.main(sys.argv[1:])
+"""
+
+
+def test_killed_while_it_writes_it_goes_on(tmp_path: Path) -> None:
+    process = run_python("-c", KILLED_WHILE_WRITING, *FIT[2:], 3, cwd=tmp_path)
+    assert process.returncode == -9, process.stderr
+    directory = tmp_path / "checkpoints"
+    # The second epoch's best was written, its last was not.
+    assert arrays(directory / "best.keras")["optimizer/vars/0"] == 12
+    assert arrays(directory / "last.keras")["optimizer/vars/0"] == 6
+    again = run_python(*FIT, 3, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "Epoch 1/3" not in again.stdout
+    assert "Epoch 2/3" in again.stdout
+    assert arrays(directory / "last.keras")["optimizer/vars/0"] == 18
+    assert sorted(path.name for path in directory.iterdir()) == ["best.keras", "last.keras", "recipe.json"]
+
+
+def test_checkpoint_is_a_plain_keras_model(finished: Path, tmp_path: Path) -> None:
+    code = "import keras, sys\nmodel = keras.saving.load_model(sys.argv[1])\n"
+    code += "print(type(model) is keras.Sequential, model.count_params(), 'keras_impl' in sys.modules)"
+    process = run_python("-c", code, finished / "best.keras", cwd=tmp_path)
+    assert process.stdout.split() == ["True", "3190", "False"], process.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            ["--recipe.seed", "1", "--recipe.learning_rate", "0.01"],
+            ["seed was 0 and is now 1", "learning_rate was 0.003"],
+        ),
+        (["--recipe.epochs", "2"], ["20 epochs", "recipe.epochs is 2"]),
+    ],
+    ids=["another recipe", "fewer epochs"],
+)
+def test_what_it_cannot_go_on_with_is_refused(finished: Path, change: list[str], words: list[str]) -> None:
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    assert_one_line_of_error(run_python(*FIT, EPOCHS, *change, cwd=finished.parent), *words)
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+
+
+def test_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
+    directory = tmp_path / "checkpoints"
+    directory.mkdir()
+    (directory / "recipe.json").write_text('{"batch_size": 10000, "hidden_sizes": [4], "epochs": 2}')
+    (directory / "last.keras").write_bytes(b"PK\x03\x04 and no more")
+    assert_one_line_of_error(run_python(*FIT, 2, cwd=tmp_path), "last.keras", "not a file of this network's weights")

@@ -1,0 +1,38 @@
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_impl.__main__ import main
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def test_configs_are_those_that_the_readme_names() -> None:
+    named = set(re.findall(r"configs/(\w+)\.yaml", (ROOT / "README.md").read_text()))
+    assert {path.stem for path in CONFIGS} == named
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_taken_as_it_stands(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # main sets it: have it undone
+    monkeypatch.setattr(sys, "argv", ["lightning_impl", "fit", "--config", str(path), "--print_config"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    printed, written = yaml.safe_load(capsys.readouterr().out), yaml.safe_load(path.read_text())
+    for group, values in written.items():
+        for name, value in values.items() if isinstance(values, dict) else ():
+            assert printed[group][name] == value, (group, name)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_opens_with_its_command_and_what_it_needs(path: Path) -> None:
+    _, command, needs, *_ = path.read_text().splitlines()
+    assert command.endswith(f"python -m lightning_impl fit --config configs/{path.name}")
+    assert needs.startswith("# Needs: ")
