@@ -5,11 +5,13 @@ a worker starts, so that nothing that a run does can harm the worker or another 
 """
 
 import contextlib
+import logging
+import signal
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -69,11 +71,19 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         BadInputError: Nothing answers at that address within 5 seconds, or it has no such form.
     """
     dask.config.set(_CONFIGURATION)
+    for name in logging.root.manager.loggerDict:
+        if name.partition(".")[0] == "distributed":  # what goes wrong, this module says in a line
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler is None:
-        # A cluster that its client started ends with it.
-        return Client(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
-        )
+        with _deaf_to_interrupts():
+            # A cluster that its client started ends with it.
+            return Client(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+            )
     try:
         return Client(scheduler, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError, ImportError) as error:
@@ -81,6 +91,16 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
             f"--scheduler: nothing answers at {scheduler} ({error}); start one with `dask scheduler`, "
             "or leave the option out to use this machine's cores"
         ) from error
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Has processes that are started meanwhile ignore Ctrl-C: a terminal sends it to all, and one ends the rest."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def check_workers(client: Client, workers: Sequence[str], implementations: Sequence[Implementation]) -> list[str]:

@@ -118,6 +118,8 @@ def test_what_it_cannot_go_on_with_is_refused(finished: Path, change: list[str],
 def test_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     directory = tmp_path / "checkpoints"
     directory.mkdir()
-    (directory / "recipe.json").write_text('{"batch_size": 10000, "hidden_sizes": [4], "epochs": 2}')
+    (directory / "recipe.json").write_text(
+        '{"batch_size": 10000, "hidden_sizes": [4], "learning_rate": 0.003, "epochs": 2}'
+    )
     (directory / "last.keras").write_bytes(b"PK\x03\x04 and no more")
     assert_one_line_of_error(run_python(*FIT, 2, cwd=tmp_path), "last.keras", "not a file of this network's weights")
