@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from compare import oracle
+from compare.page import write_page
 from recipe.run_record import read_record
 from tests.browser.strokes import prepare
+from tests.compare.test_page import study
 from tests.conftest import Once, run_python
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -92,6 +94,18 @@ def test_opens_from_disk_and_draws_every_plot(opened: Any, comparison: Path) -> 
         assert plots.nth(i).locator("xpath=..").get_attribute("aria-label")
     assert page.locator(".digits img").count() > 0
     assert page.evaluate("Array.from(document.images).every((image) => image.naturalWidth === 28 && image.alt)")
+
+
+def test_page_of_a_study_draws_every_plot_in_any_width(opened: Any, tmp_path: Path) -> None:
+    write_page(study(), tmp_path)
+    page = opened(tmp_path, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    plots = page.locator("figure svg")
+    assert plots.count() == 2
+    for i in range(plots.count()):
+        assert plots.nth(i).locator(".role-mark line").count() > 0
+        assert plots.nth(i).bounding_box()["height"] > 50
+    assert "finished" in page.locator("section", has_text="Every run").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_ladder_opens_at_the_first_rung_that_fails(opened: Any, faulty: Path) -> None:
