@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _open(browser: Browser, directory: Path, **options: Any) -> Any:
-    page = browser.new_page(viewport={"width": 1040, "height": 900}, **options)
+    page = browser.new_page(viewport={"width": 1040, "height": 1010}, **options)
     page.goto((directory / "report.html").resolve().as_uri())
     return page
 
