@@ -1,19 +1,16 @@
 """The numbers of `docs/parity.md`, from `docs/parity/figures.json`; measures nothing.
 
-The document holds blocks between `<!-- figures:begin NAME -->` and `<!-- figures:end -->`, and
-`fill_in` writes each anew.
+`fill_in` writes each of the document's blocks anew.
 """
 
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from benchmarks.document import fill_blocks, table
 
 DOCUMENT = Path("docs/parity.md")
 FIGURES = Path("docs/parity/figures.json")
 HORIZON = Path("docs/parity/rounding_horizon.svg")
-
-BLOCK = re.compile(r"(<!-- figures:begin (\w+) -->\n).*?(<!-- figures:end -->)", re.DOTALL)
 
 TARGET = 1e-12
 """Of two float64 runs, after an epoch, relative to the largest weight of a tensor."""
@@ -23,14 +20,7 @@ Figures = dict[str, Any]
 
 def fill_in(text: str, figures: Figures) -> str:
     """The document with every block as the figures have it."""
-    return BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]](figures)}\n{match[3]}", text)
-
-
-def _table(header: str, alignment: str, rows: Iterable[Iterable[Any]]) -> str:
-    """A table; `alignment` has a letter a column, l or r."""
-    rule = " | ".join({"l": "---", "r": "---:"}[letter] for letter in alignment)
-    lines = [header, rule, *(" | ".join(map(str, row)) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)
+    return fill_blocks(text, lambda name: BLOCKS[name](figures))
 
 
 def _step(step: int | None) -> str:
@@ -83,7 +73,7 @@ def float64(figures: Figures) -> str:
     default = {"recipe": {}, "num_steps": figures["steps_per_epoch"], **found["Lightning"], "control": found["control"]}
     entries = [default, *figures["variations"]]
     weights = default["weights"]
-    table = _table(
+    rendered = table(
         "changed in the recipe | steps | largest loss difference | A/A | largest weight difference, relative | A/A "
         "| digits predicted differently | test accuracies",
         "lrrrrrrl",
@@ -105,8 +95,8 @@ def float64(figures: Figures) -> str:
     churn = sum(entry["predicted_differently"] for entry in entries)
     own, parameters = weights["beyond_1e-12_of_own"], figures["num_parameters"]
     return (
-        f"{table}\n\nOver these {len(entries)} recipes (n = 1 run of each side) the losses of no step differ by more "
-        f"than {_small(max(map(_largest, entries)))}, and {churn:,} of {10_000 * len(entries):,} test digits are "
+        f"{rendered}\n\nOver these {len(entries)} recipes (n = 1 run of each side) the losses of no step differ by "
+        f"more than {_small(max(map(_largest, entries)))}, and {churn:,} of {10_000 * len(entries):,} test digits are "
         f"predicted differently. Relative to the largest weight of its tensor, no weight differs by more than "
         f"{TARGET:g} under {sum(number <= TARGET for number in relative)} of them, nor by more than "
         f"{_small(max(relative))} under any.\n\n"
@@ -135,7 +125,7 @@ def ten_epochs(figures: Figures) -> str:
                     f"{min(accuracies):.2%} to {max(accuracies):.2%}",
                 ]
             )
-    table = _table(
+    rendered = table(
         "dtype | runs | pairs | parted at step | largest loss difference | digits predicted differently "
         "| test accuracies",
         "llrrrrr",
@@ -146,7 +136,7 @@ def ten_epochs(figures: Figures) -> str:
         for dtype, found in figures["horizon"].items()
         for side, verdict in found["trajectory_rung"].items()
     )
-    return f"{table}\n\nThe verdict of the rung `trajectory` on Keras – Lightning: {verdicts}."
+    return f"{rendered}\n\nThe verdict of the rung `trajectory` on Keras – Lightning: {verdicts}."
 
 
 def _partings(pairs: list[Figures]) -> list[str]:
@@ -171,8 +161,8 @@ def horizon(figures: Figures) -> str:
         for epoch in range(figures["recipe"]["epochs"])
     ]
     rows.append(["parted at step", *(_partings(pairs)[0] for pairs in columns.values())])
-    table = _table("epoch | " + " | ".join(columns), "l" + "r" * len(columns), rows)
-    return f"{table}\n\n{_growth(figures)}"
+    rendered = table("epoch | " + " | ".join(columns), "l" + "r" * len(columns), rows)
+    return f"{rendered}\n\n{_growth(figures)}"
 
 
 def _range(numbers: list[float]) -> str:
@@ -221,7 +211,7 @@ def backends(figures: Figures) -> str:
                     _accuracies(pair),
                 ]
             )
-    return _table(
+    return table(
         "dtype | runs | parted at step | largest loss difference | largest weight difference, relative "
         "| digits predicted differently | test accuracies",
         "llrrrrl",
@@ -231,7 +221,7 @@ def backends(figures: Figures) -> str:
 
 def pixels(figures: Figures) -> str:
     """How torchvision's transforms scale grey levels."""
-    return _table(
+    return table(
         "transform | grey levels of 256 that are not x / 255 | by units in the last place",
         "lrr",
         (

@@ -1,31 +1,24 @@
 """The figures of `docs/scale.md`, from `docs/scale.json`; measures nothing.
 
-The document holds blocks between `<!-- figures:begin NAME -->` and `<!-- figures:end -->`, and
-`fill_in` writes each anew.
+`fill_in` writes each of the document's blocks anew.
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.document import fill_blocks, table
 from benchmarks.machine import in_a_line
 
 DOCUMENT = Path("docs/scale.md")
 FIGURES = Path("docs/scale.json")
-
-BLOCK = re.compile(r"(<!-- figures:begin (\w+) -->\n).*?(<!-- figures:end -->)", re.DOTALL)
 
 Figures = dict[str, Any]
 
 
 def fill_in(text: str, figures: Figures) -> str:
     """The document with every block as the figures have it."""
-    return BLOCK.sub(lambda match: f"{match[1]}{_block(match[2], figures)}\n{match[3]}", text)
-
-
-def _block(name: str, figures: Figures) -> str:
-    return BLOCKS[name](figures[name]) if name in figures else "Not measured yet."
+    return fill_blocks(text, lambda name: BLOCKS[name](figures[name]) if name in figures else "Not measured yet.")
 
 
 def overhead(figure: Figures) -> str:
@@ -38,17 +31,19 @@ def overhead(figure: Figures) -> str:
 
 def many(figures: list[Figures]) -> str:
     """Studies of many runs, some of which kill their worker."""
+    header = "runs | killed their worker | finished | failed | wall time, s | coordinator's peak memory, MB"
     rows = [
-        "| runs | killed their worker | finished | failed | wall time, s | coordinator's peak memory, MB |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        [
+            f"{figure['runs']:,}",
+            f"{-(-figure['runs'] // figure['kill_every']):,}",
+            f"{figure['finished']:,}",
+            f"{figure['failed']:,}",
+            f"{figure['wall_seconds']:,.0f}",
+            f"{figure['peak_memory_bytes'] / 1e6:,.0f}",
+        ]
+        for figure in figures
     ]
-    for figure in figures:
-        killed = -(-figure["runs"] // figure["kill_every"])
-        rows.append(
-            f"| {figure['runs']:,} | {killed:,} | {figure['finished']:,} | {figure['failed']:,} "
-            f"| {figure['wall_seconds']:,.0f} | {figure['peak_memory_bytes'] / 1e6:,.0f} |"
-        )
-    return "\n".join(rows)
+    return table(header, "rrrrrr", rows)
 
 
 def two_workers(figure: Figures) -> str:

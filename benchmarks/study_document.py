@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.document import fill_blocks, table
 from benchmarks.machine import describe, in_a_line
-from benchmarks.parity_document import BLOCK
 from compare import plots
 from recipe.settings import SWITCHES
 
@@ -25,17 +25,11 @@ Findings = Mapping[str, Any]
 
 def fill_in(text: str, findings: Findings) -> str:
     """The document with every block as the findings have it."""
-    return BLOCK.sub(lambda match: f"{match[1]}{_block(match[2], findings)}\n{match[3]}", text)
+    return fill_blocks(text, lambda name: _block(name, findings))
 
 
 def _block(name: str, findings: Findings) -> str:
     return cost(findings, name) if name in (*SWITCHES, "native") else BLOCKS[name](findings)
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    header = list(header)
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _points(value: float) -> str:
@@ -83,8 +77,7 @@ def equivalence(findings: Findings) -> str:
         ]
         for entry in findings["equivalence"]
     ]
-    header = ["variant", "mean, points", "90% interval", "p (TOST)", "verdict", "seeds that would do"]
-    return _table(header, rows)
+    return table("variant | mean, points | 90% interval | p (TOST) | verdict | seeds that would do", "lrrrrr", rows)
 
 
 def churn(findings: Findings) -> str:
@@ -93,7 +86,7 @@ def churn(findings: Findings) -> str:
     rows = [
         [e["between"], f"{e['num_pairs']:,}", *(f"{e[k]:.2%}" for k in ("mean", "lowest", "highest"))] for e in shown
     ]
-    return _table(["between", "pairs", "mean", "lowest", "highest"], rows)
+    return table("between | pairs | mean | lowest | highest", "lrrrr", rows)
 
 
 def cost(findings: Findings, variant: str) -> str:
@@ -112,7 +105,7 @@ def cost(findings: Findings, variant: str) -> str:
             steps = [entry["parted_at_step"][name] for name in ("aligned", variant)]
             before, after = ("never" if step is None else f"step {step:,.0f}" for step in steps)
             parting = f"\n\nThe two part (median) at {after}, aligned at {before}."
-    return _table(["of", "accuracy, points", "95% interval", "test loss", "95% interval"], rows) + parting
+    return table("of | accuracy, points | 95% interval | test loss | 95% interval", "lrrrr", rows) + parting
 
 
 BLOCKS = {"measured": measured, "equivalence": equivalence, "churn": churn}

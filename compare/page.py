@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 
 from compare import plots
 from compare.plots import COLORS, Plot
+from compare.report import display_name, write_whole
+from compare.study_report import why_unfinished
 from recipe import mnist
 from recipe.run_record import RecordError, RunRecord, read_record
 
@@ -61,11 +62,7 @@ def write_page(results: Mapping[str, Any], directory: Path) -> Path:
         css=(_TEMPLATES / "page.css").read_text(),
         script=(_TEMPLATES / "draw.js").read_text(),
     )
-    path = directory / PAGE
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
+    return write_whole(directory / PAGE, text)
 
 
 def _common(results: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -96,12 +93,12 @@ def _comparison(results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
     records = _records(entries, directory) if trained else {}
     finished = {name: record for name, record in records.items() if record.test}
     page = _common(results, {name: entry.get("versions", {}) for name, entry in entries.items()})
-    histories = {_title(name): record.history for name, record in records.items() if record.history["loss"]}
+    histories = {display_name(name): record.history for name, record in records.items() if record.history["loss"]}
     page |= {
-        "title": f"{' and '.join(_title(name) for name in names)}: one MNIST network, compared",
+        "title": f"{' and '.join(display_name(name) for name in names)}: one MNIST network, compared",
         "answer": _answer(results),
         "lead": _lead(results),
-        "names": [_title(name) for name in names],
+        "names": [display_name(name) for name in names],
         "sides": _sides(entries),
         "history": [
             plots.history(histories, "loss", "Loss"),
@@ -142,7 +139,7 @@ def _controls(results: Mapping[str, Any], directory: Path) -> list[NDArray[np.fl
 
 
 def _answer(results: Mapping[str, Any]) -> str:
-    reference, other = (_title(name) for name in results["compared"])
+    reference, other = (display_name(name) for name in results["compared"])
     trained = "controls" in results
     sentences = {
         "parity": f"{reference} and {other} are the same run, up to rounding."
@@ -158,7 +155,7 @@ def _answer(results: Mapping[str, Any]) -> str:
 def _lead(results: Mapping[str, Any]) -> str:
     entries = results["implementations"]
     failures = [
-        f"{_title(name)} {entry['status']}{': ' + entry['error'] if entry.get('error') else ''}"
+        f"{display_name(name)} {entry['status']}{': ' + entry['error'] if entry.get('error') else ''}"
         for name, entry in entries.items()
         if entry["status"] != "finished"
     ]
@@ -168,17 +165,15 @@ def _lead(results: Mapping[str, Any]) -> str:
         rung = next(rung for rung in results["rungs"] if rung["verdict"] == "not parity")
         return f"Likely cause: {rung['cause']}."
     accuracies = [
-        f"{_title(name)} {entry['test_accuracy']:.2%}" for name, entry in entries.items() if entry.get("test_accuracy")
+        f"{display_name(name)} {entry['test_accuracy']:.2%}"
+        for name, entry in entries.items()
+        if entry.get("test_accuracy")
     ]
     if not accuracies:
         return "Compared number by number without a training: rungs 1 to 7 of the ladder."
     same = results["agreement"]
     alike = f"; {same['same']:,} of {same['total']:,} test digits predicted alike" if same else ""
     return f"Test accuracy: {', '.join(accuracies)}{alike}."
-
-
-def _title(name: str) -> str:
-    return name.capitalize() if name in ("keras", "lightning") else name
 
 
 def _words(name: str) -> str:
@@ -226,8 +221,8 @@ def _ladder(
     finished: Mapping[str, RunRecord],
     controls: Sequence[NDArray[np.floating]],
 ) -> dict[str, Any]:
-    pair = f"{_title(reference)} and {_title(other)}"
-    losses = {_title(name): finished[name].step_losses for name in (reference, other) if name in finished}
+    pair = f"{display_name(reference)} and {display_name(other)}"
+    losses = {display_name(name): finished[name].step_losses for name in (reference, other) if name in finished}
     ulps: list[Mapping[str, float]] = [
         rung["detail"]["ulps"] for rung in comparison["rungs"] if "ulps" in rung["detail"]
     ]
@@ -249,10 +244,10 @@ def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, s
             [d["key"], str(d[sides[0]]), str(d[sides[1]]), "yes" if d["arithmetic"] else "no"]
             for d in detail["differences"]
         ]
-        tables.append({"header": ["setting", *map(_title, sides), "changes the arithmetic"], "rows": rows})
+        tables.append({"header": ["setting", *map(display_name, sides), "changes the arithmetic"], "rows": rows})
     if detail.get("tensors"):
         rows = [[name, *(_number(found.get(side)) for side in sides)] for name, found in detail["tensors"].items()]
-        tables.append({"header": ["error / bound of", *map(_title, sides)], "rows": rows})
+        tables.append({"header": ["error / bound of", *map(display_name, sides)], "rows": rows})
     if "paired" in detail:
         tables.append({"header": ["outcome", ""], "rows": _outcome(detail, sides)})
     return {
@@ -272,7 +267,7 @@ def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, s
 def _outcome(detail: Mapping[str, Any], sides: tuple[str, str]) -> list[list[str]]:
     paired = detail["paired"]
     controls = detail["controls_predict_differently"]
-    first, second = map(_title, sides)
+    first, second = map(display_name, sides)
     low, high = (100 * end for end in paired["interval"])
     return [
         [f"only {first} right", f"{paired['only_first_right']:,} digits"],
@@ -306,14 +301,16 @@ def _digits(finished: Mapping[str, RunRecord]) -> dict[str, Any]:
     networks, sizes = _networks(finished)
     too_large = sizes > _MAX_NETWORK_BYTES
     right = np.array([found[disputed] == digits.y_test[disputed] for found in predicted.values()])
-    scores = ", ".join(f"{_title(n)} is right on {int(r.sum()):,}" for n, r in zip(predicted, right, strict=True))
+    scores = ", ".join(f"{display_name(n)} is right on {int(r.sum()):,}" for n, r in zip(predicted, right, strict=True))
     return {
         "disputed": [_disputed(int(index), digits, probabilities) for index in shown],
         "disputed_sentence": (
             f"{len(disputed):,} of {len(digits.y_test):,} test digits; {scores}. "
             f"Shown: the {len(shown)} on which both are surest. The small bars are the probabilities of 0 to 9."
         ),
-        "confusions": [{"name": _title(n), "rows": _confusion(found, digits.y_test)} for n, found in predicted.items()],
+        "confusions": [
+            {"name": display_name(n), "rows": _confusion(found, digits.y_test)} for n, found in predicted.items()
+        ],
         "networks": [] if too_large else networks,
         "samples": [] if too_large else [_base64(digits.x_test[index].tobytes()) for index in shown],
         "no_networks": (
@@ -332,7 +329,7 @@ def _disputed(index: int, digits: mnist.Digits, probabilities: Mapping[str, NDAr
         "image": _png(digits.x_test[index]),
         "sides": [
             {
-                "name": _title(name),
+                "name": display_name(name),
                 "color": color,
                 "predicted": int(found[index].argmax()),
                 "probability": f"{found[index].max():.0%}",
@@ -358,7 +355,7 @@ def _networks(finished: Mapping[str, RunRecord]) -> tuple[list[dict[str, Any]], 
     """The weights by layer as base64 of little-endian float32, kernels (in, out) row by row; and their size."""
     networks: list[dict[str, Any]] = [
         {
-            "name": _title(name),
+            "name": display_name(name),
             "layers": [
                 {
                     part: _base64(record.weights[f"{layer}.{part}"].astype("<f4").tobytes())
@@ -389,7 +386,7 @@ def _png(image: NDArray[np.uint8]) -> str:
 
 
 def _study(results: Mapping[str, Any]) -> dict[str, Any]:
-    names = [_title(name) for name in results["implementations"]]
+    names = [display_name(name) for name in results["implementations"]]
     attribution = results["attribution"]
     unfinished = [run for run in results["runs"] if run["status"] != "finished"]
     counts = ", ".join(f"{count:,} {status}" for status, count in results["counts"].items())
@@ -419,19 +416,19 @@ def _study(results: Mapping[str, Any]) -> dict[str, Any]:
         "accuracies": [
             [
                 e["variant"],
-                _title(e["implementation"]),
+                display_name(e["implementation"]),
                 str(e["num_seeds"]),
                 *(_or_empty(e[key], form) for key, form in _ACCURACY_FORMS.items()),
             ]
             for e in results["accuracies"]
         ],
         "unfinished": [
-            [f"{_title(r['implementation'])} {r['variant']}, seed {r['seed']}", r["status"], _why(r)]
+            [f"{display_name(r['implementation'])} {r['variant']}, seed {r['seed']}", r["status"], why_unfinished(r)]
             for r in unfinished
         ],
         "runs": [
             [
-                f"{_title(r['implementation'])} {r['variant']}",
+                f"{display_name(r['implementation'])} {r['variant']}",
                 str(r["seed"]),
                 r["status"],
                 _or_empty(r["test_accuracy"], "{:.2%}"),
@@ -472,12 +469,6 @@ def _study_answer(results: Mapping[str, Any]) -> str:
             parts.append(f"{words}: {', '.join(_words(variant) for variant in dict.fromkeys(variants))}")
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _why(run: Mapping[str, Any]) -> str:
-    if run["status"] == "diverged":
-        return "epoch {epoch}, step {step}".format(**run["diverged_at"])
-    return str(run.get("error", "")).partition("\n")[0]
 
 
 def _step(step: float | None) -> str:

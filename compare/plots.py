@@ -16,7 +16,7 @@ import numpy as np
 import vl_convert
 from numpy.typing import NDArray
 
-from compare.training_rungs import PARTED
+from compare.training_rungs import PARTED, loss_difference
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette, which the colour-blind tell apart; an implementation each."""
@@ -54,8 +54,8 @@ def _render(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> str:
     return svg.replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
-def _color(names: Sequence[str], **options: Any) -> alt.Color:
-    return alt.Color("name:N", **options).scale(domain=list(names), range=[*COLORS[: len(names)]])
+def _color(names: Sequence[str]) -> alt.Color:
+    return alt.Color("name:N").scale(domain=list(names), range=[*COLORS[: len(names)]])
 
 
 def _data(rows: Sequence[Mapping[str, Any]]) -> alt.InlineData:
@@ -130,8 +130,7 @@ def horizon(losses: Mapping[str, NDArray[Any]], controls: Sequence[NDArray[Any]]
 
 def _largest(first: NDArray[Any], second: NDArray[Any], edges: NDArray[Any]) -> NDArray[np.float64]:
     """The largest difference of two series in each bucket of steps."""
-    steps = edges[-1] - 1
-    difference = np.abs(first[:steps].astype(np.float64) - second[:steps])
+    difference = loss_difference(first, second)[: edges[-1] - 1]
     # A difference of nothing has no place on a logarithmic axis; this is less than a loss near 1 can show.
     return np.maximum(np.maximum.reduceat(difference, edges[:-1] - 1), np.finfo(first.dtype).eps / 16)
 

@@ -13,7 +13,24 @@ from compare.runner import Job, Outcome, Progress
 from compare.study import Settled
 
 
-class LiveProgress:
+class _Display:
+    """Bars that are shown while the block runs, and stay on the screen."""
+
+    bars: Bars
+
+    def __enter__(self) -> Self:
+        """Starts the display."""
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the display."""
+        self.bars.stop()
+
+
+class LiveProgress(_Display):
     """Shows what `run_all` reports.
 
     Args:
@@ -36,17 +53,6 @@ class LiveProgress:
         self.tasks: dict[int, TaskID] = {}
         for job in jobs:
             self.tasks[id(job)] = self.bars.add_task(job.title, total=job.recipe.epochs, metrics="waiting")
-
-    def __enter__(self) -> Self:
-        """Starts the display."""
-        self.bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Ends the display; the bars stay on the screen."""
-        self.bars.stop()
 
     def report(self, message: Progress | Outcome) -> None:
         """Shows one message of a run."""
@@ -75,7 +81,7 @@ class LiveProgress:
             self.console.print(f"{name}: {text}")
 
 
-class StudyProgress:
+class StudyProgress(_Display):
     """Shows how far a study is: one bar over all runs, or in a file a line a run.
 
     Args:
@@ -88,7 +94,7 @@ class StudyProgress:
         self.num_runs = num_runs
         self.reused = self.done = self.failed = 0
         self.start = time.monotonic()
-        self.bar = Bars(
+        self.bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -96,18 +102,7 @@ class StudyProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("runs", total=num_runs, left="")
-
-    def __enter__(self) -> Self:
-        """Starts the display."""
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Ends the display; the bar stays on the screen."""
-        self.bar.stop()
+        self.task = self.bars.add_task("runs", total=num_runs, left="")
 
     def report(self, settled: Settled) -> None:
         """Shows that a run is settled."""
@@ -121,7 +116,7 @@ class StudyProgress:
             self.failed += 1
             self.console.print(f"{name} failed: {settled.error}", markup=False, highlight=False)
         left = self._left()
-        self.bar.update(self.task, completed=self.done + self.reused, left=left)
+        self.bars.update(self.task, completed=self.done + self.reused, left=left)
         if not self.console.is_terminal and settled.done_here:
             self.console.print(f"{self.done + self.reused:,} of {self.num_runs:,}: {name}; {left}", highlight=False)
 

@@ -19,9 +19,13 @@ _MAX_EPOCHS_SHOWN = 20
 
 def write_results(results: dict[str, Any], directory: Path) -> Path:
     """Writes results.json, complete or not at all."""
-    path = directory / RESULTS
+    return write_whole(directory / RESULTS, json.dumps(json_safe(results), indent=2, allow_nan=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Writes a file complete or not at all, beside others that may be writing it too; returns where."""
     partial = path.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(json.dumps(json_safe(results), indent=2, allow_nan=False) + "\n")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
     return path
 
@@ -144,9 +148,14 @@ def _failure(name: str, entry: dict[str, Any]) -> str:
     return f"{name} failed: {entry['error']}" if entry["status"] == "failed" else ""
 
 
+def display_name(name: str) -> str:
+    """An implementation's name as people read it."""
+    return name.capitalize() if name in ("keras", "lightning") else name
+
+
 def _title(name: str, results: dict[str, Any]) -> str:
     entry = results["implementations"][name]
-    title = name.capitalize() if name in ("keras", "lightning") else name
+    title = display_name(name)
     return f"{title}\n({entry['backend']})" if "backend" in entry else title
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from compare.judge import EXIT_CODES, SCHEMA_VERSION, WORST_FIRST, Verdict
 from compare.statistics import effect, equivalence
 from compare.study import ALIGNED, CONTROL, Result, Results, StudyRun, by_place, seeds_of, variants_of
-from compare.training_rungs import PARTED
+from compare.training_rungs import loss_difference, parted_at_step
 from recipe import Recipe
 
 _MAX_SEED_PAIRS = 200
@@ -128,7 +128,7 @@ class _Study:
             "other": other,
             "variant": variant,
             "seeds": seeds,
-            "left_out": [seed for seed in self.seeds if seed not in seeds],
+            "left_out": self._left_out(seeds),
             "differences": differences.tolist(),
             **({"verdict": "inconclusive", "num_pairs": len(seeds)} if found is None else asdict(found)),
         }
@@ -188,14 +188,9 @@ class _Study:
         return [seed for seed in self.seeds if seed not in seeds]
 
     def _parted(self, other: str, variant: str, seed: int) -> int | None:
-        """The first step, from 1, at which the losses of the two differ by more than 1e-3."""
-        first, second = (
-            self.results.step_losses(self.runs[name, variant, seed]).astype(np.float64)
-            for name in (self.names[0], other)
-        )
-        steps = min(len(first), len(second))
-        parted = np.flatnonzero(np.abs(first[:steps] - second[:steps]) > PARTED)
-        return int(parted[0]) + 1 if parted.size else None
+        """When the losses of the two part under a variant."""
+        first, second = (self.results.step_losses(self.runs[name, variant, seed]) for name in (self.names[0], other))
+        return parted_at_step(loss_difference(first, second))
 
     def churn(self) -> list[dict[str, Any]]:
         """Test digits predicted differently: between frameworks, between seeds, and in the A/A control."""

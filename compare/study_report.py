@@ -1,5 +1,6 @@
 """Findings of a study -> the terminal. Computes nothing."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
@@ -22,9 +23,7 @@ def study_verdict_lines(findings: dict[str, Any]) -> list[str]:
     for run in findings["runs"]:
         if run["status"] != "finished":
             place = f"{run['implementation']} {run['variant']}, seed {run['seed']}"
-            reason = run.get("error", "").partition("\n")[0]
-            if run["status"] == "diverged":
-                reason = "epoch {epoch}, step {step}".format(**run["diverged_at"])
+            reason = why_unfinished(run)
             lines.append(f"{run['status']}: {place}{': ' if reason else ''}{reason}")
     counts = ", ".join(f"{count:,} {status}" for status, count in findings["counts"].items())
     lines.append(f"Runs: {counts}.")
@@ -35,6 +34,13 @@ def study_verdict_lines(findings: dict[str, Any]) -> list[str]:
         lines.append(f"{pair}: {_SENTENCES[entry['verdict']].format(margin=margin)}{left_out}.{_needed(entry)}")
     lines.append(f"Verdict: {findings['verdict']}.")
     return lines
+
+
+def why_unfinished(run: Mapping[str, Any]) -> str:
+    """Where a run diverged, or the first line of its error; empty where nothing is known."""
+    if run["status"] == "diverged":
+        return "epoch {epoch}, step {step}".format(**run["diverged_at"])
+    return str(run.get("error", "")).partition("\n")[0]
 
 
 _SENTENCES = {

@@ -44,15 +44,25 @@ class Parting:
     @classmethod
     def of(cls, first: RunRecord, second: RunRecord) -> "Parting":
         """`parted_at_step` counts from 1; `epoch_difference` is a root mean square over the epochs."""
-        steps = min(len(first.step_losses), len(second.step_losses))
-        difference = np.abs(first.step_losses[:steps].astype(np.float64) - second.step_losses[:steps])
-        parted = np.flatnonzero(difference > PARTED)
+        difference = loss_difference(first.step_losses, second.step_losses)
         epochs = np.subtract(*(np.array(run.history["loss"]) for run in (first, second)))
         return cls(
             float(difference.max()),
-            int(parted[0]) + 1 if parted.size else None,
+            parted_at_step(difference),
             float(np.sqrt((epochs**2).mean())),
         )
+
+
+def loss_difference(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """By how much the losses of two runs differ, for every step that both took, shape (steps,)."""
+    steps = min(len(first), len(second))
+    return np.abs(first[:steps].astype(np.float64) - second[:steps])
+
+
+def parted_at_step(difference: NDArray[np.floating]) -> int | None:
+    """The first step, from 1, at which the losses differ by more than `PARTED`; None if they never do."""
+    parted = np.flatnonzero(difference > PARTED)
+    return int(parted[0]) + 1 if parted.size else None
 
 
 def trajectory(runs: Runs, controls: Sequence[RunRecord]) -> Rung:

@@ -1,12 +1,10 @@
 """`python -m keras_impl.convert FROM TO`: canonical weights <-> a Keras file, told apart by the names' endings."""
 
-import argparse
 from pathlib import Path
 
 from keras_impl import backend
 from recipe.record_files import read_recipe
-from recipe.weight_files import check_absent, complete_or_absent, read_weights, write_recipe, write_weights
-from recipe.worker import bad_input_is_one_line
+from recipe.weight_files import complete_or_absent, convert_main, read_weights, write_recipe, write_weights
 
 
 def convert(source: Path, target: Path) -> None:
@@ -44,16 +42,5 @@ def convert(source: Path, target: Path) -> None:
             model.save_weights(partial)
 
 
-def main() -> None:
-    """Runs the command line; bad input is one line on standard error and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m keras_impl.convert", description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    options = parser.parse_args()
-    with bad_input_is_one_line():
-        check_absent(options.target)
-        convert(options.source, options.target)
-
-
 if __name__ == "__main__":
-    main()
+    convert_main("keras_impl", __doc__, convert)

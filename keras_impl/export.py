@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from keras_impl import backend
 from recipe.record_files import RecordError
-from recipe.weight_files import check_absent, complete_or_absent, read_weights, single_precision
+from recipe.weight_files import add_export_options, check_absent, complete_or_absent, read_weights, single_precision
 from recipe.worker import UnavailableError
 
 Format = Literal["onnx", "safetensors", "keras", "tf_saved_model"]
@@ -18,9 +18,7 @@ Format = Literal["onnx", "safetensors", "keras", "tf_saved_model"]
 def parser() -> jsonargparse.ArgumentParser:
     """The options of `python -m keras_impl export`."""
     options = jsonargparse.ArgumentParser(description="Write the network of a training's record to a file.")
-    options.add_argument("--record", type=Path, required=True, help="a record's directory, as compare leaves them")
-    options.add_argument("--format", type=Format, required=True, help="what to write")
-    options.add_argument("--out", type=Path, required=True, help="where to write it; must not be there")
+    add_export_options(options, Format)
     return options
 
 

@@ -1,6 +1,5 @@
 """`python -m lightning_impl.convert FROM TO`: canonical weights <-> a checkpoint, told apart by the names' endings."""
 
-import argparse
 from pathlib import Path
 
 import lightning
@@ -9,8 +8,7 @@ from lightning_impl.checkpoints import CompleteCheckpoints, load_checkpoint, rec
 from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights, set_weights
 from recipe.record_files import RecordError
-from recipe.weight_files import check_absent, read_weights, write_weights
-from recipe.worker import bad_input_is_one_line
+from recipe.weight_files import convert_main, read_weights, write_weights
 
 
 def convert(source: Path, target: Path) -> None:
@@ -43,16 +41,5 @@ def convert(source: Path, target: Path) -> None:
         trainer.save_checkpoint(target, weights_only=True)
 
 
-def main() -> None:
-    """Runs the command line; bad input is one line on standard error and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m lightning_impl.convert", description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    options = parser.parse_args()
-    with bad_input_is_one_line():
-        check_absent(options.target)
-        convert(options.source, options.target)
-
-
 if __name__ == "__main__":
-    main()
+    convert_main("lightning_impl", __doc__, convert)

@@ -13,7 +13,7 @@ from torch import nn
 from lightning_impl.model import build_model
 from lightning_impl.weights import set_weights
 from recipe.mnist import NUM_PIXELS
-from recipe.weight_files import check_absent, complete_or_absent, read_weights, single_precision
+from recipe.weight_files import add_export_options, check_absent, complete_or_absent, read_weights, single_precision
 from recipe.worker import UnavailableError, bad_input_is_one_line
 
 Format = Literal["onnx", "safetensors", "torch_export"]
@@ -24,9 +24,7 @@ def parser() -> jsonargparse.ArgumentParser:
     options = jsonargparse.ArgumentParser(
         prog="python -m lightning_impl export", description="Write the network of a training's record to a file."
     )
-    options.add_argument("--record", type=Path, required=True, help="a record's directory, as compare leaves them")
-    options.add_argument("--format", type=Format, required=True, help="what to write")
-    options.add_argument("--out", type=Path, required=True, help="where to write it; must not be there")
+    add_export_options(options, Format)
     return options
 
 

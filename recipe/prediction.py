@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recipe.initial_weights import Weights, weight_shapes
+from recipe.initial_weights import Weights
 from recipe.picture import PictureError, read_picture
-from recipe.record_files import RecordError, read_json, read_recipe, read_tensors
+from recipe.record_files import RecordError, read_json, read_recipe
 from recipe.settings import Recipe
+from recipe.weight_files import read_weights
 
 RUNS = Path("runs")
 """Where `compare run` leaves its comparisons, seen from where the user is."""
@@ -50,7 +51,7 @@ def predict_pictures(options: argparse.Namespace, implementation: str, network: 
         RecordError: There are no weights, or they cannot be read.
     """
     images = np.stack([read_picture(path) for path in options.pictures])
-    recipe, weights = read_weights(options.weights or newest_record(implementation))
+    recipe, weights = chosen_weights(options.weights or newest_record(implementation))
     probabilities = network(recipe, weights, images)
     if options.json:
         print(json.dumps([[float(p) for p in row] for row in probabilities]))
@@ -90,19 +91,18 @@ def write_image(image: Images, picture: Path) -> Path:
     return path
 
 
-def read_weights(path: Path) -> tuple[Recipe, Weights]:
+def chosen_weights(path: Path) -> tuple[Recipe, Weights]:
     """The recipe and the final weights of a training, from its record or a safetensors file in it.
 
     Raises:
         RecordError: One of the two files is missing, damaged or does not fit the other.
     """
-    directory, name = (path, "weights.safetensors") if path.is_dir() else (path.parent, path.name)
+    file = path / "weights.safetensors" if path.is_dir() else path
     if not path.exists():
         raise RecordError(f"--weights: there is no {path}; expected a training's record or its weights.safetensors")
-    if not name.endswith(".safetensors"):
+    if file.suffix != ".safetensors":
         raise RecordError(f"--weights: {path} is no safetensors file; expected a record's weights.safetensors")
-    recipe = read_recipe(directory)
-    return recipe, read_tensors(directory, name, weight_shapes(recipe), recipe.dtype)
+    return read_weights(file)
 
 
 def newest_record(implementation: str, comparison: Path | None = None) -> Path:

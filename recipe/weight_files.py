@@ -1,10 +1,12 @@
 """Weights alone, in the canonical layout: a safetensors file with the `recipe.json` of its network beside it."""
 
+import argparse
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -12,6 +14,28 @@ from safetensors.numpy import save_file
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.record_files import RecordError, check_writable, read_recipe, read_tensors
 from recipe.settings import Recipe
+from recipe.worker import bad_input_is_one_line
+
+
+def add_export_options(parser: argparse.ArgumentParser, formats: Any) -> None:
+    """Adds what both implementations' `export` take; `formats` is the Literal of what one can write."""
+    parser.add_argument("--record", type=Path, required=True, help="a record's directory, as compare leaves them")
+    parser.add_argument("--format", type=formats, required=True, help="what to write")
+    parser.add_argument("--out", type=Path, required=True, help="where to write it; must not be there")
+
+
+def convert_main(implementation: str, description: str | None, convert: Callable[[Path, Path], None]) -> None:
+    """The command line of `python -m IMPLEMENTATION.convert FROM TO`.
+
+    Bad input is one line on standard error and exit code 2, a target that is there already included.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {implementation}.convert", description=description)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    options = parser.parse_args()
+    with bad_input_is_one_line():
+        check_absent(options.target)
+        convert(options.source, options.target)
 
 
 def read_weights(path: Path) -> tuple[Recipe, Weights]:

@@ -2,7 +2,8 @@
 
 import json
 
-from benchmarks.scale_document import BLOCK, BLOCKS, DOCUMENT, FIGURES, fill_in
+from benchmarks.document import BLOCK
+from benchmarks.scale_document import BLOCKS, DOCUMENT, FIGURES, fill_in
 from tests.conftest import ROOT
 
 FIGURE = {

@@ -6,7 +6,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.parity_document import BLOCK, BLOCKS, DOCUMENT, FIGURES, HORIZON, fill_in
+from benchmarks.document import BLOCK
+from benchmarks.parity_document import BLOCKS, DOCUMENT, FIGURES, HORIZON, fill_in
 from tests.conftest import ROOT
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.parity_document import BLOCK
+from benchmarks.document import BLOCK
 from benchmarks.study_document import BLOCKS, DOCUMENT, FINDINGS, fill_in
 from recipe.settings import SWITCHES
 from tests.conftest import ROOT
