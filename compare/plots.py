@@ -42,8 +42,10 @@ class Plot:
 
 
 def _render(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> str:
+    # The reader's font may be wider than the one that the labels were measured in.
+    padding = {"left": 24, "right": 16, "top": 4, "bottom": 4}
     chart = (
-        chart.configure(font="system-ui, sans-serif", background="transparent", padding=4)
+        chart.configure(font="system-ui, sans-serif", background="transparent", padding=padding)
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", domain=False, tickSize=4)
         .configure_legend(labelFontSize=12, title=None, orient="top", symbolStrokeWidth=3, symbolOpacity=1)
