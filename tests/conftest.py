@@ -5,6 +5,7 @@ What needs those runs in a process of its own: TensorFlow and torch in one proce
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +36,11 @@ WORKERS = {
 
 
 Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+def pytest_configure() -> None:
+    """Started in the background, pytest ignores Ctrl-C, and all that it starts would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run_python(*arguments: Any, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
