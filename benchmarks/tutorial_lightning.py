@@ -75,7 +75,7 @@ def write_idx_files(root: Path) -> None:
     write_idx(raw / "t10k-labels-idx1-ubyte", digits.y_test)
 
 
-def write_idx(path: Path, array: NDArray[np.uint8]) -> None:
+def write_idx(path: Path, array: NDArray[np.integer]) -> None:
     """Writes an IDX file: magic number, sizes, both big-endian, and the bytes."""
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, UNSIGNED_BYTES, array.ndim, *array.shape)
     path.write_bytes(header + array.tobytes())

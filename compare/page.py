@@ -340,7 +340,7 @@ def _disputed(index: int, digits: mnist.Digits, probabilities: Mapping[str, NDAr
     }
 
 
-def _confusion(predicted: NDArray[np.integer], labels: NDArray[np.uint8]) -> list[list[dict[str, int]]]:
+def _confusion(predicted: NDArray[np.integer], labels: NDArray[np.integer]) -> list[list[dict[str, int]]]:
     counts = np.zeros((mnist.NUM_CLASSES, mnist.NUM_CLASSES), int)
     np.add.at(counts, (labels, predicted), 1)
     mistakes = counts - np.diag(np.diag(counts))

@@ -14,7 +14,7 @@ from recipe.mnist import NUM_CLASSES, NUM_PIXELS
 Floats = NDArray[np.floating]
 
 
-def preprocess(images: NDArray[np.uint8], labels: NDArray[np.uint8], dtype: str) -> tuple[Floats, Floats]:
+def preprocess(images: NDArray[np.uint8], labels: NDArray[np.integer], dtype: str) -> tuple[Floats, Floats]:
     """Grey levels to [0, 1], shape (n, 784), and digits to one-hot rows, shape (n, 10)."""
     x = images.reshape(len(images), NUM_PIXELS).astype(dtype) / 255
     y = keras.utils.to_categorical(labels, NUM_CLASSES).astype(dtype)

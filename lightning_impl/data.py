@@ -21,7 +21,7 @@ EVALUATION_BATCH_SIZE = 1000
 Batch = tuple[Tensor, Tensor]
 
 
-def preprocess(images: NDArray[np.uint8], labels: NDArray[np.uint8], dtype: str) -> Batch:
+def preprocess(images: NDArray[np.uint8], labels: NDArray[np.integer], dtype: str) -> Batch:
     """Grey levels to [0, 1], shape (n, 784), and digits to class indices, int64, shape (n,).
 
     `ToDtype(scale=True)`, as in torchvision's tutorials, multiplies by the rounded number 1/255

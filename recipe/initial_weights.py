@@ -1,14 +1,17 @@
 """Seed -> the float arrays both networks start from, in the canonical layout.
 
-The canonical layout is a dict from name to array: for every dense layer, from input to output,
-`<layer>.kernel` of shape (inputs, units) and `<layer>.bias` of shape (units,).
+The canonical layout is a dict from name to array, layer by layer from input to output: a dense
+layer's `<layer>.kernel` has the shape (inputs, units) and its `<layer>.bias` (units,); a convolution's
+kernel has the shape (rows, columns, channels in, filters) and its bias (filters,). The dense layer
+behind a convolution takes what the pooling leaves row by row, column by column, channels innermost.
 """
+
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recipe.mnist import NUM_CLASSES, NUM_PIXELS
-from recipe.settings import Recipe
+from recipe.settings import KERNEL_SIZE, Recipe
 
 Weights = dict[str, NDArray[np.floating]]
 
@@ -18,9 +21,18 @@ _PERTURBATION_STREAM = 3
 
 def weight_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     """The name and shape of every parameter, in the canonical order."""
-    sizes = (NUM_PIXELS, *recipe.hidden_sizes, NUM_CLASSES)
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, inputs, units in zip(recipe.layer_names, sizes[:-1], sizes[1:], strict=True):
+    inputs = recipe.images.num_pixels
+    if recipe.network == "cnn":
+        channels = 1
+        for name, filters in zip(recipe.convolution_names, recipe.filters, strict=True):
+            shapes[f"{name}.kernel"] = (KERNEL_SIZE, KERNEL_SIZE, channels, filters)
+            shapes[f"{name}.bias"] = (filters,)
+            channels = filters
+        inputs = prod(recipe.feature_map_shapes[-1]) * channels
+    sizes = (inputs, *recipe.hidden_sizes, recipe.images.num_classes)
+    dense_names = (*recipe.hidden_names, recipe.layer_names[-1])
+    for name, inputs, units in zip(dense_names, sizes[:-1], sizes[1:], strict=True):
         shapes[f"{name}.kernel"] = (inputs, units)
         shapes[f"{name}.bias"] = (units,)
     return shapes
@@ -29,8 +41,9 @@ def weight_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
 def initial_weights(recipe: Recipe) -> Weights:
     """The shared initial weights, perturbed if the recipe says so; dtype `recipe.dtype`.
 
-    Kernels are Glorot uniform (Glorot & Bengio 2010), as `keras.layers.Dense` has by default:
-    U(-limit, limit) with limit = √(6 / (inputs + units)). Biases are zero.
+    Kernels are Glorot uniform (Glorot & Bengio 2010), as Keras's layers have by default:
+    U(-limit, limit) with limit = √(6 / (inputs + units)); of a convolution, inputs and units count its
+    channels and filters at every place of the kernel. Biases are zero.
 
     Layer i takes its numbers from the Philox stream with counter word i, and a number in [0, 1) is
     the upper 53 bits of a raw 64-bit number times 2⁻⁵³: the same under every version of NumPy.
@@ -40,9 +53,9 @@ def initial_weights(recipe: Recipe) -> Weights:
         if name.endswith(".bias"):
             weights[name] = np.zeros(shape, recipe.dtype)
             continue
-        raw = np.random.Philox(key=[recipe.seed, _STREAM], counter=[0, index, 0, 0]).random_raw(shape[0] * shape[1])
+        raw = np.random.Philox(key=[recipe.seed, _STREAM], counter=[0, index, 0, 0]).random_raw(prod(shape))
         uniform = (raw >> np.uint64(11)) * 2.0**-53
-        limit = np.sqrt(6 / (shape[0] + shape[1]))
+        limit = np.sqrt(6 / (prod(shape[:-2]) * (shape[-2] + shape[-1])))
         weights[name] = ((2 * uniform - 1) * limit).reshape(shape).astype(recipe.dtype)
     return perturbed(weights, recipe)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +22,17 @@ class DataError(ValueError):
 
 
 class Digits(NamedTuple):
-    """The four arrays, named as Keras's own MNIST archive names them, all uint8.
+    """The four arrays of a data set, named as Keras's own MNIST archive names them.
 
-    `x_train` (60000, 28, 28) and `x_test` (10000, 28, 28): grey levels, 0 background, 255 ink.
-    `y_train` (60000,) and `y_test` (10000,): the digit, 0 to 9.
+    `x_train` (images, rows, columns) and `x_test`: grey levels, 0 background, 255 ink; MNIST has
+    60,000 and 10,000 images of 28×28. `y_train` (images,) and `y_test`: the class, in MNIST the
+    digit; uint8, or uint16 where there are more than 256 classes.
     """
 
     x_train: NDArray[np.uint8]
-    y_train: NDArray[np.uint8]
+    y_train: NDArray[np.unsignedinteger[Any]]
     x_test: NDArray[np.uint8]
-    y_test: NDArray[np.uint8]
+    y_test: NDArray[np.unsignedinteger[Any]]
 
 
 def load(archive: Path = ARCHIVE) -> Digits:

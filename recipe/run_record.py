@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe.initial_weights import Weights, weight_shapes
-from recipe.mnist import NUM_CLASSES, NUM_TEST_IMAGES
 from recipe.record_files import (
     FORMAT_VERSION,
     Fields,
@@ -50,9 +49,9 @@ class Status:
 
 @dataclass(frozen=True)
 class TestResults:
-    """How a finished training did on the 10,000 test images.
+    """How a finished training did on the test images.
 
-    `accuracy` is a proportion, `predictions` are the class probabilities, shape (10000, 10).
+    `accuracy` is a proportion, `predictions` are the class probabilities, shape (test images, classes).
     """
 
     __test__ = False  # not a test case, whatever pytest makes of the name
@@ -172,7 +171,7 @@ def read_record(directory: Path) -> RunRecord:
     steps = read_tensors(directory, "steps.safetensors", {"loss": (None,)}, recipe.dtype, finite=not diverged)
     test = None
     if not diverged:
-        shapes = {"probabilities": (NUM_TEST_IMAGES, NUM_CLASSES)}
+        shapes = {"probabilities": (recipe.images.num_test_images, recipe.images.num_classes)}
         predictions = read_tensors(directory, "predictions.safetensors", shapes, recipe.dtype)["probabilities"]
         test = TestResults(fields.number("test.loss"), fields.number("test.accuracy"), predictions)
         if not 0 <= test.accuracy <= 1:

@@ -9,17 +9,24 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from recipe.mnist import NUM_TRAINING_IMAGES
+from recipe.datasets import NAMED, UNREAD, Summary, summarize
 
 DType = Literal["float32", "float64"]
+Network = Literal["dense", "cnn"]
 Preset = Literal["aligned", "native"]
 Switch = Literal["shared", "framework"]
 
-SWITCHES = ("initial_weights", "batch_order", "adam", "loss", "matmul_precision")
+SWITCHES = ("initial_weights", "batch_order", "dropout_masks", "adam", "loss", "matmul_precision")
 """The fields of a recipe that say whether a habit is shared or each framework's own."""
 
 KERAS_EPSILON = 1e-7
 """Adam's epsilon in Keras (keras/src/optimizers/adam.py); torch's own default is 1e-8."""
+
+KERNEL_SIZE = 3
+"""Rows and columns of a convolution's kernel; it moves by one pixel and leaves the border out."""
+
+POOL_SIZE = 2
+"""Rows and columns of which the pooling behind a convolution keeps the largest; a rest at the border is left out."""
 
 
 class RecipeError(ValueError):
@@ -31,7 +38,13 @@ class Recipe:
     """Every hyperparameter of a run.
 
     Args:
+        dataset: The images: mnist, fashion_mnist, kmnist or qmnist, or the path of an .npz file or of a
+            folder of IDX files.
+        network: "dense": hidden layers alone; "cnn": before them two 3×3 convolutions, each with ReLU
+            and 2×2 max pooling.
+        filters: Number of filters in each convolution of a cnn, from the input on.
         hidden_sizes: Number of units in each hidden layer, from the input on.
+        dropout: Share of each hidden layer's activations that is dropped in training, from 0 to below 1.
         activation: Activation function of the hidden layers.
         dtype: Floating-point type of the images, the parameters and the arithmetic.
         batch_size: Images per optimizer step, over all devices together.
@@ -47,13 +60,19 @@ class Recipe:
         preset: What a switch left out is: "aligned" shares all of them, "native" none.
         initial_weights: "shared": the same float arrays on both sides; "framework": each one's own.
         batch_order: "shared": the same images in every batch; "framework": each one's own shuffle.
+        dropout_masks: "shared": the same activations dropped on both sides; "framework": each one's own.
         adam: "shared": Keras's arithmetic on both sides; "framework": each one's own Adam.
         loss: "shared": cross-entropy of the logits; "framework": of what each one takes by default.
         matmul_precision: "shared": full precision on both sides; "framework": each one's default,
             which on GPUs is TF32 in TensorFlow and JAX.
+        images: What the data set holds; left out, it is read off the data set.
     """
 
+    dataset: str = "mnist"
+    network: Network = "dense"
+    filters: tuple[int, ...] = (32, 64)
     hidden_sizes: tuple[int, ...] = (128, 256, 512)
+    dropout: float = 0.0
     activation: Literal["relu"] = "relu"
     dtype: DType = "float32"
     batch_size: int = 32
@@ -67,16 +86,20 @@ class Recipe:
     preset: Preset = "aligned"
     initial_weights: Switch | None = None
     batch_order: Switch | None = None
+    dropout_masks: Switch | None = None
     adam: Switch | None = None
     loss: Switch | None = None
     matmul_precision: Switch | None = None
+    images: Summary = UNREAD
 
     def __post_init__(self) -> None:
         """Checks every field and fills in what the preset decides.
 
         Raises:
             RecipeError: A field is of the wrong type, out of range or not among its choices.
+            DataError: The data set cannot be read, or is not one.
         """
+        self._check_choice("network", get_args(Network))
         self._check_choice("preset", get_args(Preset))
         self._check_choice("dtype", get_args(DType))
         self._check_choice("activation", ("relu",))
@@ -87,15 +110,43 @@ class Recipe:
         if self.epsilon is None and self.adam == "shared":
             object.__setattr__(self, "epsilon", KERAS_EPSILON)
 
+        self._check_images()
+        self._check_network()
         self._check_numbers()
 
+    def _check_images(self) -> None:
+        if not isinstance(self.dataset, str) or not self.dataset:
+            raise RecipeError(f"recipe.dataset must be a name or a path, not {self.dataset!r}")
+        if self.images == UNREAD:
+            dataset, images = summarize(self.dataset)
+            object.__setattr__(self, "dataset", dataset)
+        else:
+            try:
+                images = Summary.of(self.images)
+            except (TypeError, ValueError) as error:
+                raise RecipeError(f"recipe.images is not a data set's summary: {error}") from error
+        if images != NAMED.get(self.dataset, images):
+            raise RecipeError(f"recipe.images is not {self.dataset}'s summary: leave it out")
+        object.__setattr__(self, "images", images)
+
+    def _check_network(self) -> None:
+        for name in ("filters", "hidden_sizes"):
+            sizes = getattr(self, name)
+            if not isinstance(sizes, list | tuple):
+                raise RecipeError(f"recipe.{name} must be a list of whole numbers, not {sizes!r}")
+            object.__setattr__(self, name, tuple(sizes))
+            for size in sizes:
+                _check_integer(name, size, 1, 1_000_000)
+        if len(self.filters) != 2:  # noqa: PLR2004 - the network has two convolutions
+            raise RecipeError(f"recipe.filters must be two whole numbers, not {list(self.filters)}")
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise RecipeError(f"recipe.dropout must be a number from 0 to below 1, not {self.dropout!r}")
+        if self.network == "cnn" and min(self.feature_map_shapes[-1]) < 1:
+            size = "×".join(map(str, self.images.image_shape))
+            raise RecipeError(f"recipe.network cnn needs images of 10×10 or more pixels; {self.dataset}'s have {size}")
+
     def _check_numbers(self) -> None:
-        if not isinstance(self.hidden_sizes, list | tuple):
-            raise RecipeError(f"recipe.hidden_sizes must be a list of whole numbers, not {self.hidden_sizes!r}")
-        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
-        for size in self.hidden_sizes:
-            _check_integer("hidden_sizes", size, 1, 1_000_000)
-        _check_integer("batch_size", self.batch_size, 1, NUM_TRAINING_IMAGES)
+        _check_integer("batch_size", self.batch_size, 1, self.images.num_training_images)
         _check_integer("epochs", self.epochs, 1, 1_000_000)
         _check_integer("seed", self.seed, 0, 2**32 - 1)
         _check_integer("perturbation", self.perturbation, 0, 2**32 - 1)
@@ -130,9 +181,35 @@ class Recipe:
         return self.beta_1, self.beta_2
 
     @property
+    def convolution_names(self) -> tuple[str, ...]:
+        """The convolutions from the input on, as records and weight files name them; none in a dense network."""
+        return ("convolution_1", "convolution_2") if self.network == "cnn" else ()
+
+    @property
+    def hidden_names(self) -> tuple[str, ...]:
+        """The hidden dense layers from the input on; behind each is the dropout."""
+        return tuple(f"hidden_{i}" for i in range(1, len(self.hidden_sizes) + 1))
+
+    @property
     def layer_names(self) -> tuple[str, ...]:
-        """The dense layers from input to output, as records and weight files name them."""
-        return (*(f"hidden_{i}" for i in range(1, len(self.hidden_sizes) + 1)), "output")
+        """The layers with parameters from input to output, as records and weight files name them."""
+        return (*self.convolution_names, *self.hidden_names, "output")
+
+    @property
+    def feature_map_shapes(self) -> list[tuple[int, int]]:
+        """Rows and columns of each convolution's output, then of what the last pooling leaves; of a cnn."""
+        shapes = []
+        height, width = self.images.image_shape
+        for _ in self.filters:
+            height, width = height - KERNEL_SIZE + 1, width - KERNEL_SIZE + 1
+            shapes.append((height, width))
+            height, width = height // POOL_SIZE, width // POOL_SIZE
+        return [*shapes, (height, width)]
+
+    @property
+    def num_mask_columns(self) -> int:
+        """How many numbers the shared dropout masks of one image have; 0 where none are shared."""
+        return sum(self.hidden_sizes) if self.dropout and self.dropout_masks == "shared" else 0
 
     def check_continues(self, begun: "Recipe", place: Path | str) -> None:
         """Refuses to go on at `place` with a training that was begun with another recipe.

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe.initial_weights import Weights, weight_shapes
-from recipe.mnist import NUM_CLASSES, NUM_PIXELS, NUM_TRAINING_IMAGES
 from recipe.record_files import (
     FORMAT_VERSION,
     Fields,
@@ -38,8 +37,10 @@ Batch = tuple[Images, Labels]
 class Step:
     """One optimizer step: what leads to it, and parameters and Adam's moments after it.
 
-    `preactivations` and `activations` are by layer, shape (batch, units); the output layer's are
-    the logits and the probabilities.
+    `images` are as fed, shape (batch, pixels). `preactivations` and `activations` are by layer, shape
+    (batch, units), of a convolution (batch, rows, columns, filters) before the pooling; the output
+    layer's are the logits and the probabilities. `dropped` holds, for every hidden dense layer, the
+    activations that the dropout passes on; it is empty where the recipe drops none.
     """
 
     images: Images
@@ -51,6 +52,7 @@ class Step:
     parameters: Weights
     first_moments: Weights
     second_moments: Weights
+    dropped: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class Trace:
 
 def num_traced_steps(recipe: Recipe) -> int:
     """How many steps a trace has: ten, or an epoch if that has fewer."""
-    return min(NUM_TRACED_STEPS, math.ceil(NUM_TRAINING_IMAGES / recipe.batch_size))
+    return min(NUM_TRACED_STEPS, math.ceil(recipe.images.num_training_images / recipe.batch_size))
 
 
 def hash_batch(images: Images, labels: Labels) -> str:
@@ -111,7 +113,7 @@ def write_trace(directory: Path, trace: Trace) -> None:
         tensors[f"step_{number}/images"] = step.images
         tensors[f"step_{number}/labels"] = step.labels
         tensors[f"step_{number}/loss"] = np.asarray(step.loss, trace.recipe.dtype)
-        for group in (*_BY_LAYER, *_BY_PARAMETER):
+        for group in (*_BY_LAYER, "dropped", *_BY_PARAMETER):
             tensors |= {f"step_{number}/{group}/{name}": array for name, array in getattr(step, group).items()}
     with RecordWriter(directory) as record:
         (record.partial / "recipe.json").write_text(trace.recipe.to_json())
@@ -147,15 +149,15 @@ def read_trace(directory: Path) -> Trace:
     for number in range(1, num_traced_steps(recipe) + 1):
         prefix = f"step_{number}/"
         labels = tensors[f"{prefix}labels"]
-        if not ((labels >= 0) & (labels < NUM_CLASSES)).all():
+        if not ((labels >= 0) & (labels < recipe.images.num_classes)).all():
             path = directory / "trace.safetensors"
-            raise RecordError(f"{path}: {prefix}labels: expected classes from 0 to {NUM_CLASSES - 1}")
+            raise RecordError(f"{path}: {prefix}labels: expected classes from 0 to {recipe.images.num_classes - 1}")
         steps.append(
             Step(
                 images=tensors[f"{prefix}images"],
                 labels=labels,
                 loss=float(tensors[f"{prefix}loss"]),
-                **{name: group(f"{prefix}{name}/") for name in (*_BY_LAYER, *_BY_PARAMETER)},
+                **{name: group(f"{prefix}{name}/") for name in (*_BY_LAYER, "dropped", *_BY_PARAMETER)},
             )
         )
     return Trace(
@@ -175,15 +177,18 @@ def read_trace(directory: Path) -> Trace:
 def _shapes(recipe: Recipe) -> dict[str, Shape]:
     """The tensors of trace.safetensors and their shapes; how long a batch is, the ladder judges."""
     parameters = weight_shapes(recipe)
+    units = {name: parameters[f"{name}.bias"] for name in recipe.layer_names}
+    for name, feature_map in zip(recipe.convolution_names, recipe.feature_map_shapes, strict=False):
+        units[name] = (*feature_map, *units[name])
     shapes: dict[str, Shape] = {f"initial_weights/{name}": shape for name, shape in parameters.items()}
     for number in range(1, num_traced_steps(recipe) + 1):
-        shapes[f"step_{number}/images"] = (None, NUM_PIXELS)
+        shapes[f"step_{number}/images"] = (None, recipe.images.num_pixels)
         shapes[f"step_{number}/labels"] = (None,)
         shapes[f"step_{number}/loss"] = ()
         for group in _BY_LAYER:
-            shapes |= {
-                f"step_{number}/{group}/{name}": (None, *parameters[f"{name}.bias"]) for name in recipe.layer_names
-            }
+            shapes |= {f"step_{number}/{group}/{name}": (None, *units[name]) for name in recipe.layer_names}
+        if recipe.dropout:
+            shapes |= {f"step_{number}/dropped/{name}": (None, *units[name]) for name in recipe.hidden_names}
         for group in _BY_PARAMETER:
             shapes |= {f"step_{number}/{group}/{name}": shape for name, shape in parameters.items()}
     return shapes

@@ -8,7 +8,11 @@ import pytest
 from recipe import SWITCHES, Recipe, RecipeError
 
 DEFAULTS = {
+    "dataset": "mnist",
+    "network": "dense",
+    "filters": (32, 64),
     "hidden_sizes": (128, 256, 512),
+    "dropout": 0.0,
     "activation": "relu",
     "dtype": "float32",
     "batch_size": 32,
@@ -22,9 +26,17 @@ DEFAULTS = {
     "preset": "aligned",
     "initial_weights": "shared",
     "batch_order": "shared",
+    "dropout_masks": "shared",
     "adam": "shared",
     "loss": "shared",
     "matmul_precision": "shared",
+    "images": {
+        "image_shape": (28, 28),
+        "num_classes": 10,
+        "num_training_images": 60_000,
+        "num_test_images": 10_000,
+        "sha256": None,
+    },
 }
 
 
@@ -33,12 +45,17 @@ def test_defaults_are_the_tutorials_network() -> None:
 
 
 INTEGERS = {"batch_size": (1, 60_000), "epochs": (1, 10**6), "seed": (0, 2**32 - 1), "perturbation": (0, 2**32 - 1)}
+SIZES = ("filters", "hidden_sizes")
+NOT_SIZES = [128, "128", None, [0], [10**6 + 1], [128, -1], [1.0], [True], ["1"], [[1]]]
 NOT_INTEGERS = ["1", 1.0, None, True, [1], math.nan]
 NOT_NUMBERS = ["0.1", None, True, [0.1], math.nan, math.inf, -math.inf]
 
 BAD = [
     *((name, bad) for name, (low, high) in INTEGERS.items() for bad in (low - 1, high + 1, *NOT_INTEGERS)),
-    *(("hidden_sizes", bad) for bad in (128, "128", None, [0], [10**6 + 1], [128, -1], [1.0], [True], ["1"], [[1]])),
+    *((name, bad) for name in SIZES for bad in NOT_SIZES),
+    *(("dropout", bad) for bad in (1, -0.1, *NOT_NUMBERS)),
+    *(("network", bad) for bad in ("CNN", None, 1, "")),
+    *(("dataset", bad) for bad in (None, 1, "")),
     *(("learning_rate", bad) for bad in (0, -1e-3, *NOT_NUMBERS)),
     *(("epsilon", bad) for bad in (0, -1e-7, *(bad for bad in NOT_NUMBERS if bad is not None))),
     *((name, bad) for name in ("beta_1", "beta_2") for bad in (1, 1.5, -0.1, 1 - 1e-9, *NOT_NUMBERS)),
@@ -55,7 +72,7 @@ def test_bad_value_is_refused_by_name_and_value(name: str, bad: object) -> None:
         Recipe(**{name: bad})
     text = str(caught.value)
     assert f"recipe.{name}" in text
-    assert repr(bad[-1] if name == "hidden_sizes" and isinstance(bad, list) else bad) in text
+    assert repr(bad[-1] if name in SIZES and isinstance(bad, list) else bad) in text
     assert "\n" not in text
 
 
@@ -88,7 +105,7 @@ def test_fields_are_frozen() -> None:
 @pytest.mark.parametrize(("preset", "habit"), [("aligned", "shared"), ("native", "framework")])
 def test_preset_fills_every_switch(preset: str, habit: str) -> None:
     recipe = Recipe(preset=preset)
-    assert [getattr(recipe, name) for name in SWITCHES] == [habit] * 5
+    assert [getattr(recipe, name) for name in SWITCHES] == [habit] * len(SWITCHES)
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
@@ -132,6 +149,7 @@ def test_other_adams_keep_their_betas(fields: dict[str, object]) -> None:
         Recipe(preset="native"),
         Recipe(hidden_sizes=(), dtype="float64", seed=2**32 - 1, perturbation=7, epsilon=0.1, learning_rate=1 / 3),
         Recipe(preset="native", loss="shared", beta_1=0, batch_size=60_000),
+        Recipe(network="cnn", filters=(1, 2), dropout=0.5, dropout_masks="framework", dataset="qmnist"),
     ],
 )
 def test_json_round_trip(recipe: Recipe) -> None:
@@ -164,3 +182,44 @@ def test_json_fields_left_out_have_their_defaults() -> None:
 def test_integer_beyond_every_float_is_refused(name: str) -> None:
     with pytest.raises(RecipeError, match=name):
         Recipe(**{name: 10**400})
+
+
+@pytest.mark.parametrize("filters", [[], [3], [1, 2, 3]])
+def test_a_cnn_has_two_convolutions(filters: list[int]) -> None:
+    with pytest.raises(RecipeError, match=r"recipe\.filters must be two whole numbers"):
+        Recipe(network="cnn", filters=filters)
+
+
+@pytest.mark.parametrize(("pixels", "shapes"), [(28, [26, 11, 5]), (10, [8, 2, 1]), (13, [11, 3, 1])])
+def test_feature_maps_shrink_by_the_kernel_and_halve(pixels: int, shapes: list[int]) -> None:
+    images = {"image_shape": [pixels, 28], "num_classes": 3, "num_training_images": 60, "num_test_images": 6}
+    recipe = Recipe(dataset="/nowhere.npz", network="cnn", batch_size=32, images=images)
+    assert recipe.feature_map_shapes == list(zip(shapes, [26, 11, 5], strict=True))
+
+
+def test_images_too_small_for_two_convolutions_are_refused() -> None:
+    images = {"image_shape": [28, 9], "num_classes": 3, "num_training_images": 60, "num_test_images": 6}
+    with pytest.raises(RecipeError, match=r"cnn needs images of 10×10 or more pixels; /nowhere\.npz's have 28×9"):
+        Recipe(dataset="/nowhere.npz", network="cnn", images=images)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {},
+        {"image_shape": [28, 28]},
+        {"image_shape": [28], "num_classes": 3, "num_training_images": 60, "num_test_images": 6},
+        {"image_shape": [28, 0], "num_classes": 3, "num_training_images": 60, "num_test_images": 6},
+        {"image_shape": [28, 28], "num_classes": "3", "num_training_images": 60, "num_test_images": 6},
+        {"image_shape": [28, 28], "num_classes": 3, "num_training_images": 60, "num_test_images": 6, "more": 1},
+    ],
+)
+def test_bad_summaries_of_images_are_refused(images: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match=r"recipe\.images"):
+        Recipe(dataset="/nowhere.npz", images=images)
+
+
+def test_mnist_is_what_it_is() -> None:
+    images = {"image_shape": [28, 28], "num_classes": 11, "num_training_images": 60_000, "num_test_images": 10_000}
+    with pytest.raises(RecipeError, match=r"recipe\.images is not mnist's summary"):
+        Recipe(images=images)

@@ -1,0 +1,284 @@
+"""The data sets: what is in them, where they are, and the proof that a file is one.
+
+Of a name but mnist's, whose archive is in the package, `lightning_impl/download.py` fetches the files
+through torchvision, once, into a cache that both implementations read.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipe import mnist
+from recipe.mnist import DataError, Digits
+
+if TYPE_CHECKING:
+    from recipe.settings import Recipe
+
+MAX_BYTES = 2**30
+"""Of one array, unpacked: 1.3 million images of 28×28 pixels. More would not fit in memory as floats."""
+
+MAX_CLASSES = 65_536
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a recipe has to know of its images.
+
+    `image_shape` is rows and columns; classes are counted from 0 and may be any number up to
+    `MAX_CLASSES`. `sha256` is of the four arrays' bytes in the order of `Digits`; None where the
+    maker's checksums speak for them.
+    """
+
+    image_shape: tuple[int, int]
+    num_classes: int
+    num_training_images: int
+    num_test_images: int
+    sha256: str | None = None
+
+    @property
+    def num_pixels(self) -> int:
+        """Of one image."""
+        return prod(self.image_shape)
+
+    @classmethod
+    def of(cls, fields: "Summary | Mapping[str, Any]") -> "Summary":
+        """A summary from itself, or from its fields as JSON has them.
+
+        Raises:
+            TypeError: A field is missing, unknown or of another type.
+            ValueError: A number is out of range.
+        """
+        if isinstance(fields, Summary):
+            return fields
+        summary = cls(**{**fields, "image_shape": tuple(fields.get("image_shape", ()))})
+        numbers = [*summary.image_shape, *dataclasses.astuple(summary)[1:4]]
+        if len(numbers) != 5 or any(type(number) is not int or number < 1 for number in numbers):  # noqa: PLR2004
+            raise ValueError(f"expected positive whole numbers, found {dict(fields)}")
+        return summary
+
+
+UNREAD = Summary((0, 0), 0, 0, 0)
+"""Stands for what is still to be read off the data set."""
+
+MNIST = Summary(mnist.IMAGE_SHAPE, mnist.NUM_CLASSES, mnist.NUM_TRAINING_IMAGES, mnist.NUM_TEST_IMAGES)
+
+NAMED = {
+    "mnist": MNIST,
+    "fashion_mnist": MNIST,
+    "kmnist": MNIST,
+    "qmnist": dataclasses.replace(MNIST, num_test_images=60_000),
+}
+"""The data sets that have a name; that the last three are what they should be, torchvision's checksums say."""
+
+_FILES = {
+    "x_train": ("train", "images"),
+    "y_train": ("train", "labels"),
+    "x_test": ("test", "t10k", "images"),
+    "y_test": ("test", "t10k", "labels"),
+}
+"""The words by which the name of an IDX file tells what it holds: one of the first, and the last."""
+
+
+def summarize(dataset: str) -> tuple[str, Summary]:
+    """The data set as a recipe states it, a path in full, and what is in it.
+
+    Raises:
+        DataError: It is neither a known name nor a file or folder that holds one.
+    """
+    if dataset in NAMED:
+        return dataset, NAMED[dataset]
+    path = Path(dataset).expanduser().resolve()
+    if not path.exists():
+        raise DataError(f"there is no data set {dataset}: expected one of {', '.join(NAMED)}, an .npz file or a folder")
+    return str(path), _summary(_read(path))
+
+
+def load(recipe: "Recipe") -> Digits:
+    """Reads the recipe's data set, after fetching it where it has a name and is not in the cache.
+
+    Raises:
+        DataError: It cannot be read or fetched, or is not what the recipe was made for.
+    """
+    if recipe.dataset == "mnist":
+        return mnist.load()
+    named = recipe.dataset in NAMED
+    path = cached(recipe.dataset) if named else Path(recipe.dataset)
+    if named and not path.exists():
+        _fetch(recipe.dataset, path)
+    digits = _read(path)
+    found = _summary(digits)
+    if named:
+        found = dataclasses.replace(found, sha256=None)
+    if found != recipe.images:
+        raise DataError(f"{path} is not what the recipe was made for: expected {recipe.images}, found {found}")
+    return digits
+
+
+def cached(name: str) -> Path:
+    """Where the archive of a named data set is or will be; MNIST_PARITY_CACHE names another directory."""
+    cache = os.environ.get("MNIST_PARITY_CACHE") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/mnist-parity"
+    return Path(cache).expanduser() / f"{name}.npz"
+
+
+def _fetch(name: str, path: Path) -> None:
+    """In a process of its own, for it is torchvision that fetches."""
+    packages = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.run(
+        [sys.executable, "-m", "lightning_impl.download", name, str(path)],
+        env={**os.environ, "PYTHONPATH": packages},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode != 0:
+        *_, last_line = process.stderr.strip().splitlines() or ["no message"]
+        raise DataError(last_line.removeprefix("error: "))
+
+
+def _read(path: Path) -> Digits:
+    """An .npz archive with the names of `Digits`, or a folder of the four IDX files.
+
+    Raises:
+        DataError: Something is missing, damaged, too large or of another type, or images and labels disagree.
+    """
+    try:
+        digits = _read_folder(path) if path.is_dir() else _read_archive(path)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be read as a data set: {error}") from error
+    for images, labels, which in ((digits[0], digits[1], "train"), (digits[2], digits[3], "test")):
+        _check(path, images, labels, which)
+    _check_together(path, digits)
+    return Digits(digits.x_train, _labels(digits.y_train), digits.x_test, _labels(digits.y_test))
+
+
+def _read_archive(path: Path) -> Digits:
+    with zipfile.ZipFile(path) as archive:
+        for name in Digits._fields:
+            try:
+                member = archive.open(f"{name}.npy")
+            except KeyError:
+                raise DataError(f"{path}: {name}: missing; expected {', '.join(Digits._fields)}") from None
+            with member:
+                shape, dtype = _header(member)
+            _check_size(path, name, prod(shape) * dtype.itemsize)
+    with np.load(path, allow_pickle=False) as arrays:
+        return Digits(*(arrays[name] for name in Digits._fields))
+
+
+def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an .npy file, before anything of it is unpacked."""
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(member)
+    if version not in read:
+        raise ValueError(f"version {version} of the .npy format")
+    shape, _, dtype = read[version](member)
+    return shape, dtype
+
+
+def _check_size(path: Path, name: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise DataError(f"{path}: {name}: {size:,} bytes when unpacked; at most {MAX_BYTES:,} are read")
+
+
+def _read_folder(path: Path) -> Digits:
+    arrays = []
+    for name, (*sets, kind) in _FILES.items():
+        found = [
+            file
+            for file in sorted(path.iterdir())
+            if file.is_file() and "ubyte" in file.name and kind in file.name and any(word in file.name for word in sets)
+        ]
+        if len(found) != 1:
+            files = ", ".join(file.name for file in found) or "none"
+            raise DataError(f"{path}: expected one IDX file of {' or '.join(sets)} {kind} for {name}, found {files}")
+        try:
+            with gzip.open(found[0]) if found[0].suffix == ".gz" else found[0].open("rb") as file:
+                arrays.append(_read_idx(found[0], file))
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{found[0]}: cannot be read: {error}") from error
+    return Digits(*arrays)
+
+
+def _read_idx(path: Path, file: BinaryIO | gzip.GzipFile) -> NDArray[np.uint8]:
+    """An array of bytes in the IDX format (http://yann.lecun.com/exdb/mnist)."""
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:3] != b"\0\0\x08":  # noqa: PLR2004 - 0, 0, type of unsigned bytes, dimensions
+        raise DataError(f"{path}: expected an IDX file of unsigned bytes, whose first bytes are 00 00 08")
+    header = file.read(4 * magic[3])
+    if len(header) != 4 * magic[3]:
+        raise DataError(f"{path}: cut short within the header")
+    shape = np.frombuffer(header, ">u4")
+    size = prod(map(int, shape))
+    _check_size(path, "IDX", size)
+    content = file.read(size + 1)
+    if len(content) != size:
+        some = "more" if len(content) > size else f"{len(content):,}"
+        raise DataError(f"{path}: expected {size:,} bytes after the header, found {some}: damaged or cut short")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _check(path: Path, images: NDArray[Any], labels: NDArray[Any], which: str) -> None:
+    """Refuses what are no grey images with a label each."""
+    if images.dtype != np.uint8 or images.ndim != 3:  # noqa: PLR2004 - images, rows, columns
+        raise DataError(
+            f"{path}: x_{which}: expected grey levels, uint8, of shape (images, rows, columns); "
+            f"found {images.dtype} {images.shape}"
+        )
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(f"{path}: y_{which}: expected whole numbers, one an image; found {labels.dtype} {labels.shape}")
+    if len(images) != len(labels):
+        raise DataError(f"{path}: {len(images):,} images in x_{which}, but {len(labels):,} labels in y_{which}")
+    if images.size == 0:
+        raise DataError(f"{path}: x_{which} is empty: its shape is {images.shape}")
+
+
+def _check_together(path: Path, digits: Digits) -> None:
+    """Refuses test images of another kind than the training images."""
+    if digits.x_train.shape[1:] != digits.x_test.shape[1:]:
+        raise DataError(
+            f"{path}: training images have {digits.x_train.shape[1:]} pixels, test images {digits.x_test.shape[1:]}"
+        )
+    classes = np.unique(digits.y_train)
+    lowest, highest = int(classes[0]), int(classes[-1])
+    if lowest < 0 or highest >= MAX_CLASSES:
+        raise DataError(f"{path}: y_train: labels run from {lowest} to {highest}; expected 0 to {MAX_CLASSES - 1}")
+    if len(classes) != highest + 1 or highest == 0:
+        missing = int(np.setdiff1d(np.arange(max(2, highest + 1)), classes)[0])
+        raise DataError(
+            f"{path}: y_train: no image has the label {missing}; expected labels from 0 to the number of classes - 1"
+        )
+    strange = np.flatnonzero((digits.y_test < 0) | (digits.y_test > highest))
+    if strange.size:
+        place = int(strange[0])
+        raise DataError(
+            f"{path}: y_test: image {place} has the label {digits.y_test[place]}; training has 0 to {highest}"
+        )
+
+
+def _labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """As MNIST has them, in bytes, where they fit."""
+    return labels.astype(np.uint8 if labels.max() < 256 else np.uint16)  # noqa: PLR2004
+
+
+def _summary(digits: Digits) -> Summary:
+    digest = hashlib.sha256()
+    for array in digits:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    height, width = digits.x_train.shape[1:]
+    num_classes = int(digits.y_train.max()) + 1
+    return Summary((height, width), num_classes, len(digits.x_train), len(digits.x_test), digest.hexdigest())
