@@ -7,44 +7,21 @@ the rounding-error bound (`compare/bounds.py`) fails the rung.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compare import causes, oracle
+from compare import causes, convolution, dropout_checks, oracle
 from compare.bounds import Rounding
-from compare.oracle import Adam, Array, Weights
+from compare.check import Check
+from compare.oracle import Adam, Array
+from compare.recorded import RecordedStep
 from compare.rung import Rung, Sides
 from recipe import Recipe
 from recipe.settings import KERAS_EPSILON
 from recipe.trace import Trace
-
-
-@dataclass(frozen=True)
-class Check:
-    """One tensor of one side: what was found, what the oracle expects, how far rounding can carry it."""
-
-    tensor: str
-    found: Array
-    expected: Array
-    bound: Array
-    explain: Callable[[], str | None]
-
-    def ratios(self, largest: float) -> Array:
-        """|found − expected| / bound, infinite where one of the two is not finite.
-
-        Both sides of a training that diverges overflow, and should: what exceeds `largest` may be
-        infinite, and all that follows from it is NaN.
-        """
-        with np.errstate(invalid="ignore", over="ignore"):
-            ratios = np.abs(self.found - self.expected) / self.bound
-            overflows = ~np.isfinite(self.expected) | (np.abs(self.expected) > largest)
-        finite = np.isfinite(self.found)
-        ratios = np.where(finite & np.isfinite(self.expected), ratios, np.inf)
-        return np.where(~finite & overflows, 0, ratios)
 
 
 def _overflows_from(recipe: Recipe) -> float:
@@ -85,7 +62,7 @@ def _rung(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]]) -
 
 
 def forward(sides: Sides) -> Rung:
-    """Pre-activations and activations of every layer, from the layer's own inputs."""
+    """Pre-activations, activations and what dropout passes on of every layer, from the layer's own inputs."""
     rung = _rung("forward", sides, _forward_checks)
     first, second = (trace.steps[0] for trace in sides.values())
     if _same_inputs(sides):
@@ -96,8 +73,10 @@ def forward(sides: Sides) -> Rung:
 
 
 def _same_inputs(sides: Sides) -> bool:
-    """Whether the first step of both is of the same images and weights, so that rounding alone is between them."""
+    """Whether the first step of both is of the same images, weights and dropout, so that only rounding is between."""
     first, second = sides.values()
+    if first.recipe.dropout and first.recipe.dropout_masks == "framework":
+        return False
     weights = [(first.initial_weights[name], second.initial_weights[name]) for name in first.initial_weights]
     return all(np.array_equal(a, b) for a, b in [(first.steps[0].images, second.steps[0].images), *weights])
 
@@ -105,55 +84,45 @@ def _same_inputs(sides: Sides) -> bool:
 def max_ulps(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
     """The largest difference in units in the last place of the larger tensor entry, over a tensor.
 
-    The unit is that of the tensor's largest magnitude in its row: near a zero crossing the unit of
+    The unit is that of the largest magnitude in its row, an image's: near a zero crossing the unit of
     the number itself would say nothing but that it is small.
     """
+    first, second = (array.reshape(len(array), -1) for array in (first, second))
     scale = np.maximum(np.abs(first).max(axis=1, keepdims=True), np.finfo(first.dtype).tiny)
     difference = np.abs(first.astype(np.float64) - second)
     return float((difference / np.spacing(scale)).max())
 
 
-def _parameters_before(trace: Trace, index: int) -> Weights:
-    return oracle.exact(trace.initial_weights if index == 0 else trace.steps[index - 1].parameters)
-
-
-def _layer_inputs(trace: Trace, index: int) -> Weights:
-    """What each layer was fed in a step, as recorded."""
-    step = trace.steps[index]
-    names = list(step.activations)
-    tensors = [step.images, *(step.activations[name] for name in names[:-1])]
-    return oracle.exact(dict(zip(names, tensors, strict=True)))
-
-
 def _forward_checks(trace: Trace) -> Iterator[Check]:
     rounding = Rounding.of(trace.recipe.dtype)
-    for index, step in enumerate(trace.steps):
-        weights, inputs = _parameters_before(trace, index), _layer_inputs(trace, index)
-        for layer in inputs:
-            kernel, bias = weights[f"{layer}.kernel"], weights[f"{layer}.bias"]
-            found = np.asarray(step.preactivations[layer], np.float64)
-            expected = oracle.dense(inputs[layer], weights, layer)
-            bound = rounding.dense(inputs[layer], kernel, bias)
+    for index in range(len(trace.steps)):
+        step = RecordedStep.of(trace, index)
+        for layer in step.layers:
+            inputs, kernel, bias = step.inputs[layer], step.kernel(layer), step.bias(layer)
+            z, activation = step.preactivations[layer], step.activations[layer]
+            expected = convolution.linear(inputs, kernel, bias)
+            rows = convolution.rows(inputs, kernel)
             yield Check(
                 f"step {index + 1}: pre-activations of {layer}",
-                found,
+                z,
                 expected,
-                bound,
-                partial(causes.of_preactivations, inputs[layer], kernel, bias, found, expected),
+                rounding.dense(rows, convolution.matrix(kernel), bias).reshape(z.shape),
+                partial(causes.of_preactivations, step, layer, expected),
             )
-            activation = np.asarray(step.activations[layer], np.float64)
-            if layer == list(inputs)[-1]:
-                expected = oracle.softmax(found)
-                bound = rounding.softmax_relative(found) * expected + rounding.tiny
+            if layer == step.layers[-1]:
+                expected = oracle.softmax(z)
+                bound = rounding.softmax_relative(z) * expected + rounding.tiny
             else:
-                expected, bound = oracle.relu(found), np.full(found.shape, rounding.tiny)
+                expected, bound = oracle.relu(z), np.full(z.shape, rounding.tiny)
             yield Check(
                 f"step {index + 1}: activations of {layer}",
                 activation,
                 expected,
                 bound,
-                partial(causes.of_activations, found, activation, expected),
+                partial(causes.of_activations, z, activation, expected),
             )
+            if layer in step.dropped:
+                yield from dropout_checks.of_layer(trace, index, layer)
 
 
 def loss(sides: Sides) -> Rung:
@@ -189,33 +158,37 @@ def gradients(sides: Sides) -> Rung:
 
 def _gradient_checks(trace: Trace) -> Iterator[Check]:
     rounding = Rounding.of(trace.recipe.dtype)
-    for index, step in enumerate(trace.steps):
-        weights, inputs = _parameters_before(trace, index), _layer_inputs(trace, index)
-        logits = np.asarray(step.preactivations["output"], np.float64)
+    for index, recorded in enumerate(trace.steps):
+        step = RecordedStep.of(trace, index)
+        logits = step.preactivations["output"]
         delta = oracle.output_delta(logits, step.labels)
         error = rounding.output_delta(logits, delta)
-        layers = list(inputs)
-        for layer in reversed(layers):
-            transposed, kernel = inputs[layer].T, weights[f"{layer}.kernel"]
-            ones = np.ones((1, len(delta)))
-            expected = {"kernel": transposed @ delta, "bias": (ones @ delta)[0]}
+        for layer in reversed(step.layers):
+            inputs, kernel, below = step.inputs[layer], step.kernel(layer), step.below(layer)
+            transposed, each, errors = (
+                convolution.rows(inputs, kernel).T,
+                *(tensor.reshape(-1, tensor.shape[-1]) for tensor in (delta, error)),
+            )
+            ones = np.ones((1, len(each)))
+            expected = {"kernel": (transposed @ each).reshape(kernel.shape), "bias": (ones @ each)[0]}
             bound = {
-                "kernel": _outer_bound(rounding, transposed, delta, error),
-                "bias": _outer_bound(rounding, ones, delta, error)[0],
+                "kernel": _outer_bound(rounding, transposed, each, errors).reshape(kernel.shape),
+                "bias": _outer_bound(rounding, ones, each, errors)[0],
             }
             for kind in ("kernel", "bias"):
                 name = f"{layer}.{kind}"
                 yield Check(
                     f"step {index + 1}: gradient of {name}",
-                    np.asarray(step.gradients[name], np.float64),
+                    np.asarray(recorded.gradients[name], np.float64),
                     expected[kind],
                     bound[kind],
                     partial(causes.of_gradient, trace, index, name, expected[kind]),
                 )
-            if layer != layers[0]:
-                mask = inputs[layer] > 0
-                error = rounding.product(delta, error, kernel.T) * mask
-                delta = (delta @ kernel.T) * mask
+            if below is not None:
+                (left, right), (left_error, _) = (convolution.spread(tensor, kernel) for tensor in (delta, error))
+                error = rounding.product(left, left_error, right).reshape(inputs.shape)
+                delta = (left @ right).reshape(inputs.shape)
+                delta, error = step.through(below, delta, error)
 
 
 def _outer_bound(rounding: Rounding, left: Array, delta: Array, error: Array) -> Array:

@@ -5,6 +5,12 @@ Algorithms" (2nd ed., 2002), section 3.1: a sum of n products carries at most γ
 of the sum of their absolute values, in whatever order it is added up. A product with an exact zero
 adds no rounding error, so n counts the terms that are not zero. Every function takes what the
 implementation itself had as inputs, so that no bound contains the errors of earlier operations.
+
+A convolution is a dense layer over patches, and its bounds are those of one. They hold of every
+algorithm that adds up the products, in whatever order: direct ones, and those by way of patches. They
+do not hold of Winograd's algorithm nor of Fourier transforms, which add pixels up before they multiply
+and so may err by more (Barabasz, Anderson, Soodhalter and Gregg, "Error Analysis and Improving the
+Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
 """
 
 from dataclasses import dataclass
@@ -45,6 +51,10 @@ class Rounding:
         """Of `inputs @ kernel + bias`, shape (batch, units)."""
         terms = np.count_nonzero(inputs, axis=1, keepdims=True) + 1
         return self.gamma(terms) * (np.abs(inputs) @ np.abs(kernel) + np.abs(bias)) + self.tiny
+
+    def dropout(self, product: Array) -> Array:
+        """Of an activation times 1/(1 − rate), in any of its forms: 1 − rate, its reciprocal and the product round."""
+        return self.gamma(3) * np.abs(product) + self.tiny
 
     def softmax_relative(self, logits: Array) -> Array:
         """Relative error of each probability, shape (batch, classes).

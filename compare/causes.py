@@ -1,7 +1,8 @@
 """The catalogue of signatures: what a wrong number in the arithmetic is most likely due to.
 
 Causes of differing inputs are in `compare/input_causes.py`, those of Adam's steps in
-`compare/optimizer_causes.py`.
+`compare/optimizer_causes.py`, what is special in convolutions and dropout in `compare/network_causes.py`
+and `compare/dropout_checks.py`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from compare import oracle
+from compare import network_causes, oracle
 from compare.bounds import Rounding
+from compare.convolution import linear
 from compare.optimizer_causes import OptimizerState, of_first_moment, of_parameter, of_second_moment
 from compare.oracle import Array, Weights
+from compare.recorded import RecordedStep
 from compare.signatures import (
     EXPLAINED,
     UNKNOWN,
@@ -42,18 +45,20 @@ __all__ = [
 # --- forward ---------------------------------------------------------------------------------------
 
 
-def of_preactivations(inputs: Array, kernel: Array, bias: Array, found: Array, expected: Array) -> str | None:
+def of_preactivations(step: RecordedStep, layer: str, expected: Array) -> str | None:
     """Why a layer's pre-activations differ from `inputs @ kernel + bias`."""
+    inputs, kernel, bias, found = step.inputs[layer], step.kernel(layer), step.bias(layer), step.preactivations[layer]
     factor = ratio(found, expected)
 
     def signatures() -> Iterator[Signature]:
-        yield "the bias is missing from the layer", inputs @ kernel
-        if kernel.shape[0] == kernel.shape[1]:
-            yield "the kernel is transposed: it is square, so the shapes still fit", inputs @ kernel.T + bias
+        yield "the bias is missing from the layer", linear(inputs, kernel, 0 * bias)
+        if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:  # noqa: PLR2004
+            yield "the kernel is transposed: it is square, so the shapes still fit", linear(inputs, kernel.T, bias)
+        yield from network_causes.of_layer(step, layer)
         yield "the bias is added twice", expected + bias
         yield f"the pre-activations are {factor:.6g} times too large", factor * expected
         for dtype in ("float16", "bfloat16"):
-            product = rounded(inputs, dtype) @ rounded(kernel, dtype) + bias
+            product = linear(rounded(inputs, dtype), rounded(kernel, dtype), bias)
             yield f"the layer computes in {dtype}", product
             yield f"the layer computes in {dtype}", rounded(product, dtype)
 
@@ -63,7 +68,8 @@ def of_preactivations(inputs: Array, kernel: Array, bias: Array, found: Array, e
 
 def of_activations(preactivations: Array, found: Array, expected: Array) -> str | None:
     """Why activations differ from the ReLU or the softmax of the recorded pre-activations."""
-    z = preactivations
+    # Of a convolution each place counts as a row.
+    z, found, expected = (tensor.reshape(-1, tensor.shape[-1]) for tensor in (preactivations, found, expected))
 
     def signatures() -> Iterator[Signature]:
         yield "softmax is applied twice", oracle.softmax(oracle.softmax(z))
@@ -159,28 +165,29 @@ def _squared_norm(trace: Trace, index: int) -> float:
 
 def of_gradient(trace: Trace, index: int, name: str, expected: Array) -> str | None:
     """Why the gradient of parameter `name` in step `index` (from 0) differs from back-propagation."""
-    step = trace.steps[index]
-    found = np.asarray(step.gradients[name], np.float64)
-    before = trace.initial_weights if index == 0 else trace.steps[index - 1].parameters
-    weight = np.asarray(before[name], np.float64)
+    step = RecordedStep.of(trace, index)
+    found = np.asarray(trace.steps[index].gradients[name], np.float64)
+    weight = step.weights[name]
     if not found.any() and name.endswith(".bias") and not weight.any():
         return f"{name} stays zero with a zero gradient: the layer has no bias, or it is frozen"
     if not found.any():
         return f"the gradient of {name} is zero: it is frozen, detached from the loss, or not in the network"
-    logits = np.asarray(step.preactivations["output"], np.float64)
+    logits = step.preactivations["output"]
 
     def signatures() -> Iterator[Signature]:
         size, classes = len(step.labels), logits.shape[1]
         yield f"the losses of the batch are summed instead of averaged: {size} times too large", size * expected
         yield f"the loss is averaged over the {classes} classes too", expected / classes
         yield "the gradient has the wrong sign", -expected
-        yield "softmax is applied twice", _backward(trace, index, _delta_of_softmax_twice(logits, step.labels))[name]
+        yield "softmax is applied twice", step.gradients(_delta_of_softmax_twice(logits, step.labels))[name]
         smoothed = _smoothing(trace, index)
         yield f"labels are smoothed by {smoothed[0]:.3g}", smoothed[1][name]
         if index > 0:
             previous = np.asarray(trace.steps[index - 1].gradients[name], np.float64)
             yield "gradients are not zeroed between steps: those of the step before are added", expected + previous
             yield "the gradients are those of the step before", previous
+        delta = oracle.output_delta(logits, step.labels)
+        yield from network_causes.of_gradient(step, name, delta, expected)
         norms = [_gradient_norm(other.gradients) for other in trace.steps]
         factor = ratio(found, expected)
         # Clipped gradients have one norm, the largest of all, in more than one step.
@@ -212,26 +219,11 @@ def _delta_of_softmax_twice(logits: Array, labels: NDArray[np.int64]) -> Array:
 
 def _smoothing(trace: Trace, index: int) -> tuple[float, Weights]:
     """The label smoothing that fits the output bias's gradient best, and the gradients it gives."""
-    step = trace.steps[index]
-    logits = np.asarray(step.preactivations["output"], np.float64)
+    step = RecordedStep.of(trace, index)
+    logits = step.preactivations["output"]
     plain = oracle.output_delta(logits, step.labels)
     one_hot = np.eye(logits.shape[1])[step.labels]
     direction = (one_hot - 1 / logits.shape[1]) / len(logits)
-    deviation = np.asarray(step.gradients["output.bias"], np.float64) - plain.sum(axis=0)
+    deviation = np.asarray(trace.steps[index].gradients["output.bias"], np.float64) - plain.sum(axis=0)
     smoothing = ratio(deviation, direction.sum(axis=0))
-    return smoothing, _backward(trace, index, plain + smoothing * direction)
-
-
-def _backward(trace: Trace, index: int, delta: Array) -> Weights:
-    """Back-propagates ∂loss/∂logits through the recorded activations of a step."""
-    step = trace.steps[index]
-    before = oracle.exact(trace.initial_weights if index == 0 else trace.steps[index - 1].parameters)
-    layers = list(step.activations)
-    tensors = [step.images, *(step.activations[layer] for layer in layers[:-1])]
-    inputs = oracle.exact(dict(zip(layers, tensors, strict=True)))
-    result: Weights = {}
-    for layer in reversed(layers):
-        result[f"{layer}.kernel"] = inputs[layer].T @ delta
-        result[f"{layer}.bias"] = delta.sum(axis=0)
-        delta = (delta @ before[f"{layer}.kernel"].T) * (inputs[layer] > 0)
-    return result
+    return smoothing, step.gradients(plain + smoothing * direction)

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.convolution import is_convolution
+from compare.network_causes import FLATTENED, OTHER_KERNELS
 from compare.signatures import UNKNOWN, ratio, rounded
-from recipe import mnist
+from recipe import Recipe, datasets
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import initial_weights
-from recipe.mnist import NUM_CLASSES, NUM_PIXELS, NUM_TRAINING_IMAGES, Digits
+from recipe.mnist import Digits
 from recipe.trace import Trace, hash_batch
 
 Names = tuple[str, str]
@@ -25,6 +28,8 @@ _SETTINGS = {
     "loss.label_smoothing": "one side smooths its labels",
     "loss.reduction": "one side sums the losses of a batch, the other averages them",
     "layers": "the networks differ",
+    "dropout.rate": "dropout drops another share of the activations, or none on one side",
+    "dropout.masks": "each framework draws its own dropout masks",
     "epochs": "the numbers of epochs differ",
     "batch_size": "the batch sizes differ",
     "tf32": "one side computes float32 matrix products in TF32",
@@ -41,7 +46,7 @@ def of_settings(key: str) -> str:
 
 def of_data(first: Trace, second: Trace, names: Names) -> str:
     """Why the batches differ. Where the recipe shares the order, each side is held against the recipe."""
-    digits = mnist.load()
+    digits = datasets.load(first.recipe)
     shared = first.recipe.batch_order == "shared"
     for name, trace in zip(names, (first, second), strict=True):
         if (fault := _pixel_fault(trace, digits)) is not None:
@@ -104,7 +109,7 @@ def _linear_map(slope: float, offset: float) -> str:
 
 
 _TURNED: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-    "images are transposed: rows and columns are swapped": np.transpose,
+    "images are transposed: rows and columns are swapped": lambda image: image.reshape(image.shape[::-1]).T,
     "images are mirrored: left and right are swapped": np.fliplr,
     "images are upside down": np.flipud,
     "pixels are inverted: ink is 0": np.invert,
@@ -115,7 +120,7 @@ _TURNED: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 def _source_fault(grey: NDArray[np.uint8], digits: Digits) -> str | None:
     """Whether images come from the test set, or are turned."""
     training = {image.tobytes() for image in digits.x_train}
-    missing = [image.reshape(mnist.IMAGE_SHAPE) for image in grey if image.tobytes() not in training]
+    missing = [image.reshape(digits.x_train.shape[1:]) for image in grey if image.tobytes() not in training]
     if not missing:
         return None
     test = {image.tobytes() for image in digits.x_test}
@@ -132,20 +137,20 @@ def _source_fault(grey: NDArray[np.uint8], digits: Digits) -> str | None:
 def _order_fault(trace: Trace, digits: Digits) -> str | None:
     """How the batches differ from those the recipe shares, given pixels that are right."""
     recipe, step = trace.recipe, trace.steps[0]
-    whole_order = epoch_order(recipe.seed, 0, NUM_TRAINING_IMAGES)
+    whole_order = epoch_order(recipe.seed, 0, len(digits.x_train))
     order = whole_order[: recipe.batch_size]
     grey = _as_grey(step.images)
     if len(grey) != len(order):
         return f"batches have {len(grey)} images instead of {len(order)}"
-    if (grey == digits.x_train[order].reshape(-1, NUM_PIXELS)).all():
+    if (grey == digits.x_train[order].reshape(grey.shape)).all():
         labels = digits.y_train[order]
-        shift = (step.labels - labels) % NUM_CLASSES
+        shift = (step.labels - labels) % recipe.images.num_classes
         if not shift.any():
             return _sequence_fault(trace, whole_order, digits)
         if (shift == shift[0]).all():
             return f"labels are off by {int(shift[0])}"
         return "images and labels do not belong together: they are shuffled apart"
-    if (grey == digits.x_train[: len(grey)].reshape(-1, NUM_PIXELS)).all():
+    if (grey == digits.x_train[: len(grey)].reshape(grey.shape)).all():
         return "the training images are not shuffled"
     if {image.tobytes() for image in grey} == {image.tobytes() for image in digits.x_train[order]}:
         return "the images of a batch are in another order within it"
@@ -155,8 +160,8 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
 def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str | None:
     """How the sequence of batches is off when the first batch is right."""
     hashes, size = trace.batch_hashes[:-1], trace.recipe.batch_size
-    expected = math.ceil(NUM_TRAINING_IMAGES / size)
-    remainder = NUM_TRAINING_IMAGES % size
+    expected = math.ceil(len(order) / size)
+    remainder = len(order) % size
     if len(hashes) == 2 * expected or any(a == b for a, b in pairwise(hashes)):
         return "batches are fed twice"
     if len(hashes) < expected:
@@ -176,7 +181,7 @@ def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> s
 def _hash_of(indices: NDArray[np.int32], trace: Trace, digits: Digits) -> str:
     """The hash of the batch of these training images, fed as the recipe says."""
     real = np.dtype(trace.recipe.dtype).type
-    images = digits.x_train[indices].reshape(-1, NUM_PIXELS).astype(real) / real(255)
+    images = digits.x_train[indices].reshape(len(indices), -1).astype(real) / real(255)
     return hash_batch(images, digits.y_train[indices].astype(np.int64))
 
 
@@ -194,8 +199,28 @@ def of_initial_weights(first: Trace, second: Trace, names: Names, parameter: str
     for name, trace in zip(names, (first, second), strict=True):
         found = trace.initial_weights[parameter]
         if (found != expected).any():
-            return f"{name}: {_weights_fault(parameter, found.astype(np.float64), expected)}"
+            exact, wanted = found.astype(np.float64), expected.astype(np.float64)
+            fault = _layout_fault(first.recipe, parameter, exact, wanted)
+            return f"{name}: {fault or _weights_fault(parameter, exact, expected)}"
     return UNKNOWN
+
+
+def _layout_fault(
+    recipe: Recipe, parameter: str, found: NDArray[np.float64], expected: NDArray[np.float64]
+) -> str | None:
+    """How a kernel near convolutions was laid out otherwise."""
+    if is_convolution(expected):
+        for cause, change in OTHER_KERNELS.items():
+            changed = change(expected)
+            if changed.shape == expected.shape and (found == changed).all():
+                return f"{parameter}: {cause}"
+    elif recipe.network == "cnn" and parameter == f"{recipe.layer_names[len(recipe.filters)]}.kernel":
+        maps = expected.reshape(*recipe.feature_map_shapes[-1], recipe.filters[-1], -1)
+        torchs = np.moveaxis(maps, 2, 0)
+        back = np.moveaxis(expected.reshape(torchs.shape), 0, 2)
+        if any((found == changed.reshape(expected.shape)).all() for changed in (torchs, back)):
+            return f"{parameter}: {FLATTENED}"
+    return None
 
 
 def _weights_fault(parameter: str, found: NDArray[np.float64], expected: NDArray[np.floating]) -> str:
@@ -212,7 +237,7 @@ def _weights_fault(parameter: str, found: NDArray[np.float64], expected: NDArray
             return f"{parameter} is rounded to {dtype}"
     factor = ratio(found, expected.astype(np.float64))
     if np.allclose(found, factor * expected, rtol=1e-4, atol=0):
-        inputs, units = found.shape
+        inputs, units = _fans(found.shape)
         glorot = math.sqrt(6 / (inputs + units))
         named = [
             name for name, limit in _limits(inputs, units).items() if math.isclose(factor * glorot, limit, rel_tol=1e-4)
@@ -225,6 +250,12 @@ def _weights_fault(parameter: str, found: NDArray[np.float64], expected: NDArray
 def _reshaped(kernel: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """A kernel reshaped on its way into torch's layout, and on its way out."""
     return kernel.reshape(kernel.T.shape).T, kernel.T.reshape(kernel.shape)
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many inputs and units a kernel's initialiser counts: of a convolution at every place of the kernel."""
+    places = prod(shape[:-2])
+    return places * shape[-2], places * shape[-1]
 
 
 def _limits(inputs: int, units: int) -> dict[str, float]:
@@ -258,13 +289,15 @@ def _distribution_fault(parameter: str, found: NDArray[np.float64]) -> str:
     # A uniform distribution reaches √3 standard deviations, a truncated normal more than two.
     if largest < 2 * deviation:
         # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
-        named = [name for name, limit in _limits(*found.shape).items() if 0.99 * limit < largest <= limit * (1 + 1e-6)]
+        named = [
+            name for name, limit in _limits(*_fans(found.shape)).items() if 0.99 * limit < largest <= limit * (1 + 1e-6)
+        ]
     else:
         # The estimate scatters by 1/√(2n); four times that is ample.
         tolerance = 4 / math.sqrt(2 * found.size)
         named = [
             name
-            for name, value in _deviations(*found.shape).items()
+            for name, value in _deviations(*_fans(found.shape)).items()
             if math.isclose(deviation, value, rel_tol=tolerance)
         ]
     if not named:

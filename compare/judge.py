@@ -13,7 +13,7 @@ from compare.rung import Rung
 from compare.runner import Outcome
 from compare.statistics import Interval, wilson_interval
 from compare.training_rungs import outcome, trajectory
-from recipe import Recipe, mnist
+from recipe import Recipe, datasets
 from recipe.run_record import RunRecord
 
 SCHEMA_VERSION = 1
@@ -42,7 +42,7 @@ def judge_trainings(
     Returns:
         What `results.json` holds; docs/results.md documents it.
     """
-    digits = mnist.load()
+    digits = datasets.load(recipe)
     family = [control.record for control in controls if control.record and not control.record.diverged]
     reference, *others = trainings
     comparisons = {}
@@ -126,7 +126,7 @@ def _training(entry: Outcome, directory: Path) -> dict[str, Any]:
         "status": record.status.outcome,
         "diverged_at": {"epoch": record.status.epoch, "step": record.status.step} if record.diverged else None,
         "test_accuracy": record.test.accuracy if record.test else None,
-        "test_accuracy_interval": _interval(record.test.accuracy) if record.test else None,
+        "test_accuracy_interval": _interval(record),
         "test_loss": record.test.loss if record.test else None,
         "num_parameters": record.num_parameters,
         "seconds_per_epoch": statistics.median(seconds) if seconds else None,
@@ -136,8 +136,9 @@ def _training(entry: Outcome, directory: Path) -> dict[str, Any]:
     }
 
 
-def _interval(accuracy: float) -> Interval:
-    return wilson_interval(round(accuracy * mnist.NUM_TEST_IMAGES), mnist.NUM_TEST_IMAGES)
+def _interval(record: RunRecord) -> Interval | None:
+    num_images = record.recipe.images.num_test_images
+    return wilson_interval(round(record.test.accuracy * num_images), num_images) if record.test else None
 
 
 def _failed() -> dict[str, Any]:

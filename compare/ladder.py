@@ -38,7 +38,7 @@ def mark_followers(rungs: list[Rung]) -> list[Rung]:
 
 # --- 1. settings -----------------------------------------------------------------------------------
 
-_ARITHMETIC = ("optimizer.", "loss.", "layers", "dtype", "compute_dtype", "batch_size", "epochs")
+_ARITHMETIC = ("optimizer.", "loss.", "layers", "dropout.", "dtype", "compute_dtype", "batch_size", "epochs")
 
 
 def settings(sides: Sides) -> Rung:

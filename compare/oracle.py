@@ -1,13 +1,16 @@
 """The third opinion: the network, its loss, its gradients and Adam in plain NumPy, in float64.
 
 It is written from the formulas, shares no code with either framework, and takes the weights in the
-canonical layout (`recipe/initial_weights.py`), by which kernels are (inputs, units).
+canonical layout (`recipe/initial_weights.py`). What is special in a convolution and in pooling stands
+in `compare/convolution.py`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from compare.convolution import linear, max_pool, route, rows, spread
 
 Array = NDArray[np.float64]
 Weights = dict[str, Array]
@@ -21,11 +24,6 @@ def exact(arrays: dict[str, NDArray[np.floating]]) -> Weights:
 def layer_names(weights: Weights) -> list[str]:
     """The layers from input to output."""
     return [name.removesuffix(".kernel") for name in weights if name.endswith(".kernel")]
-
-
-def dense(inputs: Array, weights: Weights, layer: str) -> Array:
-    """One layer's pre-activations, shape (batch, units), from inputs (batch, inputs)."""
-    return inputs @ weights[f"{layer}.kernel"] + weights[f"{layer}.bias"]
 
 
 def relu(preactivations: Array) -> Array:
@@ -46,29 +44,38 @@ def cross_entropies(logits: Array, labels: NDArray[np.int64]) -> Array:
 
 
 class Forward(NamedTuple):
-    """A forward pass: by layer, what goes in, the pre-activations and the activations."""
+    """A forward pass: by layer, what goes in, the pre-activations and the activations before pooling and dropout."""
 
     inputs: Weights
     preactivations: Weights
     activations: Weights
 
 
-def forward(weights: Weights, images: Array) -> Forward:
-    """The network: hidden ReLU layers, then a softmax; images (batch, pixels)."""
+def forward(weights: Weights, images: Array, masks: Weights | None = None) -> Forward:
+    """The network: convolutions with ReLU and pooling, if any, hidden ReLU layers, then a softmax.
+
+    Args:
+        weights: The parameters by canonical name.
+        images: Shape (batch, pixels), before a convolution (batch, rows, columns, 1).
+        masks: What dropout multiplies the activations of hidden layers with, (batch, units) by layer.
+    """
     result = Forward({}, {}, {})
     tensor = images
     *hidden, output = layer_names(weights)
     for layer in (*hidden, output):
         result.inputs[layer] = tensor
-        result.preactivations[layer] = dense(tensor, weights, layer)
-        tensor = (softmax if layer == output else relu)(result.preactivations[layer])
-        result.activations[layer] = tensor
+        z = result.preactivations[layer] = linear(tensor, weights[f"{layer}.kernel"], weights[f"{layer}.bias"])
+        tensor = result.activations[layer] = softmax(z) if layer == output else relu(z)
+        if tensor.ndim > 2:  # noqa: PLR2004 - a convolution's
+            tensor = max_pool(tensor)
+        elif masks and layer in masks:
+            tensor = tensor * masks[layer]
     return result
 
 
-def loss(weights: Weights, images: Array, labels: NDArray[np.int64]) -> float:
+def loss(weights: Weights, images: Array, labels: NDArray[np.int64], masks: Weights | None = None) -> float:
     """The mean cross-entropy of a batch."""
-    logits = forward(weights, images).preactivations[layer_names(weights)[-1]]
+    logits = forward(weights, images, masks).preactivations[layer_names(weights)[-1]]
     return float(cross_entropies(logits, labels).mean())
 
 
@@ -79,18 +86,31 @@ def output_delta(logits: Array, labels: NDArray[np.int64]) -> Array:
     return delta / len(labels)
 
 
-def gradients(weights: Weights, images: Array, labels: NDArray[np.int64]) -> Weights:
+def gradients(weights: Weights, images: Array, labels: NDArray[np.int64], masks: Weights | None = None) -> Weights:
     """∂loss/∂parameter of every parameter, by back-propagation."""
-    passed = forward(weights, images)
+    passed = forward(weights, images, masks)
     layers = layer_names(weights)
     delta = output_delta(passed.preactivations[layers[-1]], labels)
     result: Weights = {}
-    for layer in reversed(layers):
-        result[f"{layer}.kernel"] = passed.inputs[layer].T @ delta
-        result[f"{layer}.bias"] = delta.sum(axis=0)
-        if layer != layers[0]:
-            delta = (delta @ weights[f"{layer}.kernel"].T) * (passed.inputs[layer] > 0)
+    for below, layer in zip((None, *layers[:-1])[::-1], layers[::-1], strict=True):
+        kernel, inputs = weights[f"{layer}.kernel"], passed.inputs[layer]
+        each = delta.reshape(-1, delta.shape[-1])
+        result[f"{layer}.kernel"] = (rows(inputs, kernel).T @ each).reshape(kernel.shape)
+        result[f"{layer}.bias"] = each.sum(axis=0)
+        if below is not None:
+            left, right = spread(delta, kernel)
+            mask = masks.get(below) if masks else None
+            delta = through((left @ right).reshape(inputs.shape), passed.activations[below], mask)
     return {name: result[name] for name in weights}
+
+
+def through(delta: Array, activations: Array, mask: Array | None) -> Array:
+    """∂loss/∂pre-activations of a hidden layer from that of what it passes on: through pooling, dropout and ReLU."""
+    if activations.ndim > 2:  # noqa: PLR2004 - a convolution's
+        delta = route(delta, activations)
+    elif mask is not None:
+        delta = delta * mask
+    return delta * (activations > 0)
 
 
 class Adam(NamedTuple):

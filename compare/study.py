@@ -26,7 +26,8 @@ NATIVE = "native"
 CONTROL = "control"
 """The A/A control: aligned, from initial weights one unit in the last place away."""
 
-DEFAULT_VARIANTS = (ALIGNED, CONTROL, NATIVE, *SWITCHES)
+DEFAULT_VARIANTS = (ALIGNED, CONTROL, NATIVE, *(switch for switch in SWITCHES if switch != "dropout_masks"))
+"""What a study runs if nothing else is asked for; where the recipe has dropout, the switch of its masks too."""
 
 Status = Literal["finished", "diverged", "failed", "missing"]
 
@@ -49,7 +50,7 @@ def variant_recipe(base: Recipe, variant: str, seed: int) -> Recipe:
     if unknown := set(switches) - set(SWITCHES):
         raise BadInputError(
             f"--variants: there is no variant {variant!r}, for there is no switch {min(unknown)!r}; "
-            f"choose among {', '.join(DEFAULT_VARIANTS)}, and switches joined by +"
+            f"choose among {', '.join((ALIGNED, CONTROL, NATIVE, *SWITCHES))}, and switches joined by +"
         )
     fields = asdict(base) | dict.fromkeys(switches, "framework") | {"seed": seed}
     if "adam" in switches and base.epsilon == KERAS_EPSILON:
@@ -84,6 +85,8 @@ def plan(
         raise BadInputError(f"--seeds must be 1 or more, not {num_seeds}")
     if not variants:
         raise BadInputError(f"--variants must name one or more of {', '.join(DEFAULT_VARIANTS)}")
+    if base.dropout and tuple(variants) == DEFAULT_VARIANTS:
+        variants = (ALIGNED, CONTROL, NATIVE, *SWITCHES)
     if len(set(variants)) < len(variants):
         raise BadInputError(f"--variants: every variant may be named once; given: {', '.join(variants)}")
     return [
@@ -122,7 +125,7 @@ class Result:
 
 
 def condense(record: RunRecord) -> bytes:
-    """A result as it travels: a safetensors file of the steps' losses and the digits predicted, uint8."""
+    """A result as it travels: a safetensors file of the steps' losses and the classes predicted, in few bytes."""
     result = Result(
         status=record.status.outcome,
         diverged_at={"epoch": record.status.epoch, "step": record.status.step} if record.diverged else None,
@@ -135,7 +138,8 @@ def condense(record: RunRecord) -> bytes:
     )
     arrays = {"step_losses": record.step_losses}
     if record.test:
-        arrays["predicted"] = record.test.predictions.argmax(axis=1).astype(np.uint8)
+        smallest = np.min_scalar_type(record.recipe.images.num_classes - 1)
+        arrays["predicted"] = record.test.predictions.argmax(axis=1).astype(smallest)
     return save(arrays, {"result": json.dumps(asdict(result))})
 
 
@@ -193,8 +197,8 @@ class Results:
         with _open(self.path(run)) as file:
             return np.asarray(file.get_tensor("step_losses"))
 
-    def predicted(self, run: StudyRun) -> NDArray[np.uint8]:
-        """The digit predicted for every test image, shape (10000,)."""
+    def predicted(self, run: StudyRun) -> NDArray[np.unsignedinteger[Any]]:
+        """The class predicted for every test image, shape (test images,)."""
         with _open(self.path(run)) as file:
             return np.asarray(file.get_tensor("predicted"))
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from recipe import mnist
+from recipe import RecipeError, datasets
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import initial_weights
 from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
@@ -37,8 +37,8 @@ class Network:
         return powers / powers.sum(axis=1, keepdims=True) if layer == "output" else np.maximum(z, 0)
 
     def loss(self, logits, labels):
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[range(len(labels)), labels]).mean())
+        z = logits - logits.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(z).sum(axis=1)) - z[range(len(labels)), labels]).mean())
 
     def forward(self, images, labels):
         z, activations, tensor = {}, {}, images
@@ -49,11 +49,11 @@ class Network:
 
     def backward(self, images, labels, activations):
         inputs, gradients = dict(zip(activations, [images, *activations.values()], strict=False)), {}
-        delta = (activations["output"] - np.eye(mnist.NUM_CLASSES, dtype=self.real)[labels]) / self.real(len(labels))
+        delta = activations["output"] - (labels[:, None] == range(self.recipe.images.num_classes))
         for layer in reversed(inputs):
             gradients = {f"{layer}.kernel": inputs[layer].T @ delta, f"{layer}.bias": delta.sum(axis=0), **gradients}
             delta = (delta @ self.parameters[f"{layer}.kernel"].T) * (inputs[layer] > 0)
-        return gradients
+        return {name: g / self.real(len(labels)) for name, g in gradients.items()}
 
     def adam(self, gradients):
         self.num_steps += 1
@@ -67,8 +67,7 @@ class Network:
 
     def take_step(self, images, labels):
         passed = self.forward(images, labels)
-        gradients = self.backward(images, labels, passed["activations"])
-        self.adam(gradients)
+        self.adam(gradients := self.backward(images, labels, passed["activations"]))
         state = {key: dict(getattr(self, key)) for key in ("parameters", "first_moments", "second_moments")}
         return Step(images=images, labels=labels, gradients=gradients, **passed, **state)
 
@@ -89,23 +88,24 @@ class Network:
                 sums += step.loss * len(labels), (step.activations["output"].argmax(axis=1) == labels).sum()
                 progress.step(epoch, number)
             passed = self.forward(self.pixels(self.digits.x_test), self.digits.y_test)
-            right = passed["activations"]["output"].argmax(axis=1) == self.digits.y_test
-            test = TestResults(passed["loss"], right.mean(), passed["activations"]["output"])
+            found = passed["activations"]["output"]
+            test = TestResults(passed["loss"], (found.argmax(axis=1) == self.digits.y_test).mean(), found)
             if not (finite := np.isfinite([*losses, test.loss])).all():
-                losses = losses[: finite.argmin() + 1]
-                status, test = Status("diverged", epoch + 1, len(losses)), None
+                losses, test = losses[: finite.argmin() + 1], None
+                status = Status("diverged", epoch + 1, len(losses))
                 break
             row = (*sums / num_images, test.loss, test.accuracy, time.perf_counter() - began)
             rows.append(dict(zip(HISTORY_KEYS, row, strict=True)))
             progress.epoch(epoch, rows[-1])
-        history = {key: [row[key] for row in rows] for key in HISTORY_KEYS}
-        tensors = {"step_losses": np.array(losses, self.real), "weights": self.parameters}
-        usage = {"seconds": sum(history["seconds"]), "peak_memory_bytes": peak_memory_bytes()}
-        return {"status": status, "history": history, "test": test, **tensors, **usage}
+        found = {"history": {key: [row[key] for row in rows] for key in HISTORY_KEYS}, "status": status, "test": test}
+        found |= {"step_losses": np.array(losses, self.real), "weights": self.parameters}
+        return {"seconds": sum(found["history"]["seconds"]), "peak_memory_bytes": peak_memory_bytes(), **found}
 
 
 def work(recipe, run_directory, options):
-    network = Network(recipe, mnist.load())
+    if recipe.network != "dense" or recipe.dropout:
+        raise RecipeError("this program knows neither cnn nor dropout: ask for recipe.network dense and dropout 0")
+    network = Network(recipe, datasets.load(recipe))
     stated = {"optimizer.learning_rate": recipe.learning_rate, "loss.takes": "logits", "dtype": recipe.dtype}
     header = {"framework": "numpy", "versions": versions("numpy"), "backend": "numpy", "device": "cpu"}
     header |= {"recipe": recipe, "settings": stated, "threads": int(os.environ.get("OMP_NUM_THREADS", "1"))}

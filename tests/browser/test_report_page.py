@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare import oracle
+from compare import convolution, oracle
 from compare.page import write_page
 from recipe.run_record import read_record
 from tests.browser.strokes import prepare
@@ -148,7 +148,7 @@ def test_page_computes_what_python_computes(opened: Any, comparison: Path) -> No
             weights = oracle.exact(read_record(comparison / results["implementations"][name]["record"]).weights)
             tensor = pixels.reshape(1, 784)
             for layer in oracle.layer_names(weights):
-                logits = oracle.dense(tensor, weights, layer)
+                logits = convolution.linear(tensor, weights[f"{layer}.kernel"], weights[f"{layer}.bias"])
                 tensor = oracle.relu(logits)
             np.testing.assert_allclose(shown, oracle.softmax(logits)[0], atol=1e-9)  # float64, another order of sums
 

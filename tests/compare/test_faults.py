@@ -16,8 +16,10 @@ from recipe.run_record import RunRecord, read_record, write_training
 from recipe.trace import Trace, read_trace
 from tests.conftest import run_python
 from tests.faults.clean import FEW_BATCHES, digits, trace
+from tests.faults.layered import Layered
 from tests.faults.table import DOCUMENT, with_table
-from tests.faults.zoo import ZOO, Base, Fault
+from tests.faults.zoo import Base, Fault
+from tests.faults.zoo_networks import ZOO
 
 TRACED = [
     (name, dtype)
@@ -30,7 +32,8 @@ TRACED = [
 
 @functools.cache
 def clean_trace(recipe: Recipe, num_batches: int | None) -> Trace:
-    return trace(Base, recipe, num_batches=num_batches)
+    special = recipe.network == "cnn" or recipe.dropout
+    return trace(Layered if special else Base, recipe, num_batches=num_batches)
 
 
 def first_difference(fault: Fault, dtype: str) -> Rung:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from recipe import Recipe, mnist
+from recipe.datasets import Summary
 from recipe.trace import Trace
+from tests.faults.layered import Layered
 from tests.faults.zoo import Array, Base, Labels, Weights
 
 FEW_BATCHES = 12
@@ -19,9 +21,11 @@ def digits() -> mnist.Digits:
     return mnist.load()
 
 
-def trace(network: type[Base], recipe: Recipe, *, num_batches: int | None = FEW_BATCHES) -> Trace:
-    """The trace of a network, whose epochs end after so many batches if not None."""
-    net = network(recipe, digits())
+def trace(
+    network: type[Base], recipe: Recipe, *, num_batches: int | None = FEW_BATCHES, images: mnist.Digits | None = None
+) -> Trace:
+    """The trace of a network, whose epochs end after so many batches if not None; by default on MNIST."""
+    net = network(recipe, images or digits())
     net.num_batches = num_batches
     with np.errstate(all="ignore"):  # some faults overflow
         return Trace(**net.trace(), **net.header())
@@ -65,6 +69,27 @@ class TorchsForm(Reordered):
         return m / correction_1 * self.real(self.recipe.learning_rate) / (root / correction_2 + epsilon)
 
 
+class ReorderedLayered(TorchsForm, Layered):
+    """The same with convolutions and dropout: places of the kernel and images added up in another order."""
+
+    places = Layered.places[::-1]
+    own_seed = 2
+
+    def drop(self, layer: str, activations: Array) -> Array:
+        super().drop(layer, activations)
+        kept = self.masks[layer] != 0
+        return np.where(kept, activations / self.real(1 - self.recipe.dropout), 0).astype(self.real)
+
+    def undrop(self, layer: str, delta: Array) -> Array:
+        return delta * (self.masks[layer] != 0) / (1 - self.real(self.recipe.dropout))
+
+    def backward(self, images: Array, labels: Labels, activations: Weights) -> Weights:
+        return Layered.backward(self, images, labels, activations)
+
+    def over_places(self, delta: Array) -> Array:
+        return delta.reshape(-1, delta.shape[-1])[::-1].sum(axis=0)
+
+
 def random_recipe(seed: int, **fields: Any) -> Recipe:
     """A recipe drawn from all that there are small networks of; `fields` are fixed."""
     random = np.random.default_rng(seed)
@@ -82,3 +107,28 @@ def random_recipe(seed: int, **fields: Any) -> Recipe:
         "epsilon": float(10 ** random.uniform(-10, -3)),
     }
     return Recipe(**{"seed": seed, **drawn, **fields})
+
+
+def random_network(seed: int) -> tuple[Recipe, mnist.Digits]:
+    """A recipe drawn from small networks of both kinds, with dropout or without, and images of any shape for it."""
+    random = np.random.default_rng(seed)
+    shape = (int(random.integers(10, 17)), int(random.integers(10, 17)))
+    num_classes, num_images = int(random.choice([2, 3, 10, 300])), 400
+    # Half of the pixels are background, and some of the others as dark as can be: activations tie.
+    grey = random.integers(0, 256, (num_images, *shape)) * random.integers(0, 2, (num_images, *shape))
+    images = np.where(grey > 200, 255, grey).astype(np.uint8)
+    images[:, :, : shape[1] // 3] = 0
+    labels = random.integers(0, num_classes, num_images).astype(np.uint16)
+    summary = Summary(shape, num_classes, num_images, num_images)
+    network = random.choice(["dense", "cnn", "cnn"])
+    recipe = random_recipe(
+        seed,
+        dataset="/nowhere.npz",
+        images=summary,
+        network=str(network),
+        filters=tuple(map(int, random.integers(1, 7, 2))),
+        dropout=float(random.choice([0, 0.1, 0.2, 0.5, 0.9])),
+        dropout_masks=str(random.choice(["shared", "framework"])),
+        batch_size=int(random.integers(1, 60)),
+    )
+    return recipe, mnist.Digits(images, labels, images, labels)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compare.rung import RUNGS
 from compare.signatures import UNKNOWN
-from tests.faults.zoo import ZOO
+from tests.faults.zoo_networks import ZOO
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "parity.md"
 BEGIN, END = "<!-- faults:begin -->\n", "<!-- faults:end -->"
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- faults:begin -->\n", "<!-- faults:end -->"
 def table() -> str:
     """The faults by rung; each cause is the part of the ladder's words that `test_faults.py` asks for."""
     lines = [
-        f"{len(ZOO)} faults, each planted in the network of `examples/numpy_network.py` (`tests/faults/zoo.py`):",
+        f"{len(ZOO)} faults, each planted in a network in plain NumPy (`tests/faults/zoo.py`, `zoo_networks.py`):",
         "",
         "| fault | first rung to fail | the cause it names |",
         "| --- | --- | --- |",

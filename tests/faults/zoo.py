@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from examples.numpy_network import Network
-from recipe import Recipe, mnist
+from recipe import Recipe, datasets, mnist
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import Weights
 from recipe.run_record import write_training
@@ -100,7 +100,8 @@ class Base(Network):
 
     def delta(self, probabilities: Array, labels: Labels) -> Array:
         """∂loss/∂logits."""
-        return (probabilities - np.eye(mnist.NUM_CLASSES, dtype=self.real)[labels]) / self.real(len(labels))
+        one_hot = np.eye(self.recipe.images.num_classes, dtype=self.real)[labels]
+        return (probabilities - one_hot) / self.real(len(labels))
 
     def backward(self, images: Array, labels: Labels, activations: Weights) -> Weights:
         layers = list(activations)
@@ -890,14 +891,19 @@ class WeightsOfAnotherEpochSaved(Base):
 
 def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
     """Speaks the contract for the fault named on the command line."""
-    network = ZOO[options.name].network(recipe, mnist.load())
+    network = ZOO[options.name].network(recipe, datasets.load(recipe))
     if options.trace:
         write_trace(run_directory, Trace(**network.trace(), **network.header()))
     else:
         write_training(run_directory, **network.train(), **network.header())
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def start(description: str | None) -> None:
+    """The command line; the faults are those entered so far."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("name", choices=ZOO, metavar="NAME", help=f"the fault: {', '.join(ZOO)}")
     main(work, parser)
+
+
+if __name__ == "__main__":
+    start(__doc__)
