@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from recipe import Recipe
 from recipe.run_record import RunRecord, read_record, write_training
 from recipe.trace import Trace, read_trace
 from tests.conftest import run_python
-from tests.faults.clean import FEW_BATCHES, digits, trace
+from tests.faults.clean import FEW_BATCHES, ReorderedLayered, digits, trace
 from tests.faults.layered import Layered
 from tests.faults.table import DOCUMENT, with_table
-from tests.faults.zoo import Base, Fault
+from tests.faults.zoo import SMALL, Base, Fault
 from tests.faults.zoo_networks import ZOO
 
 TRACED = [
@@ -117,7 +118,7 @@ SHORT = {"hidden_sizes": (16,), "batch_size": 100, "epochs": 2, "dtype": "float6
 NUM_IMAGES = 4000
 
 
-def run(network: type[Base], directory: Path, **fields: Any) -> RunRecord:
+def run(network: type[Base], directory: Path, /, **fields: Any) -> RunRecord:
     few = digits()._replace(x_train=digits().x_train[:NUM_IMAGES], y_train=digits().y_train[:NUM_IMAGES])
     net = network(Recipe(**{**SHORT, **fields}), few)
     write_training(directory, **net.train(), **net.header())
@@ -125,10 +126,15 @@ def run(network: type[Base], directory: Path, **fields: Any) -> RunRecord:
 
 
 @pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> list[RunRecord]:
-    """A clean run and three A/A controls of it."""
-    base = tmp_path_factory.mktemp("family")
-    return [run(Base, base / str(perturbation), perturbation=perturbation) for perturbation in range(4)]
+def families(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[RunRecord]]:
+    """`families(dropout=)` is a clean run of that recipe and three A/A controls of it."""
+
+    @functools.cache
+    def get(**fields: Any) -> list[RunRecord]:
+        base = tmp_path_factory.mktemp("family")
+        return [run(Layered, base / str(number), perturbation=number, **fields) for number in range(4)]
+
+    return get
 
 
 def run_rungs(other: RunRecord, family: list[RunRecord]) -> list[Rung]:
@@ -138,18 +144,37 @@ def run_rungs(other: RunRecord, family: list[RunRecord]) -> list[Rung]:
 
 
 @pytest.mark.parametrize("name", [name for name, fault in ZOO.items() if fault.kind == "run"])
-def test_a_fault_of_a_whole_run_is_caught_where_it_enters(name: str, family: list[RunRecord], tmp_path: Path) -> None:
+def test_a_fault_of_a_whole_run_is_caught_where_it_enters(
+    name: str, families: Callable[..., list[RunRecord]], tmp_path: Path
+) -> None:
     fault = ZOO[name]
-    first = next(rung for rung in run_rungs(run(fault.network, tmp_path / "run"), family) if rung.verdict != "parity")
+    fields = {key: value for key, value in fault.fields.items() if key not in SMALL}
+    rungs = run_rungs(run(fault.network, tmp_path / "run", **fields), families(**fields))
+    first = next(rung for rung in rungs if rung.verdict != "parity")
     assert (first.name, first.verdict) == (fault.rung, "not parity")
     assert fault.where in (first.where or "")
     assert fault.cause in (first.cause or "")
 
 
-def test_a_clean_run_is_no_fault_of_a_whole_run(family: list[RunRecord], tmp_path: Path) -> None:
-    other = run(Base, tmp_path / "run", perturbation=7)
+@pytest.mark.parametrize(
+    "fields", [{}, {"dropout": 0.2}, {"network": "cnn", "filters": (2, 2), "batch_size": 400}], ids=str
+)
+def test_a_clean_run_is_no_fault_of_a_whole_run(
+    fields: dict[str, Any], families: Callable[..., list[RunRecord]], tmp_path: Path
+) -> None:
+    family = families(**fields)
+    other = run(ReorderedLayered, tmp_path / "run", perturbation=7, **fields)
     rungs = run_rungs(dataclasses.replace(other, recipe=family[0].recipe), family)
     assert [rung.verdict for rung in rungs] == ["parity", "parity"]
+
+
+def test_other_weights_under_dropout_are_not_taken_for_dropout(
+    families: Callable[..., list[RunRecord]], tmp_path: Path
+) -> None:
+    family = families(dropout=0.2)
+    longer = run(Layered, tmp_path / "run", dropout=0.2, epochs=3)
+    rung = run_rungs(dataclasses.replace(family[0], weights=longer.weights), family)[1]
+    assert rung.cause == "the predictions are not those of the final weights: of another epoch or model"
 
 
 def test_document_lists_every_fault() -> None:
