@@ -13,7 +13,7 @@ import jsonargparse
 
 from compare.runner import BadInputError, Implementation, Job, Outcome, RunFailedError, keras, lightning, other, run_all
 from compare.study import DEFAULT_VARIANTS, Results, plan
-from recipe import Recipe, RecipeError
+from recipe import Recipe, RecipeError, datasets
 from recipe.mnist import DataError
 from recipe.picture import PictureError
 from recipe.record_files import RecordError, check_writable
@@ -111,7 +111,7 @@ def _predict_parser() -> jsonargparse.ArgumentParser:
 def _common_parser(description: str) -> jsonargparse.ArgumentParser:
     options = jsonargparse.ArgumentParser(description=description)
     options.add_argument("--config", action="config", help="a YAML file with any of these options")
-    options.add_class_arguments(Recipe, "recipe")
+    options.add_class_arguments(Recipe, "recipe", skip={"images"})
     options.add_argument(
         "--keras.backend", type=Literal["tensorflow", "torch", "jax"], default="tensorflow", help="Keras's backend"
     )
@@ -261,6 +261,8 @@ def _check_threads(options: Any) -> None:
 def _prepare(options: Any) -> tuple[Recipe, list[Implementation], Path]:
     implementations = [keras(options.keras.backend, options.device), lightning(options.device)]
     implementations += [other(definition) for definition in options.implementation]
+    if options.recipe.dataset != "mnist":
+        datasets.load(options.recipe)  # refuses it before any run does
     names = [implementation.name for implementation in implementations]
     if len(set(names)) < len(names):
         raise BadInputError(f"--implementation: every name may be used once; given: {', '.join(names)}")

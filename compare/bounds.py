@@ -52,9 +52,12 @@ class Rounding:
         terms = np.count_nonzero(inputs, axis=1, keepdims=True) + 1
         return self.gamma(terms) * (np.abs(inputs) @ np.abs(kernel) + np.abs(bias)) + self.tiny
 
-    def dropout(self, product: Array) -> Array:
-        """Of an activation times 1/(1 − rate), in any of its forms: 1 − rate, its reciprocal and the product round."""
-        return self.gamma(3) * np.abs(product) + self.tiny
+    def dropout(self, product: Array, rate: float) -> Array:
+        """Of an activation times 1/(1 − rate), in any of its forms.
+
+        1 − rate, its reciprocal and the product may round, and the rate itself, which 1 − rate magnifies.
+        """
+        return self.gamma(3 + rate / (1 - rate)) * np.abs(product) + self.tiny
 
     def softmax_relative(self, logits: Array) -> Array:
         """Relative error of each probability, shape (batch, classes).

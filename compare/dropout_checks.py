@@ -36,7 +36,7 @@ def of_layer(trace: Trace, index: int, layer: str) -> Iterator[Check]:
         f"step {index + 1}: what dropout passes on of {layer}",
         found,
         expected,
-        Rounding.of(trace.recipe.dtype).dropout(expected),
+        Rounding.of(trace.recipe.dtype).dropout(expected, trace.recipe.dropout),
         partial(_cause, trace, index, layer, expected),
     )
     if trace.recipe.dropout_masks == "framework":

@@ -88,7 +88,7 @@ class RecordedStep:
             error = oracle.through(error, activations, mask)
         delta = oracle.through(delta, activations, mask)
         if mask is not None:
-            error += Rounding.of(self.recipe.dtype).dropout(delta)
+            error += Rounding.of(self.recipe.dtype).dropout(delta, self.recipe.dropout)
         return delta, error
 
     def gradients(self, delta: Array, through: Callable[[str, Array], Array] | None = None) -> Weights:

@@ -12,7 +12,8 @@ from compare.ladder import climb
 from compare.rung import RUNGS, Rung
 from recipe import Recipe
 from recipe.trace import Step, Trace
-from tests.faults.clean import TorchsForm, random_recipe, trace
+from tests.faults.clean import ReorderedLayered, TorchsForm, random_network, random_recipe, trace
+from tests.faults.layered import Layered
 from tests.faults.zoo import SMALL, Base
 
 
@@ -58,6 +59,24 @@ def test_clean_networks_are_in_parity(first_seed: int) -> None:
         places = [(rung.name, rung.where, rung.cause) for rung in rungs if rung.verdict != "parity"]
         assert places == [], recipe
         assert [rung.name for rung in rungs] == list(RUNGS[:7])
+
+
+@pytest.mark.parametrize("first_seed", range(0, 60, 10))
+def test_clean_convolutions_and_dropout_are_in_parity(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + 10):
+        recipe, images = random_network(seed)
+        sides = {"clean": Layered, "other": ReorderedLayered}
+        rungs = climb({name: trace(network, recipe, images=images) for name, network in sides.items()})
+        places = [(rung.name, rung.where, rung.cause) for rung in rungs if rung.verdict != "parity"]
+        assert places == [], recipe
+
+
+def test_convolutions_that_overflow_on_both_sides_are_in_parity() -> None:
+    for seed in (44, 230):
+        recipe, images = random_network(seed)
+        assert recipe.dropout
+        sides = {"clean": Layered, "other": ReorderedLayered}
+        assert failed(climb({name: trace(net, recipe, images=images) for name, net in sides.items()})) == []
 
 
 def test_the_measured_numbers_are_not_vacuous(clean: Trace) -> None:
