@@ -1,4 +1,4 @@
-"""`python -m compare run|align|study|report|predict|convert`: runs, judges, reports; predicts and converts."""
+"""`python -m compare run|align|study|report|predict|convert|completion`: the command line, over the library."""
 
 import json
 import os
@@ -43,6 +43,10 @@ def parser() -> jsonargparse.ArgumentParser:
     convert_parser.add_argument("source", type=Path, help="what to read; a .ckpt, or with recipe.json beside it")
     convert_parser.add_argument("target", type=Path, help="what to write; must not be there")
     commands.add_subcommand("convert", convert_parser)
+    completion_parser = jsonargparse.ArgumentParser(
+        description="Print a bash script that completes the command lines of compare, keras_impl and lightning_impl."
+    )
+    commands.add_subcommand("completion", completion_parser)
     return main_parser
 
 
@@ -161,8 +165,22 @@ def convert(options: Any) -> int:
     return 0
 
 
+def completion(options: Any) -> int:  # noqa: ARG001 - it has none
+    """Prints the completion script; returns the exit code."""
+    from compare.completion import script
+
+    print(script())
+    return 0
+
+
 _JUDGED: dict[str, Callable[..., Any]] = {"run": library.run, "align": library.align, "study": library.study}
-_COMMANDS = {**dict.fromkeys(_JUDGED, judge), "report": report, "predict": predict, "convert": convert}
+_COMMANDS = {
+    **dict.fromkeys(_JUDGED, judge),
+    "report": report,
+    "predict": predict,
+    "convert": convert,
+    "completion": completion,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
