@@ -51,6 +51,18 @@ class RecipeCLI(LightningCLI):
             "from there with --ckpt_path last",
         )
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Has a completion script know values of the recipe's options alone, and of all others the names.
+
+        The classes that the Trainer's options take have options, too, which would make it 220 MB.
+        """
+        if "--print_completion" in sys.argv:
+            for subcommand in self._subcommand_parsers.values():
+                for action in subcommand._actions:  # noqa: SLF001 - where shtab looks for `complete`, too
+                    if not action.dest.startswith("recipe."):
+                        vars(action)["complete"] = {}
+        super().parse_arguments(parser, args)
+
     def _parse_ckpt_path(self) -> None:
         """Leaves the checkpoint to the Trainer: it holds a recipe, not the hyperparameters sought here."""
 
@@ -130,6 +142,7 @@ def lightning_cli() -> None:
             # A second run in the same place replaces the first one's config.yaml.
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
+                "prog": "python -m lightning_impl",
                 "epilog": "`export` writes a trained network to a file: python -m lightning_impl export --help",
                 "predict": {"description": PREDICT},
             },
