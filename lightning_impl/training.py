@@ -229,9 +229,23 @@ class DigitClassifier(lightning.LightningModule):
         self._log_and_reset(self.test_metrics)
 
     def _log_and_reset(self, metrics: "Metrics", *, prog_bar: bool = False) -> None:
+        values = metrics.compute()
+        fits = self.trainer.state.fn == TrainerFn.FITTING
         # compute() has summed over the processes already; sync_dist keeps Lightning from doubting it.
-        self.log_dict(metrics.compute(), prog_bar=prog_bar, sync_dist=True)
+        self.log_dict(values, prog_bar=prog_bar, sync_dist=True, logger=not fits)
+        if fits and not self.trainer.sanity_checking:
+            self._write_epoch(values)
         metrics.reset()
+
+    def _write_epoch(self, values: dict[str, Tensor]) -> None:
+        """Hands metrics to the loggers, over the number of the epoch, from 0, as Keras does.
+
+        Lightning would write them over the number of training batches, which here are blocks of several.
+        """
+        epoch = self.trainer.current_epoch
+        for logger in self.loggers:
+            logger.log_metrics({"epoch": epoch, **{name: value.item() for name, value in values.items()}}, step=epoch)
+            logger.save()
 
 
 def _check_blocks_work(trainer: lightning.Trainer) -> None:
