@@ -24,10 +24,7 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
         raise UnavailableError(
             f"Keras's {backend} backend is not installed; install it with: pip install 'mnist-parity{extra}'"
         )
-    # Keras imports the other frameworks where it finds them, TensorFlow as soon as `fit` is called.
-    # Two of them in one process have crashed and hung.
-    others = {*get_args(Backend)} - {backend}
-    sys.meta_path[:] = [_Without(finder, others) for finder in sys.meta_path]
+    hide_others(backend)
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if device == "cpu":
@@ -43,6 +40,16 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
             f"a GPU was asked for, but Keras on {backend} finds none; check the driver and that "
             f"{backend} is installed with GPU support, or ask for --device cpu"
         )
+
+
+def hide_others(backend: str) -> None:
+    """Makes the other backends' frameworks as if they were not installed, from here on.
+
+    Keras imports them where it finds them, TensorFlow as soon as `fit` is called. Two of them in one
+    process have crashed and hung.
+    """
+    others = {*get_args(Backend)} - {backend}
+    sys.meta_path[:] = [_Without(finder, others) for finder in sys.meta_path]
 
 
 class _Without:
