@@ -33,7 +33,7 @@ def main() -> None:
     plain = build_model(recipe)
     set_weights(plain, initial_weights(recipe))
     plain.compile(optimizer=keras.optimizers.Adam(), loss="categorical_crossentropy", metrics=["accuracy"])
-    x, y = data.preprocess(digits.x_train, digits.y_train, recipe.dtype)
+    x, y = data.preprocess(digits.x_train, digits.y_train, recipe)
     plain_history: dict[str, list[float]] = {}
     for epoch in range(recipe.epochs):
         order = epoch_order(recipe.seed, epoch, len(x))
@@ -44,7 +44,7 @@ def main() -> None:
             shuffle=False,
             initial_epoch=epoch,
             epochs=epoch + 1,
-            validation_data=data.preprocess(digits.x_test, digits.y_test, recipe.dtype),
+            validation_data=data.preprocess(digits.x_test, digits.y_test, recipe),
             validation_batch_size=training.EVALUATION_BATCH_SIZE,
             verbose=0,
         )

@@ -7,8 +7,8 @@ import jsonargparse
 
 from keras_impl import backend, export
 from recipe import Recipe
+from recipe.datasets import load
 from recipe.initial_weights import Weights
-from recipe.mnist import load
 from recipe.prediction import Images, Probabilities, add_options, predict_pictures
 from recipe.worker import bad_input_is_one_line
 
@@ -17,7 +17,7 @@ def parser() -> jsonargparse.ArgumentParser:
     """The command line, one subcommand a job."""
     fit_parser = jsonargparse.ArgumentParser(description="Train the network, validate it after every epoch, test it.")
     fit_parser.add_argument("--config", action="config", help="a YAML file with any of these options")
-    fit_parser.add_class_arguments(Recipe, "recipe")
+    fit_parser.add_class_arguments(Recipe, "recipe", skip={"images"})
     _add_backend(fit_parser)
     fit_parser.add_argument("--device", type=backend.Device, default="auto", help="where to compute")
     fit_parser.add_argument(
@@ -51,7 +51,7 @@ def _add_backend(options: jsonargparse.ArgumentParser) -> None:
 
 def fit(options: Any) -> None:
     """Builds, compiles, fits and evaluates, as the tutorial does."""
-    digits = load()
+    digits = load(options.recipe)
     backend.select(options.keras.backend, options.device, options.recipe)
     from keras_impl import training  # imports keras, whose backend is chosen now
     from keras_impl.checkpoints import Checkpoints

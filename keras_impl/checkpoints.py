@@ -6,9 +6,10 @@ from pathlib import Path
 
 import keras
 
+from keras_impl.dropout import plain_layers
 from keras_impl.training import compile_model, evaluate
 from recipe import Recipe, RecipeError
-from recipe.mnist import NUM_PIXELS, Digits
+from recipe.mnist import Digits
 from recipe.record_files import RecordError, check_writable, read_recipe
 from recipe.weight_files import complete_or_absent
 
@@ -69,7 +70,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 def _as_saved(model: keras.Sequential) -> keras.Sequential:
     """The same layers, optimizer and loss in a plain Sequential, which Keras loads without this package."""
-    plain = keras.Sequential([keras.Input(shape=(NUM_PIXELS,)), *model.layers])
+    plain = keras.Sequential([keras.Input(shape=model.input_shape[1:]), *plain_layers(model)])
     plain.compile(optimizer=model.optimizer, loss=model.loss, metrics=["accuracy"])
     return plain
 

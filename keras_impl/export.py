@@ -25,8 +25,8 @@ def parser() -> jsonargparse.ArgumentParser:
 def export(record: Path, out: Path, file_format: Format) -> None:
     """Writes the network of a training's record to one file, or to a directory for a SavedModel.
 
-    It maps pixels, float32 in [0, 1], shape (n, 784), to probabilities, float32, shape (n, 10); n is
-    free. A float64 network is rounded to float32. "safetensors" holds the parameters alone, in the
+    It maps pixels, float32 in [0, 1], shape (n, pixels), to probabilities, float32, shape (n, classes);
+    n is free. A float64 network is rounded to float32. "safetensors" holds the parameters alone, in the
     record's layout.
 
     Args:

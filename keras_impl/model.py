@@ -1,26 +1,35 @@
-"""The network: 784 pixels, hidden ReLU layers, ten classes."""
+"""The network: convolutions where the recipe has them, hidden ReLU layers, an output for each class."""
+
+from typing import Any
 
 import keras
 from keras import layers
 
 from recipe import Recipe
-from recipe.mnist import NUM_CLASSES, NUM_PIXELS
+from recipe.settings import KERNEL_SIZE, POOL_SIZE
 
 
 def build_model(
-    recipe: Recipe, *, softmax: bool = True, model_class: type[keras.Sequential] = keras.Sequential
+    recipe: Recipe,
+    *,
+    softmax: bool = True,
+    model_class: type[keras.Sequential] = keras.Sequential,
+    dropout_class: type[keras.Layer] = layers.Dropout,
 ) -> keras.Sequential:
-    """The layers from images, shape (batch, 784), to class probabilities, shape (batch, 10).
+    """The layers from images, shape (batch, pixels), to class probabilities, shape (batch, classes).
 
     Without `softmax` the output is the logits.
     """
-    return model_class(
-        [
-            keras.Input(shape=(NUM_PIXELS,)),
-            *(
-                layers.Dense(units, activation=recipe.activation, name=name)
-                for name, units in zip(recipe.layer_names[:-1], recipe.hidden_sizes, strict=True)
-            ),
-            layers.Dense(NUM_CLASSES, activation="softmax" if softmax else None, name=recipe.layer_names[-1]),
-        ]
-    )
+    network: list[Any] = [keras.Input(shape=(recipe.images.num_pixels,))]
+    if recipe.network == "cnn":
+        network.append(layers.Reshape((*recipe.images.image_shape, 1), name="rows_and_columns"))
+        for name, filters in zip(recipe.convolution_names, recipe.filters, strict=True):
+            network.append(layers.Conv2D(filters, KERNEL_SIZE, activation=recipe.activation, name=name))
+            network.append(layers.MaxPooling2D(POOL_SIZE, name=f"{name}_pooling"))
+        network.append(layers.Flatten(name="flatten"))
+    for name, units in zip(recipe.hidden_names, recipe.hidden_sizes, strict=True):
+        network.append(layers.Dense(units, activation=recipe.activation, name=name))
+        if recipe.dropout:
+            network.append(dropout_class(recipe.dropout, name=f"{name}_dropout"))
+    network.append(layers.Dense(recipe.images.num_classes, activation="softmax" if softmax else None, name="output"))
+    return model_class(network)

@@ -12,8 +12,8 @@ from recipe.prediction import Images
 
 
 def predict_images(recipe: Recipe, weights: Weights, images: Images) -> Floats:
-    """Class probabilities, shape (n, 10), of images, shape (n, 28, 28), by the recipe's network with these weights."""
+    """Class probabilities, (n, classes), of images, (n, rows, columns), by the recipe's network with these weights."""
     model = build_model(recipe)
     set_weights(model, weights)
-    x, _ = preprocess(images, np.zeros(len(images), np.uint8), recipe.dtype)
+    x, _ = preprocess(images, np.zeros(len(images), np.uint8), recipe)
     return keras.ops.convert_to_numpy(model(x, training=False))

@@ -75,7 +75,7 @@ def train_and_record(recipe: Recipe, digits: Digits, run_directory: Path, start:
     test = None
     if recorder.status.outcome == "finished":
         metrics = evaluate(model, recipe, digits)
-        x_test, _ = preprocess(digits.x_test, digits.y_test, recipe.dtype)
+        x_test, _ = preprocess(digits.x_test, digits.y_test, recipe)
         test = TestResults(metrics["loss"], metrics["accuracy"], predict(model, x_test))
     name = keras.backend.backend()
     write_training(

@@ -1,6 +1,8 @@
 """The first steps of a Keras run, each number of them, from the live model, loss and optimizer."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
 import keras
@@ -9,7 +11,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_impl import backend
-from keras_impl.data import Floats, SharedOrder, preprocess
+from keras_impl.data import Floats, OrderedBatches, ordered_here, preprocess
+from keras_impl.dropout import SharedDropout
 from keras_impl.training import RecordingSequential, compile_model, loss_takes_logits, settings
 from keras_impl.weights import get_weights
 from recipe import Recipe
@@ -25,8 +28,10 @@ def trace(recipe: Recipe, digits: Digits) -> Trace:
     """Takes the first steps of the training that the recipe describes."""
     model = compile_model(recipe)
     epochs = _batches_as_fed(recipe, digits)
-    hashes, first_batches = hash_batches(_with_classes(next(epochs)), keep=num_traced_steps(recipe))
-    hashes += hash_batches([next(_with_classes(next(epochs)))], keep=0)[0]
+    epoch = next(epochs)
+    first_batches = list(islice(epoch, num_traced_steps(recipe)))
+    hashes = hash_batches(_images_and_classes(chain(first_batches, epoch), recipe), keep=0)[0]
+    hashes += hash_batches([next(_images_and_classes(next(epochs), recipe))], keep=0)[0]
     initial_weights = get_weights(model)
     take_step = _step_function(model)
     return Trace(
@@ -39,24 +44,24 @@ def trace(recipe: Recipe, digits: Digits) -> Trace:
         settings=settings(model, recipe),
         batch_hashes=hashes,
         initial_weights=initial_weights,
-        steps=[_step(model, take_step, images, labels, recipe) for images, labels in first_batches],
+        steps=[_step(model, take_step, inputs, one_hot, recipe) for inputs, one_hot in first_batches],
     )
 
 
 def _batches_as_fed(recipe: Recipe, digits: Digits) -> Iterator[FedBatches]:
-    """The batches of each epoch as `fit` feeds them, images and one-hot labels."""
-    x, y = preprocess(digits.x_train, digits.y_train, recipe.dtype)
-    if recipe.batch_order == "shared":
-        shared_order = SharedOrder(recipe, x, y)
+    """The batches of each epoch as `fit` feeds them, images with their dropout masks and one-hot labels."""
+    x, y = preprocess(digits.x_train, digits.y_train, recipe)
+    if ordered_here(recipe):
+        batches = OrderedBatches(recipe, x, y)
         for epoch in range(recipe.epochs + 1):
-            shared_order.on_epoch_begin(epoch)
-            yield _numpy(shared_order.dataset)
+            batches.on_epoch_begin(epoch)
+            yield _numpy(batches.dataset)
     # The iterator inside `fit` has no public name.
     from keras.src.trainers.epoch_iterator import EpochIterator
 
     iterator = EpochIterator(x, y, batch_size=recipe.batch_size, shuffle=True)
     while True:
-        yield (batch for _, _, batches in iterator for batch in batches)
+        yield ((np.asarray(x), np.asarray(y)) for _, _, batches in iterator for batch in batches for x, y in [batch])
 
 
 def _numpy(dataset: Any) -> FedBatches:
@@ -65,38 +70,54 @@ def _numpy(dataset: Any) -> FedBatches:
     return (dataset[step] for step in range(len(dataset)))
 
 
-def _with_classes(batches: FedBatches) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
-    for images, one_hot in batches:
-        yield np.asarray(images), np.asarray(one_hot).argmax(axis=1)
+def _images_and_classes(batches: FedBatches, recipe: Recipe) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
+    for inputs, one_hot in batches:
+        yield inputs[:, : recipe.images.num_pixels], one_hot.argmax(axis=1)
 
 
-def _forward(model: keras.Sequential, images: Floats, recipe: Recipe) -> tuple[Weights, Weights]:
-    """What each layer computes before and after its activation function."""
-    preactivations: Weights = {}
-    activations: Weights = {}
-    tensor = ops.convert_to_tensor(images)
-    for layer in model.layers:
-        activation, layer.activation = layer.activation, keras.activations.linear
-        before = layer(tensor)
-        layer.activation = activation
-        tensor = activation(before)
-        preactivations[layer.name] = ops.convert_to_numpy(before)
-        activations[layer.name] = ops.convert_to_numpy(tensor)
+def _forward(model: RecordingSequential, inputs: Floats, recipe: Recipe) -> dict[str, Weights]:
+    """What each layer computes before and after its activation function, and what dropout passes on."""
+    found: dict[str, Weights] = {"preactivations": {}, "activations": {}, "dropped": {}}
+    inputs = ops.convert_to_tensor(inputs)
+    tensor = inputs[:, : recipe.images.num_pixels]
+    for layer, arguments in model.layers_with_masks(inputs):
+        if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+            activation, layer.activation = layer.activation, keras.activations.linear
+            before = layer(tensor)
+            layer.activation = activation
+            tensor = activation(before)
+            found["preactivations"][layer.name] = ops.convert_to_numpy(before)
+            found["activations"][layer.name] = ops.convert_to_numpy(tensor)
+        elif isinstance(layer, SharedDropout | keras.layers.Dropout):
+            tensor = layer(tensor, training=True, **arguments)
+            found["dropped"][layer.name.removesuffix("_dropout")] = ops.convert_to_numpy(tensor)
+        else:
+            tensor = layer(tensor)
     if loss_takes_logits(recipe):
-        activations[model.layers[-1].name] = ops.convert_to_numpy(ops.softmax(tensor))
-    return preactivations, activations
+        found["activations"]["output"] = ops.convert_to_numpy(ops.softmax(tensor))
+    return found
+
+
+@contextmanager
+def _same_random_numbers_again(model: keras.Sequential) -> Iterator[None]:
+    """Has Keras's dropout draw after the block what it drew in it."""
+    generators = [layer.seed_generator for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    states = [np.array(ops.convert_to_numpy(generator.state)) for generator in generators]
+    yield
+    for generator, state in zip(generators, states, strict=True):
+        generator.state.assign(state)
 
 
 def _step(
     model: RecordingSequential,
     take_step: Callable[[Any, Any], Any],
-    images: Floats,
-    labels: NDArray[np.int64],
+    inputs: Floats,
+    one_hot: Floats,
     recipe: Recipe,
 ) -> Step:
-    preactivations, activations = _forward(model, images, recipe)
-    one_hot = keras.utils.to_categorical(labels, model.output_shape[-1]).astype(images.dtype)
-    loss, gradients = take_step(ops.convert_to_tensor(images), ops.convert_to_tensor(one_hot))
+    with _same_random_numbers_again(model):
+        forward = _forward(model, inputs, recipe)
+    loss, gradients = take_step(ops.convert_to_tensor(inputs), ops.convert_to_tensor(one_hot))
     names = list(get_weights(model))
     optimizer = model.optimizer
 
@@ -105,10 +126,9 @@ def _step(
         return dict(zip(names, arrays, strict=True))
 
     return Step(
-        images=images,
-        labels=labels,
-        preactivations=preactivations,
-        activations=activations,
+        images=np.array(inputs[:, : recipe.images.num_pixels]),
+        labels=one_hot.argmax(axis=1),
+        **forward,
         loss=float(ops.convert_to_numpy(loss)),
         gradients=by_name(gradients),
         parameters=by_name(model.trainable_variables),
@@ -159,14 +179,20 @@ def _torch_step(model: RecordingSequential) -> Callable[[Any, Any], Any]:
 def _jax_step(model: RecordingSequential) -> Callable[[Any, Any], Any]:
     import jax
 
-    def compute_loss(trainable: Any, x: Any, y: Any) -> Any:
-        y_pred, _ = model.stateless_call(trainable, [], x, training=True)
-        return model.compute_loss(x, y, y_pred, training=False)
+    def compute_loss(trainable: Any, non_trainable: Any, x: Any, y: Any) -> Any:
+        y_pred, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
+        return model.compute_loss(x, y, y_pred, training=False), non_trainable
 
-    loss_and_gradients = jax.jit(jax.value_and_grad(compute_loss))
+    loss_and_gradients = jax.jit(jax.value_and_grad(compute_loss, has_aux=True))
 
     def take_step(x: Any, y: Any) -> Any:
-        loss, gradients = loss_and_gradients([v.value for v in model.trainable_variables], x, y)
+        trainable, non_trainable = (
+            [variable.value for variable in variables]
+            for variables in (model.trainable_variables, model.non_trainable_variables)
+        )
+        (loss, non_trainable), gradients = loss_and_gradients(trainable, non_trainable, x, y)
+        for variable, value in zip(model.non_trainable_variables, non_trainable, strict=True):
+            variable.assign(value)  # the state of the dropout's generators
         model.optimizer.apply(gradients, model.trainable_variables)
         return loss, gradients
 

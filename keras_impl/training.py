@@ -6,9 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_impl.data import Floats, SharedOrder, preprocess
+from keras_impl.data import Floats, OrderedBatches, ordered_here, preprocess
+from keras_impl.dropout import MaskedSequential, SharedDropout, dropout_settings
 from keras_impl.model import build_model
-from keras_impl.weights import get_weights, set_weights
+from keras_impl.weights import get_weights, layers_with_parameters, set_weights
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
 from recipe.mnist import Digits
@@ -49,8 +50,8 @@ class StepLosses(keras.metrics.Metric):
         """Keeps the losses: Keras also resets before validation, ahead of `on_epoch_end`."""
 
 
-class RecordingSequential(keras.Sequential):
-    """A Sequential model that hands the loss of every training step to `step_losses`."""
+class RecordingSequential(MaskedSequential):
+    """A model that hands the loss of every training step to `step_losses`."""
 
     step_losses: StepLosses
 
@@ -78,7 +79,12 @@ def compile_model(recipe: Recipe) -> RecordingSequential:
     """The network with its initial weights, optimizer, loss and metric."""
     keras.utils.set_random_seed(recipe.seed)
     logits = loss_takes_logits(recipe)
-    model = build_model(recipe, softmax=not logits, model_class=RecordingSequential)
+    model = build_model(
+        recipe,
+        softmax=not logits,
+        model_class=RecordingSequential,
+        dropout_class=SharedDropout if recipe.num_mask_columns else keras.layers.Dropout,
+    )
     if recipe.initial_weights == "shared":
         set_weights(model, initial_weights(recipe))
     else:
@@ -109,18 +115,18 @@ def fit(
     verbose: int | str = 0,
 ) -> None:
     """Trains for the epochs that are left, validating on the test digits after each, as the tutorial does."""
-    x_train, y_train = preprocess(digits.x_train, digits.y_train, recipe.dtype)
+    x_train, y_train = preprocess(digits.x_train, digits.y_train, recipe)
     model.step_losses = StepLosses(math.ceil(len(x_train) / recipe.batch_size))
     data: dict[str, Any] = {"x": x_train, "y": y_train, "batch_size": recipe.batch_size}
-    if recipe.batch_order == "shared":
-        shared_order = SharedOrder(recipe, x_train, y_train)
-        callbacks = [shared_order, *callbacks]
-        data = {"x": shared_order.dataset, "shuffle": False}
+    if ordered_here(recipe):
+        batches = OrderedBatches(recipe, x_train, y_train)
+        callbacks = [batches, *callbacks]
+        data = {"x": batches.dataset, "shuffle": False}
     model.fit(
         **data,
         initial_epoch=epochs_done,
         epochs=recipe.epochs,
-        validation_data=preprocess(digits.x_test, digits.y_test, recipe.dtype),
+        validation_data=preprocess(digits.x_test, digits.y_test, recipe),
         validation_batch_size=EVALUATION_BATCH_SIZE,
         callbacks=callbacks,
         verbose=verbose,
@@ -129,12 +135,12 @@ def fit(
 
 def evaluate(model: keras.Sequential, recipe: Recipe, digits: Digits) -> dict[str, float]:
     """The `loss` and `accuracy` on the test digits."""
-    x_test, y_test = preprocess(digits.x_test, digits.y_test, recipe.dtype)
+    x_test, y_test = preprocess(digits.x_test, digits.y_test, recipe)
     return model.evaluate(x_test, y_test, EVALUATION_BATCH_SIZE, verbose=0, return_dict=True)
 
 
 def predict(model: keras.Sequential, images: Floats) -> Floats:
-    """Class probabilities, shape (n, 10), of images as `preprocess` gives them, shape (n, 784)."""
+    """Class probabilities, shape (n, classes), of images as `preprocess` gives them, shape (n, pixels)."""
     outputs = model.predict(images, EVALUATION_BATCH_SIZE, verbose=0)
     if model.loss.from_logits:
         outputs = ops.softmax(outputs)
@@ -148,7 +154,7 @@ def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
     """
     from keras_impl.backend import tf32
 
-    optimizer, output = model.optimizer, model.layers[-1]
+    optimizer, layers = model.optimizer, layers_with_parameters(model)
     logits_loss = model.loss.from_logits or keras.backend.backend() == "tensorflow"
     return {
         "optimizer.name": type(optimizer).__name__.lower(),
@@ -166,14 +172,17 @@ def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
         "layers": [
             {
                 "name": layer.name,
-                "type": type(layer).__name__.lower(),
-                "units": layer.units,
-                "activation": "softmax" if layer is output and model.loss.from_logits else layer.activation.__name__,
+                "type": "convolution" if isinstance(layer, keras.layers.Conv2D) else "dense",
+                "units": layer.filters if isinstance(layer, keras.layers.Conv2D) else layer.units,
+                "activation": "softmax"
+                if layer is layers[-1] and model.loss.from_logits
+                else layer.activation.__name__,
                 "use_bias": layer.use_bias,
             }
-            for layer in model.layers
+            for layer in layers
         ],
-        "dtype": model.layers[0].kernel.dtype,
+        **dropout_settings(model),
+        "dtype": layers[0].kernel.dtype,
         "compute_dtype": model.compute_dtype,
         "tf32": tf32(),
         "batch_size": recipe.batch_size,

@@ -6,10 +6,15 @@ import numpy as np
 from recipe.initial_weights import Weights
 
 
+def layers_with_parameters(model: keras.Sequential) -> list[keras.Layer]:
+    """The convolutions and dense layers, from the input on."""
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
+
+
 def get_weights(model: keras.Sequential) -> Weights:
-    """The model's parameters by canonical name; a Dense kernel already has the shape (inputs, units)."""
+    """The model's parameters by canonical name: Keras's layout is the canonical one."""
     weights: Weights = {}
-    for layer in model.layers:
+    for layer in layers_with_parameters(model):
         weights[f"{layer.name}.kernel"] = np.asarray(keras.ops.convert_to_numpy(layer.kernel))
         weights[f"{layer.name}.bias"] = np.asarray(keras.ops.convert_to_numpy(layer.bias))
     return weights
@@ -17,5 +22,5 @@ def get_weights(model: keras.Sequential) -> Weights:
 
 def set_weights(model: keras.Sequential, weights: Weights) -> None:
     """Overwrites the model's parameters with these."""
-    for layer in model.layers:
+    for layer in layers_with_parameters(model):
         layer.set_weights([weights[f"{layer.name}.kernel"], weights[f"{layer.name}.bias"]])

@@ -7,7 +7,7 @@ from typing import get_args
 
 from keras_impl import backend
 from recipe import Recipe
-from recipe.mnist import load
+from recipe.datasets import load
 from recipe.trace import write_trace
 from recipe.worker import main
 
@@ -15,7 +15,7 @@ from recipe.worker import main
 def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
     """Trains or traces as the recipe says and writes the record to `run_directory`."""
     start = time.perf_counter()
-    digits = load()
+    digits = load(recipe)
     backend.select(options.backend, options.device, recipe)
     # These import keras, whose backend is chosen now.
     if options.trace:

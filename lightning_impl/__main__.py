@@ -31,7 +31,7 @@ from recipe.record_files import RecordError
 from recipe.worker import BAD_INPUT, UnavailableError, bad_input_is_one_line
 
 PREDICT = (
-    "Write the class probabilities of the 10,000 test digits. To have a picture of your own looked at: "
+    "Write the class probabilities of the test images. To have a picture of your own looked at: "
     "predict PICTURE... [--weights WEIGHTS] [--show] [--json]"
 )
 
@@ -41,7 +41,7 @@ class RecipeCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds `--recipe.*` and `--checkpoints`."""
-        parser.add_class_arguments(Recipe, "recipe")
+        parser.add_class_arguments(Recipe, "recipe", skip={"images"})
         parser.link_arguments("recipe", "model.recipe", apply_on="instantiate")
         parser.link_arguments("recipe", "data.recipe", apply_on="instantiate")
 
@@ -92,7 +92,7 @@ class RecipeCLI(LightningCLI):
             raise MisconfigurationException("predict writes one file: use --trainer.devices 1")
 
     def after_predict(self) -> None:
-        """Writes the test digits' class probabilities, shape (10000, 10), where the logs are."""
+        """Writes the test images' class probabilities, shape (images, classes), where the logs are."""
         batches: Any = self.trainer.predict_loop.predictions
         path = Path(self.trainer.log_dir or self.trainer.default_root_dir) / "predictions.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,13 @@ def check_recipe(recipe: Recipe, checkpoint: dict[str, Any], *, resumes: bool) -
         recipe.check_continues(begun, "the checkpoint")
         if "optimizer_states" not in checkpoint:
             raise RecipeError("the checkpoint holds weights alone, from which a training cannot go on")
-    for name in ("hidden_sizes", "dtype"):
+    for name in ("network", *(["filters"] if begun.network == "cnn" else []), "hidden_sizes", "dtype"):
         asked, found = getattr(recipe, name), getattr(begun, name)
         if asked != found:
             raise RecipeError(f"the checkpoint's {name} is {found}, the recipe's {asked}: set --recipe.{name}")
+    asked, found = (
+        f"{images.num_classes} classes of {'×'.join(map(str, images.image_shape))} pixels"
+        for images in (recipe.images, begun.images)
+    )
+    if asked != found:
+        raise RecipeError(f"the checkpoint is of {found}, the recipe's images of {asked}: set --recipe.dataset")

@@ -7,8 +7,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.nn import functional
 
-from recipe.mnist import NUM_PIXELS
-
 if TYPE_CHECKING:
     from lightning_impl.training import DigitClassifier
 
@@ -26,7 +24,8 @@ class GraphedGradients:
 
     def __init__(self, module: "DigitClassifier", batch_size: int) -> None:
         parameter = next(module.parameters())
-        self.images = torch.zeros(batch_size, NUM_PIXELS, dtype=parameter.dtype, device=parameter.device)
+        width = module.recipe.images.num_pixels + module.recipe.num_mask_columns
+        self.images = torch.zeros(batch_size, width, dtype=parameter.dtype, device=parameter.device)
         self.labels = torch.zeros(batch_size, dtype=torch.int64, device=parameter.device)
         side = torch.cuda.Stream(parameter.device)
         side.wait_stream(torch.cuda.current_stream())

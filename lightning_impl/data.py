@@ -1,4 +1,4 @@
-"""The digits as torch takes them, and the batches in the order that the recipe shares."""
+"""The images as torch takes them, and the batches in the order that the recipe shares."""
 
 import math
 from collections.abc import Iterator
@@ -12,17 +12,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from recipe import Recipe, mnist
+from recipe import Recipe, datasets
 from recipe.batch_order import epoch_order
-from recipe.mnist import NUM_TRAINING_IMAGES
 
 EVALUATION_BATCH_SIZE = 1000
 
 Batch = tuple[Tensor, Tensor]
 
 
-def preprocess(images: NDArray[np.uint8], labels: NDArray[np.integer], dtype: str) -> Batch:
-    """Grey levels to [0, 1], shape (n, 784), and digits to class indices, int64, shape (n,).
+def preprocess(images: NDArray[np.uint8], labels: NDArray[np.integer], recipe: Recipe) -> Batch:
+    """Grey levels to [0, 1], shape (n, pixels), and labels to class indices, int64, shape (n,).
 
     `ToDtype(scale=True)`, as in torchvision's tutorials, multiplies by the rounded number 1/255
     and so misses Keras's x / 255 by one unit in the last place for 126 of the 256 grey levels.
@@ -30,7 +29,7 @@ def preprocess(images: NDArray[np.uint8], labels: NDArray[np.integer], dtype: st
     """
     transform = v2.Compose(
         [
-            v2.ToDtype(getattr(torch, dtype)),
+            v2.ToDtype(getattr(torch, recipe.dtype)),
             v2.Normalize(mean=[0.0], std=[255.0]),
             v2.Lambda(lambda x: x.flatten(start_dim=1)),
         ]
@@ -126,37 +125,41 @@ class EvaluationBatches(Sampler[Any]):
 
 
 class MnistDataModule(lightning.LightningDataModule):
-    """The digits as batches; validation is on the test digits, as in the tutorial.
+    """The data set as batches; validation is on the test images, as in the tutorial.
 
     Args:
-        recipe: Seed, batch order, batch size and dtype.
+        recipe: Data set, seed, batch order, batch size and dtype.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
 
+    def prepare_data(self) -> None:
+        """Fetches the data set where it is not here yet; Lightning has one process do it before the others go on."""
+        datasets.fetch(self.recipe)
+
     def setup(self, stage: str) -> None:
-        """Loads and preprocesses the digits once, and puts them where the model is: on a GPU they stay there."""
+        """Loads and preprocesses the images once, and puts them where the model is: on a GPU they stay there."""
         if hasattr(self, "train_digits"):
             return
-        digits = mnist.load()
+        digits = datasets.load(self.recipe)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        train = preprocess(digits.x_train, digits.y_train, self.recipe.dtype)
-        test = preprocess(digits.x_test, digits.y_test, self.recipe.dtype)
+        train = preprocess(digits.x_train, digits.y_train, self.recipe)
+        test = preprocess(digits.x_test, digits.y_test, self.recipe)
         self.train_digits = Digits(*(tensor.to(device) for tensor in train))
         self.test_digits = Digits(*(tensor.to(device) for tensor in test))
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Blocks of as many batches as the module takes at a time: images (n, 784) and labels (n,)."""
+        """Blocks of as many batches as the module takes at a time: images (n, pixels) and labels (n,)."""
         rank, world_size = self._place()
         module: Any = self.trainer.lightning_module if self.trainer else None
         block_size = module.steps_per_execution if module else 1
-        batches = TrainingBatches(self.recipe, NUM_TRAINING_IMAGES, rank, world_size, block_size)
+        batches = TrainingBatches(self.recipe, len(self.train_digits), rank, world_size, block_size)
         return DataLoader(self.train_digits, batch_sampler=batches, collate_fn=_as_it_is)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """This process's share of the test digits, none repeated."""
+        """This process's share of the test images, none repeated."""
         rank, world_size = self._place()
         batches = EvaluationBatches(len(self.test_digits), rank, world_size)
         return DataLoader(self.test_digits, batch_sampler=batches, collate_fn=_as_it_is)

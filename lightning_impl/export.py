@@ -12,7 +12,6 @@ from torch import nn
 
 from lightning_impl.model import build_model
 from lightning_impl.weights import set_weights
-from recipe.mnist import NUM_PIXELS
 from recipe.weight_files import add_export_options, check_absent, complete_or_absent, read_weights, single_precision
 from recipe.worker import UnavailableError, bad_input_is_one_line
 
@@ -31,8 +30,8 @@ def parser() -> jsonargparse.ArgumentParser:
 def export(record: Path, out: Path, file_format: Format) -> None:
     """Writes the network of a training's record to one file.
 
-    It maps pixels, float32 in [0, 1], shape (n, 784), to probabilities, float32, shape (n, 10); n is
-    free. A float64 network is rounded to float32. "safetensors" holds the parameters alone, in torch's
+    It maps pixels, float32 in [0, 1], shape (n, pixels), to probabilities, float32, shape (n, classes);
+    n is free. A float64 network is rounded to float32. "safetensors" holds the parameters alone, in torch's
     layout and by the names of `build_model`.
 
     Args:
@@ -57,7 +56,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
         model = nn.Sequential(OrderedDict(network.named_children()) | {"probabilities": nn.Softmax(dim=1)}).eval()
         # Two images and not one, which torch would take for a size that never changes.
         exported = torch.export.export(
-            model, (torch.zeros(2, NUM_PIXELS),), dynamic_shapes=({0: torch.export.Dim("n")},)
+            model, (torch.zeros(2, recipe.images.num_pixels),), dynamic_shapes=({0: torch.export.Dim("n")},)
         )
         if file_format == "torch_export":
             torch.export.save(exported, partial)

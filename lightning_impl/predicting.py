@@ -13,8 +13,9 @@ from recipe.prediction import Images, Probabilities
 
 @torch.inference_mode()
 def predict_images(recipe: Recipe, weights: Weights, images: Images) -> Probabilities:
-    """Class probabilities, shape (n, 10), of images, shape (n, 28, 28), by the recipe's network with these weights."""
+    """Class probabilities, (n, classes), of images, (n, rows, columns), by the recipe's network with these weights."""
     module = DigitClassifier(recipe)
     set_weights(module.model, weights)
     module.setup("predict")
-    return module.predict_step(preprocess(images, np.zeros(len(images), np.uint8), recipe.dtype), 0).numpy()
+    module.eval()
+    return module.predict_step(preprocess(images, np.zeros(len(images), np.uint8), recipe), 0).numpy()

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lightning_impl.data import MnistDataModule
+from lightning_impl.dropout import dropout_settings
 from lightning_impl.optimizer import KerasAdam
 from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights
 from recipe import Recipe
-from recipe.mnist import NUM_TRAINING_IMAGES
 from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
 from recipe.worker import Progress, peak_memory_bytes, versions
 
@@ -74,12 +74,9 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
     """The settings as the live objects state them, not the recipe, under names that both sides use."""
     optimizer = trainer.optimizers[0]
     group = optimizer.param_groups[0]
-    linear_layers = [(name, layer) for name, layer in module.model.named_children() if isinstance(layer, nn.Linear)]
-    activations = {
-        name.removesuffix("_activation"): type(layer).__name__.lower()
-        for name, layer in module.model.named_children()
-        if not isinstance(layer, nn.Linear)
-    }
+    layers: dict[str, Any] = dict(module.model.named_children())
+    dtype = str(layers["output"].weight.dtype).removeprefix("torch.")
+    convolves = any(isinstance(layer, nn.Conv2d) for layer in layers.values())
     loader: Any = trainer.train_dataloader
     batches = loader.batch_sampler
     return {
@@ -98,16 +95,18 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
         "layers": [
             {
                 "name": name,
-                "type": "dense",
-                "units": layer.out_features,
-                "activation": activations.get(name, "softmax"),
+                "type": "convolution" if isinstance(layer, nn.Conv2d) else "dense",
+                "units": layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features,
+                "activation": type(layers.get(f"{name}_activation", nn.Softmax())).__name__.lower(),
                 "use_bias": layer.bias is not None,
             }
-            for name, layer in linear_layers
+            for name, layer in layers.items()
+            if isinstance(layer, nn.Conv2d | nn.Linear)
         ],
-        "dtype": str(linear_layers[0][1].weight.dtype).removeprefix("torch."),
-        "compute_dtype": str(linear_layers[0][1].weight.dtype).removeprefix("torch."),
-        "tf32": torch.get_float32_matmul_precision() != "highest",
+        **dropout_settings(module.model),
+        "dtype": dtype,
+        "compute_dtype": dtype,
+        "tf32": torch.get_float32_matmul_precision() != "highest" or (convolves and torch.backends.cudnn.allow_tf32),
         "batch_size": batches.recipe.batch_size,
         "epochs": trainer.max_epochs,
     }
@@ -115,7 +114,7 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
 
 def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accelerator: str) -> None:
     """Trains, tests and writes the record; `start` is the perf_counter() at the process's start."""
-    progress = Progress(recipe.epochs, math.ceil(NUM_TRAINING_IMAGES / recipe.batch_size))
+    progress = Progress(recipe.epochs, math.ceil(recipe.images.num_training_images / recipe.batch_size))
     recorder = Recorder(recipe, progress)
     trainer = lightning.Trainer(
         accelerator=accelerator,

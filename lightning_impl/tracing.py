@@ -4,16 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_impl.data import MnistDataModule
+from lightning_impl.dropout import SharedDropout
 from lightning_impl.recording import VERSIONS, settings
 from lightning_impl.training import DigitClassifier
-from lightning_impl.weights import get_weights, to_canonical
+from lightning_impl.weights import canonical_activation, get_weights, to_canonical
 from recipe import Recipe
 from recipe.initial_weights import Weights
 from recipe.trace import Step, Trace, hash_batches, num_traced_steps
@@ -59,6 +58,7 @@ class Watcher(Callback):
         self.steps: list[Step] = []
         self._preactivations: Weights = {}
         self._activations: Weights = {}
+        self._dropped: Weights = {}
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Hooks onto the network's layers."""
@@ -66,12 +66,14 @@ class Watcher(Callback):
             layer.register_forward_hook(lambda layer, _, output, name=name: self._keep(name, layer, output))
 
     def _keep(self, name: str, layer: nn.Module, output: Tensor) -> None:
-        if isinstance(layer, nn.Linear):
-            self._preactivations[name] = _numpy(output)
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            self._preactivations[name] = canonical_activation(output)
             if name == "output":
-                self._activations[name] = _numpy(output.softmax(dim=1))
-        else:
-            self._activations[name.removesuffix("_activation")] = _numpy(output)
+                self._activations[name] = canonical_activation(output.softmax(dim=1))
+        elif isinstance(layer, nn.ReLU):
+            self._activations[name.removesuffix("_activation")] = canonical_activation(output)
+        elif isinstance(layer, nn.Dropout | SharedDropout):
+            self._dropped[name.removesuffix("_dropout")] = canonical_activation(output)
 
     def on_before_optimizer_step(self, trainer: lightning.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Keeps the gradients."""
@@ -85,10 +87,11 @@ class Watcher(Callback):
         state = trainer.optimizers[0].state
         self.steps.append(
             Step(
-                images=_numpy(images),
-                labels=_numpy(labels),
+                images=images.cpu().numpy(),
+                labels=labels.cpu().numpy(),
                 preactivations=dict(self._preactivations),
                 activations=dict(self._activations),
+                dropped=dict(self._dropped),
                 loss=outputs["loss"].item(),
                 gradients=self._gradients,
                 parameters=get_weights(pl_module.model),
@@ -104,10 +107,6 @@ def _hash_epochs(digits: MnistDataModule) -> list[str]:
     hashes: list[str] = []
     for epoch in (0, 1):
         loader.batch_sampler.set_epoch(epoch)
-        batches: Iterator[Any] = ((_numpy(images), _numpy(labels)) for images, labels in loader)
+        batches: Iterator[Any] = ((images.cpu().numpy(), labels.cpu().numpy()) for images, labels in loader)
         hashes += hash_batches(batches if epoch == 0 else [next(batches)], keep=0)[0]
     return hashes
-
-
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    return np.array(tensor.detach().cpu().numpy())

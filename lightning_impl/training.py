@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
@@ -23,8 +24,8 @@ from lightning_impl.model import build_model
 from lightning_impl.optimizer import KerasAdam
 from lightning_impl.weights import get_weights, set_weights
 from recipe import Recipe
+from recipe.dropout_masks import dropout_masks
 from recipe.initial_weights import initial_weights, perturbed
-from recipe.mnist import NUM_CLASSES, NUM_TRAINING_IMAGES
 
 STEPS_PER_EXECUTION = 125
 """Optimizer steps in one `training_step`: an epoch of 1,875 steps then reports progress 15 times."""
@@ -64,9 +65,9 @@ class DigitClassifier(lightning.LightningModule):
             set_weights(self.model, perturbed(get_weights(self.model), recipe))
         self.step_losses: list[Tensor] = []
         self.dense_gradients: DenseGradients | None = None
-        self.train_metrics = Metrics("train", recipe.dtype)
-        self.val_metrics = Metrics("val", recipe.dtype)
-        self.test_metrics = Metrics("test", recipe.dtype)
+        self.train_metrics = Metrics("train", recipe)
+        self.val_metrics = Metrics("val", recipe)
+        self.test_metrics = Metrics("test", recipe)
 
     def configure_callbacks(self) -> list[lightning.Callback]:
         """Refuses what blocks of steps cannot be combined with: the first hook that knows the trainer."""
@@ -88,12 +89,13 @@ class DigitClassifier(lightning.LightningModule):
         """Sets the process's arithmetic."""
         if self.recipe.matmul_precision == "shared":
             torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False  # of convolutions, which by default may
         # Adam's moments of the pixels that are always blank decay into denormal numbers, on which a
         # CPU is slow. TensorFlow and XLA flush them to zero as well; no weight changes by one bit.
         torch.set_flush_denormal(True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images, shape (batch, 784), to logits, shape (batch, 10)."""
+        """Images, shape (batch, pixels), in training with their dropout masks behind, to logits, (batch, classes)."""
         return self.model(images)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -115,20 +117,24 @@ class DigitClassifier(lightning.LightningModule):
             ddp.require_backward_grad_sync = False
         # Where arithmetic is as stated, on the CPU, autograd is not needed for the bits that it gives.
         plain = str(self.trainer.precision) in ("32-true", "64-true") and self.device.type == "cpu"
+        dense = self.recipe.network == "dense" and not self.recipe.dropout
         blocks = not self.automatic_optimization and not _wants_every_step(self.trainer)
-        self.dense_gradients = DenseGradients(self.model) if plain and blocks else None
+        self.dense_gradients = DenseGradients(self.model) if plain and dense and blocks else None
         if self.cuda_graph:
             self.graphed_gradients = GraphedGradients(self, self.recipe.batch_size)
 
     def on_train_epoch_start(self) -> None:
-        """Forgets the losses of the epoch before."""
+        """Forgets the losses of the epoch before, and gives torch's dropout a stream of the epoch's own."""
         self.step_losses.clear()
+        if self.recipe.dropout and self.recipe.dropout_masks == "framework":
+            stream = np.random.SeedSequence((self.recipe.seed, self.current_epoch, self.global_rank))
+            torch.manual_seed(int(stream.generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """The loss of a batch; or, on a block of batches, an optimizer step on each."""
         images, labels = batch
         if self.automatic_optimization:
-            loss, logits = self.loss_and_logits(images, labels, batch_idx)
+            loss, logits = self.loss_and_logits(self.with_masks(images, batch_idx), labels, batch_idx)
             self.train_metrics.accuracy.update(logits, labels)
             return loss
 
@@ -146,10 +152,10 @@ class DigitClassifier(lightning.LightningModule):
         optimizer: Any = self.optimizers()
         for x, y, step in batches:
             if self.cuda_graph and len(x) == self.local_batch_size:
-                loss, logits = self.graphed_gradients(self, x, y)
+                loss, logits = self.graphed_gradients(self, self.with_masks(x, step), y)
                 self.step_losses.append(loss)
             else:
-                loss, logits = self.loss_and_logits(x, y, step)
+                loss, logits = self.loss_and_logits(self.with_masks(x, step), y, step)
                 optimizer.zero_grad()
                 self.manual_backward(loss)
             if self.trainer.world_size > 1:
@@ -178,6 +184,15 @@ class DigitClassifier(lightning.LightningModule):
             self.step_losses.append(loss)
             yield logits
 
+    def with_masks(self, images: Tensor, step: int) -> Tensor:
+        """This process's images in step `step` of an epoch, from 0, with their dropout masks behind, where shared."""
+        if not self.recipe.num_mask_columns:
+            return images
+        start = step * self.recipe.batch_size
+        masks = dropout_masks(self.recipe, self.current_epoch, start, start + self.global_batch_size(step))
+        mine = torch.from_numpy(masks[self.trainer.global_rank :: self.trainer.world_size])
+        return torch.cat([images, mine.to(images)], dim=1)
+
     def loss_and_logits(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The mean cross-entropy of a batch, to differentiate, and its logits.
 
@@ -197,7 +212,7 @@ class DigitClassifier(lightning.LightningModule):
 
     def global_batch_size(self, step: int) -> int:
         """The number of images in step `step` of an epoch, from 0, on all devices together."""
-        return min(self.recipe.batch_size, NUM_TRAINING_IMAGES - step * self.recipe.batch_size)
+        return min(self.recipe.batch_size, self.recipe.images.num_training_images - step * self.recipe.batch_size)
 
     @property
     def local_batch_size(self) -> int:
@@ -222,7 +237,7 @@ class DigitClassifier(lightning.LightningModule):
         self._evaluate(self.test_metrics, batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Class probabilities, shape (batch, 10)."""
+        """Class probabilities, shape (batch, classes)."""
         return self(batch[0]).softmax(dim=1)
 
     def _evaluate(self, metrics: "Metrics", batch: Batch) -> None:
@@ -331,18 +346,18 @@ class Metrics(nn.Module):
 
     Args:
         stage: "train", whose metrics carry Keras's plain names, or a prefix of them.
-        dtype: Floating-point type that the losses are added up in.
+        recipe: Its dtype is what the losses are added up in; and the number of classes counts.
     """
 
-    def __init__(self, stage: str, dtype: str) -> None:
+    def __init__(self, stage: str, recipe: Recipe) -> None:
         super().__init__()
         self.stage = stage
-        self.loss = MeanLoss(getattr(torch, dtype))
-        self.accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro", validate_args=False)
+        self.loss = MeanLoss(getattr(torch, recipe.dtype))
+        self.accuracy = MulticlassAccuracy(recipe.images.num_classes, average="micro", validate_args=False)
         self.images = SumMetric()
 
     def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Counts a batch: logits (batch, 10), labels (batch,) and its mean loss."""
+        """Counts a batch: logits (batch, classes), labels (batch,) and its mean loss."""
         self.loss.update(loss, torch.tensor(len(labels)))
         self.accuracy.update(logits, labels)
         if self.stage == "test":

@@ -116,8 +116,7 @@ def load(recipe: "Recipe") -> Digits:
         return mnist.load()
     named = recipe.dataset in NAMED
     path = cached(recipe.dataset) if named else Path(recipe.dataset)
-    if named and not path.exists():
-        _fetch(recipe.dataset, path)
+    fetch(recipe)
     digits = _read(path)
     found = _summary(digits)
     if named:
@@ -125,6 +124,16 @@ def load(recipe: "Recipe") -> Digits:
     if found != recipe.images:
         raise DataError(f"{path} is not what the recipe was made for: expected {recipe.images}, found {found}")
     return digits
+
+
+def fetch(recipe: "Recipe") -> None:
+    """Fetches the recipe's data set into the cache where it has a name and is not there.
+
+    Raises:
+        DataError: It cannot be fetched.
+    """
+    if recipe.dataset in NAMED and recipe.dataset != "mnist" and not cached(recipe.dataset).exists():
+        _fetch(recipe.dataset, cached(recipe.dataset))
 
 
 def cached(name: str) -> Path:

@@ -21,6 +21,7 @@ from filelock import FileLock
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
 from recipe.run_record import RunRecord, Status, TestResults, read_record, write_training
+from tests.own_data import write_archive
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,12 +95,18 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
 
 
 @pytest.fixture(scope="session")
+def own_data(once: Once) -> str:
+    """The path of a small data set, see `tests/own_data.py`."""
+    return str(once("own-data", write_archive) / "own.npz")
+
+
+@pytest.fixture(scope="session")
 def trained(once: Once) -> Callable[..., RunRecord]:
     """`trained(worker, **fields)` is the record of a worker's run of that recipe, run once a session."""
 
     def get(worker: str, **fields: Any) -> RunRecord:
         recipe = Recipe(**fields)
-        name = "-".join([worker, *(f"{key}={value}" for key, value in fields.items())])
+        name = "-".join([worker, *(f"{key}={value}" for key, value in fields.items())]).replace("/", "_")
 
         def make(directory: Path) -> None:
             (directory / "recipe.json").write_text(recipe.to_json())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lightning_impl.data import preprocess
-from recipe import mnist
+from recipe import Recipe, mnist
 
 KERAS = """
 from keras_impl.data import preprocess
@@ -14,7 +14,7 @@ levels = np.resize(np.arange(256, dtype=np.uint8), (1, 28, 28))
 digits = load()
 images = np.concatenate([levels, digits.x_test])
 labels = np.concatenate([np.zeros(1, np.uint8), digits.y_test])
-x, y = preprocess(images, labels, recipe.dtype)
+x, y = preprocess(images, labels, recipe)
 out = {'x': x, 'y': y}
 """
 
@@ -25,7 +25,7 @@ def test_both_sides_feed_the_same_bits(in_keras: Callable[..., dict[str, Any]], 
     levels = np.resize(np.arange(256, dtype=np.uint8), (1, 28, 28))
     digits = mnist.load()
     images = np.concatenate([levels, digits.x_test])
-    x, labels = preprocess(images, np.concatenate([np.zeros(1, np.uint8), digits.y_test]), dtype)
+    x, labels = preprocess(images, np.concatenate([np.zeros(1, np.uint8), digits.y_test]), Recipe(dtype=dtype))
     assert keras["x"].dtype == x.numpy().dtype == dtype
     assert keras["x"].tobytes() == x.numpy().tobytes()
     assert np.array_equal(np.unique(x[0].numpy()), np.arange(256, dtype=dtype) / np.array(255, dtype))

@@ -11,9 +11,9 @@ from recipe.batch_order import epoch_order
 InKeras = Callable[..., dict[str, Any]]
 
 BATCHES = """
-from keras_impl.data import SharedOrder
+from keras_impl.data import OrderedBatches
 x = np.arange(1001, dtype=recipe.dtype)[:, None]
-order = SharedOrder(recipe, x, -x)
+order = OrderedBatches(recipe, x, -x)
 out = {}
 for epoch in (0, 1, 0):
     order.on_epoch_begin(epoch)
@@ -39,7 +39,7 @@ def test_batches_follow_the_shared_order_anew_each_epoch(in_keras: InKeras, back
 def test_labels_are_one_hot(in_keras: InKeras) -> None:
     out = in_keras(
         "from keras_impl.data import preprocess\nfrom recipe.mnist import load\ndigits = load()\n"
-        "x, y = preprocess(digits.x_test, digits.y_test, recipe.dtype)\nout = {'x': x, 'y': y}"
+        "x, y = preprocess(digits.x_test, digits.y_test, recipe)\nout = {'x': x, 'y': y}"
     )
     labels = mnist.load().y_test
     assert out["y"].dtype == out["x"].dtype == np.float32

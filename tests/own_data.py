@@ -1,0 +1,20 @@
+"""A data set of one's own: 365 images of 12×14 pixels in three classes, on which an epoch takes a moment."""
+
+from pathlib import Path
+
+import numpy as np
+
+NUM_TRAINING_IMAGES, NUM_TEST_IMAGES, NUM_CLASSES = 305, 60, 3
+IMAGE_SHAPE = (12, 14)
+
+
+def write_archive(directory: Path) -> None:
+    """Each class is a pattern of its own under noise of half its strength, which a few epochs learn."""
+    random = np.random.default_rng(0)
+    patterns = random.integers(0, 170, (NUM_CLASSES, *IMAGE_SHAPE))
+    arrays = {}
+    for which, num_images in (("train", NUM_TRAINING_IMAGES), ("test", NUM_TEST_IMAGES)):
+        labels = random.permutation(np.arange(num_images) % NUM_CLASSES).astype(np.uint8)
+        arrays[f"y_{which}"] = labels
+        arrays[f"x_{which}"] = (patterns[labels] + random.integers(0, 86, (num_images, *IMAGE_SHAPE))).astype(np.uint8)
+    np.savez_compressed(directory / "own.npz", **arrays)
