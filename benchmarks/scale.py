@@ -27,7 +27,7 @@ from benchmarks.process import ROOT
 from benchmarks.scale_document import DOCUMENT, FIGURES, fill_in
 from compare import cluster
 from compare.runner import Implementation, keras, lightning
-from compare.study import Results, Settled, plan
+from compare.study_plan import Results, Settled, plan
 from recipe import Recipe
 
 SECONDS_OF_A_RUN = 10

@@ -1,11 +1,11 @@
 """The tutorial's Keras code, as beginners write it, with a clock."""
 
 import os
-import sys
+
+from recipe.isolation import hide
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
-for other in ("torch", "jax"):  # two frameworks in one process have crashed and hung
-    sys.modules[other] = None  # type: ignore[assignment]
+hide({"torch", "jax"})
 
 import keras  # noqa: E402
 from keras import layers  # noqa: E402

@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +23,8 @@ from distributed.scheduler import KilledWorker
 from filelock import FileLock, Timeout
 
 from compare import worker_check
-from compare.runner import BadInputError, Implementation, Job, run_all
-from compare.study import Results, Settled, StudyRun, condense
+from compare.runner import BadArgumentError, BadInputError, Implementation, Job, run_all
+from compare.study_plan import Results, Settled, StudyRun, condense
 from recipe import Recipe
 
 ATTEMPTS = 3
@@ -68,7 +69,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         workers: Runs side by side on the local cluster; None is one a core.
 
     Raises:
-        BadInputError: Nothing answers at that address within 5 seconds, or it has no such form.
+        BadArgumentError: Nothing answers at that address within 5 seconds, or it has no such form.
     """
     dask.config.set(_CONFIGURATION)
     for name in logging.root.manager.loggerDict:
@@ -87,15 +88,21 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
     try:
         return Client(scheduler, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError, ImportError) as error:
-        raise BadInputError(
-            f"--scheduler: nothing answers at {scheduler} ({error}); start one with `dask scheduler`, "
-            "or leave the option out to use this machine's cores"
+        raise BadArgumentError(
+            f"scheduler: nothing answers at {scheduler} ({error}); start one with `dask scheduler`, "
+            "or leave it out to use this machine's cores"
         ) from error
 
 
 @contextlib.contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Has processes that are started meanwhile ignore Ctrl-C: a terminal sends it to all, and one ends the rest."""
+    """Has processes that are started meanwhile ignore Ctrl-C: a terminal sends it to all, and one ends the rest.
+
+    Python lets only the main thread say so; in any other, as in a server, there is no terminal to care for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from compare.runner import Job, Outcome, Progress
-from compare.study import Settled
+from compare.study_plan import Settled
 
 
 class _Display:

@@ -20,7 +20,7 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock
 
@@ -32,12 +32,19 @@ from recipe.worker import BAD_INPUT
 _SECONDS_TO_END = 5
 """What a run has after SIGTERM before it gets SIGKILL."""
 
+Backend = Literal["tensorflow", "torch", "jax"]
+Device = Literal["auto", "cpu", "gpu"]
+
 _ROOT = Path(__file__).parents[1]
 _DISTRIBUTIONS = ("keras", "tensorflow", "torch", "jax", "lightning", "torchvision", "torchmetrics", "numpy")
 
 
 class BadInputError(ValueError):
     """What the user asked for cannot be run; the message is one line that says why."""
+
+
+class BadArgumentError(BadInputError):
+    """An argument of `run`, `align` or `study` that cannot be; the message begins with its name."""
 
 
 class RunFailedError(RuntimeError):
@@ -62,7 +69,7 @@ class Implementation:
         return {"command": self.command[1:], "code": code, "versions": _installed_versions()}
 
 
-def keras(backend: str, device: str) -> Implementation:
+def keras(backend: Backend, device: Device) -> Implementation:
     """The Keras implementation on one of its backends.
 
     Raises:
@@ -77,31 +84,30 @@ def keras(backend: str, device: str) -> Implementation:
     return Implementation("keras", (sys.executable, "-m", "keras_impl.worker", *options))
 
 
-def lightning(device: str) -> Implementation:
+def lightning(device: Device) -> Implementation:
     """The Lightning implementation."""
     return Implementation("lightning", (sys.executable, "-m", "lightning_impl.worker", "--device", device))
 
 
-def other(definition: str) -> Implementation:
-    """Any other implementation, defined as NAME=COMMAND.
+def other(name: str, command: str | Sequence[str]) -> Implementation:
+    """Any other implementation: its name, and its command as a line or as words.
 
     Raises:
-        BadInputError: It is not of that form, the name is unfit, or there is no such command.
+        BadArgumentError: The name is unfit, or there is no such command.
     """
-    name, equals, command = definition.partition("=")
     try:
-        words = shlex.split(command)
+        words = tuple(shlex.split(command) if isinstance(command, str) else command)
     except ValueError as error:
-        raise BadInputError(f"--implementation {name}: {error} in {command!r}") from error
-    if not equals or not name.isidentifier() or not words:
-        raise BadInputError(
-            f'--implementation takes NAME="COMMAND", NAME a word of letters, digits and _; not {definition!r}'
+        raise BadArgumentError(f"implementation {name}: {error} in {command!r}") from error
+    if not name.isidentifier() or not words:
+        raise BadArgumentError(
+            f'implementation takes NAME="COMMAND", NAME a word of letters, digits and _; not {f"{name}={command}"!r}'
         )
     if name in ("keras", "lightning"):
-        raise BadInputError(f"--implementation: the name {name!r} is taken; choose another")
+        raise BadArgumentError(f"implementation: the name {name!r} is taken; choose another")
     if shutil.which(words[0]) is None:
-        raise BadInputError(f"--implementation {name}: there is no command {words[0]!r}")
-    return Implementation(name, tuple(words))
+        raise BadArgumentError(f"implementation {name}: there is no command {words[0]!r}")
+    return Implementation(name, words)
 
 
 Record = RunRecord | Trace

@@ -26,6 +26,12 @@ def parser() -> jsonargparse.ArgumentParser:
         default=None,
         help="directory for last.keras and best.keras; after a kill, the same command goes on from the last",
     )
+    fit_parser.add_argument(
+        "--logs",
+        type=Path | None,
+        default=Path("keras_logs"),
+        help="directory of the curves for TensorBoard and of metrics.csv, a version_N for each run; null keeps none",
+    )
     predict_parser = jsonargparse.ArgumentParser(description="Say which digit each picture shows, on the CPU.")
     add_options(predict_parser)
     _add_backend(predict_parser)
@@ -49,16 +55,22 @@ def fit(options: Any) -> None:
     backend.select(options.keras.backend, options.device, options.recipe)
     from keras_impl import training  # imports keras, whose backend is chosen now
     from keras_impl.checkpoints import Checkpoints
+    from keras_impl.logs import Logs
 
     model = training.compile_model(options.recipe)
     model.summary()
-    callbacks, epochs_done = [], 0
+    callbacks: list[Any] = []
+    epochs_done = 0
     if options.checkpoints:
         checkpoints = Checkpoints(options.checkpoints, options.recipe)
         epochs_done = checkpoints.resume(model, digits)
         callbacks.append(checkpoints)
+    if options.logs:
+        callbacks.insert(0, Logs(options.logs))  # an epoch that is in a checkpoint is in the logs
     training.fit(model, options.recipe, digits, callbacks=callbacks, epochs_done=epochs_done, verbose="auto")
     results = training.evaluate(model, options.recipe, digits)
+    if options.logs:
+        callbacks[0].write({f"test_{name}": value for name, value in results.items()}, 0)  # Lightning's step, too
     print(f"test loss {results['loss']:.4f}, test accuracy {results['accuracy']:.2%}")
 
 

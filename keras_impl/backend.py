@@ -2,11 +2,10 @@
 
 import importlib.util
 import os
-import sys
-from collections.abc import Collection
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from recipe import Recipe
+from recipe.isolation import hide
 from recipe.worker import UnavailableError
 
 Backend = Literal["tensorflow", "torch", "jax"]
@@ -26,8 +25,7 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
         )
     # Keras imports the other frameworks where it finds them, TensorFlow as soon as `fit` is called.
     # Two of them in one process have crashed and hung.
-    others = {*get_args(Backend)} - {backend}
-    sys.meta_path[:] = [_Without(finder, others) for finder in sys.meta_path]
+    hide({*get_args(Backend)} - {backend})
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if device == "cpu":
@@ -43,25 +41,6 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
             f"a GPU was asked for, but Keras on {backend} finds none; check the driver and that "
             f"{backend} is installed with GPU support, or ask for --device cpu"
         )
-
-
-class _Without:
-    """A finder of modules that does not find these, as if they were not installed.
-
-    A None in `sys.modules` would do as well, but for scipy, which takes it for the module.
-    """
-
-    def __init__(self, finder: Any, names: Collection[str]) -> None:
-        self.finder = finder
-        self.names = names
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """The specification of a module, None of those that are to be left out."""
-        return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, path, target)
-
-    def __getattr__(self, attribute: str) -> Any:
-        """Everything else is the finder's: importlib.metadata looks for distributions through it."""
-        return getattr(self.finder, attribute)
 
 
 def _configure_tensorflow(recipe: Recipe) -> None:

@@ -20,13 +20,15 @@ from safetensors.torch import save_file
 from lightning_impl import export
 from lightning_impl.checkpoints import CompleteCheckpoints, checkpoint_callbacks
 from lightning_impl.data import MnistDataModule
+from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers
 from lightning_impl.predicting import predict_images
 from lightning_impl.training import DigitClassifier
 from recipe import Recipe, RecipeError
+from recipe.isolation import hide
 from recipe.mnist import DataError
 from recipe.prediction import add_options, predict_pictures
 from recipe.record_files import RecordError
-from recipe.worker import BAD_INPUT, bad_input_is_one_line
+from recipe.worker import BAD_INPUT, UnavailableError, bad_input_is_one_line
 
 PREDICT = (
     "Write the class probabilities of the test images. To have a picture of your own looked at: "
@@ -51,17 +53,35 @@ class RecipeCLI(LightningCLI):
             "from there with --ckpt_path last",
         )
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Has a completion script know values of the recipe's options alone, and of all others the names.
+
+        The classes that the Trainer's options take have options, too, which would make it 220 MB.
+        """
+        if "--print_completion" in sys.argv:
+            for subcommand in self._subcommand_parsers.values():
+                for action in subcommand._actions:  # noqa: SLF001 - where shtab looks for `complete`, too
+                    if not action.dest.startswith("recipe."):
+                        vars(action)["complete"] = {}
+        super().parse_arguments(parser, args)
+
     def _parse_ckpt_path(self) -> None:
         """Leaves the checkpoint to the Trainer: it holds a recipe, not the hyperparameters sought here."""
 
+    def before_instantiate_classes(self) -> None:
+        """Refuses loggers whose packages are not installed; jsonargparse would take 30 lines to say so."""
+        check_installed(self._get(self.config, "trainer.logger"))
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Trains for the recipe's epochs unless `--trainer.max_epochs` says otherwise, and keeps checkpoints."""
+        """Trains for the recipe's epochs unless `--trainer.max_epochs` says otherwise, keeps logs and checkpoints."""
         trainer = self._get(self.config_init, "trainer")
         callbacks, plugins = _as_list(trainer.callbacks), _as_list(trainer.plugins)
         if trainer.enable_checkpointing is not False and not any(isinstance(c, ModelCheckpoint) for c in callbacks):
             kwargs["callbacks"] = [*callbacks, *checkpoint_callbacks(self._get(self.config_init, "checkpoints"))]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, CompleteCheckpoints()]
+        if trainer.logger in (None, True):
+            kwargs["logger"] = default_loggers(trainer.default_root_dir or ".")
         if self._get(self.config_init, "trainer.max_epochs") is None:
             kwargs["max_epochs"] = self._get(self.config_init, "recipe").epochs
         return super().instantiate_trainer(**kwargs)
@@ -108,6 +128,8 @@ def main() -> None:
     """Runs the command line; what cannot be done is one line and exit code 2."""
     # A checkpoint that somebody hands in is read as tensors and plain values, never unpickled.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    # TensorBoard's writer, where it is installed, imports TensorFlow, where that is.
+    hide({"tensorflow", "keras", "jax"})
     # The LightningCLI has subcommands for the Trainer's methods alone.
     if sys.argv[1:2] == ["export"]:
         export.main(sys.argv[2:])
@@ -126,15 +148,17 @@ def lightning_cli() -> None:
             MnistDataModule,
             # The data module divides the batches among processes itself; metrics are logged by the epoch.
             trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 1},
+            save_config_callback=SaveConfigAndRecipe,
             seed_everything_default=0,
             # A second run in the same place replaces the first one's config.yaml.
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
+                "prog": "python -m lightning_impl",
                 "epilog": "`export` writes a trained network to a file: python -m lightning_impl export --help",
                 "predict": {"description": PREDICT},
             },
         )
-    except (RecipeError, DataError, RecordError, MisconfigurationException, FileNotFoundError) as error:
+    except (RecipeError, DataError, RecordError, UnavailableError, MisconfigurationException, OSError) as error:
         hint = "; check the driver and that torch is a CUDA build" if "gpu backend" in str(error) else ""
         print(f"error: {error}{hint}", file=sys.stderr)
         sys.exit(BAD_INPUT)

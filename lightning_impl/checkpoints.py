@@ -1,5 +1,6 @@
 """Checkpoints of a training: Lightning's own, from which `--ckpt_path last` goes on after it was killed."""
 
+import io
 import pickle  # its exception only
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,17 @@ class CompleteCheckpoints(TorchCheckpointIO):
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Writes a checkpoint file, complete or not at all."""
+    """Writes a checkpoint file, complete or not at all.
+
+    Raises:
+        RecordError: It cannot be written, on a full disk for one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Straight to a file that a full disk cuts short, torch.save says "unexpected pos 4736 vs 4630".
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
     with complete_or_absent(path) as partial:
-        torch.save(checkpoint, partial)
+        partial.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

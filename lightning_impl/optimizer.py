@@ -44,18 +44,35 @@ class KerasAdam(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if not parameters:
-                continue
+            if parameters:
+                self._update_of(group, parameters, [parameter.grad for parameter in parameters])()
+        return loss
+
+    def bound_to(self, parameters: list[Tensor], gradients: list[Tensor]) -> Callable[[], None]:
+        """What `step` does to these parameters, which must be all of one group, with gradients that stay in place.
+
+        Looking for parameters, gradients and moments takes a tenth of a step of so small a network;
+        this looks for them once.
+        """
+        (group,) = self.param_groups
+        return self._update_of(group, parameters, gradients)
+
+    @torch.no_grad()
+    def _update_of(
+        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]
+    ) -> Callable[[], None]:
+        """A function that takes one optimizer step each time."""
+        states = [self._state_of(parameter) for parameter in parameters]
+        first_moments = [state["exp_avg"] for state in states]
+        second_moments = [state["exp_avg_sq"] for state in states]
+        far = [_far_in_training(parameters[0].device)] * len(parameters)
+
+        @torch.no_grad()
+        def update() -> None:
             group["step"] += 1
-            states = [self._state_of(parameter) for parameter in parameters]
             beta_1, beta_2 = group["betas"]
             torch._fused_adam_(
-                parameters,
-                [parameter.grad for parameter in parameters],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                [_far_in_training(parameters[0].device)] * len(parameters),
+                *(parameters, gradients, first_moments, second_moments, [], far),
                 lr=step_size(group, parameters[0].dtype),
                 beta1=beta_1,
                 beta2=beta_2,
@@ -64,7 +81,8 @@ class KerasAdam(torch.optim.Optimizer):
                 amsgrad=False,
                 maximize=False,
             )
-        return loss
+
+        return update
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         state = self.state[parameter]

@@ -1,5 +1,7 @@
 """The LightningModule: loss, optimizer and metrics around the network."""
 
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import lightning
@@ -8,6 +10,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics import Metric, SumMetric
@@ -115,8 +118,8 @@ class DigitClassifier(lightning.LightningModule):
         # Where arithmetic is as stated, on the CPU, autograd is not needed for the bits that it gives.
         plain = str(self.trainer.precision) in ("32-true", "64-true") and self.device.type == "cpu"
         dense = self.recipe.network == "dense" and not self.recipe.dropout
-        by_hand = plain and dense and not self.automatic_optimization
-        self.dense_gradients = DenseGradients(self.model) if by_hand else None
+        blocks = not self.automatic_optimization and not _wants_every_step(self.trainer)
+        self.dense_gradients = DenseGradients(self.model) if plain and dense and blocks else None
         if self.cuda_graph:
             self.graphed_gradients = GraphedGradients(self, self.recipe.batch_size)
 
@@ -135,28 +138,51 @@ class DigitClassifier(lightning.LightningModule):
             self.train_metrics.accuracy.update(logits, labels)
             return loss
 
-        size = self.local_batch_size
+        batches = zip(
+            images.split(self.local_batch_size),
+            labels.split(self.local_batch_size),
+            itertools.count(batch_idx * self.steps_per_execution),
+        )
+        steps = self._dense_steps if self.dense_gradients else self._steps
+        self.train_metrics.accuracy.update(torch.cat(list(steps(batches))), labels)
+        return None
+
+    def _steps(self, batches: Iterable[tuple[Tensor, Tensor, int]]) -> Iterator[Tensor]:
+        """Takes an optimizer step on each batch, given with its number in the epoch; yields the logits."""
         optimizer: Any = self.optimizers()
-        all_logits = []
-        for index, (x, y) in enumerate(
-            zip(images.split(size), labels.split(size), strict=True), batch_idx * self.steps_per_execution
-        ):
-            if self.cuda_graph and len(x) == size:
-                loss, logits = self.graphed_gradients(self, self.with_masks(x, index), y)
-                self.step_losses.append(loss)
-            elif self.dense_gradients:
-                loss, logits = self.dense_gradients(x, y, self.loss_weight(len(x), index))
+        for x, y, step in batches:
+            if self.cuda_graph and len(x) == self.local_batch_size:
+                loss, logits = self.graphed_gradients(self, self.with_masks(x, step), y)
                 self.step_losses.append(loss)
             else:
-                loss, logits = self.loss_and_logits(self.with_masks(x, index), y, index)
+                loss, logits = self.loss_and_logits(self.with_masks(x, step), y, step)
                 optimizer.zero_grad()
                 self.manual_backward(loss)
             if self.trainer.world_size > 1:
                 self._average_gradients()
             optimizer.step()
-            all_logits.append(logits)
-        self.train_metrics.accuracy.update(torch.cat(all_logits), labels)
-        return None
+            yield logits
+
+    def _dense_steps(self, batches: Iterable[tuple[Tensor, Tensor, int]]) -> Iterator[Tensor]:
+        """The same without autograd and without what Lightning does around each step."""
+        assert self.dense_gradients is not None  # noqa: S101 - asked for only where it is there
+        gradients = self.dense_gradients
+        gradients.attach()
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        take_step = optimizer.step
+        if isinstance(optimizer, KerasAdam):
+            take_step = optimizer.bound_to(gradients.parameters, gradients.gradients)
+        # `trainer.global_step`, which Lightning's wrapper of the optimizer would count.
+        count: Any = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for x, y, step in batches:
+            loss, logits = gradients(x, y, self.loss_weight(len(x), step))
+            if self.trainer.world_size > 1:
+                self._average_gradients()
+            count.increment_ready()
+            take_step()
+            count.increment_completed()
+            self.step_losses.append(loss)
+            yield logits
 
     def with_masks(self, images: Tensor, step: int) -> Tensor:
         """This process's images in step `step` of an epoch, from 0, with their dropout masks behind, where shared."""
@@ -245,9 +271,31 @@ class DigitClassifier(lightning.LightningModule):
         self._log_and_reset(self.test_metrics)
 
     def _log_and_reset(self, metrics: "Metrics", *, prog_bar: bool = False) -> None:
+        values = metrics.compute()
+        fits = self.trainer.state.fn == TrainerFn.FITTING
         # compute() has summed over the processes already; sync_dist keeps Lightning from doubting it.
-        self.log_dict(metrics.compute(), prog_bar=prog_bar, sync_dist=True)
+        self.log_dict(values, prog_bar=prog_bar, sync_dist=True, logger=not fits)
+        if fits and not self.trainer.sanity_checking:
+            self._write_epoch(values)
         metrics.reset()
+
+    def _write_epoch(self, values: dict[str, Tensor]) -> None:
+        """Hands metrics to the loggers, over the number of the epoch, from 0, as Keras does.
+
+        Lightning would write them over the number of training batches, which here are blocks of several.
+        """
+        epoch = self.trainer.current_epoch
+        for logger in self.loggers:
+            logger.log_metrics({"epoch": epoch, **{name: value.item() for name, value in values.items()}}, step=epoch)
+            logger.save()
+
+
+def _wants_every_step(trainer: Any) -> bool:
+    """Whether a callback or the module looks at single backward passes or optimizer steps."""
+    hooks = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")
+    hearers: list[tuple[Any, Any]] = [(callback, lightning.Callback) for callback in trainer.callbacks]
+    hearers.append((trainer.lightning_module, lightning.LightningModule))
+    return any(is_overridden(hook, hearer, parent) for hook in hooks for hearer, parent in hearers)
 
 
 def _check_blocks_work(trainer: lightning.Trainer) -> None:

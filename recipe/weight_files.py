@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from recipe.initial_weights import Weights, weight_shapes
@@ -95,12 +97,24 @@ def check_absent(path: Path) -> None:
 def complete_or_absent(path: Path) -> Iterator[Path]:
     """A place beside `path` for a file or a directory, with the same ending, that is renamed after the block.
 
-    It is the same place each time, so that what a killed process left there is overwritten.
+    It is the same place each time, so that what a killed process left there is overwritten. A file is on
+    the disk before it is renamed: a quota or a file system over a network may tell only then that it is full.
+
+    Raises:
+        RecordError: It cannot be written, on a full disk for one; what was at `path` is as it was.
     """
     partial = path.with_name(f"partial-{path.name}")
     try:
         yield partial
+        if partial.is_file():
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
         partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise RecordError(
+            f"cannot write {path}: {reason}; what was there before is untouched: make room, or choose another place"
+        ) from error
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)

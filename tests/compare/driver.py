@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 
 import compare.__main__ as program
+from compare import library
 from compare.runner import Implementation
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
-program.keras = lambda *_: Implementation("keras", (sys.executable, STAND_IN, "--mode", sys.argv[1]))
-program.lightning = lambda *_: Implementation("lightning", (sys.executable, STAND_IN, "--seed", "1"))
+library.keras = lambda *_: Implementation("keras", (sys.executable, STAND_IN, "--mode", sys.argv[1]))
+library.lightning = lambda *_: Implementation("lightning", (sys.executable, STAND_IN, "--seed", "1"))
 sys.exit(program.main(sys.argv[2:]))

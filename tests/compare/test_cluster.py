@@ -25,8 +25,8 @@ from distributed import Client
 import compare.cluster as cluster_module
 from compare.cluster import ATTEMPTS, connect, run_study
 from compare.runner import BadInputError, Implementation
-from compare.study import Results, Settled, StudyRun, plan
 from compare.study_judge import judge_study
+from compare.study_plan import Results, Settled, StudyRun, plan
 from tests.compare.quick import RECIPE, VARIANTS, can, living, quick, started
 from tests.conftest import ROOT, TINY, assert_one_line_of_error, run_python
 

@@ -12,7 +12,7 @@ from rich.console import Console
 import compare.__main__ as program
 from compare.progress import StudyProgress
 from compare.runner import BadInputError
-from compare.study import DEFAULT_VARIANTS, Results, Settled, condense, plan, variant_recipe
+from compare.study_plan import DEFAULT_VARIANTS, Results, Settled, condense, plan, variant_recipe
 from recipe import Recipe
 from recipe.run_record import read_record
 from recipe.settings import SWITCHES
@@ -58,8 +58,8 @@ def test_plan_goes_seed_by_seed_and_no_two_runs_have_one_key(tmp_path: Path) -> 
         (["--variants", "[loss+dropout]"], ["'loss+dropout'", "'dropout'"]),
         (["--variants", "[]"], ["--variants"]),
         (["--variants", "[loss,loss]"], ["--variants", "once"]),
-        (["--recipe.preset", "native"], ["recipe.preset", "--variants"]),
-        (["--recipe.adam", "framework"], ["recipe.adam", "--variants"]),
+        (["--recipe.preset", "native"], ["recipe.preset", "variants"]),
+        (["--recipe.adam", "framework"], ["recipe.adam", "variants"]),
         (["--recipe.perturbation", "1"], ["recipe.perturbation", "control"]),
         (["--margin", "0"], ["--margin", "not 0"]),
         (["--margin", "100"], ["--margin", "not 100"]),

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import save
 
-from compare.study import Result, Results, StudyRun, plan
 from compare.study_judge import judge_study
+from compare.study_plan import Result, Results, StudyRun, plan
 from compare.study_report import study_tables, study_verdict_lines
 from tests.compare.quick import VARIANTS, quick
 from tests.conftest import TINY

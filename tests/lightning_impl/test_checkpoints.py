@@ -8,9 +8,9 @@ import torch
 
 from lightning_impl.checkpoints import CompleteCheckpoints
 from tests.conftest import Once, assert_one_line_of_error, run_python
-from tests.killing import kill_after_each_new_checkpoint
+from tests.killing import kill_at_random_moments
 
-EPOCHS = 20
+EPOCHS = 12
 FIT = ["-m", "lightning_impl", "fit", "--checkpoints", "checkpoints", "--ckpt_path", "last"]
 FIT += ["--trainer.accelerator", "cpu", "--trainer.logger", "false", "--trainer.enable_progress_bar", "false"]
 FIT += ["--recipe.batch_size", "10000", "--recipe.hidden_sizes", "[4]", "--recipe.learning_rate", "0.003"]
@@ -45,9 +45,9 @@ def finished(once: Once) -> Path:
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
-    kill_after_each_new_checkpoint([*FIT, str(EPOCHS)], tmp_path, tmp_path / "checkpoints" / "last.ckpt", kills=2)
-    for name in ("last.ckpt", "best.ckpt"):
-        assert_same_bits(finished / name, tmp_path / "checkpoints" / name)
+    for ended in kill_at_random_moments("lightning_impl", [*FIT[2:], str(EPOCHS)], tmp_path, kills=12):
+        assert_same_bits(finished / "last.ckpt", ended / "last.ckpt")
+        assert_same_bits(finished / "best.ckpt", ended / "best.ckpt")
 
 
 def test_last_is_of_the_last_epoch_and_best_of_the_best(finished: Path) -> None:
@@ -84,7 +84,7 @@ def test_killed_while_it_writes_the_checkpoint_before_is_whole(tmp_path: Path) -
             ["--recipe.seed", "1", "--recipe.learning_rate", "0.01"],
             ["seed was 0 and is now 1", "learning_rate was 0.003"],
         ),
-        (["--recipe.epochs", "2"], ["current_epoch=19", "max_epochs=2"]),
+        (["--recipe.epochs", "2"], ["current_epoch=11", "max_epochs=2"]),
     ],
     ids=["another recipe", "fewer epochs"],
 )

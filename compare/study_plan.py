@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from compare.runner import BadInputError, Implementation, Job
+from compare.runner import BadArgumentError, BadInputError, Implementation, Job
 from recipe import Recipe
 from recipe.run_record import RunRecord
 from recipe.settings import KERAS_EPSILON, SWITCHES
@@ -40,16 +40,16 @@ def variant_recipe(base: Recipe, variant: str, seed: int) -> Recipe:
     """
     if flipped := [switch for switch in SWITCHES if getattr(base, switch) != "shared"]:
         raise BadInputError(
-            f"a study flips the switches itself; leave recipe.preset and recipe.{flipped[0]} out and name --variants"
+            f"a study flips the switches itself; leave recipe.preset and recipe.{flipped[0]} out and name variants"
         )
     if base.perturbation:
-        raise BadInputError("a study has its own control; leave recipe.perturbation out and name --variants control")
+        raise BadInputError("a study has its own control; leave recipe.perturbation out and name the variant control")
     if variant == CONTROL:
         return dataclasses.replace(base, seed=seed, perturbation=1)
     switches = {ALIGNED: (), NATIVE: SWITCHES}.get(variant, tuple(variant.split("+")))
     if unknown := set(switches) - set(SWITCHES):
-        raise BadInputError(
-            f"--variants: there is no variant {variant!r}, for there is no switch {min(unknown)!r}; "
+        raise BadArgumentError(
+            f"variants: there is no variant {variant!r}, for there is no switch {min(unknown)!r}; "
             f"choose among {', '.join((ALIGNED, CONTROL, NATIVE, *SWITCHES))}, and switches joined by +"
         )
     fields = asdict(base) | dict.fromkeys(switches, "framework") | {"seed": seed}
@@ -82,13 +82,13 @@ def plan(
         BadInputError: There is no seed to run, or no such variant, or one is named twice.
     """
     if num_seeds < 1:
-        raise BadInputError(f"--seeds must be 1 or more, not {num_seeds}")
+        raise BadArgumentError(f"seeds must be 1 or more, not {num_seeds}")
     if not variants:
-        raise BadInputError(f"--variants must name one or more of {', '.join(DEFAULT_VARIANTS)}")
+        raise BadArgumentError(f"variants must name one or more of {', '.join(DEFAULT_VARIANTS)}")
     if base.dropout and tuple(variants) == DEFAULT_VARIANTS:
         variants = (ALIGNED, CONTROL, NATIVE, *SWITCHES)
     if len(set(variants)) < len(variants):
-        raise BadInputError(f"--variants: every variant may be named once; given: {', '.join(variants)}")
+        raise BadArgumentError(f"variants: every variant may be named once; given: {', '.join(variants)}")
     return [
         StudyRun(implementation, variant, seed, variant_recipe(base, variant, seed))
         for seed in range(base.seed, base.seed + num_seeds)

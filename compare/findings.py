@@ -1,0 +1,220 @@
+"""Findings of a comparison as types: what its `results.json` says, for programs to read.
+
+Every field has the name of its key in `results.json`, which docs/results.md documents. Accuracies, margins and
+shares are proportions, losses are means over the test digits, times are in seconds. What there is none of, such as
+the accuracy of a run that failed, is None.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from compare.rung import Rung
+from recipe import Recipe
+from recipe.record_files import RecordError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Verdict = Literal["parity", "not parity", "inconclusive", "failed"]
+Status = Literal["finished", "diverged", "failed", "missing"]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where a training's loss stopped being finite; both are counted from 1, None where the run did not say."""
+
+    epoch: int | None
+    step: int | None
+
+
+@dataclass(frozen=True)
+class ImplementationFindings:
+    """How one implementation did.
+
+    `record` is the directory of its record. `test_accuracy_interval` is the 95% interval (Wilson) of the accuracy,
+    `history` has a list of one number an epoch for `loss`, `accuracy`, `val_loss`, `val_accuracy` and `seconds`,
+    `seconds` is the wall time of the whole training, `seconds_per_epoch` the median. `align` trains nothing: what
+    only a training has is None then.
+    """
+
+    status: Status
+    error: str | None = None
+    framework: str | None = None
+    backend: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    versions: Mapping[str, str] | None = None
+    reused: bool | None = None
+    record: Path | None = None
+    diverged_at: Divergence | None = None
+    test_accuracy: float | None = None
+    test_accuracy_interval: Interval | None = None
+    test_loss: float | None = None
+    num_parameters: int | None = None
+    seconds_per_epoch: float | None = None
+    seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    history: Mapping[str, tuple[float | None, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The other implementation minus the reference."""
+
+    test_accuracy: float
+    test_loss: float | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many of the `total` test digits both implementations predict alike, right or wrong."""
+
+    same: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The reference against one other implementation: the ladder, and what both made of the test digits."""
+
+    verdict: Verdict
+    first_failed_rung: str | None
+    rungs: tuple[Rung, ...]
+    difference: Difference | None = None
+    agreement: Agreement | None = None
+
+    @property
+    def first_failure(self) -> Rung | None:
+        """The rung where the two part first: its `where` says at which number, its `cause` the likely reason."""
+        return next((rung for rung in self.rungs if rung.name == self.first_failed_rung), None)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the findings of a comparison and of a study have in common.
+
+    `directory` is where `results.json` and `report.html` are. `verdict` is the worst that was found, `exit_code` what
+    the command line ends with: parity 0, not parity 1, inconclusive 3, failed 4. `command` is what was typed, None
+    where Python asked.
+    """
+
+    directory: Path
+    verdict: Verdict
+    exit_code: int
+    command: str | None
+    recipe: Recipe
+
+    @property
+    def results_file(self) -> Path:
+        """The findings as JSON."""
+        return self.directory / "results.json"
+
+    @property
+    def page(self) -> Path:
+        """The findings as a page that opens from disk."""
+        return self.directory / "report.html"
+
+    def show(self, console: "Console | None" = None) -> None:
+        """Prints the tables and the verdict as the command line does, to this console of rich's or standard output."""
+        from rich.console import Console
+
+        from compare.report import read_results, show
+
+        show(read_results(self.directory), console or Console())
+
+    @classmethod
+    def read(cls, directory: Path | str) -> Self:
+        """The findings that an earlier call, or the command line, left in a directory.
+
+        Raises:
+            RecordError: There are none, or none of this kind and version.
+        """
+        from compare.report import read_results
+
+        directory = Path(directory)
+        results = read_results(directory)
+        kind = results.get("kind", "comparison")
+        if kind != cls.__name__.lower():
+            raise RecordError(
+                f"{directory / 'results.json'} holds the findings of a {kind}: read them with {kind.capitalize()}.read"
+            )
+        return cls._of(results, directory)
+
+    @classmethod
+    def _of(cls, results: Mapping[str, Any], directory: Path) -> Self:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Comparison(Findings):
+    """What `run` and `align` found.
+
+    `implementations` and `comparisons` go by name; the first implementation is the reference that each of the others
+    is compared with. `compared` are the two that decide the verdict: the reference and the first of the worst.
+    `controls` are the records of the A/A family, empty after `align`.
+    """
+
+    compared: tuple[str, str]
+    implementations: Mapping[str, ImplementationFindings]
+    comparisons: Mapping[str, Pair]
+    controls: tuple[Path, ...] = ()
+
+    @property
+    def decisive(self) -> Pair:
+        """The pair that decides the verdict."""
+        return self.comparisons[self.compared[1]]
+
+    @classmethod
+    def _of(cls, results: Mapping[str, Any], directory: Path) -> Self:
+        implementations, comparisons = results["implementations"], results["comparisons"]
+        return make(
+            cls,
+            results,
+            directory=directory,
+            recipe=Recipe(**results["recipe"]),
+            implementations={name: _implementation(entry, directory) for name, entry in implementations.items()},
+            comparisons={name: _pair(entry) for name, entry in comparisons.items()},
+            controls=tuple(directory / record for record in results.get("controls", ())),
+        )
+
+
+# --- from JSON -------------------------------------------------------------------------------------
+
+_Kind = TypeVar("_Kind")
+
+
+def make(kind: type[_Kind], entry: Mapping[str, Any], **made: Any) -> _Kind:
+    """A `kind` with those fields `made`, and all others from the entry's keys."""
+    found = {field.name: _frozen(entry[field.name]) for field in fields(kind) if field.name in entry}  # type: ignore[arg-type]
+    return kind(**{**found, **made})
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    if isinstance(value, list):
+        return tuple(_frozen(entry) for entry in value)
+    return {key: _frozen(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+def divergence(entry: Mapping[str, Any]) -> Divergence | None:
+    """Where the entry's training diverged, if it did."""
+    place = entry.get("diverged_at")
+    return make(Divergence, place) if place else None
+
+
+def _implementation(entry: Mapping[str, Any], directory: Path) -> ImplementationFindings:
+    record = directory / entry["record"] if "record" in entry else None
+    return make(ImplementationFindings, entry, record=record, diverged_at=divergence(entry))
+
+
+def _pair(entry: Mapping[str, Any]) -> Pair:
+    return make(
+        Pair,
+        entry,
+        rungs=tuple(Rung(**rung) for rung in entry["rungs"]),
+        difference=make(Difference, entry["difference"]) if entry["difference"] else None,
+        agreement=make(Agreement, entry["agreement"]) if entry["agreement"] else None,
+    )

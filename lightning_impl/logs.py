@@ -1,0 +1,68 @@
+"""Loss and accuracy of every epoch, for TensorBoard and as a CSV table."""
+
+import importlib.util
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from recipe.worker import UnavailableError
+
+PACKAGES = {
+    "WandbLogger": "wandb",
+    "MLFlowLogger": "mlflow",
+    "CometLogger": "comet_ml",
+    "NeptuneLogger": "neptune",
+    "LitLogger": "litlogger",
+}
+"""Lightning's loggers, and what they need that is not installed with this package."""
+
+
+def default_loggers(directory: str | Path) -> list[Logger]:
+    """What `python -m lightning_impl` logs with unless `--trainer.logger` names something else.
+
+    Both write to `directory/lightning_logs/version_N`, a new one for each run.
+    """
+    # They share the directory, which is new: there is no file of an earlier run to warn of.
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    tensorboard = TensorBoardLogger(directory, version=_slurm_version(), default_hp_metric=False, flush_secs=1)
+    return [tensorboard, CSVLogger(directory, version=tensorboard.version)]
+
+
+def check_installed(loggers: Any) -> None:
+    """Looks for the packages that these loggers, as `--trainer.logger` names them, are made for.
+
+    Raises:
+        UnavailableError: One of them is not installed.
+    """
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        name = str(getattr(logger, "class_path", "")).rpartition(".")[2]
+        package = PACKAGES.get(name)
+        if package and importlib.util.find_spec(package) is None:
+            raise UnavailableError(f"{name} needs {package}; install it with: pip install {package.replace('_', '-')}")
+
+
+def _slurm_version() -> str | None:
+    """A name of its own for each job of Slurm's and each time that it is requeued; None elsewhere.
+
+    Lightning's default is the job's number alone, under which a requeued job would replace its table.
+    """
+    job = SLURMEnvironment.job_id()
+    restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return None if job is None else f"version_{job}" + (f"_restart_{restart}" if restart != "0" else "")
+
+
+class SaveConfigAndRecipe(SaveConfigCallback):
+    """Hands the recipe to the loggers as the hyperparameters, beside the `config.yaml` of Lightning's own."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Lightning calls this in the first process alone."""
+        recipe: Any = pl_module.recipe
+        for logger in trainer.loggers:
+            logger.log_hyperparams(json.loads(recipe.to_json()))
