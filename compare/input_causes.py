@@ -19,6 +19,9 @@ from recipe.trace import Trace, hash_batch
 
 Names = tuple[str, str]
 
+_LINEAR = 1e-3
+"""Pixels within this share of their span of a linear map went through it: a quarter of a grey level."""
+
 _SETTINGS = {
     "optimizer.epsilon": "Adam's ε differs: Keras's default is 1e-7, torch's 1e-8",
     "optimizer.epsilon_added": "Keras adds ε before Adam's bias correction, torch after it",
@@ -76,7 +79,20 @@ def _pixel_fault(trace: Trace, digits: Digits) -> str | None:
     for dtype in ("float32", "float16", "bfloat16"):
         if (images == rounded(scaled.astype(np.float64), dtype)).all():
             return f"pixels are rounded to {dtype}"
-    return _linear_fault(images.astype(np.float64), digits)
+    exact = images.astype(np.float64)
+    fault = _fitted_fault(trace.recipe, exact, digits) or _linear_fault(exact, digits)
+    return fault or "pixels are not those of the data set divided by 255"
+
+
+def _fitted_fault(recipe: Recipe, images: NDArray[np.float64], digits: Digits) -> str | None:
+    """Which linear map the pixels went through, if the images are those that the recipe asks for."""
+    order = epoch_order(recipe.seed, 0, len(digits.x_train))[: len(images)]
+    grey = digits.x_train[order].reshape(len(order), -1) / 255
+    if grey.shape != images.shape or np.ptp(grey) == 0:
+        return None
+    slope, offset = map(float, np.polyfit(grey.ravel(), images.ravel(), 1))
+    fits = slope > 0 and np.abs(offset + slope * grey - images).max() <= _LINEAR * slope
+    return _linear_map(slope, offset) if fits else None
 
 
 def _linear_fault(images: NDArray[np.float64], digits: Digits) -> str | None:
@@ -89,7 +105,7 @@ def _linear_fault(images: NDArray[np.float64], digits: Digits) -> str | None:
     for brightest in range(255, 245, -1):
         slope = (highest - lowest) * 255 / brightest
         grey = _as_grey((images - lowest) / slope)
-        if np.abs(lowest + slope * grey / 255 - images).max() > 1e-3 * slope:
+        if np.abs(lowest + slope * grey / 255 - images).max() > _LINEAR * slope:
             continue
         if all(image.tobytes() in training for image in grey):
             return _linear_map(slope, lowest)

@@ -6,21 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from compare.ladder import climb
 from compare.rung import Rung
 from compare.signatures import UNKNOWN
 from compare.training_rungs import outcome, trajectory
-from recipe import Recipe
+from recipe import Recipe, datasets
 from recipe.run_record import RunRecord, read_record, write_training
 from recipe.trace import Trace, read_trace
 from tests.conftest import run_python
 from tests.faults.clean import FEW_BATCHES, ReorderedLayered, digits, trace
 from tests.faults.layered import Layered
 from tests.faults.table import DOCUMENT, with_table
-from tests.faults.zoo import SMALL, Base, Fault
+from tests.faults.zoo import SMALL, Array, Base, Fault, Labels
 from tests.faults.zoo_networks import ZOO
+from tests.own_data import NUM_CLASSES, write_archive
 
 TRACED = [
     (name, dtype)
@@ -175,6 +178,47 @@ def test_other_weights_under_dropout_are_not_taken_for_dropout(
     longer = run(Layered, tmp_path / "run", dropout=0.2, epochs=3)
     rung = run_rungs(dataclasses.replace(family[0], weights=longer.weights), family)[1]
     assert rung.cause == "the predictions are not those of the final weights: of another epoch or model"
+
+
+# --- other data sets -------------------------------------------------------------------------------
+
+
+class WideImagesTransposed(Base):
+    def pixels(self, images: NDArray[np.uint8]) -> Array:
+        return super().pixels(images.swapaxes(1, 2))
+
+
+class LastLabelsFirst(Base):
+    """Off by one, the last class becoming the first."""
+
+    def labels(self, labels: NDArray[np.uint8]) -> Labels:
+        return super().labels((labels + 1) % NUM_CLASSES)
+
+
+class LastOfOwnBatchesDropped(Base):
+    def order(self, epoch: int) -> list[NDArray[Any]]:
+        return super().order(epoch)[:-1]
+
+
+@pytest.mark.parametrize(
+    ("network", "cause"),
+    [
+        (WideImagesTransposed, "images are transposed: rows and columns are swapped"),
+        (LastLabelsFirst, "labels are off by 1"),
+        (LastOfOwnBatchesDropped, "the last batch is dropped: it is smaller, 17 images"),
+        (ZOO["PixelsDividedBy256"].network, "pixels are divided by 256 instead of 255"),
+        (ZOO["NotShuffled"].network, "the training images are not shuffled"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_faults_in_data_of_ones_own_are_named(network: type[Base], cause: str, tmp_path: Path) -> None:
+    write_archive(tmp_path)
+    recipe = Recipe(dataset=str(tmp_path / "own.npz"), hidden_sizes=(5,))
+    images = datasets.load(recipe)
+    sides = {"clean": Base, "faulty": network}
+    rungs = climb({name: trace(net, recipe, num_batches=None, images=images) for name, net in sides.items()})
+    first = next(rung for rung in rungs if rung.verdict == "not parity")
+    assert (first.name, first.cause) == ("data", f"faulty: {cause}")
 
 
 def test_document_lists_every_fault() -> None:

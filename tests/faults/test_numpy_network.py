@@ -9,13 +9,14 @@ import pytest
 
 from compare.ladder import climb
 from examples import numpy_network
-from recipe import Recipe
+from recipe import Recipe, datasets
 from recipe.initial_weights import initial_weights
 from recipe.run_record import read_record
 from recipe.trace import read_trace
-from tests.conftest import run_python
+from tests.conftest import assert_one_line_of_error, run_python
 from tests.faults.clean import trace
 from tests.faults.zoo import Base
+from tests.own_data import write_archive
 
 SCRIPT = Path(numpy_network.__file__)
 
@@ -46,6 +47,23 @@ def test_its_trace_is_in_parity(fields: dict[str, Any], tmp_path: Path) -> None:
     rungs = climb({"clean": trace(Base, recipe, num_batches=None), "example": found})
     assert [(rung.name, rung.verdict, rung.where) for rung in rungs if rung.verdict != "parity"] == []
     assert len(found.batch_hashes) == -(-60_000 // recipe.batch_size) + 1
+
+
+@pytest.mark.parametrize("fields", [{"network": "cnn"}, {"dropout": 0.2}])
+def test_it_refuses_what_it_does_not_know(fields: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(Recipe(**fields).to_json())
+    process = run_python(SCRIPT, "recipe.json", "run", "--trace", cwd=tmp_path)
+    assert_one_line_of_error(process, "neither cnn nor dropout")
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_takes_other_data_sets(tmp_path: Path) -> None:
+    write_archive(tmp_path)
+    recipe = Recipe(dataset=str(tmp_path / "own.npz"), hidden_sizes=(5,), epochs=1)
+    directory, _ = run_script(tmp_path, recipe, "--trace")
+    clean = trace(Base, recipe, num_batches=None, images=datasets.load(recipe))
+    rungs = climb({"clean": clean, "example": read_trace(directory)})
+    assert [rung.verdict for rung in rungs] == ["parity"] * 7
 
 
 def test_it_trains(tmp_path: Path) -> None:
