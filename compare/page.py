@@ -12,17 +12,23 @@ from numpy.typing import NDArray
 
 from compare import plots
 from compare.plots import COLORS, Plot
-from compare.report import display_name, write_whole
+from compare.report import display_name, things, write_whole
 from compare.study_report import why_unfinished
-from recipe import mnist
+from recipe import datasets, mnist
 from recipe.run_record import RecordError, RunRecord, read_record
 
 PAGE = "report.html"
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _MAX_DISPUTED = 60
-_MAX_NETWORK_BYTES = 3_000_000
+_MAX_NETWORK_BYTES = 4_300_000
 """Of all weights together, as base64 of float32: with them the page stays under 5 MB."""
+
+_MAX_CLASSES_SHOWN = 20
+"""Of more, the page shows the pairs most often confused instead of a table, and no bar for each."""
+
+_IMAGE_PIXELS = 84
+"""Of the longer side of a test image, on the page."""
 
 _TONES = {"parity": "good", "not parity": "bad", "failed": "bad", "inconclusive": "unsure"}
 
@@ -79,6 +85,8 @@ def _common(results: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]
 def _plain(value: Any) -> str:
     if value is None:
         return "each framework's own"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{_words(key)} {_plain(entry)}" for key, entry in value.items() if entry is not None)
     return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
 
 
@@ -110,14 +118,16 @@ def _comparison(results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
             _ladder(names[0], name, comparison, finished, controls)
             for name, comparison in results["comparisons"].items()
         ],
+        "thing": things(results).removesuffix("s"),
         "disputed": [],
         "confusions": [],
+        "num_classes": 0,
         "networks": [],
         "samples": [],
         "no_networks": None,
     }
     if finished:
-        page |= _digits(finished)
+        page |= _digits(finished, page["thing"])
     return page
 
 
@@ -172,7 +182,7 @@ def _lead(results: Mapping[str, Any]) -> str:
     if not accuracies:
         return "Compared number by number without a training: rungs 1 to 7 of the ladder."
     same = results["agreement"]
-    alike = f"; {same['same']:,} of {same['total']:,} test digits predicted alike" if same else ""
+    alike = f"; {same['same']:,} of {same['total']:,} test {things(results)} predicted alike" if same else ""
     return f"Test accuracy: {', '.join(accuracies)}{alike}."
 
 
@@ -270,11 +280,11 @@ def _outcome(detail: Mapping[str, Any], sides: tuple[str, str]) -> list[list[str
     first, second = map(display_name, sides)
     low, high = (100 * end for end in paired["interval"])
     return [
-        [f"only {first} right", f"{paired['only_first_right']:,} digits"],
-        [f"only {second} right", f"{paired['only_second_right']:,} digits"],
+        [f"only {first} right", f"{paired['only_first_right']:,} images"],
+        [f"only {second} right", f"{paired['only_second_right']:,} images"],
         ["difference of accuracy, 95% interval", f"{low:+.2f} to {high:+.2f} percentage points"],
         ["McNemar's exact test", f"p = {paired['mcnemar_p']:.2g}"],
-        ["digits predicted differently", f"{detail['predicted_differently']:.2%}"],
+        ["images predicted differently", f"{detail['predicted_differently']:.2%}"],
         [
             "the same among the A/A controls",
             f"{min(controls):.2%} to {max(controls):.2%}" if controls else "no control",
@@ -289,8 +299,9 @@ def _number(value: float | None) -> str:
 # --- digits, confusion and the networks of a comparison ---------------------------------------------
 
 
-def _digits(finished: Mapping[str, RunRecord]) -> dict[str, Any]:
-    digits = mnist.load()
+def _digits(finished: Mapping[str, RunRecord], thing: str) -> dict[str, Any]:
+    recipe = next(iter(finished.values())).recipe
+    digits, num_classes = datasets.load(recipe), recipe.images.num_classes
     probabilities = {name: record.test.predictions for name, record in finished.items() if record.test}
     predicted = {name: found.argmax(axis=1) for name, found in probabilities.items()}
     disputed = np.flatnonzero(np.ptp(np.stack(list(predicted.values())), axis=0))
@@ -299,74 +310,100 @@ def _digits(finished: Mapping[str, RunRecord]) -> dict[str, Any]:
     order = disputed[np.argsort(-certainty, kind="stable")]
     shown = order[:_MAX_DISPUTED]
     networks, sizes = _networks(finished)
-    too_large = sizes > _MAX_NETWORK_BYTES
+    no_networks = _why_no_networks(recipe.images, sizes)
     right = np.array([found[disputed] == digits.y_test[disputed] for found in predicted.values()])
     scores = ", ".join(f"{display_name(n)} is right on {int(r.sum()):,}" for n, r in zip(predicted, right, strict=True))
+    bars = (
+        f" The small bars are the probabilities of 0 to {num_classes - 1}." if num_classes <= _MAX_CLASSES_SHOWN else ""
+    )
     return {
         "disputed": [_disputed(int(index), digits, probabilities) for index in shown],
         "disputed_sentence": (
-            f"{len(disputed):,} of {len(digits.y_test):,} test digits; {scores}. "
-            f"Shown: the {len(shown)} on which both are surest. The small bars are the probabilities of 0 to 9."
+            f"{len(disputed):,} of {len(digits.y_test):,} test {thing}s; {scores}. "
+            f"Shown: the {len(shown)} on which both are surest.{bars}"
         ),
+        "num_classes": num_classes,
         "confusions": [
-            {"name": display_name(n), "rows": _confusion(found, digits.y_test)} for n, found in predicted.items()
+            {"name": display_name(n), **_confusion(found, digits.y_test, num_classes)} for n, found in predicted.items()
         ],
-        "networks": [] if too_large else networks,
-        "samples": [] if too_large else [_base64(digits.x_test[index].tobytes()) for index in shown],
-        "no_networks": (
-            f"The weights of these networks would make the page {sizes / 1e6:.0f} MB larger; try "
-            "`python -m compare predict my_digit.png` instead."
-        )
-        if too_large
-        else None,
+        "networks": [] if no_networks else networks,
+        "samples": [] if no_networks else [_base64(digits.x_test[index].tobytes()) for index in shown],
+        "no_networks": no_networks,
     }
 
 
+def _why_no_networks(images: datasets.Summary, sizes: int) -> str | None:
+    """Why the page has no drawing area, if it has none."""
+    if images.image_shape != mnist.IMAGE_SHAPE:
+        rows, columns = images.image_shape
+        return f"Drawing is for images of 28×28 pixels, prepared as MNIST's were; these have {rows}×{columns}."
+    if images.num_classes > _MAX_CLASSES_SHOWN:
+        return f"Drawing is for up to {_MAX_CLASSES_SHOWN} classes; here are {images.num_classes:,}."
+    if sizes > _MAX_NETWORK_BYTES:
+        return (
+            f"The weights of these networks would make the page {sizes / 1e6:.0f} MB larger; try "
+            "`python -m compare predict my_digit.png` instead."
+        )
+    return None
+
+
 def _disputed(index: int, digits: mnist.Digits, probabilities: Mapping[str, NDArray[np.floating]]) -> dict[str, Any]:
+    image = digits.x_test[index]
+    height, width = (max(1, round(_IMAGE_PIXELS * side / max(image.shape))) for side in image.shape)
     return {
         "index": index,
         "label": int(digits.y_test[index]),
-        "image": _png(digits.x_test[index]),
+        "image": _png(image),
+        "height": height,
+        "width": width,
         "sides": [
             {
                 "name": display_name(name),
                 "color": color,
                 "predicted": int(found[index].argmax()),
                 "probability": f"{found[index].max():.0%}",
-                "probabilities": [round(100 * float(share)) for share in found[index]],
+                "probabilities": [round(100 * float(share)) for share in found[index]]
+                if found.shape[1] <= _MAX_CLASSES_SHOWN
+                else [],
             }
             for (name, found), color in zip(probabilities.items(), COLORS, strict=False)
         ],
     }
 
 
-def _confusion(predicted: NDArray[np.integer], labels: NDArray[np.integer]) -> list[list[dict[str, int]]]:
-    counts = np.zeros((mnist.NUM_CLASSES, mnist.NUM_CLASSES), int)
+def _confusion(
+    predicted: NDArray[np.integer], labels: NDArray[np.integer], num_classes: int
+) -> dict[str, list[list[Any]]]:
+    """Rows of a table of all classes, or the pairs most often confused: class, what it was taken for, how often."""
+    if num_classes > _MAX_CLASSES_SHOWN:
+        wrong = predicted != labels
+        pairs, counts = np.unique(np.stack([labels[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
+        most = np.argsort(-counts, kind="stable")[:_MAX_CLASSES_SHOWN]
+        return {"rows": [], "pairs": [[*map(str, pairs[i]), f"{counts[i]:,}"] for i in most]}
+    counts = np.zeros((num_classes, num_classes), int)
     np.add.at(counts, (labels, predicted), 1)
     mistakes = counts - np.diag(np.diag(counts))
     shades = np.round(80 * mistakes / max(1, mistakes.max())).astype(int)
-    return [
+    rows = [
         [{"count": int(count), "shade": int(shade)} for count, shade in zip(*row, strict=True)]
         for row in zip(counts, shades, strict=True)
     ]
+    return {"rows": rows, "pairs": []}
 
 
 def _networks(finished: Mapping[str, RunRecord]) -> tuple[list[dict[str, Any]], int]:
-    """The weights by layer as base64 of little-endian float32, kernels (in, out) row by row; and their size."""
-    networks: list[dict[str, Any]] = [
-        {
-            "name": display_name(name),
-            "layers": [
-                {
-                    part: _base64(record.weights[f"{layer}.{part}"].astype("<f4").tobytes())
-                    for part in ("kernel", "bias")
-                }
-                for layer in record.recipe.layer_names
-            ],
-        }
-        for name, record in finished.items()
-    ]
-    size = sum(len(text) for network in networks for layer in network["layers"] for text in layer.values())
+    """The weights by layer as base64 of little-endian float32, in C order of the canonical layout; and their size."""
+    networks: list[dict[str, Any]] = []
+    size = 0
+    for name, record in finished.items():
+        layers = []
+        for layer in record.recipe.layer_names:
+            parts = {
+                part: _base64(record.weights[f"{layer}.{part}"].astype("<f4").tobytes()) for part in ("kernel", "bias")
+            }
+            size += sum(map(len, parts.values()))
+            layers.append({**parts, "convolution": layer in record.recipe.convolution_names})
+        networks.append({"name": display_name(name), "layers": layers})
     return networks, size
 
 
@@ -395,6 +432,7 @@ def _study(results: Mapping[str, Any]) -> dict[str, Any]:
         "title": f"{' and '.join(names)} over {len(results['seeds'])} seeds: a study",
         "answer": _study_answer(results),
         "lead": f"{len(results['runs']):,} runs: {counts}.",
+        "things": things(results),
         "counts": f"{counts}. A run that did not finish has no part in any mean.",
         "equivalence": plots.equivalence(results["equivalence"], results["margin"]),
         "attribution": _attribution_plots(attribution),

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from compare.runner import BadInputError, RunFailedError, environment
-from recipe.mnist import NUM_CLASSES
+from recipe.mnist import IMAGE_SHAPE
 from recipe.picture import read_picture
 from recipe.prediction import bar_line, drawing, newest_comparison, newest_record, write_image
+from recipe.record_files import read_recipe
 from recipe.worker import BAD_INPUT
 
 IMPLEMENTATIONS = ["keras", "lightning"]
@@ -26,11 +27,18 @@ def show_predictions(pictures: list[Path], comparison: Path | None, *, show: boo
     Raises:
         PictureError: A picture cannot be used; no framework has been started then.
         RecordError: There is no comparison with a finished training of both.
+        BadInputError: The networks take images of another shape than 28×28.
         RunFailedError: An implementation ended with an error of its own.
     """
     images = [read_picture(path) for path in pictures]
     comparison = comparison or newest_comparison(IMPLEMENTATIONS)
     records = {name: newest_record(name, comparison) for name in IMPLEMENTATIONS}
+    for name, record in records.items():
+        if (shape := read_recipe(record).images.image_shape) != IMAGE_SHAPE:
+            size = "×".join(map(str, shape))
+            raise BadInputError(
+                f"{name} was trained on images of {size} pixels; pictures are prepared as 28×28, as MNIST"
+            )
     probabilities = _ask(pictures, records)
     console = Console()
     console.print(f"Trained in {comparison}", soft_wrap=True, markup=False, highlight=False)
@@ -43,13 +51,13 @@ def show_predictions(pictures: list[Path], comparison: Path | None, *, show: boo
 
 
 def prediction_table(probabilities: dict[str, list[float]]) -> Table:
-    """One row a digit, one column an implementation; its choice stands in the column's title."""
+    """One row a class, one column an implementation; its choice stands in the column's title."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    choices = {name: max(range(NUM_CLASSES), key=row.__getitem__) for name, row in probabilities.items()}
+    choices = {name: max(range(len(row)), key=row.__getitem__) for name, row in probabilities.items()}
     for name, choice in choices.items():
         table.add_column(f"{name.capitalize()}: {choice}", min_width=len("100.00% ") + _BAR_LENGTH)
-    for digit in range(NUM_CLASSES):
+    for digit in range(len(next(iter(probabilities.values())))):
         style = "bold" if digit in choices.values() else ""
         table.add_row(str(digit), *(bar_line(row[digit], _BAR_LENGTH) for row in probabilities.values()), style=style)
     return table

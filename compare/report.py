@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,11 @@ def _failure(name: str, entry: dict[str, Any]) -> str:
     return f"{name} failed: {entry['error']}" if entry["status"] == "failed" else ""
 
 
+def things(results: Mapping[str, Any]) -> str:
+    """What the images of the data set are called."""
+    return "digits" if results["recipe"].get("dataset", "mnist") in ("mnist", "qmnist") else "images"
+
+
 def display_name(name: str) -> str:
     """An implementation's name as people read it."""
     return name.capitalize() if name in ("keras", "lightning") else name
@@ -170,6 +176,7 @@ class _Columns:
     def __init__(self, results: dict[str, Any], table: Table) -> None:
         self.reference, *self.others = results["implementations"].values()
         self.comparisons = list(results["comparisons"].values())
+        self.things = things(results)
         self.table = table
 
     def row(self, title: str, key: Any, form: str = "{}", *, difference: str = "") -> None:
@@ -211,7 +218,7 @@ class _Columns:
         for comparison in self.comparisons:
             same = comparison["agreement"]
             cells += ["", f"{same['same']:,} of {same['total']:,}" if same else ""]
-        self.table.add_row("Digits predicted alike", *cells)
+        self.table.add_row(f"{self.things.capitalize()} predicted alike", *cells)
 
 
 def _loss_and_accuracy(

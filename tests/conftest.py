@@ -150,7 +150,8 @@ TINY = Recipe(hidden_sizes=(2,), batch_size=30_000, epochs=2)
 def write_canned(directory: Path, recipe: Recipe = TINY, **changes: Any) -> None:
     """Writes a valid record of random results; `changes` are arguments of `write_training`."""
     random = np.random.default_rng(0)
-    probabilities = random.dirichlet(np.ones(10), 10_000).astype(recipe.dtype)
+    images = recipe.images
+    probabilities = random.dirichlet(np.ones(images.num_classes), images.num_test_images).astype(recipe.dtype)
     keys = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
     arguments: dict[str, Any] = {
         "recipe": recipe,
@@ -165,7 +166,7 @@ def write_canned(directory: Path, recipe: Recipe = TINY, **changes: Any) -> None
         "seconds": 1.5,
         "peak_memory_bytes": 1000,
         "status": Status("finished"),
-        "step_losses": np.full(recipe.epochs * -(-60_000 // recipe.batch_size), 2.3, recipe.dtype),
+        "step_losses": np.full(recipe.epochs * -(-images.num_training_images // recipe.batch_size), 2.3, recipe.dtype),
         "weights": initial_weights(recipe),
     }
     write_training(directory, **{**arguments, **changes})

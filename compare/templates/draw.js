@@ -4,7 +4,7 @@
   const SIZE = 28, BOX = 20, RADIUS = 0.9; // MNIST: a 20 by 20 box inside 28 by 28; half the width of a pen there, in pixels
   const networks = JSON.parse(document.getElementById("networks").textContent).map(({ name, layers }) => ({
     name,
-    layers: layers.map(({ kernel, bias }) => ({ kernel: floats(kernel), bias: floats(bias) })),
+    layers: layers.map((layer) => ({ ...layer, kernel: floats(layer.kernel), bias: floats(layer.bias) })),
   }));
   const samples = JSON.parse(document.getElementById("samples").textContent);
   const canvas = document.getElementById("draw"), seen = document.getElementById("seen");
@@ -51,14 +51,38 @@
     return rasterize(place([Math.round(SIZE / 2 - x / mass), Math.round(SIZE / 2 - y / mass)]));
   }
 
+  // What a 3 by 3 convolution, a ReLU and 2 by 2 max pooling make of a map, channels innermost. A rest at the border is
+  // left out; starting from zeros, the largest is that of the ReLU's too.
+  function convolve(map, { kernel, bias }) {
+    const filters = bias.length, channels = map.channels;
+    const height = (map.height - 2) >> 1, width = (map.width - 2) >> 1;
+    const values = new Float64Array(height * width * filters), sums = new Float64Array(filters);
+    for (let row = 0; row < 2 * height; row++) {
+      for (let column = 0; column < 2 * width; column++) {
+        sums.set(bias);
+        for (let i = 0; i < 9 * channels; i++) {
+          const place = Math.floor(i / channels), y = row + Math.floor(place / 3), x = column + place % 3;
+          const value = map.values[(y * map.width + x) * channels + i % channels];
+          if (value !== 0) for (let filter = 0; filter < filters; filter++) sums[filter] += value * kernel[i * filters + filter];
+        }
+        const start = ((row >> 1) * width + (column >> 1)) * filters;
+        sums.forEach((sum, filter) => { values[start + filter] = Math.max(values[start + filter], sum); });
+      }
+    }
+    return { values, height, width, channels: filters };
+  }
+
   function probabilities(network, pixels) {
-    let values = pixels;
-    network.layers.forEach(({ kernel, bias }, index) => {
+    let map = { values: pixels, height: SIZE, width: SIZE, channels: 1 };
+    for (const layer of network.layers) if (layer.convolution) map = convolve(map, layer);
+    let values = map.values;
+    const dense = network.layers.filter((layer) => !layer.convolution);
+    dense.forEach(({ kernel, bias }, index) => {
       const units = bias.length, sums = Float64Array.from(bias);
       for (let i = 0; i < values.length; i++) {
         if (values[i] !== 0) for (let unit = 0; unit < units; unit++) sums[unit] += values[i] * kernel[i * units + unit];
       }
-      values = index < network.layers.length - 1 ? sums.map((sum) => Math.max(0, sum)) : sums;
+      values = index < dense.length - 1 ? sums.map((sum) => Math.max(0, sum)) : sums;
     });
     const largest = Math.max(...values), powers = Array.from(values, (value) => Math.exp(value - largest));
     const total = powers.reduce((sum, power) => sum + power, 0);
@@ -71,7 +95,7 @@
     context.putImageData(image, 0, 0);
     const blank = pixels.every((ink) => ink === 0);
     const found = networks.map((network) => probabilities(network, pixels));
-    for (let digit = 0; digit < 10; digit++) {
+    for (let digit = 0; digit < found[0].length; digit++) {
       found.forEach((values, i) => {
         const cell = document.getElementById(`probability-${i}-${digit}`);
         cell.querySelector("meter").value = blank ? 0 : values[digit];

@@ -11,10 +11,12 @@ import pytest
 
 from compare import convolution, oracle
 from compare.page import write_page
+from recipe import Recipe
+from recipe.initial_weights import initial_weights
 from recipe.run_record import read_record
 from tests.browser.strokes import prepare
-from tests.compare.test_page import study
-from tests.conftest import Once, run_python
+from tests.compare.test_page import study, trained
+from tests.conftest import Once, run_python, write_canned
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -151,6 +153,25 @@ def test_page_computes_what_python_computes(opened: Any, comparison: Path) -> No
                 logits = convolution.linear(tensor, weights[f"{layer}.kernel"], weights[f"{layer}.bias"])
                 tensor = oracle.relu(logits)
             np.testing.assert_allclose(shown, oracle.softmax(logits)[0], atol=1e-9)  # float64, another order of sums
+
+
+def test_page_computes_convolutions_as_python_does(opened: Any, tmp_path: Path) -> None:
+    recipe = Recipe(network="cnn", filters=(5, 3), hidden_sizes=(8,), dtype="float64", batch_size=30_000, epochs=2)
+    found = trained(tmp_path, recipe=recipe)
+    random = np.random.default_rng(0)
+    # Biases that are not zero, and weights so large that the classes are far apart.
+    weights = {name: 2 * array + random.normal(size=array.shape) for name, array in initial_weights(recipe).items()}
+    weights = {name: array.astype(np.float32).astype(np.float64) for name, array in weights.items()}
+    write_canned(tmp_path / "records" / "e", recipe, weights=weights)
+    found["implementations"]["keras"]["record"] = "records/e"
+    write_page(found, tmp_path)
+    page = opened(tmp_path)
+    for strokes in (SEVEN, ONE):
+        shown = page.evaluate("(strokes) => drawDigit(strokes)", strokes)["probabilities"][0]
+        passed = oracle.forward(weights, prepare(strokes).reshape(1, 28, 28, 1))
+        expected = passed.activations["output"][0]
+        assert expected.max() - expected.min() > 0.1
+        np.testing.assert_allclose(shown, expected, atol=1e-9)  # float64, another order of sums
 
 
 def test_disputed_digit_can_be_taken_by_keyboard(opened: Any, comparison: Path) -> None:

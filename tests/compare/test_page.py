@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from compare import page
 from compare.page import write_page
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
+from recipe.run_record import TestResults
 from tests.compare.test_report import entry
 from tests.conftest import TINY, write_canned
 
@@ -110,6 +112,65 @@ def test_weights_arrive_as_they_are(tmp_path: Path) -> None:
     kernel = np.frombuffer(base64.b64decode(networks[0]["layers"][0]["kernel"]), "<f4")
     assert kernel.shape == (784 * 2,)
     np.testing.assert_array_equal(kernel.reshape(784, 2), initial_weights(TINY)["hidden_1.kernel"])
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., Recipe]:
+    """`own(num_classes, shape)` is a recipe of a small data set of one's own."""
+
+    def get(num_classes: int, shape: tuple[int, int]) -> Recipe:
+        random = np.random.default_rng(0)
+        labels = np.arange(600) % num_classes
+        images = random.integers(0, 256, (600, *shape), np.uint8)
+        np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+        return Recipe(dataset=str(tmp_path / "own.npz"), hidden_sizes=(2,), batch_size=300, epochs=2)
+
+    return get
+
+
+def test_images_of_another_shape_are_shown_in_it_and_cannot_be_drawn(
+    own: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    found = trained(tmp_path, recipe=own(3, (12, 24)))
+    # Two that disagree: of the same canned results there is no disputed image.
+    write_canned(
+        tmp_path / "records" / "e",
+        own(3, (12, 24)),
+        test=TestResults(1.0, 0.5, np.eye(3, dtype=np.float32)[np.arange(600) % 3]),
+    )
+    found["implementations"]["keras"]["record"] = "records/e"
+    found["recipe"]["dataset"] = "own.npz"
+    text = written(found, tmp_path)
+    assert 'width="84" height="42"' in text
+    assert "Images on which they disagree" in text
+    assert 'id="draw"' not in text
+    assert "these have 12×24" in text
+    assert len(re.findall(r'<table class="confusion">', text)) == 2
+    assert '<th scope="col">2</th></tr></thead>' in text
+
+
+def test_of_many_classes_the_pairs_most_often_confused_are_shown(own: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe = own(300, (28, 28))
+    found = trained(tmp_path, recipe=recipe)
+    # Class 7 is always taken for class 8, all else is right.
+    probabilities = np.eye(300, dtype=np.float32)[np.where(np.arange(600) % 300 == 7, 8, np.arange(600) % 300)]
+    write_canned(tmp_path / "records" / "e", recipe, test=TestResults(1.0, 0.5, probabilities))
+    found["implementations"]["keras"]["record"] = "records/e"
+    text = written(found, tmp_path)
+    assert '<table class="confusion">' not in text
+    assert re.search(
+        r'Keras: the pairs most often confused</h3>.*?<th scope="row">7</th><td>8</td><td>2</td></tr>', text, re.DOTALL
+    )
+    assert "small bars" not in text
+    assert 'class="chips"' not in text
+    assert "up to 20 classes; here are 300" in text
+
+
+def test_page_of_convolutions_holds_both_networks_and_is_under_5_megabytes(tmp_path: Path) -> None:
+    text = written(trained(tmp_path, recipe=Recipe(network="cnn")), tmp_path)
+    networks = json.loads(re.search(r'id="networks">(.*?)</script>', text, re.DOTALL)[1])
+    assert [layer["convolution"] for layer in networks[1]["layers"]] == [True, True, False, False, False, False]
+    assert len(text.encode()) < 5_000_000
 
 
 def study() -> dict[str, Any]:
