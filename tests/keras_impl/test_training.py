@@ -62,3 +62,29 @@ def test_own_weights_follow_the_seed_and_are_perturbed(in_keras: InKeras) -> Non
     expected = perturbed(plain, Recipe(perturbation=5))
     assert all(np.array_equal(moved[name], expected[name]) for name in plain)
     assert not np.array_equal(plain["output.kernel"], other["output.kernel"])
+
+
+BOTH_WAYS = """
+from keras_impl import training
+from keras_impl.weights import get_weights
+from recipe.mnist import load
+out = {}
+for steps in (4, 1):
+    training.STEPS_PER_EXECUTION[keras.backend.backend()] = steps
+    model = training.compile_model(recipe)
+    training.fit(model, recipe, load(), callbacks=[])
+    found = {**model.history.history, **get_weights(model)}
+    found['step_losses'] = np.asarray(keras.ops.convert_to_numpy(model.step_losses.losses))
+    out |= {f'{name} {steps}': values for name, values in found.items()}
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_steps_per_execution_change_no_bit(in_keras: InKeras, backend: str) -> None:
+    # 9 steps an epoch, the last batch smaller: blocks of 4, 4 and 1. Keras refuses blocks on torch.
+    out = in_keras(BOTH_WAYS, backend=backend, batch_size=7000, epochs=2, hidden_sizes=[16])
+    names = {name.partition(" ")[0] for name in out}
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "step_losses", "hidden_1.kernel"} <= names
+    assert out["step_losses 4"].shape == (9,)
+    for name in names:
+        assert np.array_equal(out[f"{name} 4"], out[f"{name} 1"]), name
