@@ -71,7 +71,7 @@ from keras_impl.weights import get_weights
 from recipe import datasets
 digits, out = datasets.load(recipe), {}
 for steps in (1, 7, 125):
-    training.STEPS_PER_EXECUTION['tensorflow'] = steps
+    training.STEPS_PER_EXECUTION[keras.backend.backend()] = steps
     model = training.compile_model(recipe)
     training.fit(model, recipe, digits, callbacks=[])
     out |= {f'{steps}/{name}': array for name, array in get_weights(model).items()}
@@ -80,9 +80,13 @@ for steps in (1, 7, 125):
 """
 
 
-@pytest.mark.parametrize("masks", ["shared", "framework"])
-def test_steps_per_execution_change_no_bit(in_keras: InKeras, own_data: str, masks: str) -> None:
-    out = in_keras(STEPS, **SMALL, dataset=own_data, network="cnn", dropout=0.2, dropout_masks=masks)
+# Keras refuses blocks of steps on torch.
+@pytest.mark.parametrize(
+    ("backend", "masks"), [("tensorflow", "shared"), ("tensorflow", "framework"), ("jax", "shared")]
+)
+def test_steps_per_execution_change_no_bit(in_keras: InKeras, own_data: str, backend: str, masks: str) -> None:
+    fields = {**SMALL, "dataset": own_data, "network": "cnn", "dropout": 0.2, "dropout_masks": masks}
+    out = in_keras(STEPS, backend=backend, **fields)
     names = {name.partition("/")[2] for name in out}
     assert names > {"convolution_1.kernel", "output.bias", "step_losses", "loss", "val_accuracy"}
     for name in names:

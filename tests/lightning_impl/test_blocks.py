@@ -32,7 +32,23 @@ class History(Callback):
         self.epochs.append({name: value.item() for name, value in logged.items()})
 
 
-def fitted(recipe: Recipe, steps: int, **options: Any) -> tuple[DigitClassifier, History, lightning.Trainer]:
+class Listener(Callback):
+    """Looks at the gradients of every step."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def on_after_backward(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.calls.append("backward")
+
+    def on_before_optimizer_step(self, trainer: lightning.Trainer, pl_module: Any, optimizer: Any) -> None:
+        assert all(parameter.grad is not None for parameter in pl_module.parameters())
+        self.calls.append("step")
+
+
+def fitted(
+    recipe: Recipe, steps: int, *callbacks: Callback, **options: Any
+) -> tuple[DigitClassifier, History, lightning.Trainer]:
     torch.set_num_threads(1)
     history = History()
     trainer = lightning.Trainer(
@@ -45,7 +61,7 @@ def fitted(recipe: Recipe, steps: int, **options: Any) -> tuple[DigitClassifier,
         },
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[history, *options.pop("callbacks", [])],
+        callbacks=[history, *callbacks],
     )
     module = DigitClassifier(recipe, steps_per_execution=steps)
     trainer.fit(module, MnistDataModule(recipe))
@@ -63,6 +79,16 @@ def test_blocks_change_no_bit(fields: dict[str, Any], steps: int) -> None:
     for (name, parameter), other in zip(single.named_parameters(), block.parameters(), strict=True):
         assert torch.equal(parameter, other), name
     assert single_trainer.global_step == block_trainer.global_step == 2 * 118
+    assert block.dense_gradients is not None  # else nothing but autograd was tested
+
+
+def test_callback_that_looks_at_every_step_hears_of_each() -> None:
+    fast, _, _ = fitted(RECIPE, 25)
+    listener = Listener()
+    heard, _, trainer = fitted(RECIPE, 25, listener)
+    assert listener.calls == ["backward", "step"] * 2 * 118
+    assert trainer.global_step == 2 * 118
+    assert all(torch.equal(a, b) for a, b in zip(fast.parameters(), heard.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("steps", [7, 16, 125])
