@@ -71,6 +71,14 @@ def test_figures_are_shown(notebook: NotebookNode) -> None:
         assert found.outputs[-1].data["image/png"]
 
 
+def test_links_lead_somewhere(notebook: NotebookNode) -> None:
+    text = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    for link in links:
+        assert (NOTEBOOK.parent / link).exists(), link
+
+
 def test_nothing_of_a_machine_is_in_it() -> None:
     text = NOTEBOOK.read_text()
     for place in (str(ROOT), str(Path.home()), tempfile.gettempdir(), shutil.which("python") or "/usr/bin/python"):
