@@ -24,9 +24,9 @@ def variants(recipe: Recipe) -> dict[str, Call]:
     from keras_impl import data, training
 
     digits = load()
-    x, y = data.preprocess(digits.x_train, digits.y_train, recipe.dtype)
-    shared_order = data.SharedOrder(recipe, x, y)
-    num_steps = len(shared_order.dataset)
+    x, y = data.preprocess(digits.x_train, digits.y_train, recipe)
+    ordered = data.OrderedBatches(recipe, x, y)
+    num_steps = len(ordered.dataset)
     one_batch = (tf.constant(x[: recipe.batch_size]), tf.constant(y[: recipe.batch_size]))
     same_batch = tf.data.Dataset.from_tensors(one_batch).repeat(num_steps)
 
@@ -51,7 +51,7 @@ def variants(recipe: Recipe) -> dict[str, Call]:
         return lambda: compiled.fit(dataset, shuffle=False, verbose=0)
 
     return {
-        "whole": fit(whole, shared_order.dataset),
+        "whole": fit(whole, ordered.dataset),
         "without gathering": fit(no_gathering, same_batch),
         "without gathering and recording": fit(no_recording, same_batch),
         "compiled loop": steps,
