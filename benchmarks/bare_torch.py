@@ -1,4 +1,7 @@
-"""A bare torch loop, as someone who knows torch writes it: fused Adam, tensors in memory, no metrics while training."""
+"""A bare torch loop, as someone who knows torch writes it: fused Adam, tensors in memory, no metrics while training.
+
+Denormal numbers are flushed to zero, without which it is slower: the stronger baseline.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +16,8 @@ BATCH_SIZE, EVALUATION_BATCH_SIZE = 32, 1000
 
 def main() -> None:
     """Loads, builds, trains and validates."""
-    parser = options(__doc__)
-    parser.add_argument("--flush-denormals", action="store_true", help="let the CPU take denormal numbers for zero")
-    arguments = parser.parse_args()
-    torch.set_flush_denormal(arguments.flush_denormals)
+    arguments = options(__doc__).parse_args()
+    torch.set_flush_denormal(True)
     device = torch.device("cuda" if arguments.device == "gpu" else "cpu")
 
     digits = mnist.load()

@@ -11,7 +11,7 @@ Times = dict[str, float]
 
 
 def one_round(epochs: int) -> Times:
-    """Seconds of every command: each with the threads that its user gets without asking."""
+    """Seconds of every command, each with the threads that its user gets without asking."""
     with tempfile.TemporaryDirectory() as out:
         compare_run = run(
             *("-m", "compare", "run", "--recipe.epochs", str(epochs), "--device", "cpu", "--out", out),
@@ -23,13 +23,8 @@ def one_round(epochs: int) -> Times:
     for command in (compare_run, align):
         if "Results: " not in command.output:
             raise RuntimeError(f"compare ended without results:\n{command.output[-2000:]}")
-    tutorials = [
-        run("-m", f"benchmarks.{script}", "--epochs", str(epochs), threads=None)
-        for script in ("tutorial_keras", "tutorial_lightning")
-    ]
     return {
         "compare run": compare_run.seconds,
-        "tutorials": sum(tutorial.seconds for tutorial in tutorials),
         "compare align": align.seconds,
         "compare --help": run("-m", "compare", "--help", threads=None).cpu_seconds,
         "keras_impl --help": run("-m", "keras_impl", "--help", threads=None).cpu_seconds,
@@ -38,10 +33,11 @@ def one_round(epochs: int) -> Times:
     }
 
 
-def rows(rounds: list[Times]) -> list[dict[str, Any]]:
-    """The table's rows."""
+def rows(rounds: list[Times], tutorials: list[float]) -> list[dict[str, Any]]:
+    """The table's rows; `tutorials` has the seconds of both tutorials, whole, for each round."""
+    compare_run = [times["compare run"] / both for times, both in zip(rounds, tutorials, strict=True)]
     return [
-        _row(COMPARE_RUN, [times["compare run"] / times["tutorials"] for times in rounds]),
+        *([_row(COMPARE_RUN, compare_run)] if tutorials else []),
         _row(COMPARE_ALIGN, [times["compare align"] for times in rounds]),
         _row(COMPARE_HELP, [times["compare --help"] for times in rounds]),
         _row(KERAS_HELP, [times["keras_impl --help"] for times in rounds]),

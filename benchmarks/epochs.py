@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.process import FailedError, run
-from benchmarks.targets import BARE_LOOP, BARE_LOOPS, EPOCH_RATIOS, SCRIPTS, Ratio
+from benchmarks.targets import EPOCH_RATIOS, SCRIPTS, TUTORIALS, Ratio
 
 Run = dict[str, Any]
 
@@ -24,22 +24,25 @@ def run_script(name: str, *options: str, threads: int, device: str, epochs: int 
     script, *own_options = SCRIPTS[name]
     arguments = ("--epochs", str(epochs), "--device", device, *own_options, *options)
     try:
-        report = run("-m", f"benchmarks.{script}", *arguments, threads=threads, device=device).report()
+        process = run("-m", f"benchmarks.{script}", *arguments, threads=threads, device=device)
     except FailedError as error:
         if device == "cpu":
             raise
         return {"script": name, "threads": threads, "device": device, "not_measured": str(error).splitlines()[-1]}
+    report = process.report()
     counted = report.pop("epochs")[1:]
     seconds = {key: median(epoch[key] for epoch in counted) for key in counted[0]}
-    result = {**report, "script": name, "threads": threads, "device": device, **seconds}
+    whole = {"epochs": epochs, "whole_seconds": process.seconds}
+    result = {**report, "script": name, "threads": threads, "device": device, **seconds, **whole}
     return result if report["device"] == device else {**result, "not_measured": f"it ran on the {report['device']}"}
 
 
-def one_round(threads: list[int], device: str, epochs: int) -> Iterator[Run]:
-    """Every script once at every number of threads."""
+def one_round(threads: list[int], device: str, epochs: int, whole_epochs: int) -> Iterator[Run]:
+    """Every script once at every number of threads; on the CPU the tutorials train for `whole_epochs`."""
     for number in threads:
         for name in scripts_here():
-            yield run_script(name, threads=number, device=device, epochs=epochs)
+            whole = device == "cpu" and name in TUTORIALS
+            yield run_script(name, threads=number, device=device, epochs=whole_epochs if whole else epochs)
 
 
 def ratios(runs: list[Run], threads: int, device: str) -> list[dict[str, Any]]:
@@ -53,7 +56,7 @@ def ratios(runs: list[Run], threads: int, device: str) -> list[dict[str, Any]]:
 
 def _ratio(ratio: Ratio, runs: list[Run]) -> dict[str, Any]:
     row: dict[str, Any] = {"measure": ratio.name, "target": ratio.target}
-    pair = [_runs_of(name, runs) for name in (ratio.numerator, ratio.denominator)]
+    pair = [[one for one in runs if one["script"] == name] for name in (ratio.numerator, ratio.denominator)]
     reasons = [one["not_measured"] for side in pair for one in side if "not_measured" in one]
     if reasons or not all(pair):
         return row | {"not_measured": reasons[0] if reasons else "not installed"}
@@ -62,14 +65,3 @@ def _ratio(ratio: Ratio, runs: list[Run]) -> dict[str, Any]:
         values = [a[key] / b[key] for a, b in zip(numerators, denominators, strict=True)]
         row[key] = {"median": median(values), "lowest": min(values), "highest": max(values), "n": len(values)}
     return row | {"met": ratio.met(row["seconds"]["median"])}
-
-
-def _runs_of(name: str, runs: list[Run]) -> list[Run]:
-    if name != BARE_LOOP:
-        return [one for one in runs if one["script"] == name]
-    return min((_runs_of(loop, runs) for loop in BARE_LOOPS), key=median_seconds)
-
-
-def median_seconds(runs: list[Run]) -> float:
-    """Of the epoch with validation; infinite where there is none."""
-    return median(one["seconds"] for one in runs) if all("seconds" in one for one in runs) and runs else float("inf")

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,11 +11,11 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.chart import draw_growth
 from benchmarks.epochs import Run, run_script
+from benchmarks.speed_document import DOCUMENT, GROWTH
 from benchmarks.targets import OURS
 from recipe import Recipe
 
-DATA = Path(__file__).with_name("growth.json")
-PICTURE = Path(__file__).parents[1] / "docs" / "speed.svg"
+PICTURE = DOCUMENT.with_suffix(".svg")
 
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 WIDTHS = (0.5, 1, 2, 4)
@@ -43,10 +42,17 @@ def main(arguments: argparse.Namespace, console: Console) -> None:
                 runs.append(one | {"round": number, "setting": setting})
                 shown = ", ".join(f"{quantity} {value:g}" for quantity, value in setting.items())
                 console.print(f"round {number}, {side}, {shown}: {one['seconds']:.2f} s")
-    results = {"machine": here, "repetitions": arguments.repetitions, "points": points(runs), "runs": runs}
-    DATA.write_text(json.dumps(results, indent=2) + "\n")
+    results = {
+        "command": arguments.command,
+        "machine": here,
+        "repetitions": arguments.repetitions,
+        "epochs": arguments.epochs,
+        "points": points(runs),
+        "runs": runs,
+    }
+    GROWTH.write_text(json.dumps(results, indent=2) + "\n")
     draw_growth(results, PICTURE)
-    console.print(f"Results: {DATA} and {PICTURE}", soft_wrap=True)
+    console.print(f"Results: {GROWTH} and {PICTURE}", soft_wrap=True)
 
 
 def _run(side: str, setting: dict[str, float], epochs: int) -> Run:

@@ -1,10 +1,11 @@
-"""`python -m benchmarks.profile_lightning`: where the time of a Lightning epoch goes, on one thread of the CPU.
+"""Where the time of a Lightning epoch goes, on one thread of the CPU: `python -m benchmarks.profile_lightning`.
 
 Timed and profiled epochs take turns. A clock times the parts of the loop in an epoch without a
 profiler; in the next, torch's profiler tells how long the kernels took. What no kernel accounts for
-is Python, autograd and the way to the kernels. The shortest of several epochs counts.
+is Python and the way to the kernels. The shortest of several epochs counts.
 """
 
+import json
 import tempfile
 import time
 from collections import Counter
@@ -12,8 +13,6 @@ from typing import Any
 
 import lightning
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.lightning_clock import EpochClock
@@ -84,20 +83,20 @@ class Parts(EpochClock):
 
         setattr(module, "training_step", timed)  # noqa: B010 - mypy would not have a method replaced
 
-    def rows(self) -> list[tuple[str, float]]:
+    def rows(self) -> dict[str, float]:
         """What an epoch consists of, in seconds."""
         timed = min(self.timed, key=lambda epoch: epoch["epoch"])
         kernels = min(self.profiled, key=lambda epoch: epoch[PRODUCTS])
         outside = timed["training"] - timed["training_step"]
         rest = timed["training_step"] - kernels[PRODUCTS] - kernels[ADAM] - kernels[OTHERS]
-        return [
-            *((name, kernels[name]) for name in (PRODUCTS, ADAM, OTHERS)),
-            ("Python, autograd, calling the kernels", rest),
-            (GATHER, kernels[GATHER]),
-            ("Lightning's loop, progress bar, logger", outside - kernels[GATHER]),
-            ("validation", timed["epoch"] - timed["training"]),
-            ("the whole epoch", timed["epoch"]),
-        ]
+        return {
+            **{name: kernels[name] for name in (PRODUCTS, ADAM, OTHERS)},
+            "Python, calling the kernels": rest,
+            GATHER: kernels[GATHER],
+            "Lightning's loop, progress bar, logger": outside - kernels[GATHER],
+            "validation": timed["epoch"] - timed["training"],
+            "the whole epoch": timed["epoch"],
+        }
 
 
 def _in_kernels(profiler: Any) -> Seconds:
@@ -128,12 +127,8 @@ def main() -> None:
             use_distributed_sampler=False,
         )
         trainer.fit(module, MnistDataModule(recipe))
-    rows = parts.rows()
-    whole = rows[-1][1]
-    shown = Table("Part of the epoch", "Seconds", "Share")
-    for name, seconds in rows:
-        shown.add_row(name, f"{seconds:.3f}", f"{seconds / whole:.0%}")
-    Console().print(shown)
+    print()
+    print(json.dumps(parts.rows()))
 
 
 if __name__ == "__main__":

@@ -8,16 +8,14 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "Keras": ("our_keras",),
     "Lightning": ("our_lightning",),
     "Lightning, 1 step per execution": ("our_lightning", "--steps-per-execution", "1"),
-    "bare torch loop, as torch is": ("bare_torch",),
-    "bare torch loop, denormals flushed": ("bare_torch", "--flush-denormals"),
+    "bare torch loop": ("bare_torch",),
     "JAX scan": ("jax_scan",),
     "floor": ("floor",),
 }
 """The scripts that train epochs, by the names that the results give them."""
 
-BARE_LOOPS = ("bare torch loop, as torch is", "bare torch loop, denormals flushed")
-BARE_LOOP = "bare torch loop"
-"""Stands for the faster of `BARE_LOOPS`: who knows torch well would have it."""
+TUTORIALS = ("tutorial Lightning", "tutorial Keras")
+"""Of the scripts those that are also timed whole, against `compare run`."""
 
 OURS = ("Keras", "Lightning")
 
@@ -46,7 +44,7 @@ class Ratio(NamedTuple):
 
 
 EPOCH_RATIOS = (
-    Ratio("Lightning", BARE_LOOP, 1.10),
+    Ratio("Lightning", "bare torch loop", 1.10),
     Ratio("tutorial Lightning", "Lightning", 5, at_least=True),
     Ratio("Keras", "tutorial Keras", 0.60),
     Ratio("Lightning", "floor", 2),

@@ -28,41 +28,41 @@ def parser() -> jsonargparse.ArgumentParser:
     main_parser = jsonargparse.ArgumentParser(
         prog="python -m compare", description="Compares implementations of one MNIST network."
     )
-    commands = main_parser.add_subcommands()
-    for name, function in _JUDGED.items():
-        commands.add_subcommand(name, _judged_parser(function))
-    report_parser = jsonargparse.ArgumentParser(description="Show the findings of a comparison or a study again.")
-    report_parser.add_argument("directory", type=Path, help="where its results.json is")
-    report_parser.add_argument("--json", action="store_true", help="print results.json instead of tables")
-    commands.add_subcommand("report", report_parser)
-    commands.add_subcommand("predict", _predict_parser())
+    subparsers = {name: _judged_parser(function) for name, function in _JUDGED.items()}
+    report_parser = jsonargparse.ArgumentParser(description="Shows the findings of a comparison or a study again.")
+    report_parser.add_argument("directory", type=Path, help="Where its results.json is.")
+    report_parser.add_argument("--json", action="store_true", help="Print results.json instead of tables.")
+    subparsers["report"] = report_parser
+    subparsers["predict"] = _predict_parser()
     convert_parser = jsonargparse.ArgumentParser(
-        description="Write trained weights as a file of the other framework's, bit for bit. The names' endings say "
+        description="Writes trained weights as a file of the other framework's, bit for bit. The names' endings say "
         "what they are: .safetensors (as in a record), .keras, .weights.h5 or .ckpt (of Lightning)."
     )
-    convert_parser.add_argument("source", type=Path, help="what to read; a .ckpt, or with recipe.json beside it")
-    convert_parser.add_argument("target", type=Path, help="what to write; must not be there")
-    commands.add_subcommand("convert", convert_parser)
-    completion_parser = jsonargparse.ArgumentParser(
-        description="Print a bash script that completes the command lines of compare, keras_impl and lightning_impl."
+    convert_parser.add_argument("source", type=Path, help="What to read; a .ckpt, or with recipe.json beside it.")
+    convert_parser.add_argument("target", type=Path, help="What to write; must not be there.")
+    subparsers["convert"] = convert_parser
+    subparsers["completion"] = jsonargparse.ArgumentParser(
+        description="Prints a bash script that completes the command lines of compare, keras_impl and lightning_impl."
     )
-    commands.add_subcommand("completion", completion_parser)
+    commands = main_parser.add_subcommands()
+    for name, subparser in subparsers.items():
+        commands.add_subcommand(name, subparser, help=subparser.description)
     return main_parser
 
 
 def _predict_parser() -> jsonargparse.ArgumentParser:
-    options = jsonargparse.ArgumentParser(description="Show what both trained networks make of a picture.")
-    options.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="a picture of one digit")
+    options = jsonargparse.ArgumentParser(description="Shows what both trained networks make of a picture.")
+    options.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="A picture of one digit.")
     options.add_argument(
         "--from",
         dest="comparison",
         type=Path | None,
         default=None,
         metavar="DIRECTORY",
-        help="the comparison that trained them (default: the newest under runs/)",
+        help="The comparison that trained them (default: the newest under runs/).",
     )
     options.add_argument(
-        "--show", action="store_true", help="draw what the networks saw, and write it as PICTURE-28x28.png"
+        "--show", action="store_true", help="Draw what the networks saw, and write it as PICTURE-28x28.png."
     )
     return options
 
@@ -70,21 +70,21 @@ def _predict_parser() -> jsonargparse.ArgumentParser:
 def _judged_parser(function: Callable[..., Any]) -> jsonargparse.ArgumentParser:
     """The options of a library function: types, defaults and help are those of its arguments, but for a few."""
     options = jsonargparse.ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
-    options.add_argument("--config", action="config", help="a YAML file with any of these options")
+    options.add_argument("--config", action="config", help="A YAML file with any of these options.")
     options.add_class_arguments(Recipe, "recipe", skip={"images"})
-    options.add_argument("--keras.backend", type=Backend, default="tensorflow", help="Keras's backend")
+    options.add_argument("--keras.backend", type=Backend, default="tensorflow", help="Keras's backend.")
     options.add_argument(
         "--implementation",
         action="append",
         default=[],
         metavar='NAME="COMMAND"',
-        help="one more implementation of the contract in docs/run-record.md (repeatable)",
+        help="One more implementation of the contract in docs/run-record.md (repeatable).",
     )
     by_hand: set[str | int] = {"recipe", "implementations", "keras_backend", "fresh", "console", "command"}
     options.add_function_arguments(function, skip=by_hand, as_group=False)
     if "fresh" in signature(function).parameters:
-        options.add_argument("--fresh", action="store_true", help="run again what is finished already")
-    options.add_argument("--json", action="store_true", help="print results.json instead of tables")
+        options.add_argument("--fresh", action="store_true", help="Run again what is finished already.")
+    options.add_argument("--json", action="store_true", help="Print results.json instead of tables.")
     return options
 
 

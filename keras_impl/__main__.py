@@ -16,21 +16,21 @@ from recipe.worker import bad_input_is_one_line
 def parser() -> jsonargparse.ArgumentParser:
     """The command line, one subcommand a job."""
     fit_parser = jsonargparse.ArgumentParser(description="Train the network, validate it after every epoch, test it.")
-    fit_parser.add_argument("--config", action="config", help="a YAML file with any of these options")
+    fit_parser.add_argument("--config", action="config", help="A YAML file with any of these options.")
     fit_parser.add_class_arguments(Recipe, "recipe", skip={"images"})
     _add_backend(fit_parser)
-    fit_parser.add_argument("--device", type=backend.Device, default="auto", help="where to compute")
+    fit_parser.add_argument("--device", type=backend.Device, default="auto", help="Where to compute.")
     fit_parser.add_argument(
         "--checkpoints",
         type=Path | None,
         default=None,
-        help="directory for last.keras and best.keras; after a kill, the same command goes on from the last",
+        help="Directory for last.keras and best.keras; after a kill, the same command goes on from the last.",
     )
     fit_parser.add_argument(
         "--logs",
         type=Path | None,
         default=Path("keras_logs"),
-        help="directory of the curves for TensorBoard and of metrics.csv, a version_N for each run; null keeps none",
+        help="Directory of the curves for TensorBoard and of metrics.csv, a version_N for each run; null keeps none.",
     )
     predict_parser = jsonargparse.ArgumentParser(description="Say which digit each picture shows, on the CPU.")
     add_options(predict_parser)
@@ -39,14 +39,13 @@ def parser() -> jsonargparse.ArgumentParser:
         prog="python -m keras_impl", description="The dense MNIST network in Keras 3."
     )
     commands = main_parser.add_subcommands()
-    commands.add_subcommand("fit", fit_parser)
-    commands.add_subcommand("predict", predict_parser)
-    commands.add_subcommand("export", export.parser())
+    for name, subparser in (("fit", fit_parser), ("predict", predict_parser), ("export", export.parser())):
+        commands.add_subcommand(name, subparser, help=subparser.description)
     return main_parser
 
 
 def _add_backend(options: jsonargparse.ArgumentParser) -> None:
-    options.add_argument("--keras.backend", type=backend.Backend, default="tensorflow", help="Keras's backend")
+    options.add_argument("--keras.backend", type=backend.Backend, default="tensorflow", help="Keras's backend.")
 
 
 def fit(options: Any) -> None:

@@ -49,8 +49,8 @@ class RecipeCLI(LightningCLI):
             "--checkpoints",
             type=str | None,
             default=None,
-            help="directory of best.ckpt and last.ckpt (default: where the logs are); a killed training goes on "
-            "from there with --ckpt_path last",
+            help="Directory of best.ckpt and last.ckpt (default: where the logs are); a killed training goes on "
+            "from there with --ckpt_path last.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:

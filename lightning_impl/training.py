@@ -124,9 +124,15 @@ class DigitClassifier(lightning.LightningModule):
             self.graphed_gradients = GraphedGradients(self, self.recipe.batch_size)
 
     def on_train_epoch_start(self) -> None:
-        """Forgets the losses of the epoch before, and gives torch's dropout a stream of the epoch's own."""
+        """Forgets the losses of the epoch before."""
         self.step_losses.clear()
-        if self.recipe.dropout and self.recipe.dropout_masks == "framework":
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Gives torch's own dropout a stream of its own in each epoch and process, so that a restart repeats it.
+
+        Not earlier: the iterators that Lightning makes before draw from the same generator.
+        """
+        if batch_idx == 0 and self.recipe.dropout and self.recipe.dropout_masks == "framework":
             stream = np.random.SeedSequence((self.recipe.seed, self.current_epoch, self.global_rank))
             torch.manual_seed(int(stream.generate_state(1)[0]))
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe.initial_weights import Weights
+from recipe.mnist import IMAGE_SHAPE
 from recipe.picture import PictureError, read_picture
 from recipe.record_files import RecordError, read_json, read_recipe
 from recipe.settings import Recipe
@@ -26,7 +27,7 @@ _BAR_LENGTH = 40
 Images = NDArray[np.uint8]
 Probabilities = NDArray[np.floating]
 Network = Callable[[Recipe, Weights, Images], Probabilities]
-"""The network of a recipe with these weights: images (n, 28, 28) -> class probabilities (n, 10)."""
+"""The network of a recipe with these weights: images (n, 28, 28) -> class probabilities (n, classes)."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,10 +49,12 @@ def predict_pictures(options: argparse.Namespace, implementation: str, network: 
 
     Raises:
         PictureError: A picture cannot be used.
-        RecordError: There are no weights, or they cannot be read.
+        RecordError: There are no weights, they cannot be read, or are of a network for other images.
     """
     images = np.stack([read_picture(path) for path in options.pictures])
-    recipe, weights = chosen_weights(options.weights or newest_record(implementation))
+    record = options.weights or newest_record(implementation)
+    recipe, weights = chosen_weights(record)
+    check_takes_pictures(recipe, record)
     probabilities = network(recipe, weights, images)
     if options.json:
         print(json.dumps([[float(p) for p in row] for row in probabilities]))
@@ -61,7 +64,19 @@ def predict_pictures(options: argparse.Namespace, implementation: str, network: 
             print(drawing(image))
             print(f"written to {write_image(image, path)}")
         print(f"{path}: {row.argmax()}")
-        print("\n".join(f"  {digit} {bar_line(p)}" for digit, p in enumerate(row)))
+        width = len(str(len(row) - 1))
+        print("\n".join(f"  {label:>{width}} {bar_line(p)}" for label, p in enumerate(row)))
+
+
+def check_takes_pictures(recipe: Recipe, record: Path) -> None:
+    """Refuses a network whose images have another shape than the one that pictures are brought into.
+
+    Raises:
+        RecordError: It is not MNIST's.
+    """
+    if recipe.images.image_shape != IMAGE_SHAPE:
+        wanted, found = ("×".join(map(str, shape)) for shape in (IMAGE_SHAPE, recipe.images.image_shape))
+        raise RecordError(f"{record} was trained on images of {found} pixels; a picture is brought into {wanted}")
 
 
 def bar_line(probability: float, length: int = _BAR_LENGTH) -> str:

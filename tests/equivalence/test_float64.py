@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from recipe.run_record import RunRecord
+from tests.conftest import SMALL
 
 LOSS_TOLERANCE = 1e-13
 """A loss of the order of 1 is itself rounded by 1e-16; over these 100 to 200 steps up to 1.1e-15 was measured.
@@ -24,9 +25,18 @@ CASES: dict[str, dict[str, Any]] = {
     "no hidden layer": {"seed": 9, "hidden_sizes": (), "batch_size": 600},
 }
 
+OWN_DATA_CASES: dict[str, dict[str, Any]] = {
+    "convolutions": {"network": "cnn"},
+    "convolutions before the output": {"network": "cnn", "hidden_sizes": ()},
+    "shared dropout masks": {"dropout": 0.2},
+    "all at once": {"network": "cnn", "dropout": 0.2},
+}
+
 
 def assert_one_run(first: RunRecord, second: RunRecord) -> None:
-    assert len(first.step_losses) == len(second.step_losses) == -(-60_000 // first.recipe.batch_size)
+    recipe = first.recipe
+    num_steps = -(-recipe.images.num_training_images // recipe.batch_size) * recipe.epochs
+    assert len(first.step_losses) == len(second.step_losses) == num_steps
     assert np.abs(first.step_losses - second.step_losses).max() <= LOSS_TOLERANCE
     for name, weights in first.weights.items():
         scale = np.abs(weights).max()
@@ -47,6 +57,33 @@ def test_keras_and_lightning_are_one_run(trained: Callable[..., RunRecord], case
 def test_backends_of_keras_are_one_run(trained: Callable[..., RunRecord], backend: str) -> None:
     fields = {"dtype": "float64", "epochs": 1, **CASES["two hidden layers"]}
     assert_one_run(trained(f"keras-{backend}", **fields), trained("keras-tensorflow", **fields))
+
+
+@pytest.mark.parametrize("case", OWN_DATA_CASES)
+def test_keras_and_lightning_are_one_run_on_own_data(
+    trained: Callable[..., RunRecord], own_data: str, case: str
+) -> None:
+    fields = {**SMALL, "dtype": "float64", "dataset": own_data, **OWN_DATA_CASES[case]}
+    first, second = trained("keras-tensorflow", **fields), trained("lightning", **fields)
+    assert_one_run(first, second)
+    assert first.settings == second.settings
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_backends_of_keras_convolve_and_drop_alike(
+    trained: Callable[..., RunRecord], own_data: str, backend: str
+) -> None:
+    fields = {**SMALL, "dtype": "float64", "dataset": own_data, **OWN_DATA_CASES["all at once"]}
+    first, second = trained(f"keras-{backend}", **fields), trained("keras-tensorflow", **fields)
+    assert_one_run(first, second)
+    assert first.settings == second.settings
+
+
+def test_masks_of_its_own_show(trained: Callable[..., RunRecord], own_data: str) -> None:
+    fields = {**SMALL, "dtype": "float64", "dataset": own_data, "dropout": 0.2}
+    shared, own = trained("lightning", **fields), trained("lightning", **fields, dropout_masks="framework")
+    assert np.abs(shared.step_losses - own.step_losses)[:10].max() > 1e5 * LOSS_TOLERANCE
+    assert (shared.settings["dropout.masks"], own.settings["dropout.masks"]) == ("shared", "torch's generator")
 
 
 def test_place_of_epsilon_shows(trained: Callable[..., RunRecord]) -> None:

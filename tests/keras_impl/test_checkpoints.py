@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import Once, assert_one_line_of_error, run_python
+from tests.conftest import SMALL, Once, assert_one_line_of_error, run_python
 from tests.killing import kill_at_random_moments
 
 EPOCHS = 10
@@ -123,3 +123,40 @@ def test_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     )
     (directory / "last.keras").write_bytes(b"PK\x03\x04 and no more")
     assert_one_line_of_error(run_python(*FIT, 2, cwd=tmp_path), "last.keras", "not a file of this network's weights")
+
+
+RESUMED = """
+from pathlib import Path
+from dataclasses import replace
+from keras_impl import training
+from keras_impl.checkpoints import Checkpoints
+from keras_impl.weights import get_weights
+from recipe import datasets
+digits, out = datasets.load(recipe), {}
+def train(name, recipe, place):
+    model, checkpoints = training.compile_model(recipe), Checkpoints(Path(place), recipe)
+    done = checkpoints.resume(model, digits)
+    training.fit(model, recipe, digits, callbacks=[checkpoints], epochs_done=done)
+    out.update({f'{name}/{key}': array for key, array in get_weights(model).items()})
+train('whole', recipe, 'whole')
+train('part', replace(recipe, epochs=1), 'parts')
+train('resumed', recipe, 'parts')
+loaded = keras.saving.load_model('parts/last.keras')
+out['layers'] = [type(layer).__name__ for layer in loaded.layers]
+out['plain'] = type(loaded) is keras.Sequential
+out |= {f'loaded/{name}': array for name, array in get_weights(loaded).items()}
+"""
+
+
+@pytest.mark.parametrize("masks", ["shared", "framework"])
+def test_convolutions_and_dropout_go_on_with_the_same_bits(in_keras: Any, own_data: str, masks: str) -> None:
+    out = in_keras(RESUMED, **SMALL, dataset=own_data, network="cnn", dropout=0.2, dropout_masks=masks)
+    names = [name.partition("/")[2] for name in out if name.startswith("whole/")]
+    assert len(names) == 10
+    for name in names:
+        assert np.array_equal(out[f"whole/{name}"], out[f"resumed/{name}"]), name
+        assert not np.array_equal(out[f"part/{name}"], out[f"resumed/{name}"]), name
+        assert np.array_equal(out[f"loaded/{name}"], out[f"resumed/{name}"]), name
+    convolutions = ["Conv2D", "MaxPooling2D"] * 2
+    assert out["layers"].tolist() == ["Reshape", *convolutions, "Flatten", *["Dense", "Dropout"] * 2, "Dense"]
+    assert out["plain"]

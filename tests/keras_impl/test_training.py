@@ -6,6 +6,7 @@ import pytest
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
+from tests.conftest import SMALL
 
 InKeras = Callable[..., dict[str, Any]]
 
@@ -62,3 +63,63 @@ def test_own_weights_follow_the_seed_and_are_perturbed(in_keras: InKeras) -> Non
     expected = perturbed(plain, Recipe(perturbation=5))
     assert all(np.array_equal(moved[name], expected[name]) for name in plain)
     assert not np.array_equal(plain["output.kernel"], other["output.kernel"])
+
+
+STEPS = """
+from keras_impl import training
+from keras_impl.weights import get_weights
+from recipe import datasets
+digits, out = datasets.load(recipe), {}
+for steps in (1, 7, 125):
+    training.STEPS_PER_EXECUTION[keras.backend.backend()] = steps
+    model = training.compile_model(recipe)
+    training.fit(model, recipe, digits, callbacks=[])
+    out |= {f'{steps}/{name}': array for name, array in get_weights(model).items()}
+    out |= {f'{steps}/{name}': values for name, values in model.history.history.items()}
+    out[f'{steps}/step_losses'] = keras.ops.convert_to_numpy(model.step_losses.losses)
+"""
+
+
+# Keras refuses blocks of steps on torch.
+@pytest.mark.parametrize(
+    ("backend", "masks"), [("tensorflow", "shared"), ("tensorflow", "framework"), ("jax", "shared")]
+)
+def test_steps_per_execution_change_no_bit(in_keras: InKeras, own_data: str, backend: str, masks: str) -> None:
+    fields = {**SMALL, "dataset": own_data, "network": "cnn", "dropout": 0.2, "dropout_masks": masks}
+    out = in_keras(STEPS, backend=backend, **fields)
+    names = {name.partition("/")[2] for name in out}
+    assert names > {"convolution_1.kernel", "output.bias", "step_losses", "loss", "val_accuracy"}
+    for name in names:
+        assert np.array_equal(out[f"1/{name}"], out[f"7/{name}"]), name
+        assert np.array_equal(out[f"1/{name}"], out[f"125/{name}"]), name
+
+
+VALIDATED = """
+from keras_impl import training
+from keras_impl.data import preprocess
+from keras_impl.weights import get_weights
+from recipe import datasets
+digits = datasets.load(recipe)
+model = training.compile_model(recipe)
+training.fit(model, recipe, digits, callbacks=[])
+x, y = preprocess(digits.x_test, digits.y_test, recipe)
+out = get_weights(model) | {'val_loss': model.history.history['val_loss'], 'x': x, 'labels': y.argmax(1)}
+out['probabilities'] = training.predict(model, x)
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+def test_validation_and_prediction_drop_nothing(in_keras: InKeras, own_data: str, backend: str) -> None:
+    for masks in ("shared", "framework"):
+        recipe = Recipe(**SMALL, dataset=own_data, dropout=0.9, dropout_masks=masks, dtype="float64")
+        fields = {**SMALL, "dataset": own_data, "dropout": 0.9, "dropout_masks": masks, "dtype": "float64"}
+        out = in_keras(VALIDATED, backend=backend, **fields)
+        x = out["x"]
+        for name in recipe.hidden_names:
+            x = np.maximum(x @ out[f"{name}.kernel"] + out[f"{name}.bias"], 0)
+        logits = x @ out["output.kernel"] + out["output.bias"]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        # Sums of 168, 16 and 12 float64 products near 1; Keras keeps the mean loss in float32 on some backends.
+        assert np.abs(out["probabilities"] - probabilities).max() <= 1e-13
+        loss = -np.log(probabilities[np.arange(len(x)), out["labels"]]).mean()
+        assert np.isclose(out["val_loss"][-1], loss, rtol=2.0**-20, atol=0)

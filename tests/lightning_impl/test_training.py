@@ -1,12 +1,17 @@
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from lightning_impl.model import build_model
 from lightning_impl.optimizer import KerasAdam
+from lightning_impl.predicting import predict_images
 from lightning_impl.training import DigitClassifier
-from lightning_impl.weights import set_weights
+from lightning_impl.weights import get_weights, set_weights
 from recipe import Recipe
+from recipe.dropout_masks import dropout_masks
 from recipe.initial_weights import initial_weights
 
 
@@ -43,6 +48,29 @@ def test_optimizer_is_the_recipes(
     assert (group["lr"], group["betas"], group["eps"]) == (0.01, betas, epsilon)
     assert not group.get("weight_decay")
     assert sum(parameter.numel() for parameter in group["params"]) == 270_218
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_masks_of_a_step_are_those_of_its_images(world_size: int) -> None:
+    recipe = Recipe(dropout=0.5, batch_size=7000, hidden_sizes=(3, 2))
+    module = DigitClassifier(recipe)
+    for rank in range(world_size):
+        module._trainer = SimpleNamespace(current_epoch=2, global_rank=rank, world_size=world_size)  # noqa: SLF001
+        mine = slice(rank, 4000, world_size)  # as `TrainingBatches` shares the last batch
+        images = torch.rand(len(range(4000)[mine]), 784)
+        found = module.with_masks(images, 8)
+        assert torch.equal(found[:, :784], images)
+        assert np.array_equal(found[:, 784:].numpy(), dropout_masks(recipe, 2, 56_000, 60_000)[mine])
+
+
+@pytest.mark.parametrize("fields", [{}, {"dropout_masks": "framework"}])
+def test_nothing_is_dropped_but_in_training(fields: dict[str, Any]) -> None:
+    recipe = Recipe(dropout=0.9, hidden_sizes=(50,), **fields)
+    plain, module = DigitClassifier(Recipe(hidden_sizes=(50,))).eval(), DigitClassifier(recipe).eval()
+    images = torch.rand(4, 784)
+    assert torch.equal(module(images), plain(images))
+    predicted = predict_images(recipe, get_weights(module.model), np.zeros((4, 28, 28), np.uint8))
+    assert np.array_equal(predicted, plain(torch.zeros(4, 784)).softmax(dim=1).detach().numpy())
 
 
 @pytest.mark.parametrize(("batch_size", "index", "expected"), [(32, 1874, 32), (7000, 0, 7000), (7000, 8, 4000)])

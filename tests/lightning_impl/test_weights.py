@@ -1,17 +1,20 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from lightning_impl.model import build_model
 from lightning_impl.training import DigitClassifier
-from lightning_impl.weights import get_weights, set_weights
+from lightning_impl.weights import canonical_activation, get_weights, set_weights
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_weights_come_back_as_they_were_set(dtype: str) -> None:
-    recipe = Recipe(dtype=dtype)
+@pytest.mark.parametrize("fields", [{}, {"network": "cnn"}, {"network": "cnn", "hidden_sizes": ()}], ids=str)
+def test_weights_come_back_as_they_were_set(dtype: str, fields: dict[str, Any]) -> None:
+    recipe = Recipe(dtype=dtype, **fields)
     random = np.random.default_rng(0)
     weights = {name: random.normal(size=a.shape).astype(dtype) for name, a in initial_weights(recipe).items()}
     model = build_model(recipe)
@@ -31,6 +34,32 @@ def test_kernels_are_transposed_and_biases_not() -> None:
     set_weights(model, weights)
     assert np.array_equal(model.hidden_1.weight.detach().numpy(), weights["hidden_1.kernel"].T)
     assert np.array_equal(model.output.bias.detach().numpy(), weights["output.bias"])
+
+
+def test_convolutions_are_permuted_and_what_is_flattened_behind_them_too() -> None:
+    recipe = Recipe(network="cnn", filters=(3, 4), hidden_sizes=(100,))  # a square kernel behind 5×5 places of 4
+    weights = initial_weights(recipe)
+    model = build_model(recipe)
+    set_weights(model, weights)
+    kernel = model.convolution_2.weight.detach().numpy()
+    for output, channel, row, column in np.ndindex(kernel.shape):
+        assert kernel[output, channel, row, column] == weights["convolution_2.kernel"][row, column, channel, output]
+    dense = model.hidden_1.weight.detach().numpy()
+    for channel, row, column in np.ndindex(4, 5, 5):
+        canonical = weights["hidden_1.kernel"][(row * 5 + column) * 4 + channel]
+        assert np.array_equal(dense[:, (channel * 5 + row) * 5 + column], canonical)
+    assert np.array_equal(model.output.weight.detach().numpy(), weights["output.kernel"].T)
+
+
+def test_activations_of_convolutions_have_their_filters_innermost() -> None:
+    maps = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    found = canonical_activation(maps)
+    assert found.shape == (2, 4, 5, 3)
+    assert found[1, 2, 3, 0] == maps[1, 0, 2, 3]
+    assert found.flags.c_contiguous
+    rows = canonical_activation(maps[:, 0, 0])
+    maps += 1
+    assert np.array_equal(rows, [[0, 1, 2, 3, 4], [60, 61, 62, 63, 64]])  # a copy
 
 
 def test_weights_are_copies() -> None:

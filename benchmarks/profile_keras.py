@@ -1,0 +1,104 @@
+"""Where the time of a Keras epoch goes, on one thread of the CPU: `python -m benchmarks.profile_keras`.
+
+The compiled step cannot be looked into, so parts are taken away and the epoch is timed again: the
+difference is the part. The variants take turns; the shortest of several epochs of each counts.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.clock import options
+from keras_impl import backend
+from recipe import Recipe
+from recipe.mnist import load
+
+Call = Callable[[], object]
+
+
+def variants(recipe: Recipe) -> dict[str, Call]:
+    """An epoch of training in full and with less and less of it, and a validation."""
+    import tensorflow as tf
+
+    from keras_impl import data, training
+
+    digits = load()
+    x, y = data.preprocess(digits.x_train, digits.y_train, recipe)
+    ordered = data.OrderedBatches(recipe, x, y)
+    num_steps = len(ordered.dataset)
+    one_batch = (tf.constant(x[: recipe.batch_size]), tf.constant(y[: recipe.batch_size]))
+    same_batch = tf.data.Dataset.from_tensors(one_batch).repeat(num_steps)
+
+    def model() -> Any:
+        compiled = training.compile_model(recipe)
+        compiled.step_losses = training.StepLosses(num_steps)
+        return compiled
+
+    def without_losses() -> Any:
+        compiled = model()
+        compiled.step_losses = _Nowhere()
+        return compiled
+
+    whole, no_gathering, no_recording, compiled_loop = model(), model(), without_losses(), without_losses()
+
+    @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+    def steps() -> None:
+        for _ in tf.range(num_steps):
+            compiled_loop.train_step(one_batch)
+
+    def fit(compiled: Any, dataset: Any) -> Call:
+        return lambda: compiled.fit(dataset, shuffle=False, verbose=0)
+
+    return {
+        "whole": fit(whole, ordered.dataset),
+        "without gathering": fit(no_gathering, same_batch),
+        "without gathering and recording": fit(no_recording, same_batch),
+        "compiled loop": steps,
+        "validation": lambda: training.evaluate(whole, recipe, digits),
+    }
+
+
+class _Nowhere:
+    """Takes the losses of steps and forgets them."""
+
+    def update_state(self, loss: Any) -> None:
+        """Does nothing."""
+
+
+def seconds(calls: dict[str, Call], repetitions: int) -> dict[str, float]:
+    """The shortest time of each call, after a warm-up, the calls taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(1 + repetitions):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: min(found[1:]) for name, found in times.items()}
+
+
+def parts(found: dict[str, float]) -> dict[str, float]:
+    """What an epoch consists of, in seconds."""
+    without_gathering, without_both = found["without gathering"], found["without gathering and recording"]
+    return {
+        "the step alone, all of an epoch in one compiled loop": found["compiled loop"],
+        "calling the compiled step, each time": without_both - found["compiled loop"],
+        "recording the losses of the steps": without_gathering - without_both,
+        "gathering the batches, by tf.data": found["whole"] - without_gathering,
+        "validation": found["validation"],
+        "the whole epoch": found["whole"] + found["validation"],
+    }
+
+
+def main() -> None:
+    """Measures and prints a line of JSON."""
+    parser = options(__doc__)
+    parser.set_defaults(epochs=3)
+    arguments = parser.parse_args()
+    recipe = Recipe(epochs=1)
+    backend.select("tensorflow", arguments.device, recipe)
+    print(json.dumps(parts(seconds(variants(recipe), arguments.epochs))))
+
+
+if __name__ == "__main__":
+    main()

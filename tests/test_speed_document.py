@@ -1,0 +1,47 @@
+"""The page on speed says what was measured."""
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks.document import BLOCK
+from benchmarks.speed_document import BLOCKS, DOCUMENT, RESULTS, fill_in, read
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text())
+
+
+def test_document_has_the_numbers_of_the_figures() -> None:
+    text = DOCUMENT.read_text()
+    assert sorted(name for _, name, _ in BLOCK.findall(text)) == sorted(BLOCKS)
+    assert fill_in(text, read()) == text, "mend it with: python -m benchmarks.speed_document"
+
+
+def test_changed_figure_changes_the_document(results: dict[str, Any]) -> None:
+    results["measures"][0]["seconds"]["median"] += 1
+    assert fill_in(DOCUMENT.read_text(), {**read(), "results": results}) != DOCUMENT.read_text()
+
+
+def test_missed_target_is_said_to_be_missed(results: dict[str, Any]) -> None:
+    for row in results["measures"]:
+        row["met"] = True
+    assert "targets are met" in fill_in(DOCUMENT.read_text(), {"results": results})
+    row = next(row for row in results["measures"] if row["measure"] == "Lightning / floor")
+    row["met"] = False
+    row["seconds"]["median"] = 3.25
+    text = fill_in(DOCUMENT.read_text(), {"results": results})
+    assert "targets are met" not in text
+    assert "Missed: Lightning / floor is 3.25, not ≤ 2" in text
+
+
+def test_growth_has_a_row_for_each_point() -> None:
+    points = [
+        {"quantity": "width", "value": 2, "side": side, "seconds": seconds, "peak_memory_mb": 1000 * seconds}
+        for side, seconds in (("Keras", 1.5), ("Lightning", 1.25))
+    ]
+    figures = {"machine": read()["results"]["machine"], "command": "python", "epochs": 3, "repetitions": 1}
+    text = fill_in(DOCUMENT.read_text(), {"growth": {**figures, "points": points}})
+    assert "| width | 2 | 1.50 | 1.25 | 1,500 | 1,250 |" in text
