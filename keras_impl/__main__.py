@@ -29,9 +29,7 @@ def parser() -> jsonargparse.ArgumentParser:
     predict_parser = jsonargparse.ArgumentParser(description="Say which digit each picture shows, on the CPU.")
     add_options(predict_parser)
     _add_backend(predict_parser)
-    main_parser = jsonargparse.ArgumentParser(
-        prog="python -m keras_impl", description="The dense MNIST network in Keras 3."
-    )
+    main_parser = jsonargparse.ArgumentParser(prog="python -m keras_impl", description="The MNIST network in Keras 3.")
     commands = main_parser.add_subcommands()
     commands.add_subcommand("fit", fit_parser)
     commands.add_subcommand("predict", predict_parser)
