@@ -35,9 +35,7 @@ def parser() -> jsonargparse.ArgumentParser:
     predict_parser = jsonargparse.ArgumentParser(description="Say which digit each picture shows, on the CPU.")
     add_options(predict_parser)
     _add_backend(predict_parser)
-    main_parser = jsonargparse.ArgumentParser(
-        prog="python -m keras_impl", description="The dense MNIST network in Keras 3."
-    )
+    main_parser = jsonargparse.ArgumentParser(prog="python -m keras_impl", description="The MNIST network in Keras 3.")
     commands = main_parser.add_subcommands()
     for name, subparser in (("fit", fit_parser), ("predict", predict_parser), ("export", export.parser())):
         commands.add_subcommand(name, subparser, help=subparser.description)

@@ -59,6 +59,7 @@ def _configure_torch(recipe: Recipe) -> None:
     torch.set_flush_denormal(True)  # as TensorFlow and XLA do
     if recipe.matmul_precision == "shared":
         torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False  # of convolutions, which by default may
         # On torch, Keras promotes two float64 tensors to float32 (`_lattice_result_type` in
         # keras/src/backend/common/dtypes.py, "to be aligned with JAX's default behavior"), so that a
         # float64 model multiplies its matrices in float32. There is no public way to ask otherwise.
@@ -108,8 +109,8 @@ def num_threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
-def tf32() -> bool:
-    """Whether float32 matrix products may be computed in TF32 where the GPU has it."""
+def tf32(*, convolves: bool) -> bool:
+    """Whether float32 matrix products, or convolutions, may be computed in TF32 where the GPU has it."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
@@ -119,7 +120,7 @@ def tf32() -> bool:
     if keras.backend.backend() == "torch":
         import torch
 
-        return torch.get_float32_matmul_precision() != "highest"
+        return torch.get_float32_matmul_precision() != "highest" or (convolves and torch.backends.cudnn.allow_tf32)
     import jax
 
     return jax.config.jax_default_matmul_precision not in ("highest", "float32")

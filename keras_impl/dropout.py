@@ -6,25 +6,12 @@ from typing import Any
 import keras
 
 
-class SharedDropout(keras.Layer):
-    """Multiplies by a mask of zeros and 1 / (1 − rate); without one it changes nothing.
+class SharedDropout(keras.layers.Dropout):
+    """Dropout that multiplies by a mask of zeros and 1 / (1 − rate); without one it changes nothing."""
 
-    Args:
-        rate: Share of the activations that the masks drop.
-        name: Of the layer.
-    """
-
-    def __init__(self, rate: float, name: str) -> None:
-        super().__init__(name=name)
-        self.rate = rate
-
-    def build(self, input_shape: tuple[int | None, int]) -> None:
-        """Keeps the number of columns that a mask has."""
-        self.units = input_shape[1]
-
-    def call(self, activations: Any, dropout_mask: Any = None) -> Any:
+    def call(self, inputs: Any, training: bool = False, dropout_mask: Any = None) -> Any:
         """What is passed on of the activations, shape (batch, units), by a mask of the same shape."""
-        return activations if dropout_mask is None else activations * dropout_mask
+        return inputs if dropout_mask is None else inputs * dropout_mask
 
 
 class MaskedSequential(keras.Sequential):
@@ -44,26 +31,27 @@ class MaskedSequential(keras.Sequential):
 
     def layers_with_masks(self, inputs: Any) -> Iterator[tuple[keras.Layer, dict[str, Any]]]:
         """Every layer, and what it takes of these inputs besides what the layer before it gives."""
-        column = self.input_shape[1]
+        start = stop = self.input_shape[1]
         for layer in self.layers:
-            if isinstance(layer, SharedDropout) and column < inputs.shape[1]:
-                yield layer, {"dropout_mask": inputs[:, column : column + layer.units]}
-                column += layer.units
+            if isinstance(layer, SharedDropout) and start < inputs.shape[1]:
+                yield layer, {"dropout_mask": inputs[:, start:stop]}
+                start = stop
             else:
                 yield layer, {}
+            stop = start + getattr(layer, "units", 0)
 
 
 def plain_layers(model: keras.Sequential) -> list[keras.Layer]:
     """The model's layers, with Keras's own Dropout for SharedDropout: what a file of it holds."""
     return [
-        keras.layers.Dropout(layer.rate, seed=index, name=layer.name) if isinstance(layer, SharedDropout) else layer
-        for index, layer in enumerate(model.layers)
+        keras.layers.Dropout.from_config(layer.get_config()) if isinstance(layer, SharedDropout) else layer
+        for layer in model.layers
     ]
 
 
 def dropout_settings(model: keras.Sequential) -> dict[str, Any]:
     """The dropout as the live layers state it, under the names of a record's settings."""
-    layers = [layer for layer in model.layers if isinstance(layer, SharedDropout | keras.layers.Dropout)]
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     if not layers:
         return {"dropout.rate": 0.0, "dropout.masks": "none"}
     shared = isinstance(layers[0], SharedDropout)

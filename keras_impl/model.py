@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from recipe import Recipe
@@ -14,7 +15,7 @@ def build_model(
     *,
     softmax: bool = True,
     model_class: type[keras.Sequential] = keras.Sequential,
-    dropout_class: type[keras.Layer] = layers.Dropout,
+    dropout_class: type[layers.Dropout] = layers.Dropout,
 ) -> keras.Sequential:
     """The layers from images, shape (batch, pixels), to class probabilities, shape (batch, classes).
 
@@ -30,6 +31,12 @@ def build_model(
     for name, units in zip(recipe.hidden_names, recipe.hidden_sizes, strict=True):
         network.append(layers.Dense(units, activation=recipe.activation, name=name))
         if recipe.dropout:
-            network.append(dropout_class(recipe.dropout, name=f"{name}_dropout"))
+            network.append(dropout_class(recipe.dropout, seed=_seed(recipe, name), name=f"{name}_dropout"))
     network.append(layers.Dense(recipe.images.num_classes, activation="softmax" if softmax else None, name="output"))
     return model_class(network)
+
+
+def _seed(recipe: Recipe, name: str) -> int:
+    """The seed of a layer's dropout, far from the other layers': on torch, Keras adds one to it in each step."""
+    layer = recipe.hidden_names.index(name)
+    return int(np.random.SeedSequence((recipe.seed, layer)).generate_state(1)[0] >> 1)  # which fits in an int32

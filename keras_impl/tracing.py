@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from keras_impl import backend
 from keras_impl.data import Floats, OrderedBatches, ordered_here, preprocess
-from keras_impl.dropout import SharedDropout
 from keras_impl.training import RecordingSequential, compile_model, loss_takes_logits, settings
 from keras_impl.weights import get_weights
 from recipe import Recipe
@@ -88,7 +87,7 @@ def _forward(model: RecordingSequential, inputs: Floats, recipe: Recipe) -> dict
             tensor = activation(before)
             found["preactivations"][layer.name] = ops.convert_to_numpy(before)
             found["activations"][layer.name] = ops.convert_to_numpy(tensor)
-        elif isinstance(layer, SharedDropout | keras.layers.Dropout):
+        elif isinstance(layer, keras.layers.Dropout):
             tensor = layer(tensor, training=True, **arguments)
             found["dropped"][layer.name.removesuffix("_dropout")] = ops.convert_to_numpy(tensor)
         else:

@@ -184,7 +184,7 @@ def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
         **dropout_settings(model),
         "dtype": layers[0].kernel.dtype,
         "compute_dtype": model.compute_dtype,
-        "tf32": tf32(),
+        "tf32": tf32(convolves=any(isinstance(layer, keras.layers.Conv2D) for layer in layers)),
         "batch_size": recipe.batch_size,
         "epochs": recipe.epochs,
     }

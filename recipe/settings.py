@@ -48,7 +48,7 @@ class Recipe:
         activation: Activation function of the hidden layers.
         dtype: Floating-point type of the images, the parameters and the arithmetic.
         batch_size: Images per optimizer step, over all devices together.
-        epochs: Passes over the 60,000 training images.
+        epochs: Passes over the training images.
         learning_rate: Adam's step size.
         beta_1: Decay rate of Adam's first moment, per step.
         beta_2: Decay rate of Adam's second moment, per step.
@@ -64,7 +64,7 @@ class Recipe:
         adam: "shared": Keras's arithmetic on both sides; "framework": each one's own Adam.
         loss: "shared": cross-entropy of the logits; "framework": of what each one takes by default.
         matmul_precision: "shared": full precision on both sides; "framework": each one's default,
-            which on GPUs is TF32 in TensorFlow and JAX.
+            which on GPUs is TF32 in TensorFlow and JAX, and in torch's convolutions.
         images: What the data set holds; left out, it is read off the data set.
     """
 

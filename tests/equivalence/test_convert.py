@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
 from recipe.mnist import load
-from tests.conftest import Once, assert_one_line_of_error, run_python
+from tests.conftest import SMALL, Once, assert_one_line_of_error, run_python
 
 RECIPE = Recipe(hidden_sizes=(8, 4), dtype="float64", batch_size=1000)
 
@@ -21,21 +21,27 @@ def convert(directory: Path, source: str, target: str) -> Any:
 
 @pytest.fixture(scope="session")
 def converted(once: Once) -> Path:
+    return once("converted", lambda directory: convert_there_and_back(directory, RECIPE))
+
+
+def convert_there_and_back(directory: Path, recipe: Recipe) -> None:
     """canonical.safetensors -> trained.keras -> trained.ckpt -> there.weights.h5 -> back.safetensors."""
+    (directory / "recipe.json").write_text(recipe.to_json())
+    random = np.random.default_rng(0)
+    weights = {name: random.normal(size=array.shape) for name, array in initial_weights(recipe).items()}
+    weights["hidden_1.bias"][0] = -0.0  # a sign that arithmetic would lose
+    save_file(weights, directory / "canonical.safetensors")
+    names = ("canonical.safetensors", "trained.keras", "trained.ckpt", "there.weights.h5", "back.safetensors")
+    for source, target in itertools.pairwise(names):
+        process = convert(directory, source, target)
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.strip() == target
 
-    def make(directory: Path) -> None:
-        (directory / "recipe.json").write_text(RECIPE.to_json())
-        random = np.random.default_rng(0)
-        weights = {name: random.normal(size=array.shape) for name, array in initial_weights(RECIPE).items()}
-        weights["hidden_1.bias"][0] = -0.0  # a sign that arithmetic would lose
-        save_file(weights, directory / "canonical.safetensors")
-        names = ("canonical.safetensors", "trained.keras", "trained.ckpt", "there.weights.h5", "back.safetensors")
-        for source, target in itertools.pairwise(names):
-            process = convert(directory, source, target)
-            assert process.returncode == 0, process.stderr
-            assert process.stdout.strip() == target
 
-    return once("converted", make)
+def test_there_and_back_is_the_same_bits_with_convolutions_and_dropout(own_data: str, tmp_path: Path) -> None:
+    fields = {**SMALL, "dataset": own_data, "network": "cnn", "dropout": 0.2, "dtype": "float64"}
+    convert_there_and_back(tmp_path, Recipe(**fields))
+    test_there_and_back_is_the_same_bits(tmp_path)
 
 
 def test_there_and_back_is_the_same_bits(converted: Path) -> None:
