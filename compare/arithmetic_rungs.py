@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare import causes, convolution, dropout_checks, oracle
-from compare.bounds import Rounding
+from compare.bounds import Error, Rounding
 from compare.check import Check
 from compare.oracle import Adam, Array
 from compare.recorded import RecordedStep
@@ -162,15 +162,13 @@ def _gradient_checks(trace: Trace) -> Iterator[Check]:
         step = RecordedStep.of(trace, index)
         logits = step.preactivations["output"]
         delta = oracle.output_delta(logits, step.labels)
-        error = rounding.output_delta(logits, delta)
+        error = Error.of(rounding.output_delta(logits, delta))
         for layer in reversed(step.layers):
             inputs, kernel, below = step.inputs[layer], step.kernel(layer), step.below(layer)
-            transposed, each, errors = (
-                convolution.rows(inputs, kernel).T,
-                *(tensor.reshape(-1, tensor.shape[-1]) for tensor in (delta, error)),
-            )
+            transposed, each = convolution.rows(inputs, kernel).T, _by_place(delta)
             ones = np.ones((1, len(each)))
             expected = {"kernel": (transposed @ each).reshape(kernel.shape), "bias": (ones @ each)[0]}
+            errors = error.changed(_by_place)
             bound = {
                 "kernel": _outer_bound(rounding, transposed, each, errors).reshape(kernel.shape),
                 "bias": _outer_bound(rounding, ones, each, errors)[0],
@@ -185,15 +183,26 @@ def _gradient_checks(trace: Trace) -> Iterator[Check]:
                     partial(causes.of_gradient, trace, index, name, expected[kind]),
                 )
             if below is not None:
-                (left, right), (left_error, _) = (convolution.spread(tensor, kernel) for tensor in (delta, error))
-                error = rounding.product(left, left_error, right).reshape(inputs.shape)
+                left, right = convolution.spread(delta, kernel)
+                errors = error.changed(partial(_spread, kernel=kernel))
+                error = rounding.product(left, errors, right).changed(partial(np.reshape, shape=inputs.shape))
                 delta = (left @ right).reshape(inputs.shape)
-                delta, error = step.through(below, delta, error)
+                error = step.error_through(below, delta, error)
+                delta = step.through(below, delta)
 
 
-def _outer_bound(rounding: Rounding, left: Array, delta: Array, error: Array) -> Array:
+def _by_place(tensor: Array) -> Array:
+    """Shape (images, or places of a kernel; units)."""
+    return tensor.reshape(-1, tensor.shape[-1])
+
+
+def _spread(delta: Array, kernel: Array) -> Array:
+    return convolution.spread(delta, kernel)[0]
+
+
+def _outer_bound(rounding: Rounding, left: Array, delta: Array, error: Error) -> Array:
     """Of `left @ delta` where `delta` carries an error and `left` none."""
-    return rounding.product(delta.T, error.T, left.T).T
+    return rounding.product(delta.T, error.changed(np.transpose), left.T).bound.T
 
 
 def optimizer(sides: Sides) -> Rung:

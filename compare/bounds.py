@@ -13,6 +13,8 @@ and so may err by more (Barabasz, Anderson, Soodhalter and Gregg, "Error Analysi
 Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,45 @@ from compare.oracle import Adam, Array, cross_entropies, softmax
 
 ELEMENTARY_FUNCTION_ULPS = 4
 """The error of exp and log in the frameworks' vector libraries; Eigen, SLEEF and XLA state 1 to 4 ulp."""
+
+
+_FALSE_ALARM = 1e-16
+"""With this probability a number is out of bounds for rounding errors that happen to add up; a trace has 1e8."""
+
+_DEVIATIONS = math.sqrt(2 * math.log(2 / _FALSE_ALARM))
+"""By Hoeffding's inequality: so many roots of the sum of squares hold independent errors together."""
+
+
+@dataclass(frozen=True)
+class Error:
+    """How far an array may be off after several operations.
+
+    `worst` is reached where all rounding errors add up. From one layer to the next that grows until it
+    says nothing. `scatter` is the root of the sum of squares of the worst that each operation does: of
+    errors that are independent of each other it holds, times `_DEVIATIONS`, nearly always (Higham and
+    Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019).
+    """
+
+    worst: Array
+    scatter: Array
+
+    @classmethod
+    def of(cls, worst: Array) -> "Error":
+        """Of one operation."""
+        return cls(worst, worst)
+
+    @property
+    def bound(self) -> Array:
+        """The smaller of the two."""
+        return np.minimum(self.worst, _DEVIATIONS * self.scatter)
+
+    def changed(self, change: Callable[[Array], Array]) -> "Error":
+        """After what moves or scales each number for itself."""
+        return Error(change(self.worst), change(self.scatter))
+
+    def plus(self, worst: Array) -> "Error":
+        """With the error of one more operation."""
+        return Error(self.worst + worst, np.hypot(self.scatter, worst))
 
 
 @dataclass(frozen=True)
@@ -83,10 +124,11 @@ class Rounding:
         error = self.softmax_relative(logits) * probabilities / len(logits)
         return error + 3 * self.unit * np.abs(delta) + self.tiny
 
-    def product(self, left: Array, left_error: Array, right: Array) -> Array:
+    def product(self, left: Array, left_error: Error, right: Array) -> Error:
         """Of `left @ right` where `left` carries an error and `right` none."""
         terms = np.count_nonzero(left, axis=1, keepdims=True) + 1
-        return left_error @ np.abs(right) + self.gamma(terms) * (np.abs(left) @ np.abs(right)) + self.tiny
+        carried = Error(left_error.worst @ np.abs(right), np.sqrt(left_error.scatter**2 @ right**2))
+        return carried.plus(self.gamma(terms) * (np.abs(left) @ np.abs(right)) + self.tiny)
 
     def first_moment(self, moment: Array, gradient: Array, adam: Adam) -> Array:
         """Of m ← β₁·m + (1 − β₁)·g in any of its forms; β₁ itself is rounded."""

@@ -77,7 +77,7 @@ def _to_all(step: RecordedStep, delta: Array, factor: float) -> Weights:
 
     def through(layer: str, delta: Array) -> Array:
         if layer not in step.recipe.convolution_names:
-            return step.through(layer, delta, np.zeros_like(delta))[0]
+            return step.through(layer, delta)
         maps = step.activations[layer]
         return unpool(np.repeat(factor * delta[:, :, :, None], POOL_SIZE**2, axis=3), maps.shape) * (maps > 0)
 
@@ -89,7 +89,7 @@ def _past_dropout(step: RecordedStep, delta: Array, passed: Weights) -> Weights:
 
     def through(layer: str, delta: Array) -> Array:
         if layer not in step.dropped:
-            return step.through(layer, delta, np.zeros_like(delta))[0]
+            return step.through(layer, delta)
         return delta * (passed[layer] > 0)
 
     return step.gradients(delta, through)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compare import convolution, oracle
-from compare.bounds import Rounding
+from compare.bounds import Error, Rounding
 from compare.oracle import Array, Weights
 from recipe import Recipe
 from recipe.dropout_masks import dropout_masks
@@ -78,18 +78,20 @@ class RecordedStep:
         """What the dropout behind a layer multiplied with, as its outcome tells; None where there is none."""
         return (self.dropped[layer] != 0) * self.scale if layer in self.dropped else None
 
-    def through(self, layer: str, delta: Array, error: Array) -> tuple[Array, Array]:
-        """∂loss/∂pre-activations of a hidden layer from that of what it passes on, and how far it may be off."""
-        activations, mask = self.activations[layer], self.mask(layer)
+    def through(self, layer: str, delta: Array) -> Array:
+        """∂loss/∂pre-activations of a hidden layer from that of what it passes on."""
+        return oracle.through(delta, self.activations[layer], self.mask(layer))
+
+    def error_through(self, layer: str, delta: Array, error: Error) -> Error:
+        """How far `through` may be off for a `delta` that may be off by `error`."""
+        error = error.changed(partial(self.through, layer))
         if layer in self.recipe.convolution_names:
-            allowed = convolution.undecided(delta, activations, self.inputs[layer])
-            error = (convolution.route(error, activations) + allowed) * (activations > 0)
-        else:
-            error = oracle.through(error, activations, mask)
-        delta = oracle.through(delta, activations, mask)
-        if mask is not None:
-            error += Rounding.of(self.recipe.dtype).dropout(delta, self.recipe.dropout)
-        return delta, error
+            activations = self.activations[layer]
+            open_question = convolution.undecided(delta, activations, self.inputs[layer])
+            return error.plus(open_question) if open_question.any() else error
+        if layer in self.dropped:
+            return error.plus(Rounding.of(self.recipe.dtype).dropout(self.through(layer, delta), self.recipe.dropout))
+        return error
 
     def gradients(self, delta: Array, through: Callable[[str, Array], Array] | None = None) -> Weights:
         """The gradients that ∂loss/∂logits gives by way of the recorded activations.
@@ -105,7 +107,7 @@ class RecordedStep:
             if below is not None:
                 left, right = convolution.spread(delta, kernel)
                 delta = (left @ right).reshape(inputs.shape)
-                delta = through(below, delta) if through else self.through(below, delta, np.zeros_like(delta))[0]
+                delta = (through or self.through)(below, delta)
         return result
 
 
