@@ -79,6 +79,16 @@ def test_convolutions_that_overflow_on_both_sides_are_in_parity() -> None:
         assert failed(climb({name: trace(net, recipe, images=images) for name, net in sides.items()})) == []
 
 
+def test_a_fault_of_a_few_hundredths_shows_in_every_gradient_of_the_default_convolutions() -> None:
+    clean = trace(Layered, Recipe(network="cnn"), num_batches=1)
+    for name, gradient in clean.steps[0].gradients.items():
+        off = {**clean.steps[0].gradients, name: gradient * np.float32(1.03)}
+        faulty = with_step(0, lambda _, off=off: {"gradients": off}, clean)
+        rung = next(rung for rung in climb({"clean": clean, "faulty": faulty}) if rung.name == "gradients")
+        assert rung.verdict == "not parity", name
+        assert rung.cause == "the gradient is 1.03 times too large"
+
+
 def test_the_measured_numbers_are_not_vacuous(clean: Trace) -> None:
     rungs = {rung.name: rung for rung in climb({"clean": clean, "other": trace(TorchsForm, clean.recipe)})}
     for name in ("forward", "loss", "gradients", "optimizer"):
