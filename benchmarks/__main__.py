@@ -76,6 +76,7 @@ def measure(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         "repetitions": arguments.repetitions,
         "what_is_timed": WHAT_IS_TIMED,
         "same_history": _same_history() if runs else None,
+        "tutorials_untold": _untold(arguments.epochs) if runs else [],
         "measures": (measures if runs else []) + (commands.rows(rounds, _tutorials(runs)) if rounds else []),
         "not_measured": [] if here["gpu"] else ["GPU: none found"],
         "profiles": {side: _profile(side) for side in OURS} if runs else {},
@@ -94,6 +95,11 @@ def _tutorials(runs: list[epochs.Run]) -> list[float]:
         [one["whole_seconds"] for one in runs if (one["script"], one["device"]) == (name, "cpu")] for name in TUTORIALS
     ]
     return [sum(both) for both in zip(*whole, strict=True)]
+
+
+def _untold(num_epochs: int) -> list[epochs.Run]:
+    """The tutorials with the threads that they take without being told."""
+    return [epochs.run_script(name, threads=None, device="cpu", epochs=num_epochs) for name in TUTORIALS]
 
 
 def _same_history() -> dict[str, Any]:

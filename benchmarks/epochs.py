@@ -16,7 +16,7 @@ def scripts_here() -> dict[str, tuple[str, ...]]:
     return {name: script for name, script in SCRIPTS.items() if script != ("jax_scan",) or find_spec("jax")}
 
 
-def run_script(name: str, *options: str, threads: int, device: str, epochs: int = 2) -> Run:
+def run_script(name: str, *options: str, threads: int | None, device: str, epochs: int = 2) -> Run:
     """Trains in a fresh process; the first epoch is a warm-up and is dropped, the others' median counts.
 
     On a GPU, a script that fails or finds none gives its reason under "not_measured".

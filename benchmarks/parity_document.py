@@ -40,6 +40,12 @@ def _relative(pair: Figures) -> float:
     return float(pair["weights"]["relative_to_largest_of_tensor"])
 
 
+def _in_norm(pair: Figures) -> str:
+    """The largest ‖ΔW‖ / ‖W‖ of a tensor, in the Frobenius norm; a dash where older figures lack it."""
+    number = pair["weights"].get("relative_in_norm")
+    return "–" if number is None else _small(number)
+
+
 def _accuracies(pair: Figures) -> str:
     return " / ".join(f"{accuracy:.2%}" for accuracy in pair["test_accuracies"])
 
@@ -75,8 +81,8 @@ def float64(figures: Figures) -> str:
     weights = default["weights"]
     rendered = table(
         "changed in the recipe | steps | largest loss difference | A/A | largest weight difference, relative | A/A "
-        "| digits predicted differently | test accuracies",
-        "lrrrrrrl",
+        "| ‖ΔW‖ / ‖W‖ | A/A | digits predicted differently | test accuracies",
+        "lrrrrrrrrl",
         (
             [
                 ", ".join(f"`{name}={value}`" for name, value in entry["recipe"].items()) or "nothing",
@@ -85,6 +91,8 @@ def float64(figures: Figures) -> str:
                 _small(_largest(entry["control"])),
                 _small(_relative(entry)),
                 _small(_relative(entry["control"])),
+                _in_norm(entry),
+                _in_norm(entry["control"]),
                 entry["predicted_differently"],
                 _accuracies(entry),
             ]

@@ -121,7 +121,10 @@ def digits(record: RunRecord) -> NDArray[np.intp]:
 
 
 def weight_difference(first: RunRecord, second: RunRecord) -> dict[str, float]:
-    """The largest difference of two parameters: absolute, relative to the tensor's largest, and to its own size.
+    """How far the weights of two runs differ, the worst of the tensors each.
+
+    Of single parameters the largest difference: absolute, relative to the tensor's largest, and to
+    its own size; of whole tensors the Frobenius norm of the difference, relative to the tensor's.
 
     Adam moves each weight by up to a learning rate a step, whatever its size, so that one that
     happens to end near zero carries the rounding of others and differs by much of its own size.
@@ -129,12 +132,15 @@ def weight_difference(first: RunRecord, second: RunRecord) -> dict[str, float]:
     parameters = [(first.weights[name].astype(np.float64), second.weights[name]) for name in second.weights]
     differences = [np.abs(a - b) for a, b in parameters]
     of_largest = [d / np.abs(b).max() for d, (_, b) in zip(differences, parameters, strict=True)]
+    norm = np.linalg.norm
+    of_norm = [norm(d) / norm(b.astype(np.float64)) for d, (_, b) in zip(differences, parameters, strict=True)]
     of_own = np.concatenate(
         [(d / np.maximum(np.abs(b), 1e-300)).ravel() for d, (_, b) in zip(differences, parameters, strict=True)]
     )
     return {
         "absolute": max(map(_rounded, differences)),
         "relative_to_largest_of_tensor": max(map(_rounded, of_largest)),
+        "relative_in_norm": _rounded(np.array(of_norm)),
         "relative_to_own": _rounded(of_own),
         "beyond_1e-12_of_own": int((of_own > 1e-12).sum()),  # noqa: PLR2004 - the name says it
     }

@@ -27,6 +27,8 @@ def variants(recipe: Recipe) -> dict[str, Call]:
     x, y = data.preprocess(digits.x_train, digits.y_train, recipe)
     ordered = data.OrderedBatches(recipe, x, y)
     num_steps = len(ordered.dataset)
+    test_digits = data.preprocess(digits.x_test, digits.y_test, recipe)
+    validation = data.in_order(*test_digits, training.EVALUATION_BATCH_SIZE)
     one_batch = (tf.constant(x[: recipe.batch_size]), tf.constant(y[: recipe.batch_size]))
     same_batch = tf.data.Dataset.from_tensors(one_batch).repeat(num_steps)
 
@@ -55,7 +57,7 @@ def variants(recipe: Recipe) -> dict[str, Call]:
         "without gathering": fit(no_gathering, same_batch),
         "without gathering and recording": fit(no_recording, same_batch),
         "compiled loop": steps,
-        "validation": lambda: training.evaluate(whole, recipe, digits),
+        "validation": lambda: whole.evaluate(validation, verbose=0),
     }
 
 

@@ -6,6 +6,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.document import fill_blocks, table
@@ -86,6 +87,17 @@ def _missed(rows: list[Figures]) -> list[Figures]:
     return [row for row in rows if not row["met"]]
 
 
+def threads(results: Figures) -> str:
+    """Whether the tutorials would be faster with the threads that they take by themselves."""
+    sentences = []
+    for run in results.get("tutorials_untold", []):
+        told = [one["seconds"] for one in results["runs"] if one["script"] == run["script"] and one["device"] == "cpu"]
+        sentences.append(f"{run['script']} {run['seconds']:.2f} s (n = 1; the median with one is {median(told):.2f} s)")
+    if not sentences:
+        return "Not measured yet."
+    return f"An epoch of the tutorials with the threads that they take without being told: {', '.join(sentences)}."
+
+
 def profile(results: Figures) -> str:
     """Where the time of an epoch goes, on both sides."""
     if not results["profiles"]:
@@ -136,6 +148,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "machine": ("results", machine),
     "targets": ("results", targets),
     "verdict": ("results", verdict),
+    "threads": ("results", threads),
     "profile": ("results", profile),
     "growth": ("growth", growth),
     "not_measured": ("results", not_measured),

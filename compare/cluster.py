@@ -69,6 +69,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         workers: Runs side by side on the local cluster; None is one a core.
 
     Raises:
+        BadInputError: The local cluster does not start.
         BadArgumentError: Nothing answers at that address within 5 seconds, or it has no such form.
     """
     dask.config.set(_CONFIGURATION)
@@ -77,14 +78,20 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
             logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler is None:
         with _deaf_to_interrupts():
-            # A cluster that its client started ends with it.
-            return Client(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-            )
+            try:
+                # A cluster that its client started ends with it.
+                return Client(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,
+                )
+            except RuntimeError as error:
+                raise BadInputError(
+                    f"the workers on this machine do not start ({error}); "
+                    "a script must call study under `if __name__ == '__main__':`"
+                ) from error
     try:
         return Client(scheduler, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError, ImportError) as error:

@@ -10,6 +10,7 @@ from recipe import Recipe
 from recipe.datasets import load
 from recipe.initial_weights import Weights
 from recipe.prediction import Images, Probabilities, add_options, predict_pictures
+from recipe.record_files import RecordError
 from recipe.worker import bad_input_is_one_line
 
 
@@ -64,7 +65,11 @@ def fit(options: Any) -> None:
         callbacks.append(checkpoints)
     if options.logs:
         callbacks.insert(0, Logs(options.logs))  # an epoch that is in a checkpoint is in the logs
-    training.fit(model, options.recipe, digits, callbacks=callbacks, epochs_done=epochs_done, verbose="auto")
+    try:
+        training.fit(model, options.recipe, digits, callbacks=callbacks, epochs_done=epochs_done, verbose="auto")
+    except RecordError:
+        print(flush=True)  # ends the line of Keras's progress bar
+        raise
     results = training.evaluate(model, options.recipe, digits)
     if options.logs:
         callbacks[0].write({f"test_{name}": value for name, value in results.items()}, 0)  # Lightning's step, too

@@ -47,6 +47,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
     backend.select("tensorflow", "cpu", recipe)
     # These import keras, whose backend is chosen now.
     import keras
+    import tensorflow as tf
 
     from keras_impl.model import build_model
     from keras_impl.weights import get_weights, set_weights
@@ -60,7 +61,10 @@ def export(record: Path, out: Path, file_format: Format) -> None:
         elif file_format == "safetensors":
             save_file(get_weights(model), partial)
         else:
-            model.export(partial, format=file_format, verbose=False, input_signature=pixels)
+            try:
+                model.export(partial, format=file_format, verbose=False, input_signature=pixels)
+            except tf.errors.OpError as error:  # TensorFlow writes a SavedModel itself
+                raise RecordError(f"cannot write {out}: {error.message}") from error
 
 
 def run(options: Any) -> None:

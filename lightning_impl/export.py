@@ -1,6 +1,7 @@
 """A trained network as a file that other programs run: pixels in, class probabilities out."""
 
 import importlib.util
+import io
 from collections import OrderedDict
 from pathlib import Path
 from typing import Literal
@@ -59,7 +60,10 @@ def export(record: Path, out: Path, file_format: Format) -> None:
             model, (torch.zeros(2, recipe.images.num_pixels),), dynamic_shapes=({0: torch.export.Dim("n")},)
         )
         if file_format == "torch_export":
-            torch.export.save(exported, partial)
+            # Straight to a file, torch ends the process where a full disk cuts it short.
+            buffer = io.BytesIO()
+            torch.export.save(exported, buffer)
+            partial.write_bytes(buffer.getbuffer())
         else:
             torch.onnx.export(
                 exported,

@@ -60,6 +60,23 @@ def run_python(*arguments: Any, cwd: Path, timeout: float = 300, **environment: 
     )
 
 
+FULL_DISK = """
+import resource, sys
+from {room}.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes_left}, {bytes_left}))
+sys.argv = ["{room}", *sys.argv[1:]]
+main()
+"""
+
+
+def run_on_full_disk(room: str, *arguments: Any, bytes_left: int, cwd: Path) -> subprocess.CompletedProcess:
+    """Runs an implementation's command line where no file can be longer than that: what is written then, fails.
+
+    For the program it is what a full disk or a quota is, an OSError in the middle of a file, and any user can try it.
+    """
+    return run_python("-c", FULL_DISK.format(room=room, bytes_left=bytes_left), *arguments, cwd=cwd, timeout=900)
+
+
 def assert_one_line_of_error(process: subprocess.CompletedProcess, *words: str) -> None:
     """Bad input ends with exit code 2 and one line, no traceback; it says each of `words`."""
     assert process.returncode == 2, process.stderr

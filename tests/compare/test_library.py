@@ -288,3 +288,13 @@ def test_study_returns_silently_what_it_wrote(tmp_path: Path, capfd: pytest.Capt
     assert [entry.of for entry in found.attribution] == ["keras", "lightning", "lightning - keras"]
     with pytest.raises(RecordError, match=r"findings of a study: read them with Study\.read"):
         Comparison.read(tmp_path / "out")
+
+
+def test_study_of_a_script_that_its_workers_would_run_again_says_so(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("from compare import study\nstudy(seeds=1, workers=1, out='out')\n")
+    process = run_python("script.py", cwd=tmp_path)
+    assert process.returncode == 1
+    last_line = process.stderr.strip().splitlines()[-1]
+    assert last_line.startswith("compare.runner.BadInputError: the workers on this machine do not start")
+    assert last_line.endswith("a script must call study under `if __name__ == '__main__':`")
+    assert not list(tmp_path.rglob("results.json"))

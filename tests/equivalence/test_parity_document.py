@@ -1,13 +1,17 @@
 """The page on parity says what was measured."""
 
 import json
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from benchmarks.document import BLOCK
 from benchmarks.parity_document import BLOCKS, DOCUMENT, FIGURES, HORIZON, fill_in
+from benchmarks.parity_figures import weight_difference
+from recipe.run_record import RunRecord
 from tests.conftest import ROOT
 
 
@@ -27,6 +31,20 @@ def test_changed_figure_changes_the_document(figures: dict[str, Any]) -> None:
     figures = json.loads(json.dumps(figures))
     figures["horizon"]["float64"]["between"]["parted_at_step"] += 1
     assert fill_in(text, figures) != text
+
+
+def test_weights_differ_by_their_largest_and_in_norm() -> None:
+    weights = {"kernel": np.array([[3.0, 0.0], [0.0, 4.0]]), "bias": np.array([1.0, 0.0])}
+    moved = {"kernel": weights["kernel"] + [[0.3, 0.0], [0.4, 1.2]], "bias": weights["bias"]}
+    found = weight_difference(*(cast(RunRecord, SimpleNamespace(weights=w)) for w in (moved, weights)))
+    assert found["relative_to_largest_of_tensor"] == 0.3  # 1.2 of 4
+    assert found["relative_in_norm"] == 0.26  # 1.3 of 5
+
+
+def test_norm_shows_where_it_was_measured(figures: dict[str, Any]) -> None:
+    figures = json.loads(json.dumps(figures))
+    figures["variations"][0]["weights"]["relative_in_norm"] = 7.25e-14
+    assert "| 7.2e-14 |" in fill_in((ROOT / DOCUMENT).read_text(), figures)
 
 
 def test_float64_reaches_its_target(figures: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import SMALL, Once, assert_one_line_of_error, run_python
+from tests.conftest import SMALL, Once, assert_one_line_of_error, run_on_full_disk, run_python
 from tests.killing import kill_at_random_moments
 
 EPOCHS = 10
@@ -89,6 +89,23 @@ def test_killed_while_it_writes_it_goes_on(tmp_path: Path) -> None:
     assert "Epoch 2/3" in again.stdout
     assert arrays(directory / "last.keras")["optimizer/vars/0"] == 18
     assert sorted(path.name for path in directory.iterdir()) == ["best.keras", "last.keras", "recipe.json"]
+
+
+def test_on_a_full_disk_the_checkpoint_before_is_whole_and_goes_on(finished: Path, tmp_path: Path) -> None:
+    begun = run_python(*FIT, 2, cwd=tmp_path)
+    assert begun.returncode == 0, begun.stderr
+    directory = tmp_path / "checkpoints"
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    half = len(before["last.keras"]) // 2
+    full = run_on_full_disk("keras_impl", *FIT[2:], EPOCHS, bytes_left=half, cwd=tmp_path)
+    assert_one_line_of_error(full, "best.keras", "File too large", "untouched")
+    after = {path.name: path.read_bytes() for path in directory.iterdir()}
+    # No step depends on the number of epochs: the recipe is written first, and is another number of them.
+    assert before | {"recipe.json": after["recipe.json"]} == after
+    again = run_python(*FIT, EPOCHS, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "Epoch 2/" not in again.stdout
+    assert_same_bits(finished / "last.keras", directory / "last.keras")
 
 
 def test_checkpoint_is_a_plain_keras_model(finished: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_impl.checkpoints import CompleteCheckpoints
-from tests.conftest import Once, assert_one_line_of_error, run_python
+from tests.conftest import Once, assert_one_line_of_error, run_on_full_disk, run_python
 from tests.killing import kill_at_random_moments
 
 EPOCHS = 12
@@ -62,19 +62,33 @@ def test_killed_while_it_writes_the_checkpoint_before_is_whole(tmp_path: Path) -
     path = tmp_path / "last.ckpt"
     CompleteCheckpoints().save_checkpoint({"state_dict": {}, "epoch": 1}, path)
     if (child := os.fork()) == 0:
-        save = torch.save
+        write = Path.write_bytes
 
-        def half(content: Any, place: Path) -> None:
-            save(content, place)
-            place.write_bytes(place.read_bytes()[:500])
+        def half(place: Path, content: Any) -> int:
+            write(place, content[:500])
             os.kill(os.getpid(), signal.SIGKILL)
+            return 500
 
-        torch.save = half  # type: ignore[assignment]
+        Path.write_bytes = half  # type: ignore[method-assign]
         CompleteCheckpoints().save_checkpoint({"state_dict": {}, "epoch": 2}, path)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
     assert checkpoint(path)["epoch"] == 1
+
+
+def test_on_a_full_disk_the_checkpoint_before_is_whole_and_goes_on(finished: Path, tmp_path: Path) -> None:
+    begun = run_python(*FIT, 2, cwd=tmp_path)
+    assert begun.returncode == 0, begun.stderr
+    directory = tmp_path / "checkpoints"
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    half = len(before["last.ckpt"]) // 2
+    full = run_on_full_disk("lightning_impl", *FIT[2:], EPOCHS, bytes_left=half, cwd=tmp_path)
+    assert_one_line_of_error(full, "best.ckpt", "File too large", "untouched")
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    again = run_python(*FIT, EPOCHS, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert_same_bits(finished / "last.ckpt", directory / "last.ckpt")
 
 
 @pytest.mark.parametrize(
