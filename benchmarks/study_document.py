@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.document import fill_blocks, table
 from benchmarks.machine import describe, in_a_line
 from compare import plots
-from recipe.settings import SWITCHES
+from compare.study_plan import ALIGNED, CONTROL
 
 DOCUMENT = Path("docs/framework-differences.md")
 STUDY = Path("docs/study")
@@ -29,7 +29,12 @@ def fill_in(text: str, findings: Findings) -> str:
 
 
 def _block(name: str, findings: Findings) -> str:
-    return cost(findings, name) if name in (*SWITCHES, "native") else BLOCKS[name](findings)
+    return cost(findings, name) if name in flipped(findings) else BLOCKS[name](findings)
+
+
+def flipped(findings: Findings) -> list[str]:
+    """The variants that flip a switch of the recipe, whose cost is shown."""
+    return [variant for variant in findings["variants"] if variant not in (ALIGNED, CONTROL)]
 
 
 def _points(value: float) -> str:

@@ -11,13 +11,13 @@ from rich.console import Console
 
 import compare.__main__ as program
 from compare.progress import StudyProgress
-from compare.runner import BadInputError
-from compare.study_plan import DEFAULT_VARIANTS, Results, Settled, condense, plan, variant_recipe
+from compare.runner import BadInputError, Implementation
+from compare.study_plan import DEFAULT_VARIANTS, Results, Settled, StudyRun, condense, plan, variant_recipe
 from recipe import Recipe
-from recipe.run_record import read_record
+from recipe.run_record import TestResults, read_record
 from recipe.settings import SWITCHES
 from tests.compare.quick import RECIPE, VARIANTS, can, quick
-from tests.conftest import TINY
+from tests.conftest import TINY, write_canned
 
 
 def test_variant_flips_its_switches_alone() -> None:
@@ -178,3 +178,25 @@ def test_time_left_is_told_by_the_runs_done_here(clock: Callable[[float], None],
         "first aligned, seed 5 failed: it broke [here]",
         "6 of 10: first aligned, seed 5; 4 reused, 1 failed, 0:02:00 left",
     ]
+
+
+def test_dropout_masks_are_a_variant_where_there_is_dropout() -> None:
+    implementations = [Implementation("a", ("a",))]
+    without, with_dropout = (
+        {run.variant for run in plan(implementations, Recipe(dropout=rate), DEFAULT_VARIANTS, 1)} for rate in (0, 0.2)
+    )
+    assert without == set(DEFAULT_VARIANTS)
+    assert with_dropout == {*DEFAULT_VARIANTS, "dropout_masks"}
+    named = plan(implementations, Recipe(dropout=0.2), ["aligned"], 1)
+    assert [run.variant for run in named] == ["aligned"]
+
+
+def test_more_than_256_classes_travel_whole(tmp_path: Path) -> None:
+    images = {"image_shape": (4, 4), "num_classes": 300, "num_training_images": 600, "num_test_images": 300}
+    recipe = Recipe(dataset="/nowhere.npz", images=images, hidden_sizes=(2,), batch_size=300, epochs=2)
+    write_canned(tmp_path / "record", recipe, test=TestResults(1.0, 0.5, np.eye(300, dtype=np.float32)))
+    results = Results(tmp_path / "results")
+    run = StudyRun(Implementation("a", ("a",)), "aligned", 0, recipe)
+    results.write(run, condense(read_record(tmp_path / "record")))
+    assert results.predicted(run).tolist() == list(range(300))
+    assert results.predicted(run).dtype == np.uint16

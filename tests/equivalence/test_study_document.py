@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.document import BLOCK
-from benchmarks.study_document import BLOCKS, DOCUMENT, FINDINGS, fill_in
-from recipe.settings import SWITCHES
+from benchmarks.study_document import BLOCKS, DOCUMENT, FINDINGS, fill_in, flipped
 from tests.conftest import ROOT
 
 
@@ -18,7 +17,7 @@ def findings() -> dict[str, Any]:
 
 def test_document_has_the_numbers_of_the_study(findings: dict[str, Any]) -> None:
     text = (ROOT / DOCUMENT).read_text()
-    assert sorted(name for _, name, _ in BLOCK.findall(text)) == sorted([*BLOCKS, *SWITCHES, "native"])
+    assert sorted(name for _, name, _ in BLOCK.findall(text)) == sorted([*BLOCKS, *flipped(findings)])
     assert fill_in(text, findings) == text, "mend it with: python -m benchmarks.study_document"
 
 
