@@ -31,6 +31,8 @@ SHORT = {"dtype": "float64", "epochs": 1, "batch_size": 1000}
 SMALL = {"epochs": 3, "batch_size": 20, "learning_rate": 3e-3, "filters": (4, 6), "hidden_sizes": (16, 12)}
 """On `own_data` 16 steps an epoch, the last one smaller: convolutions and dropout in a moment."""
 
+ALL_AT_ONCE = {**SMALL, "dtype": "float64", "network": "cnn", "dropout": 0.2}
+
 WORKERS = {
     "keras-tensorflow": ("keras_impl.worker", "--backend", "tensorflow", "--device", "cpu"),
     "keras-torch": ("keras_impl.worker", "--backend", "torch", "--device", "cpu"),

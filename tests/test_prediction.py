@@ -101,6 +101,15 @@ def test_what_cannot_be_used_is_one_line(door: str, arguments: list[str], words:
     assert_one_line_of_error(run_python("-m", door, "predict", *arguments, cwd=place), *words)
 
 
+def test_network_for_other_images_is_one_line(place: Path, own_data: str) -> None:
+    recipe = Recipe(dataset=own_data, hidden_sizes=())
+    (place / "small").mkdir()
+    (place / "small" / "recipe.json").write_text(recipe.to_json())
+    save_file(initial_weights(recipe), place / "small" / "weights.safetensors")
+    process = run_python("-m", "lightning_impl", "predict", "a.png", "--weights", "small", cwd=place)
+    assert_one_line_of_error(process, "small was trained on images of 12×14 pixels", "28×28")
+
+
 @pytest.mark.parametrize("door", [*DOORS, "compare"])
 def test_without_a_training_the_line_says_how_to_get_one(door: str, place: Path) -> None:
     (place / "runs").rename(place / "elsewhere")

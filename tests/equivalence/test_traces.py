@@ -12,12 +12,11 @@ from recipe.batch_order import epoch_order
 from recipe.dropout_masks import dropout_masks
 from recipe.run_record import RunRecord
 from recipe.trace import Trace, read_trace
-from tests.conftest import SMALL, WORKERS, Once, run_python
+from tests.conftest import ALL_AT_ONCE, WORKERS, Once, run_python
 
 Trained = Callable[..., RunRecord]
 Traced = Callable[..., Trace]
-ALL_AT_ONCE = {**SMALL, "dtype": "float64", "network": "cnn", "dropout": 0.2}
-RATE = 0.2
+MASKS = ({}, {"dropout_masks": "framework"})  # shared where nothing else is said
 
 
 @pytest.fixture(scope="session")
@@ -37,12 +36,12 @@ def traced(once: Once) -> Traced:
     return get
 
 
-@pytest.mark.parametrize("masks", ["shared", "framework"])
+@pytest.mark.parametrize("masks", MASKS, ids=["shared", "framework"])
 @pytest.mark.parametrize("worker", WORKERS)
 def test_trace_is_the_beginning_of_the_training(
-    trained: Trained, traced: Traced, own_data: str, worker: str, masks: str
+    trained: Trained, traced: Traced, own_data: str, worker: str, masks: dict[str, str]
 ) -> None:
-    fields = {**ALL_AT_ONCE, "dataset": own_data, "dropout_masks": masks}
+    fields = {**ALL_AT_ONCE, "dataset": own_data, **masks}
     trace, training = traced(worker, **fields), trained(worker, **fields)
     losses = np.array([step.loss for step in trace.steps])
     # The same masks, or these would part at once; a compiled step may add up in another order.
@@ -50,10 +49,12 @@ def test_trace_is_the_beginning_of_the_training(
     assert trace.settings == training.settings
 
 
-@pytest.mark.parametrize("masks", ["shared", "framework"])
+@pytest.mark.parametrize("masks", MASKS, ids=["shared", "framework"])
 @pytest.mark.parametrize("worker", WORKERS)
-def test_recorded_numbers_follow_from_each_other(traced: Traced, own_data: str, worker: str, masks: str) -> None:
-    trace = traced(worker, **ALL_AT_ONCE, dataset=own_data, dropout_masks=masks)
+def test_recorded_numbers_follow_from_each_other(
+    traced: Traced, own_data: str, worker: str, masks: dict[str, str]
+) -> None:
+    trace = traced(worker, **ALL_AT_ONCE, dataset=own_data, **masks)
     parameters = trace.initial_weights
     for step in trace.steps:
         assert step.activations["convolution_1"].shape == (20, 10, 12, 4)
@@ -69,7 +70,7 @@ def test_recorded_numbers_follow_from_each_other(traced: Traced, own_data: str, 
             expected = tensor @ parameters[f"{name}.kernel"] + parameters[f"{name}.bias"]
             assert_close(step.preactivations[name], expected)
             tensor = step.dropped[name]
-            scaled = step.activations[name] / (1 - RATE)
+            scaled = step.activations[name] / (1 - trace.recipe.dropout)
             assert (np.isclose(tensor, scaled, rtol=1e-15, atol=0) | (tensor == 0)).all()
         expected = tensor @ parameters["output.kernel"] + parameters["output.bias"]
         assert_close(step.preactivations["output"], expected)
@@ -97,7 +98,7 @@ def pooled(maps: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("worker", WORKERS)
 def test_shared_masks_are_the_recipes(traced: Traced, own_data: str, worker: str) -> None:
-    trace = traced(worker, **ALL_AT_ONCE, dataset=own_data, dropout_masks="shared")
+    trace = traced(worker, **ALL_AT_ONCE, dataset=own_data)
     for index, step in enumerate(trace.steps):
         masks = dropout_masks(trace.recipe, 0, 20 * index, 20 * index + 20)
         assert 0.1 < (masks == 0).mean() < 0.3
@@ -120,7 +121,7 @@ def test_masks_of_keras_follow_keras_own_order_as_well(traced: Traced, own_data:
 
 @pytest.mark.parametrize("worker", [worker for worker in WORKERS if worker != "lightning"])
 def test_traces_of_both_sides_agree(traced: Traced, own_data: str, worker: str) -> None:
-    fields = {**ALL_AT_ONCE, "dataset": own_data, "dropout_masks": "shared"}
+    fields = {**ALL_AT_ONCE, "dataset": own_data}
     first, second = traced(worker, **fields), traced("lightning", **fields)
     assert first.batch_hashes == second.batch_hashes
     assert len(first.batch_hashes) == 16 + 1

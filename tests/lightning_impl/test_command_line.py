@@ -113,6 +113,16 @@ def test_two_processes_follow_one_to_rounding(one_process: Path, two_processes: 
         assert (tensor - two[name]).abs().max() <= 1e-12
 
 
+def test_two_processes_drop_what_one_does(own_data: str, tmp_path: Path) -> None:
+    recipe = ("--recipe.dataset", own_data, "--recipe.dropout", "0.2", "--recipe.hidden_sizes", "[16]")
+    recipe = (*recipe, "--recipe.batch_size", "20", "--recipe.epochs", "1", "--recipe.dtype", "float64")
+    for name, devices in (("one", ()), ("two", ("--trainer.devices", "2", "--trainer.strategy", "ddp"))):
+        process = lightning(tmp_path / name, "fit", *FIT, *recipe, *devices, "--model.steps_per_execution", "5")
+        assert process.returncode == 0, process.stderr
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all((tensor - two[name]).abs().max() <= 1e-12 for name, tensor in one.items())  # rounding, as above
+
+
 def test_steps_per_execution_change_no_bit(one_process: Path, tmp_path: Path) -> None:
     _fit(tmp_path, "--model.steps_per_execution", "1")
     blocks, single = weights(one_process), weights(tmp_path)

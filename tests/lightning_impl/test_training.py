@@ -63,6 +63,13 @@ def test_masks_of_a_step_are_those_of_its_images(world_size: int) -> None:
         assert np.array_equal(found[:, 784:].numpy(), dropout_masks(recipe, 2, 56_000, 60_000)[mine])
 
 
+@pytest.mark.parametrize("preset", ["aligned", "native"])
+def test_convolutions_do_without_tf32_where_precision_is_shared(monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    DigitClassifier(Recipe(network="cnn", preset=preset)).setup("fit")
+    assert torch.backends.cudnn.allow_tf32 == (preset == "native")
+
+
 @pytest.mark.parametrize("fields", [{}, {"dropout_masks": "framework"}])
 def test_nothing_is_dropped_but_in_training(fields: dict[str, Any]) -> None:
     recipe = Recipe(dropout=0.9, hidden_sizes=(50,), **fields)
