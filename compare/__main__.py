@@ -148,7 +148,7 @@ def run(options: Any) -> int:
         for number in range(recipe.perturbation + 1, recipe.perturbation + 1 + options.controls)
     ]
     console = Console(stderr=options.json)
-    outcomes = _run_all(_in_order(traces, trainings, controls), options, console)
+    outcomes = _run_all(start_order(traces, trainings, controls), options, console)
     results = judge_trainings(
         recipe,
         {name: outcomes[job] for name, job in traces.items()},
@@ -160,7 +160,7 @@ def run(options: Any) -> int:
     return _report(results, options, directory, console)
 
 
-def _in_order(traces: dict[str, Job], trainings: dict[str, Job], controls: list[Job]) -> list[Job]:
+def start_order(traces: dict[str, Job], trainings: dict[str, Job], controls: list[Job]) -> list[Job]:
     """The order to start jobs in: the longest first, so that all cores are busy to the end.
 
     But a trace of somebody else's implementation comes before all: whether it keeps to the contract
