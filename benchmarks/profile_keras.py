@@ -1,7 +1,7 @@
 """Where the time of a Keras epoch goes, on one thread of the CPU: `python -m benchmarks.profile_keras`.
 
 The compiled step cannot be looked into, so parts are taken away and the epoch is timed again: the
-difference is the part. The variants take turns; the shortest of several epochs of each counts.
+difference is the part. The variants take turns; of several epochs of each that with the least CPU time counts.
 """
 
 import json
@@ -69,18 +69,18 @@ class _Nowhere:
 
 
 def seconds(calls: dict[str, Call], repetitions: int) -> dict[str, float]:
-    """The shortest time of each call, after a warm-up, the calls taking turns."""
+    """The least CPU time of each call, after a warm-up, the calls taking turns; small differences drown on the wall."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(1 + repetitions):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: min(found[1:]) for name, found in times.items()}
 
 
 def parts(found: dict[str, float]) -> dict[str, float]:
-    """What an epoch consists of, in seconds."""
+    """What an epoch consists of, in CPU seconds."""
     without_gathering, without_both = found["without gathering"], found["without gathering and recording"]
     return {
         "the step alone, all of an epoch in one compiled loop": found["compiled loop"],

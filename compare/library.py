@@ -87,7 +87,7 @@ def run(
         dataclasses.replace(control, recipe=dataclasses.replace(recipe, perturbation=number), title=f"control {number}")
         for number in range(recipe.perturbation + 1, recipe.perturbation + 1 + controls)
     ]
-    outcomes = _run_all(_in_order(traces, trainings, family), threads, console, fresh=fresh)
+    outcomes = _run_all(start_order(traces, trainings, family), threads, console, fresh=fresh)
     results = judge_trainings(
         recipe,
         {name: outcomes[job] for name, job in traces.items()},
@@ -100,7 +100,7 @@ def run(
     return Comparison.read(directory)
 
 
-def _in_order(traces: dict[str, Job], trainings: dict[str, Job], family: list[Job]) -> list[Job]:
+def start_order(traces: dict[str, Job], trainings: dict[str, Job], family: list[Job]) -> list[Job]:
     """The order to start jobs in: the longest first, so that all cores are busy to the end.
 
     But a trace of somebody else's implementation comes before all: whether it keeps to the contract

@@ -38,7 +38,8 @@ class DigitClassifier(lightning.LightningModule):
     `steps_per_execution` > 1 the module therefore optimizes manually: `training_step` gets a block
     of several batches and takes an optimizer step on each. Weights, step losses and metrics are the
     same bit for bit; what Lightning counts as a batch, `--trainer.limit_train_batches` for one, is
-    then a block.
+    then a block. Callbacks that look at single backward passes or optimizer steps hear of each, but
+    take the shortest way through a block from it.
 
     Args:
         recipe: Every hyperparameter; see `recipe/settings.py`.
@@ -180,9 +181,10 @@ class DigitClassifier(lightning.LightningModule):
             take_step = optimizer.bound_to(gradients.parameters, gradients.gradients)
         # `trainer.global_step`, which Lightning's wrapper of the optimizer would count.
         count: Any = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        several_processes = self.trainer.world_size > 1
         for x, y, step in batches:
-            loss, logits = gradients(x, y, self.loss_weight(len(x), step))
-            if self.trainer.world_size > 1:
+            loss, logits = gradients(x, y, self.loss_weight(len(x), step) if several_processes else 1.0)
+            if several_processes:
                 self._average_gradients()
             count.increment_ready()
             take_step()

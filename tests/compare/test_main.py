@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from compare.library import start_order
+from compare.runner import Implementation, Job
+from recipe import Recipe
 from tests.conftest import ROOT, assert_one_line_of_error, run_python
 
 HERE = Path(__file__).parent
@@ -60,6 +63,17 @@ def test_third_implementation_is_compared_then_reused_then_run_afresh(tmp_path: 
 
     compare(tmp_path, *third("good"), "--recipe.seed", "1")
     assert len(started(tmp_path)) == 3 * len(runs)
+
+
+def test_longest_runs_start_first_after_what_is_to_be_known_early(tmp_path: Path) -> None:
+    def job(name: str, *, trace: bool = False) -> Job:
+        return Job(Implementation(name, (name,)), Recipe(), tmp_path, trace=trace)
+
+    names = ("keras", "lightning", "third")
+    traces, trainings = ({name: job(name, trace=trace) for name in names} for trace in (True, False))
+    order = start_order(traces, trainings, [job("lightning")])
+    told = [f"{entry.implementation.name}{' trace' * entry.trace}" for entry in order]
+    assert told == ["third trace", "keras", "lightning", "third", "lightning", "keras trace", "lightning trace"]
 
 
 def test_results_have_the_keys_that_others_build_on(tmp_path: Path) -> None:
