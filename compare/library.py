@@ -163,7 +163,7 @@ def study(
     margin: float = 0.1,
     scheduler: str | None = None,
     workers: int | None = None,
-    silence: float = 600,
+    silence: float = 600.0,
     out: Path | str | None = None,
     console: Console | None = None,
     command: str | None = None,

@@ -430,5 +430,5 @@ def _listens(process: psutil.Process, address: str) -> bool:
 def test_unreachable_scheduler_is_bad_input(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     assert cluster_module.SECONDS_TO_CONNECT <= 6  # the package takes seconds to load, and ten are all there are
     monkeypatch.setattr(cluster_module, "SECONDS_TO_CONNECT", 0.3)
-    with pytest.raises(BadInputError, match="--scheduler: nothing answers at"):
+    with pytest.raises(BadInputError, match=r"^scheduler: nothing answers at"):
         connect(address, None)
