@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -38,10 +38,11 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _LAST_LINES = 20
 
 _CONFIGURATION = {
-    # A worker is given a run when it is free to begin, so that its death is blamed on that run alone.
-    "distributed.scheduler.worker-saturation": 1.0,
     # It is this module that counts the attempts.
     "distributed.scheduler.allowed-failures": 0,
+    # A worker is started anew however often it dies. After this time, Dask looks once whether it is there, and if it
+    # happens to be starting just then, after another death, it is given up for good.
+    "distributed.deploy.lost-worker-timeout": "1000h",
     # Memory is what the runs take, and those are not Dask's processes.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -239,15 +240,21 @@ class _Dispatch:
         self.implementations, self.results, self.client = implementations, results, client
         self.silence, self.report = silence, report
         self.waiting: deque[tuple[StudyRun, int]] = deque()
-        self.in_flight: dict[Future[Any], tuple[StudyRun, int, FileLock]] = {}
+        self.in_flight: dict[Future[Any], tuple[StudyRun, int, FileLock, str]] = {}
         self.checked: set[str] = set()
 
     def submit(self) -> None:
-        """Sends out twice as many runs as can go on at once, so that no worker waits; no more, to bound memory."""
-        workers = self._workers()
-        room = 2 * max(1, sum(workers.values())) - len(self.in_flight)
-        for _ in range(min(room, len(self.waiting))):
+        """Gives every free worker a run.
+
+        Where a run goes is said here and not left to Dask, whose scheduler may give one to a worker that still
+        holds the result of another: if the worker died of it, both would have to be run again.
+        """
+        free = self._free_workers() if self.waiting else []
+        for _ in range(len(self.waiting)):
             run, attempt = self.waiting.popleft()
+            if not free and not self.results.settled(run):
+                self.waiting.appendleft((run, attempt))
+                return
             lock = FileLock(self.results.lock_path(run))
             try:
                 lock.acquire(blocking=False)
@@ -258,22 +265,36 @@ class _Dispatch:
                 _give_up(lock)
                 self.report(Settled(run, self.results.read(run).error, done_here=False))
             else:
-                executable, *rest = run.implementation.command
-                words = (_PYTHON if executable == sys.executable else executable, *rest)
-                name, recipe = run.implementation.name, run.recipe.to_json()
-                future = self.client.submit(train, name, words, recipe, run.key, self.silence, pure=False)
-                self.in_flight[future] = (run, attempt, lock)
+                worker = free.pop()
+                self.in_flight[self._send(run, worker)] = (run, attempt, lock, worker)
 
-    def _workers(self) -> dict[str, int]:
-        """The workers' addresses and threads; those that are new are checked."""
+    def _send(self, run: StudyRun, worker: str) -> Future[Any]:
+        executable, *rest = run.implementation.command
+        words = (_PYTHON if executable == sys.executable else executable, *rest)
+        task = (train, run.implementation.name, words, run.recipe.to_json(), run.key, self.silence)
+        # Should that worker have gone meanwhile, any other will do.
+        return self.client.submit(*task, workers=[worker], allow_other_workers=True, pure=False)
+
+    def _free_workers(self) -> list[str]:
+        """The workers' addresses, once for each thread without work, ours or another study's, or a result of ours."""
+        mine = {future.key for future in self.in_flight}
+        taken = Counter(worker for _, _, _, worker in self.in_flight.values())
         try:
-            workers: dict[str, int] = self.client.nthreads()
-            new = workers.keys() - self.checked
-            if new and self.client.cluster is None:  # this machine's own workers are this very installation
-                self.checked.update(check_workers(self.client, sorted(new), self.implementations))
+            threads = self._fit_workers()
+            for worker, keys in self.client.processing().items():
+                taken[worker] += len(set(keys) - mine)
         except OSError as error:
             raise Lost from error
-        return workers
+        return [worker for worker in threads for _ in range(threads[worker] - taken[worker])]
+
+    def _fit_workers(self) -> dict[str, int]:
+        """The addresses and threads of the workers that may run this study; those that are new are checked."""
+        workers: dict[str, int] = self.client.nthreads()
+        if self.client.cluster is not None:  # this machine's own workers are this very installation
+            return workers
+        if new := workers.keys() - self.checked:
+            self.checked.update(check_workers(self.client, sorted(new), self.implementations))
+        return {worker: threads for worker, threads in workers.items() if worker in self.checked}
 
     def collect(self) -> None:
         """Keeps what has come back; waits a while for it to come."""
@@ -281,7 +302,7 @@ class _Dispatch:
             answer, again = _answer(future)
             if self.client.status != "running":  # then it is no fault of the run
                 raise Lost
-            run, attempt, lock = self.in_flight.pop(future)
+            run, attempt, lock, _ = self.in_flight.pop(future)
             if isinstance(answer, bytes):
                 self.results.write(run, answer)
             elif again and attempt < ATTEMPTS:
@@ -295,7 +316,7 @@ class _Dispatch:
 
     def release(self) -> None:
         """Lets other studies have what is in flight."""
-        for _, _, lock in self.in_flight.values():
+        for _, _, lock, _ in self.in_flight.values():
             lock.release()
 
 

@@ -5,6 +5,7 @@
 #
 # A run of this seed does what the mode says; all others take so many seconds and end well.
 # CANNED holds the record, and keeps who was started and what is to be counted.
+set -e  # a copy that was killed leaves no record
 canned=$1 mode=$2 seed=$3 seconds=$4 recipe=$5 run=$6
 name=${run##*/}
 echo "$name $$" >> "$canned/started.txt"
@@ -19,6 +20,7 @@ case $mode in
     fails-twice) for time in 1 2; do mkdir "$canned/$time-$name" 2> /dev/null && exit 1; done ;;
     hang) sleep 1000 ;;
     hang-once) mkdir "$canned/$name" 2> /dev/null && sleep 1000 ;;
+    until-enough) while [ ! -e "$canned/enough" ]; do sleep 0.05; done ;;
     tell) while :; do echo '{"progress": {"epoch": 1, "epochs": 2, "fraction": 0.5}}'; sleep 0.1; done ;;
 esac
 record=$canned/record
