@@ -34,10 +34,10 @@ def one_round(epochs: int) -> Times:
 
 
 def rows(rounds: list[Times], tutorials: list[float]) -> list[dict[str, Any]]:
-    """The table's rows; `tutorials` has the seconds of both tutorials, whole, for each round."""
-    compare_run = [times["compare run"] / both for times, both in zip(rounds, tutorials, strict=True)]
+    """The table's rows; `tutorials` has the seconds of both tutorials, whole, for each round, or is empty."""
+    compare_run = [times["compare run"] / both for times, both in zip(rounds, tutorials, strict=False)]
     return [
-        *([_row(COMPARE_RUN, compare_run)] if tutorials else []),
+        *([_row(COMPARE_RUN, compare_run)] if compare_run else []),
         _row(COMPARE_ALIGN, [times["compare align"] for times in rounds]),
         _row(COMPARE_HELP, [times["compare --help"] for times in rounds]),
         _row(KERAS_HELP, [times["keras_impl --help"] for times in rounds]),
