@@ -139,8 +139,8 @@ def test_steps_per_execution_change_no_bit_in_two_processes(two_processes: Path,
 def test_two_processes_have_the_accuracy_of_one(one_process: Path, two_processes: Path) -> None:
     one, two = metrics(one_process), metrics(two_processes)
     for key in ("accuracy", "val_accuracy", "val_loss"):
-        # Lightning keeps what it logs in float32, and a mean of 10 batches rounds that 10 times.
-        assert abs(one[key] - two[key]) <= 20 * 2.0**-24 * abs(one[key])
+        # torchmetrics divides in float32, rounding once on either side; the float64 losses differ by less.
+        assert abs(one[key] - two[key]) <= 2 * 2.0**-24 * abs(one[key])
 
 
 @pytest.mark.parametrize("devices", ["1", "2"])
