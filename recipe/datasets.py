@@ -39,13 +39,13 @@ class Summary:
 
     `image_shape` is rows and columns; classes are counted from 0 and may be any number up to
     `MAX_CLASSES`. `sha256` is of the four arrays' bytes in the order of `Digits`; None where the
-    maker's checksums speak for them.
+    maker's checksums speak for them. Zeros, which no data set has, stand for what is not read yet.
     """
 
-    image_shape: tuple[int, int]
-    num_classes: int
-    num_training_images: int
-    num_test_images: int
+    image_shape: tuple[int, int] = (0, 0)
+    num_classes: int = 0
+    num_training_images: int = 0
+    num_test_images: int = 0
     sha256: str | None = None
 
     @property
@@ -70,7 +70,7 @@ class Summary:
         return summary
 
 
-UNREAD = Summary((0, 0), 0, 0, 0)
+UNREAD = Summary()
 """Stands for what is still to be read off the data set."""
 
 MNIST = Summary(mnist.IMAGE_SHAPE, mnist.NUM_CLASSES, mnist.NUM_TRAINING_IMAGES, mnist.NUM_TEST_IMAGES)
