@@ -15,8 +15,8 @@ from compare.rung import Rung
 from compare.signatures import UNKNOWN
 from compare.training_rungs import outcome, trajectory
 from recipe import Recipe, datasets
-from recipe.run_record import RunRecord, read_record, write_training
-from recipe.trace import Trace, read_trace
+from recipe.run_record import RecordError, RunRecord, read_record, write_training
+from recipe.trace import Trace, read_trace, write_trace
 from tests.conftest import run_python
 from tests.faults.clean import FEW_BATCHES, ReorderedLayered, digits, trace
 from tests.faults.layered import Layered
@@ -113,6 +113,16 @@ def test_a_fault_speaks_the_contract(tmp_path: Path) -> None:
         rung for rung in climb({"clean": clean_trace(recipe, None), "faulty": faulty}) if rung.verdict != "parity"
     )
     assert (rung.name, rung.cause) == ("loss", fault.cause)
+
+
+def test_padding_the_border_is_refused_by_the_shape_it_gives(tmp_path: Path) -> None:
+    clean = clean_trace(Recipe(**ZOO["AveragePooling"].fields), FEW_BATCHES)
+    first = clean.steps[0]
+    same = np.pad(first.preactivations["convolution_1"], ((0, 0), (1, 1), (1, 1), (0, 0)))
+    padded = dataclasses.replace(first, preactivations={**first.preactivations, "convolution_1": same})
+    write_trace(tmp_path / "run", dataclasses.replace(clean, steps=[padded, *clean.steps[1:]]))
+    with pytest.raises(RecordError, match=r"step_1/preactivations/convolution_1: .*26, 26, 4.*28, 28, 4"):
+        read_trace(tmp_path / "run")
 
 
 # --- whole runs ------------------------------------------------------------------------------------
