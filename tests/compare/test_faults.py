@@ -22,7 +22,7 @@ from tests.faults.clean import FEW_BATCHES, ReorderedLayered, digits, trace
 from tests.faults.layered import Layered
 from tests.faults.table import DOCUMENT, with_table
 from tests.faults.zoo import SMALL, Array, Base, Fault, Labels
-from tests.faults.zoo_networks import ZOO
+from tests.faults.zoo_networks import CNN, ZOO
 from tests.own_data import NUM_CLASSES, write_archive
 
 TRACED = [
@@ -188,6 +188,20 @@ def test_other_weights_under_dropout_are_not_taken_for_dropout(
     longer = run(Layered, tmp_path / "run", dropout=0.2, epochs=3)
     rung = run_rungs(dataclasses.replace(family[0], weights=longer.weights), family)[1]
     assert rung.cause == "the predictions are not those of the final weights: of another epoch or model"
+
+
+class TwiceAsLarge(Layered):
+    def dense(self, layer: str, inputs: Array) -> Array:
+        return super().dense(layer, inputs) * (1 + (layer == "hidden_1"))
+
+
+def test_the_smallest_images_that_convolutions_take_are_explained_too() -> None:
+    images = {"image_shape": (10, 10), "num_classes": 10, "num_training_images": 60_000, "num_test_images": 10_000}
+    recipe = Recipe(dataset="/nowhere.npz", images=images, **CNN)
+    cut = digits()._replace(x_train=digits().x_train[:, 9:19, 9:19])
+    clean, faulty = (trace(network, recipe, images=cut) for network in (Layered, TwiceAsLarge))
+    rung = next(rung for rung in climb({"clean": clean, "faulty": faulty}) if rung.verdict != "parity")
+    assert (rung.name, rung.cause) == ("forward", "the pre-activations are 2 times too large")
 
 
 # --- other data sets -------------------------------------------------------------------------------
