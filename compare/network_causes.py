@@ -51,8 +51,9 @@ def of_layer(step: RecordedStep, layer: str) -> Iterator[Signature]:
 def _other_pooling(maps: Array) -> Iterator[Signature]:
     yield "the pooling averages instead of taking the largest", windows(maps).mean(axis=3)
     yield "every second activation is taken instead of the largest of four", windows(maps)[:, :, :, 0]
-    overlapping = sliding_window_view(maps, (3, 3), axis=(1, 2))[:, ::POOL_SIZE, ::POOL_SIZE]
-    yield "the pooling takes the largest of 3×3 instead of 2×2", overlapping.max(axis=(-2, -1))
+    if min(maps.shape[1:3]) > POOL_SIZE:
+        overlapping = sliding_window_view(maps, (3, 3), axis=(1, 2))[:, ::POOL_SIZE, ::POOL_SIZE]
+        yield "the pooling takes the largest of 3×3 instead of 2×2", overlapping.max(axis=(-2, -1))
 
 
 def of_gradient(step: RecordedStep, name: str, delta: Array, expected: Array) -> Iterator[Signature]:

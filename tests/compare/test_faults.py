@@ -15,14 +15,14 @@ from compare.rung import Rung
 from compare.signatures import UNKNOWN
 from compare.training_rungs import outcome, trajectory
 from recipe import Recipe, datasets
-from recipe.run_record import RunRecord, read_record, write_training
-from recipe.trace import Trace, read_trace
+from recipe.run_record import RecordError, RunRecord, read_record, write_training
+from recipe.trace import Trace, read_trace, write_trace
 from tests.conftest import run_python
 from tests.faults.clean import FEW_BATCHES, ReorderedLayered, digits, trace
 from tests.faults.layered import Layered
 from tests.faults.table import DOCUMENT, with_table
 from tests.faults.zoo import SMALL, Array, Base, Fault, Labels
-from tests.faults.zoo_networks import ZOO
+from tests.faults.zoo_networks import CNN, ZOO
 from tests.own_data import NUM_CLASSES, write_archive
 
 TRACED = [
@@ -115,6 +115,16 @@ def test_a_fault_speaks_the_contract(tmp_path: Path) -> None:
     assert (rung.name, rung.cause) == ("loss", fault.cause)
 
 
+def test_padding_the_border_is_refused_by_the_shape_it_gives(tmp_path: Path) -> None:
+    clean = clean_trace(Recipe(**ZOO["AveragePooling"].fields), FEW_BATCHES)
+    first = clean.steps[0]
+    same = np.pad(first.preactivations["convolution_1"], ((0, 0), (1, 1), (1, 1), (0, 0)))
+    padded = dataclasses.replace(first, preactivations={**first.preactivations, "convolution_1": same})
+    write_trace(tmp_path / "run", dataclasses.replace(clean, steps=[padded, *clean.steps[1:]]))
+    with pytest.raises(RecordError, match=r"step_1/preactivations/convolution_1: .*26, 26, 4.*28, 28, 4"):
+        read_trace(tmp_path / "run")
+
+
 # --- whole runs ------------------------------------------------------------------------------------
 
 SHORT = {"hidden_sizes": (16,), "batch_size": 100, "epochs": 2, "dtype": "float64"}
@@ -178,6 +188,20 @@ def test_other_weights_under_dropout_are_not_taken_for_dropout(
     longer = run(Layered, tmp_path / "run", dropout=0.2, epochs=3)
     rung = run_rungs(dataclasses.replace(family[0], weights=longer.weights), family)[1]
     assert rung.cause == "the predictions are not those of the final weights: of another epoch or model"
+
+
+class TwiceAsLarge(Layered):
+    def dense(self, layer: str, inputs: Array) -> Array:
+        return super().dense(layer, inputs) * (1 + (layer == "hidden_1"))
+
+
+def test_the_smallest_images_that_convolutions_take_are_explained_too() -> None:
+    images = {"image_shape": (10, 10), "num_classes": 10, "num_training_images": 60_000, "num_test_images": 10_000}
+    recipe = Recipe(dataset="/nowhere.npz", images=images, **CNN)
+    cut = digits()._replace(x_train=digits().x_train[:, 9:19, 9:19])
+    clean, faulty = (trace(network, recipe, images=cut) for network in (Layered, TwiceAsLarge))
+    rung = next(rung for rung in climb({"clean": clean, "faulty": faulty}) if rung.verdict != "parity")
+    assert (rung.name, rung.cause) == ("forward", "the pre-activations are 2 times too large")
 
 
 # --- other data sets -------------------------------------------------------------------------------
