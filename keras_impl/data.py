@@ -42,13 +42,6 @@ class SharedOrder(keras.callbacks.Callback):
         self.order.assign(epoch_order(self.seed, epoch, self.num_images))
 
 
-def in_order(x: Floats, y: Floats, batch_size: int) -> Any:
-    """A tf.data.Dataset of batches in their own order; Keras's own from arrays take twice as long to validate."""
-    import tensorflow as tf
-
-    return _tensorflow_dataset(x, y, tf.range(len(x)), batch_size)
-
-
 def _tensorflow_dataset(x: Floats, y: Floats, order: Any, batch_size: int) -> Any:
     """A tf.data.Dataset whose batches are gathered inside the graph; the order is read anew each epoch."""
     import tensorflow as tf

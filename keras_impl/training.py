@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_impl.data import Floats, SharedOrder, in_order, preprocess
+from keras_impl.data import Floats, SharedOrder, preprocess
 from keras_impl.model import build_model
 from keras_impl.weights import get_weights, set_weights
 from recipe import Recipe
@@ -116,18 +116,12 @@ def fit(
         shared_order = SharedOrder(recipe, x_train, y_train)
         callbacks = [shared_order, *callbacks]
         data = {"x": shared_order.dataset, "shuffle": False}
-    x_test, y_test = preprocess(digits.x_test, digits.y_test, recipe.dtype)
-    validation: dict[str, Any] = {
-        "validation_data": (x_test, y_test),
-        "validation_batch_size": EVALUATION_BATCH_SIZE,
-    }
-    if keras.backend.backend() == "tensorflow":
-        validation = {"validation_data": in_order(x_test, y_test, EVALUATION_BATCH_SIZE)}
     model.fit(
         **data,
         initial_epoch=epochs_done,
         epochs=recipe.epochs,
-        **validation,
+        validation_data=preprocess(digits.x_test, digits.y_test, recipe.dtype),
+        validation_batch_size=EVALUATION_BATCH_SIZE,
         callbacks=callbacks,
         verbose=verbose,
     )
