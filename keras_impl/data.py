@@ -1,7 +1,6 @@
 """The images as Keras takes them, and the batches in the order that the recipe shares."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,8 +12,6 @@ from recipe.batch_order import epoch_order
 from recipe.dropout_masks import dropout_masks
 
 Floats = NDArray[np.floating]
-Masks = Callable[[int, int], Floats]
-"""The dropout masks of the images between two places of an epoch."""
 
 
 def preprocess(images: NDArray[np.uint8], labels: NDArray[np.integer], recipe: Recipe) -> tuple[Floats, Floats]:
@@ -50,9 +47,7 @@ class OrderedBatches(keras.callbacks.Callback):
             import tensorflow as tf
 
             self.order = tf.Variable(order)
-            self.dataset: Any = _tensorflow_dataset(
-                x, y, self.order, recipe.batch_size, self.masks, recipe.num_mask_columns
-            )
+            self.dataset: Any = _tensorflow_dataset(self, x, y)
         else:
             self.order = _Order(order)
             self.dataset = _GatheredBatches(self, x, y)
@@ -72,20 +67,12 @@ class OrderedBatches(keras.callbacks.Callback):
         return dropout_masks(self.recipe, self.epoch, int(start), int(stop))
 
 
-def in_order(x: Floats, y: Floats, batch_size: int) -> Any:
-    """A tf.data.Dataset of batches in their own order; Keras's own from arrays take twice as long to validate."""
-    import tensorflow as tf
-
-    return _tensorflow_dataset(x, y, tf.range(len(x)), batch_size)
-
-
-def _tensorflow_dataset(
-    x: Floats, y: Floats, order: Any, batch_size: int, masks: Masks | None = None, num_mask_columns: int = 0
-) -> Any:
+def _tensorflow_dataset(batches: OrderedBatches, x: Floats, y: Floats) -> Any:
     """A tf.data.Dataset whose batches are gathered inside the graph; the order is read anew each epoch."""
     import tensorflow as tf
 
-    images, labels = tf.constant(x), tf.constant(y)
+    images, labels, order = tf.constant(x), tf.constant(y), batches.order
+    batch_size, num_mask_columns = batches.recipe.batch_size, batches.recipe.num_mask_columns
 
     def batch(step: Any) -> tuple[Any, Any]:
         start = step * batch_size
@@ -93,8 +80,8 @@ def _tensorflow_dataset(
         indices = order[start:stop]
         pixels = tf.gather(images, indices)
         if num_mask_columns:
-            of_batch = tf.numpy_function(masks, (start, stop), x.dtype)
-            pixels = tf.concat((pixels, tf.ensure_shape(of_batch, (None, num_mask_columns))), 1)
+            masks = tf.numpy_function(batches.masks, (start, stop), x.dtype)
+            pixels = tf.concat((pixels, tf.ensure_shape(masks, (None, num_mask_columns))), 1)
         return pixels, tf.gather(labels, indices)
 
     # A batch is gathered in less time than another thread takes to hand it over.

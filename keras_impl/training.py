@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_impl.data import Floats, OrderedBatches, in_order, ordered_here, preprocess
+from keras_impl.data import Floats, OrderedBatches, ordered_here, preprocess
 from keras_impl.dropout import MaskedSequential, SharedDropout, dropout_settings
 from keras_impl.model import build_model
 from keras_impl.weights import get_weights, layers_with_parameters, set_weights
@@ -122,18 +122,12 @@ def fit(
         batches = OrderedBatches(recipe, x_train, y_train)
         callbacks = [batches, *callbacks]
         data = {"x": batches.dataset, "shuffle": False}
-    x_test, y_test = preprocess(digits.x_test, digits.y_test, recipe)
-    validation: dict[str, Any] = {
-        "validation_data": (x_test, y_test),
-        "validation_batch_size": EVALUATION_BATCH_SIZE,
-    }
-    if keras.backend.backend() == "tensorflow":
-        validation = {"validation_data": in_order(x_test, y_test, EVALUATION_BATCH_SIZE)}
     model.fit(
         **data,
         initial_epoch=epochs_done,
         epochs=recipe.epochs,
-        **validation,
+        validation_data=preprocess(digits.x_test, digits.y_test, recipe),
+        validation_batch_size=EVALUATION_BATCH_SIZE,
         callbacks=callbacks,
         verbose=verbose,
     )
