@@ -69,7 +69,7 @@ class Laboratory:
         """
         start = time.perf_counter()
         job = Job(SIDES[side](), Recipe(**fields), self.records, title=side)
-        (outcome,) = run_all([job], threads=1, report=_ignore)
+        (outcome,) = run_all([job], report=_ignore)
         if outcome.error is not None:
             raise outcome.error
         record: RunRecord = outcome.record

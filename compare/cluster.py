@@ -172,7 +172,7 @@ def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: flo
         if job.directory.name != key:
             return f"{get_worker().address} has other code or other versions than the coordinator", True
         try:
-            (outcome,) = run_all([job], threads=1, silence=silence, report=_stop_if_unwanted)
+            (outcome,) = run_all([job], silence=silence, report=_stop_if_unwanted)
         except BadInputError as error:
             return str(error), False
         if outcome.record is not None:

@@ -79,15 +79,17 @@ def run(
     _check_margin(margin)
     recipe, sides, directory = _prepare("run", recipe, implementations, keras_backend, device, out)
     records = directory / "records"
-    trainings = {side.name: Job(side, recipe, records, title=side.name) for side in sides}
-    traces = {side.name: Job(side, recipe, records, trace=True, title=f"{side.name} trace") for side in sides}
+    trainings = {side.name: Job(side, recipe, records, threads=threads, title=side.name) for side in sides}
+    traces = {
+        side.name: Job(side, recipe, records, trace=True, threads=threads, title=f"{side.name} trace") for side in sides
+    }
     # Lightning's controls: an A/A family is of one implementation, and its epochs are the shorter ones.
     control = trainings["lightning"]
     family = [
         dataclasses.replace(control, recipe=dataclasses.replace(recipe, perturbation=number), title=f"control {number}")
         for number in range(recipe.perturbation + 1, recipe.perturbation + 1 + controls)
     ]
-    outcomes = _run_all(start_order(traces, trainings, family), threads, console, fresh=fresh)
+    outcomes = _run_all(start_order(traces, trainings, family), console, fresh=fresh)
     results = judge_trainings(
         recipe,
         {name: outcomes[job] for name, job in traces.items()},
@@ -145,8 +147,11 @@ def align(
 
     _check_at_least(1, "threads", threads)
     recipe, sides, directory = _prepare("align", recipe, implementations, keras_backend, device, out)
-    traces = {side.name: Job(side, recipe, directory / "records", trace=True, title=side.name) for side in sides}
-    outcomes = _run_all(list(traces.values()), threads, console, fresh=fresh)
+    traces = {
+        side.name: Job(side, recipe, directory / "records", trace=True, threads=threads, title=side.name)
+        for side in sides
+    }
+    outcomes = _run_all(list(traces.values()), console, fresh=fresh)
     results = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory)
     _write(results, directory, command)
     return Comparison.read(directory)
@@ -271,11 +276,11 @@ def _silent() -> Console:
     return Console(quiet=True, force_terminal=False)
 
 
-def _run_all(jobs: list[Job], threads: int, console: Console | None, *, fresh: bool) -> dict[Job, Outcome]:
+def _run_all(jobs: list[Job], console: Console | None, *, fresh: bool) -> dict[Job, Outcome]:
     from compare.progress import LiveProgress
 
     with LiveProgress(jobs, console or _silent()) as progress:
-        outcomes = run_all(jobs, threads=threads, fresh=fresh, report=progress.report)
+        outcomes = run_all(jobs, fresh=fresh, report=progress.report)
     return dict(zip(jobs, outcomes, strict=True))
 
 

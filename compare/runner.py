@@ -117,13 +117,15 @@ Record = RunRecord | Trace
 class Job:
     """A run to be had: from its implementation, its recipe and where the records of a comparison are.
 
-    `trace` asks for the record of a trace instead of a training; `title` is what people see.
+    `trace` asks for the record of a trace instead of a training, `threads` is how many the run may
+    use on the CPU, on which its bits depend; `title` is what people see.
     """
 
     implementation: Implementation
     recipe: Recipe
     records: Path
     trace: bool = False
+    threads: int = 1
     title: str = ""
 
     @cached_property
@@ -132,7 +134,7 @@ class Job:
 
         Taken once: it reads every file of the code, and a run must be looked for where it was begun.
         """
-        determinants = {"recipe": self.recipe.to_json(), **self.implementation.determinants}
+        determinants = {"recipe": self.recipe.to_json(), "threads": self.threads, **self.implementation.determinants}
         key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
         return self.records / f"{self.implementation.name}{'-trace' if self.trace else ''}-{key}"
 
@@ -170,7 +172,6 @@ class Outcome:
 def run_all(
     jobs: Sequence[Job],
     *,
-    threads: int,
     fresh: bool = False,
     silence: float = math.inf,
     report: Callable[[Progress | Outcome], None],
@@ -179,7 +180,6 @@ def run_all(
 
     Args:
         jobs: What to run; a job whose record exists is not run again unless `fresh`.
-        threads: Threads that each run may use.
         fresh: Replaces records that exist.
         silence: A run that says nothing for so many seconds hangs, and is ended.
         report: Called in this thread with progress and outcomes as they come.
@@ -190,10 +190,10 @@ def run_all(
     messages: queue.Queue[Progress | Outcome] = queue.Queue()
     stop = threading.Event()
     outcomes: dict[int, Outcome] = {}
-    side_by_side = max(1, (os.cpu_count() or 1) // threads)
+    side_by_side = max(1, (os.cpu_count() or 1) // max(job.threads for job in jobs))
     with ThreadPoolExecutor(side_by_side) as pool:
         for job in jobs:
-            pool.submit(_run, job, threads=threads, fresh=fresh, silence=silence, report=messages.put, stop=stop)
+            pool.submit(_run, job, fresh=fresh, silence=silence, report=messages.put, stop=stop)
         try:
             while len(outcomes) < len(jobs):
                 message = messages.get()
@@ -211,7 +211,6 @@ def run_all(
 def _run(
     job: Job,
     *,
-    threads: int,
     fresh: bool,
     silence: float,
     report: Callable[[Progress | Outcome], None],
@@ -226,7 +225,7 @@ def _run(
             if job.directory.exists():
                 outcome = Outcome(job, job.read(), reused=True)
             else:
-                _start_and_wait(job, threads, silence, report, stop)
+                _start_and_wait(job, silence, report, stop)
                 outcome = Outcome(job, job.read())
     except RecordError as error:
         hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
@@ -237,9 +236,7 @@ def _run(
     report(outcome)
 
 
-def _start_and_wait(
-    job: Job, threads: int, silence: float, report: Callable[[Progress], None], stop: threading.Event
-) -> None:
+def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None], stop: threading.Event) -> None:
     """Runs the command; progress lines go to `report`, all others to the log beside the record."""
     name = job.implementation.name
     recipe_file = job.directory.with_suffix(".recipe.json")
@@ -252,7 +249,7 @@ def _start_and_wait(
         try:
             process = subprocess.Popen(
                 command,
-                env=environment(threads),
+                env=environment(job.threads),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

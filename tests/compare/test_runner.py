@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def stand_in(mode: str, name: str = "third") -> Implementation:
 
 def run(*jobs: Job, **options: Any) -> tuple[list[runner.Outcome], list[Any]]:
     messages: list[Any] = []
-    return run_all(jobs, threads=1, report=messages.append, **options), messages
+    return run_all(jobs, report=messages.append, **options), messages
 
 
 def test_progress_and_outcomes_are_reported_as_they_come(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_command_that_cannot_be_executed_is_bad_input(tmp_path: Path) -> None:
     script.chmod(0o755)
     job = Job(Implementation("a", (str(script),)), TINY, tmp_path)
     with pytest.raises(BadInputError, match="cannot be started"):
-        run_all([job], threads=1, report=lambda message: None)
+        run_all([job], report=lambda message: None)
 
 
 def test_output_that_is_no_utf8_is_logged_all_the_same(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_output_that_is_no_utf8_is_logged_all_the_same(tmp_path: Path) -> None:
     call = f"subprocess.run([sys.executable, {str(STAND_IN)!r}, *sys.argv[1:]])"
     script.write_text(f"import os, subprocess, sys\nos.write(1, b'\\xff\\n')\nsys.exit({call}.returncode)\n")
     job = Job(Implementation("a", (sys.executable, str(script))), TINY, tmp_path / "records")
-    (outcome,) = run_all([job], threads=1, report=lambda message: None)
+    (outcome,) = run_all([job], report=lambda message: None)
     assert outcome.error is None
 
 
@@ -149,7 +150,7 @@ def test_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     program = (
         "from pathlib import Path; from compare.runner import *; from tests.conftest import ROOT, TINY; "
         f"run_all([Job(Implementation('a', {implementation.command!r}), TINY, Path('records'))], "
-        "threads=1, report=print)"
+        "report=print)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environment)
@@ -163,3 +164,9 @@ def test_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_run_with_other_threads_is_another_run(tmp_path: Path) -> None:
+    job = Job(stand_in("good"), TINY, tmp_path)
+    assert dataclasses.replace(job, threads=2).directory != job.directory
+    assert dataclasses.replace(job, title="another title").directory == job.directory
