@@ -156,13 +156,13 @@ class MnistDataModule(lightning.LightningDataModule):
         module: Any = self.trainer.lightning_module if self.trainer else None
         block_size = module.steps_per_execution if module else 1
         batches = TrainingBatches(self.recipe, len(self.train_digits), rank, world_size, block_size)
-        return DataLoader(self.train_digits, batch_sampler=batches, collate_fn=_as_it_is)
+        return DataLoader(self.train_digits, batch_sampler=batches, collate_fn=as_it_is)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """This process's share of the test images, none repeated."""
         rank, world_size = self._place()
         batches = EvaluationBatches(len(self.test_digits), rank, world_size)
-        return DataLoader(self.test_digits, batch_sampler=batches, collate_fn=_as_it_is)
+        return DataLoader(self.test_digits, batch_sampler=batches, collate_fn=as_it_is)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
@@ -172,5 +172,6 @@ class MnistDataModule(lightning.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
-def _as_it_is(batch: Any) -> Any:
+def as_it_is(batch: Any) -> Any:
+    """What `Digits` gathered is a batch already: nothing is left to collate."""
     return batch

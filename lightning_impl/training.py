@@ -101,14 +101,7 @@ class DigitClassifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Keras's Adam, or torch's own where the recipe leaves Adam to the framework."""
-        recipe = self.recipe
-        if recipe.adam == "shared":
-            assert recipe.epsilon is not None  # noqa: S101 - the recipe fills it in for a shared Adam
-            return KerasAdam(self.parameters(), lr=recipe.learning_rate, betas=recipe.adam_betas, eps=recipe.epsilon)
-        epsilon: dict[str, Any] = {} if recipe.epsilon is None else {"eps": recipe.epsilon}
-        return torch.optim.Adam(
-            self.parameters(), lr=recipe.learning_rate, betas=recipe.adam_betas, fused=True, **epsilon
-        )
+        return build_optimizer(self.recipe, self.parameters())
 
     def on_train_start(self) -> None:
         """Takes over from DDP where a block of steps would outrun it."""
@@ -304,6 +297,15 @@ def _wants_every_step(trainer: Any) -> bool:
     hearers: list[tuple[Any, Any]] = [(callback, lightning.Callback) for callback in trainer.callbacks]
     hearers.append((trainer.lightning_module, lightning.LightningModule))
     return any(is_overridden(hook, hearer, parent) for hook in hooks for hearer, parent in hearers)
+
+
+def build_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Keras's Adam, or torch's own where the recipe leaves Adam to the framework."""
+    if recipe.adam == "shared":
+        assert recipe.epsilon is not None  # noqa: S101 - the recipe fills it in for a shared Adam
+        return KerasAdam(parameters, lr=recipe.learning_rate, betas=recipe.adam_betas, eps=recipe.epsilon)
+    epsilon: dict[str, Any] = {} if recipe.epsilon is None else {"eps": recipe.epsilon}
+    return torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=recipe.adam_betas, fused=True, **epsilon)
 
 
 def _check_blocks_work(trainer: lightning.Trainer) -> None:
