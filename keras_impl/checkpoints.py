@@ -23,7 +23,7 @@ class Checkpoints(keras.callbacks.Callback):
     epoch that was begun is repeated from its beginning.
 
     With the recipe's batch order the weights are those of an uninterrupted training, bit for bit on
-    a CPU. Keras's own shuffle draws other orders after a restart.
+    a CPU. Keras's own shuffle draws other orders after a restart, its own dropout other masks.
 
     Args:
         directory: Where the files are or will be, beside the training's `recipe.json`.
