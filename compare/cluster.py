@@ -32,7 +32,7 @@ ATTEMPTS = 3
 _PYTHON = "python"
 """Stands for the interpreter that the worker itself runs in, wherever that is."""
 
-SECONDS_TO_CONNECT = 5
+SECONDS_TO_CONNECT = 3
 _SECONDS_BETWEEN_LOOKS = 0.5
 _LAST_LINES = 20
 
@@ -69,7 +69,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         workers: Runs side by side on the local cluster; None is one a core.
 
     Raises:
-        BadInputError: Nothing answers at that address within 5 seconds, or it has no such form.
+        BadInputError: Nothing answers at that address within 3 seconds, or it has no such form.
     """
     dask.config.set(_CONFIGURATION)
     for name in logging.root.manager.loggerDict:
