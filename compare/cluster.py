@@ -33,7 +33,7 @@ ATTEMPTS = 3
 _PYTHON = "python"
 """Stands for the interpreter that the worker itself runs in, wherever that is."""
 
-SECONDS_TO_CONNECT = 5
+SECONDS_TO_CONNECT = 3
 _SECONDS_BETWEEN_LOOKS = 0.5
 _LAST_LINES = 20
 
@@ -71,7 +71,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
 
     Raises:
         BadInputError: The local cluster does not start.
-        BadArgumentError: Nothing answers at that address within 5 seconds, or it has no such form.
+        BadArgumentError: Nothing answers at that address within 3 seconds, or it has no such form.
     """
     dask.config.set(_CONFIGURATION)
     for name in logging.root.manager.loggerDict:

@@ -438,7 +438,7 @@ def _listens(process: psutil.Process, address: str) -> bool:
     "address", ["tcp://127.0.0.1:1", "127.0.0.1:1", "no such thing", "http://127.0.0.1:1", "foo://a:1"]
 )
 def test_unreachable_scheduler_is_bad_input(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    assert cluster_module.SECONDS_TO_CONNECT <= 6  # the package takes seconds to load, and ten are all there are
+    assert cluster_module.SECONDS_TO_CONNECT <= 4  # the package takes seconds to load, and ten are all there are
     monkeypatch.setattr(cluster_module, "SECONDS_TO_CONNECT", 0.3)
     with pytest.raises(BadInputError, match=r"^scheduler: nothing answers at"):
         connect(address, None)
