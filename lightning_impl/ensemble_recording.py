@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from lightning_impl.ensemble import SeedEnsemble, SeedsDataModule
-from lightning_impl.recording import VERSIONS, divergence, settings
+from lightning_impl.recording import VERSIONS, settings
 from lightning_impl.weights import get_weights
 from recipe import Recipe, RecipeError
 from recipe.record_files import RecordError, check_writable
-from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
+from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
 from recipe.worker import Progress, bad_input_is_one_line, peak_memory_bytes, versions
 
 
