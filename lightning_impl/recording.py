@@ -19,7 +19,7 @@ from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights
 from recipe import Recipe
 from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
-from recipe.worker import Progress, peak_memory_bytes, versions
+from recipe.worker import Progress, UnavailableError, peak_memory_bytes, versions
 
 VERSIONS = ("lightning", "torch", "torchvision", "torchmetrics", "numpy")
 """The packages whose versions a record states."""
@@ -103,6 +103,19 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
         "batch_size": batches.recipe.batch_size,
         "epochs": trainer.max_epochs,
     }
+
+
+def check_device(device: str) -> None:
+    """Refuses to compute on a GPU where there is none.
+
+    Raises:
+        UnavailableError: "gpu" was asked for, and torch finds none.
+    """
+    if device == "gpu" and not torch.cuda.is_available():
+        raise UnavailableError(
+            "a GPU was asked for, but torch finds none; check the driver and that torch is a CUDA "
+            "build, or ask for --device cpu"
+        )
 
 
 def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accelerator: str) -> None:
