@@ -4,11 +4,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from compare import ladder
+from compare.findings import Verdict
 from compare.rung import Rung
 from compare.runner import Outcome
 from compare.statistics import Interval, wilson_interval
@@ -18,7 +19,6 @@ from recipe.run_record import RunRecord
 
 SCHEMA_VERSION = 1
 
-Verdict = Literal["parity", "not parity", "inconclusive", "failed"]
 EXIT_CODES: dict[Verdict, int] = {"parity": 0, "not parity": 1, "inconclusive": 3, "failed": 4}
 WORST_FIRST: tuple[Verdict, ...] = ("failed", "not parity", "inconclusive", "parity")
 

@@ -69,7 +69,7 @@ def run(
 
     Raises:
         BadInputError: What was asked for cannot be run, or an implementation refused it or broke the contract.
-        RecipeError: An implementation cannot train this recipe.
+        RecipeError: The recipe leaves no perturbation for that many controls.
         DataError: The data set is damaged, or cannot be fetched.
     """
     from compare.judge import judge_trainings
@@ -140,7 +140,6 @@ def align(
 
     Raises:
         BadInputError: What was asked for cannot be run, or an implementation refused it or broke the contract.
-        RecipeError: An implementation cannot train this recipe.
         DataError: The data set is damaged, or cannot be fetched.
     """
     from compare.judge import judge_traces
@@ -196,6 +195,8 @@ def study(
     Raises:
         BadInputError: What was asked for cannot be run, what a study needs is not installed, or the scheduler went
             away: called again, it goes on from there.
+        RecipeError: There are fewer seeds from the recipe's on.
+        DataError: The data set is damaged, or cannot be fetched.
     """
     try:
         from compare.cluster import Lost, connect, run_study

@@ -10,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from compare.runner import BadInputError, RunFailedError, environment
-from recipe.mnist import IMAGE_SHAPE
 from recipe.picture import read_picture
-from recipe.prediction import bar_line, drawing, newest_comparison, newest_record, write_image
+from recipe.prediction import bar_line, check_takes_pictures, drawing, newest_comparison, newest_record, write_image
 from recipe.record_files import read_recipe
 from recipe.worker import BAD_INPUT
 
@@ -26,19 +25,14 @@ def show_predictions(pictures: list[Path], comparison: Path | None, *, show: boo
 
     Raises:
         PictureError: A picture cannot be used; no framework has been started then.
-        RecordError: There is no comparison with a finished training of both.
-        BadInputError: The networks take images of another shape than 28×28.
+        RecordError: There is no comparison with a finished training of both, or its networks are for other images.
         RunFailedError: An implementation ended with an error of its own.
     """
     images = [read_picture(path) for path in pictures]
     comparison = comparison or newest_comparison(IMPLEMENTATIONS)
     records = {name: newest_record(name, comparison) for name in IMPLEMENTATIONS}
-    for name, record in records.items():
-        if (shape := read_recipe(record).images.image_shape) != IMAGE_SHAPE:
-            size = "×".join(map(str, shape))
-            raise BadInputError(
-                f"{name} was trained on images of {size} pixels; pictures are prepared as 28×28, as MNIST"
-            )
+    for record in records.values():
+        check_takes_pictures(read_recipe(record), record)
     probabilities = _ask(pictures, records)
     console = Console()
     console.print(f"Trained in {comparison}", soft_wrap=True, markup=False, highlight=False)
@@ -64,7 +58,7 @@ def prediction_table(probabilities: dict[str, list[float]]) -> Table:
 
 
 def _ask(pictures: list[Path], records: dict[str, Path]) -> dict[str, list[list[float]]]:
-    """Starts `predict` of every implementation at once: the class probabilities (pictures, 10) of each."""
+    """Starts `predict` of every implementation at once: the class probabilities (pictures, classes) of each."""
     processes = {
         name: subprocess.Popen(
             [sys.executable, "-m", f"{name}_impl", "predict", "--json", "--weights", record, "--", *pictures],

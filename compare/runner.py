@@ -142,9 +142,14 @@ class Job:
         """Reads the finished record.
 
         Raises:
-            RecordError: It breaks the format.
+            RecordError: It breaks the format, or is of another network, dtype or data set than was asked for.
         """
-        return read_trace(self.directory) if self.trace else read_record(self.directory)
+        record: Record = read_trace(self.directory) if self.trace else read_record(self.directory)
+        for name in ("network", "filters", "hidden_sizes", "dtype", "dataset", "images"):
+            asked, found = getattr(self.recipe, name), getattr(record.recipe, name)
+            if asked != found:
+                raise RecordError(f"{self.directory / 'recipe.json'}: {name}: expected {asked}, found {found}")
+        return record
 
 
 @dataclass(frozen=True)

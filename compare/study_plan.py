@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from compare.findings import Status
 from compare.runner import BadArgumentError, BadInputError, Implementation, Job
 from recipe import Recipe
 from recipe.run_record import RunRecord
@@ -28,8 +29,6 @@ CONTROL = "control"
 
 DEFAULT_VARIANTS = (ALIGNED, CONTROL, NATIVE, *(switch for switch in SWITCHES if switch != "dropout_masks"))
 """What a study runs if nothing else is asked for; where the recipe has dropout, the switch of its masks too."""
-
-Status = Literal["finished", "diverged", "failed", "missing"]
 
 
 def variant_recipe(base: Recipe, variant: str, seed: int) -> Recipe:

@@ -3,7 +3,6 @@
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +14,7 @@ from keras_impl.training import RecordingSequential, compile_model, evaluate, fi
 from keras_impl.weights import get_weights
 from recipe import Recipe
 from recipe.mnist import Digits
-from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
+from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
 from recipe.worker import Progress, peak_memory_bytes, versions
 
 
@@ -44,16 +43,8 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Fetches the epoch's losses from the device."""
         logs = logs or {}
-        state: list[Any] = [*logs.values(), *get_weights(self.model).values()]
         losses = np.asarray(keras.ops.convert_to_numpy(self.model.step_losses.losses))
-        finite = np.isfinite(losses)
-        if not finite.all():
-            first = int(np.argmin(finite))
-            losses = losses[: first + 1]
-            self.status = Status("diverged", epoch + 1, epoch * self.progress.steps_per_epoch + first + 1)
-        elif not all(np.isfinite(array).all() for array in state):
-            # The last step broke the weights; or ReLU made zeros of NaN, and the losses show nothing.
-            self.status = Status("diverged", epoch + 1, (epoch + 1) * self.progress.steps_per_epoch)
+        losses, self.status = divergence(losses, logs, get_weights(self.model), epoch)
         self.step_losses.append(losses)
         if self.status.outcome == "diverged":
             self.model.stop_training = True

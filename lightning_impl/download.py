@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torchvision import datasets
 
-from recipe.mnist import DataError
+from recipe.mnist import DataError, Digits
 from recipe.record_files import check_writable
 from recipe.weight_files import complete_or_absent
 from recipe.worker import bad_input_is_one_line
@@ -46,8 +46,11 @@ def download(name: str, archive: Path) -> None:
                 ) from error
             # Of QMNIST's eight columns of labels, the first is the class.
             arrays += [images.data.numpy(), images.targets.numpy().reshape(len(images), -1)[:, 0].astype(np.uint8)]
-    with complete_or_absent(archive) as partial:
-        np.savez_compressed(partial, **dict(zip(("x_train", "y_train", "x_test", "y_test"), arrays, strict=True)))
+        # Written where no other process that fetches the same writes, and under a name that NumPy leaves as it is.
+        whole = Path(root) / f"{name}.npz"
+        with complete_or_absent(whole) as partial:
+            np.savez_compressed(partial, **dict(zip(Digits._fields, arrays, strict=True)))
+        whole.replace(archive)
 
 
 if __name__ == "__main__":

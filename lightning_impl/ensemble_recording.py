@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from lightning_impl.ensemble import SeedEnsemble, SeedsDataModule
-from lightning_impl.recording import VERSIONS, divergence, settings
+from lightning_impl.recording import VERSIONS, check_device, settings
 from lightning_impl.weights import get_weights
 from recipe import Recipe, RecipeError
 from recipe.record_files import RecordError, check_writable
-from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
+from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
 from recipe.worker import Progress, bad_input_is_one_line, peak_memory_bytes, versions
 
 
@@ -124,6 +124,7 @@ def main(arguments: Sequence[str]) -> None:
         seeds = range(options.recipe.seed, options.recipe.seed + options.seeds)
         recipes = [dataclasses.replace(options.recipe, seed=seed) for seed in seeds]
         directories = [options.out / f"seed-{seed}" for seed in seeds]
+        check_device(options.device)
         check_writable(options.out)
         if there := [str(directory) for directory in directories if directory.exists()]:
             raise RecordError(f"--out: {there[0]} is there already; name another directory, or delete it")

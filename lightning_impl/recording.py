@@ -18,9 +18,8 @@ from lightning_impl.optimizer import KerasAdam
 from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights
 from recipe import Recipe
-from recipe.initial_weights import Weights
-from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
-from recipe.worker import Progress, peak_memory_bytes, versions
+from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
+from recipe.worker import Progress, UnavailableError, peak_memory_bytes, versions
 
 VERSIONS = ("lightning", "torch", "torchvision", "torchmetrics", "numpy")
 """The packages whose versions a record states."""
@@ -64,29 +63,6 @@ class Recorder(Callback):
         self.progress.epoch(epoch, {key: values[-1] for key, values in self.history.items()})
 
 
-def divergence(
-    losses: NDArray[np.floating], metrics: dict[str, float], weights: Weights, epoch: int
-) -> tuple[NDArray[np.floating], Status]:
-    """The losses of an epoch's steps, up to the first that is not finite, and whether the training diverged.
-
-    Args:
-        losses: One a step, shape (steps,).
-        metrics: Of the epoch, its validation included.
-        weights: After the epoch.
-        epoch: Counted from 0.
-    """
-    finite = np.isfinite(losses)
-    steps_before = epoch * len(losses)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        return losses[: first + 1], Status("diverged", epoch + 1, steps_before + first + 1)
-    numbers: list[Any] = [*metrics.values(), *weights.values()]
-    if not all(np.isfinite(array).all() for array in numbers):
-        # The last step broke the weights, and only the validation shows it.
-        return losses, Status("diverged", epoch + 1, steps_before + len(losses))
-    return losses, Status("finished")
-
-
 def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, Any]:
     """The settings as the live objects state them, not the recipe, under names that both sides use."""
     optimizer = trainer.optimizers[0]
@@ -127,6 +103,19 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
         "batch_size": batches.recipe.batch_size,
         "epochs": trainer.max_epochs,
     }
+
+
+def check_device(device: str) -> None:
+    """Refuses to compute on a GPU where there is none.
+
+    Raises:
+        UnavailableError: "gpu" was asked for, and torch finds none.
+    """
+    if device == "gpu" and not torch.cuda.is_available():
+        raise UnavailableError(
+            "a GPU was asked for, but torch finds none; check the driver and that torch is a CUDA "
+            "build, or ask for --device cpu"
+        )
 
 
 def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accelerator: str) -> None:

@@ -6,23 +6,17 @@ from pathlib import Path
 
 from recipe import Recipe
 from recipe.trace import write_trace
-from recipe.worker import UnavailableError, main
+from recipe.worker import main
 
 
 def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
     """Trains or traces as the recipe says and writes the record to `run_directory`."""
     start = time.perf_counter()
 
-    import torch
-
-    from lightning_impl.recording import train_and_record
+    from lightning_impl.recording import check_device, train_and_record
     from lightning_impl.tracing import trace
 
-    if options.device == "gpu" and not torch.cuda.is_available():
-        raise UnavailableError(
-            "a GPU was asked for, but torch finds none; check the driver and that torch is a CUDA "
-            "build, or ask for --device cpu"
-        )
+    check_device(options.device)
     if options.trace:
         write_trace(run_directory, trace(recipe, accelerator=options.device))
     else:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from recipe.mnist import DataError
 from recipe.settings import Recipe, RecipeError
 
 FORMAT_VERSION = 1
@@ -91,7 +92,7 @@ def read_recipe(directory: Path) -> Recipe:
         return Recipe.from_json(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
-    except RecipeError as error:
+    except (RecipeError, DataError) as error:
         raise RecordError(f"{path}: {error}") from error
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "RunRecord",
     "Status",
     "TestResults",
+    "divergence",
     "read_record",
     "write_training",
 ]
@@ -91,6 +92,29 @@ class RunRecord:
     def diverged(self) -> bool:
         """Whether the loss became infinite or not a number."""
         return self.status.outcome == "diverged"
+
+
+def divergence(
+    losses: NDArray[np.floating], metrics: Mapping[str, float], weights: Weights, epoch: int
+) -> tuple[NDArray[np.floating], Status]:
+    """The losses of an epoch's steps, up to the first that is not finite, and whether the training diverged.
+
+    Args:
+        losses: One a step, shape (steps,).
+        metrics: Of the epoch, its validation included.
+        weights: After the epoch.
+        epoch: Counted from 0.
+    """
+    finite = np.isfinite(losses)
+    steps_before = epoch * len(losses)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        return losses[: first + 1], Status("diverged", epoch + 1, steps_before + first + 1)
+    numbers: list[Any] = [*metrics.values(), *weights.values()]
+    if not all(np.isfinite(array).all() for array in numbers):
+        # The last step broke the weights; or ReLU made zeros of NaN, and the losses show nothing.
+        return losses, Status("diverged", epoch + 1, steps_before + len(losses))
+    return losses, Status("finished")
 
 
 def write_training(

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import dataclasses
 import json
 import signal
 import sys
@@ -68,6 +69,8 @@ elif options.mode == "good":
     print(json.dumps({"progress": {"epoch": 1, "epochs": recipe.epochs, "fraction": 0.5, "loss": 1.0}}))
     print('{"progress": "broken"}')
     write_canned(options.run_directory, recipe)
+elif options.mode == "another":
+    write_canned(options.run_directory, dataclasses.replace(recipe, hidden_sizes=(*recipe.hidden_sizes, 3)))
 elif options.mode == "diverge":
     history = {key: [] for key in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")}
     losses = np.array([2, np.inf], recipe.dtype)

@@ -62,7 +62,7 @@ class DenseKernelLoadedInTorchsOrder(Layered):
 @planted(
     "initial_weights", "convolution_1.kernel", "distributed as torch's default U(±1/√in)", **CNN | {"filters": (64, 4)}
 )
-class TorchsInitialWeightsOfAConvolution(Layered):
+class TorchsInitialWeightsOfConvolution(Layered):
     def initial(self, name: str, array: Array) -> Array:
         if name != "convolution_1.kernel":
             return array
@@ -274,7 +274,7 @@ class PoolingGradientShared(Layered):
 
 
 @planted("gradients", "step 1: gradient of convolution_2.kernel", "in the gradient, the kernel is flipped", **CNN)
-class GradientOfAFlippedKernel(Layered):
+class GradientOfFlippedKernel(Layered):
     def backward(self, images: Array, labels: Labels, activations: Weights) -> Weights:
         gradients = super().backward(images, labels, activations)
         return gradients | {KERNEL: gradients[KERNEL][::-1, ::-1]}

@@ -11,6 +11,7 @@ from lightning_impl.ensemble_recording import fit_seeds, main
 from lightning_impl.recording import train_and_record
 from recipe import Recipe
 from recipe.run_record import RunRecord, read_record
+from tests.conftest import SMALL as SMALL_NETWORK
 from tests.conftest import run_python
 
 # 118 steps an epoch, the last batch smaller.
@@ -32,7 +33,15 @@ def trained_together(directory: Path, recipe: Recipe) -> list[RunRecord]:
 
 @pytest.mark.parametrize("fields", [{}, {"preset": "native"}], ids=["aligned", "native"])
 def test_members_are_the_runs_of_their_seeds(tmp_path: Path, fields: dict[str, str]) -> None:
-    recipe = Recipe(dtype="float64", **SMALL, **fields)
+    assert_members_are_the_runs_of_their_seeds(tmp_path, Recipe(dtype="float64", **SMALL, **fields))
+
+
+def test_members_with_convolutions_are_the_runs_of_their_seeds(tmp_path: Path, own_data: str) -> None:
+    recipe = Recipe(dataset=own_data, **SMALL_NETWORK, dtype="float64", network="cnn")
+    assert_members_are_the_runs_of_their_seeds(tmp_path, recipe)
+
+
+def assert_members_are_the_runs_of_their_seeds(tmp_path: Path, recipe: Recipe) -> None:
     for index, together in enumerate(trained_together(tmp_path, recipe)):
         alone = trained_alone(tmp_path / f"alone-{index}", dataclasses.replace(recipe, seed=recipe.seed + index))
         assert together.recipe == alone.recipe
@@ -64,15 +73,23 @@ def test_members_diverge_as_they_would_alone(tmp_path: Path) -> None:
         assert len(together.step_losses) == len(alone.step_losses)
 
 
-def test_command_leaves_a_record_of_each_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_leaves_a_record_of_each_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = ("--recipe.hidden_sizes", "[4]", "--recipe.batch_size", "30000", "--recipe.epochs", "1")
     arguments = ("fit_seeds", *recipe, "--recipe.seed", "3", "--device", "cpu", "--out", str(tmp_path / "records"))
     process = run_python("-m", "lightning_impl", *arguments, "--seeds", "2", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     assert [read_record(tmp_path / "records" / f"seed-{seed}").recipe.seed for seed in (3, 4)] == [3, 4]
-    for seeds, words in (("1", "seed-3 is there already"), ("0", "--seeds must be 1 or more, not 0")):
+    for options, words in (
+        (("--seeds", "1"), "seed-3 is there already"),
+        (("--seeds", "0"), "--seeds must be 1 or more, not 0"),
+        (("--recipe.dropout", "0.1", "--recipe.seed", "9"), "know no dropout"),
+        (("--device", "gpu"), "a GPU was asked for, but torch finds none"),
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
         with pytest.raises(SystemExit) as ended:
-            main([*arguments[1:], "--seeds", seeds])
+            main([*arguments[1:], *options])
         assert ended.value.code == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ")
