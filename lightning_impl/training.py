@@ -13,13 +13,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import Metric, SumMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_impl.checkpoints import check_recipe
 from lightning_impl.cuda_graph import GraphedGradients, check_graph_works
 from lightning_impl.data import Batch
 from lightning_impl.gradients import DenseGradients
+from lightning_impl.metrics import Metrics
 from lightning_impl.model import build_model
 from lightning_impl.optimizer import KerasAdam
 from lightning_impl.weights import get_weights, set_weights
@@ -241,7 +240,7 @@ class DigitClassifier(lightning.LightningModule):
         """Class probabilities, shape (batch, classes)."""
         return self(batch[0]).softmax(dim=1)
 
-    def _evaluate(self, metrics: "Metrics", batch: Batch) -> None:
+    def _evaluate(self, metrics: Metrics, batch: Batch) -> None:
         images, labels = batch
         logits = self(images)
         metrics.update(logits, labels, functional.cross_entropy(logits, labels))
@@ -251,7 +250,7 @@ class DigitClassifier(lightning.LightningModule):
         self._log_and_reset(self.training_metrics, prog_bar=True)
 
     @property
-    def training_metrics(self) -> "Metrics":
+    def training_metrics(self) -> Metrics:
         """The epoch's training metrics; the step losses are added up here, in one way for all block sizes."""
         metrics = self.train_metrics
         if not metrics.loss.update_called:
@@ -271,7 +270,7 @@ class DigitClassifier(lightning.LightningModule):
         """Logs `test_loss`, `test_accuracy` and the number of images they are over."""
         self._log_and_reset(self.test_metrics)
 
-    def _log_and_reset(self, metrics: "Metrics", *, prog_bar: bool = False) -> None:
+    def _log_and_reset(self, metrics: Metrics, *, prog_bar: bool = False) -> None:
         values = metrics.compute()
         fits = self.trainer.state.fn == TrainerFn.FITTING
         # compute() has summed over the processes already; sync_dist keeps Lightning from doubting it.
@@ -320,68 +319,3 @@ def _check_blocks_work(trainer: lightning.Trainer) -> None:
         raise MisconfigurationException(
             f"several steps in one execution work on one device or under ddp, not {strategy}: {mend}"
         )
-
-
-class MeanLoss(Metric):
-    """The mean loss over images, from the mean losses of batches.
-
-    torchmetrics' MeanMetric replaces every weight by 1 where it is told not to look for NaN, looks at
-    every batch on the host otherwise, and casts to float32 after a move between devices.
-
-    Args:
-        dtype: Floating-point type that the losses are added up in.
-    """
-
-    total: Tensor
-    num_images: Tensor
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.add_state("total", torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
-        self.add_state("num_images", torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
-
-    def update(self, losses: Tensor, sizes: Tensor) -> None:
-        """Counts batches: their mean losses and numbers of images, both of one shape."""
-        sizes = sizes.to(self.total)
-        self.total += (losses * sizes).sum()
-        self.num_images += sizes.sum()
-
-    def compute(self) -> Tensor:
-        """The mean over all images so far, on all processes."""
-        return self.total / self.num_images
-
-
-class Metrics(nn.Module):
-    """Loss, accuracy and the number of images, added up on the device and over all processes.
-
-    Args:
-        stage: "train", whose metrics carry Keras's plain names, or a prefix of them.
-        recipe: Its dtype is what the losses are added up in; and the number of classes counts.
-    """
-
-    def __init__(self, stage: str, recipe: Recipe) -> None:
-        super().__init__()
-        self.stage = stage
-        self.loss = MeanLoss(getattr(torch, recipe.dtype))
-        self.accuracy = MulticlassAccuracy(recipe.images.num_classes, average="micro", validate_args=False)
-        self.images = SumMetric()
-
-    def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Counts a batch: logits (batch, classes), labels (batch,) and its mean loss."""
-        self.loss.update(loss, torch.tensor(len(labels)))
-        self.accuracy.update(logits, labels)
-        if self.stage == "test":
-            self.images.update(len(labels))
-
-    def compute(self) -> dict[str, Any]:
-        """The metrics since the last reset, by the names that Keras gives them."""
-        prefix = "" if self.stage == "train" else f"{self.stage}_"
-        values = {f"{prefix}loss": self.loss.compute(), f"{prefix}accuracy": self.accuracy.compute()}
-        if self.stage == "test":
-            values[f"{prefix}images"] = self.images.compute()
-        return values
-
-    def reset(self) -> None:
-        """Forgets everything counted so far."""
-        for metric in (self.loss, self.accuracy, self.images):
-            metric.reset()

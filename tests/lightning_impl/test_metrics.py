@@ -1,6 +1,6 @@
 import torch
 
-from lightning_impl.training import Metrics
+from lightning_impl.metrics import Metrics
 from recipe import Recipe
 
 
