@@ -25,7 +25,7 @@ from compare.runner import (
     run_all,
 )
 from compare.study_findings import Study
-from compare.study_plan import DEFAULT_VARIANTS, Results, plan
+from compare.study_plan import Results, plan
 from recipe import Recipe, datasets
 from recipe.record_files import RecordError, check_writable
 
@@ -163,7 +163,7 @@ def study(
     keras_backend: Backend = "tensorflow",
     device: Device = "auto",
     seeds: int = 20,
-    variants: Sequence[str] = DEFAULT_VARIANTS,
+    variants: Sequence[str] | None = None,
     margin: float = 0.1,
     scheduler: str | None = None,
     workers: int | None = None,
@@ -183,7 +183,7 @@ def study(
         keras_backend: Keras's backend.
         device: Where to compute; auto takes a GPU where there is one.
         seeds: How many seeds, from the recipe's on.
-        variants: Switches to flip, alone or joined by +; aligned flips none, native all, control is the A/A control.
+        variants: Switches to flip, alone or joined by +, and aligned (none), native (all) and control; by default each.
         margin: Mean accuracies closer than this count as the same, in percentage points.
         scheduler: A Dask scheduler, such as tcp://host:8786; left out, this machine's cores.
         workers: Runs side by side on this machine; left out, one a core.

@@ -73,19 +73,21 @@ class StudyRun:
 
 
 def plan(
-    implementations: Sequence[Implementation], base: Recipe, variants: Sequence[str], num_seeds: int
+    implementations: Sequence[Implementation], base: Recipe, variants: Sequence[str] | None, num_seeds: int
 ) -> list[StudyRun]:
     """Every run of a study, seed by seed, so that an unfinished study has whole seeds.
+
+    Where `variants` is None they are `DEFAULT_VARIANTS`, and the dropout's masks where there is dropout.
 
     Raises:
         BadInputError: There is no seed to run, or no such variant, or one is named twice.
     """
     if num_seeds < 1:
         raise BadArgumentError(f"seeds must be 1 or more, not {num_seeds}")
+    if variants is None:
+        variants = (*DEFAULT_VARIANTS, "dropout_masks") if base.dropout else DEFAULT_VARIANTS
     if not variants:
         raise BadArgumentError(f"variants must name one or more of {', '.join(DEFAULT_VARIANTS)}")
-    if base.dropout and tuple(variants) == DEFAULT_VARIANTS:
-        variants = (ALIGNED, CONTROL, NATIVE, *SWITCHES)
     if len(set(variants)) < len(variants):
         raise BadArgumentError(f"variants: every variant may be named once; given: {', '.join(variants)}")
     return [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare import page
+from compare import page_digits
 from compare.page import write_page
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
@@ -95,7 +95,7 @@ def test_run_that_failed_stands_at_the_top(tmp_path: Path) -> None:
 
 
 def test_networks_too_large_for_the_page_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "_MAX_NETWORK_BYTES", 1000)
+    monkeypatch.setattr(page_digits, "_MAX_NETWORK_BYTES", 1000)
     text = written(trained(tmp_path), tmp_path)
     assert 'id="draw"' not in text
     assert "compare predict" in text

@@ -183,7 +183,7 @@ def test_time_left_is_told_by_the_runs_done_here(clock: Callable[[float], None],
 def test_dropout_masks_are_a_variant_where_there_is_dropout() -> None:
     implementations = [Implementation("a", ("a",))]
     without, with_dropout = (
-        {run.variant for run in plan(implementations, Recipe(dropout=rate), DEFAULT_VARIANTS, 1)} for rate in (0, 0.2)
+        {run.variant for run in plan(implementations, Recipe(dropout=rate), None, 1)} for rate in (0, 0.2)
     )
     assert without == set(DEFAULT_VARIANTS)
     assert with_dropout == {*DEFAULT_VARIANTS, "dropout_masks"}
