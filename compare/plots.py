@@ -5,6 +5,7 @@ show them, prints as it looks, and takes the reader's dark or light scheme.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def history(histories: Mapping[str, Mapping[str, list[float]]], quantity: str, t
     epochs = max((row["epoch"] for row in values), default=1)
     percent = quantity == "accuracy"
     y = alt.Y("value:Q", title=title).scale(zero=False).axis(format=".1%" if percent else "~g", tickCount=6)
-    x = alt.X("epoch:Q", title="epoch").axis(tickMinStep=1, tickCount=min(epochs, 10), format="d", grid=False)
+    ticks = list(range(1, epochs + 1, math.ceil(epochs / 10)))  # left to itself, Vega also marks half an epoch
+    x = alt.X("epoch:Q", title="epoch").axis(values=ticks, format="d", grid=False)
     dash = alt.StrokeDash("part:N").scale(domain=list(parts), range=[[4, 3], [1, 0]])
     base = alt.Chart(_data(values), width=_WIDTH, height=_HEIGHT).encode(x=x, y=y, color=_color(list(histories)))
     chart = base.mark_line(strokeWidth=2).encode(strokeDash=dash) + base.mark_point(filled=True, size=28, opacity=1)
