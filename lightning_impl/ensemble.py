@@ -21,6 +21,16 @@ from lightning_impl.training import STEPS_PER_EXECUTION, DigitClassifier, build_
 from recipe import Recipe, RecipeError
 
 
+def check_no_dropout(recipe: Recipe) -> None:
+    """Refuses dropout, whose mask of each member's own `vmap` does not know.
+
+    Raises:
+        RecipeError: The recipe drops activations.
+    """
+    if recipe.dropout:
+        raise RecipeError("many seeds at once know no dropout: set recipe.dropout to 0, or train seed by seed")
+
+
 class SeedEnsemble(lightning.LightningModule):
     """Trains the networks of recipes that differ in their seeds alone.
 
@@ -28,13 +38,12 @@ class SeedEnsemble(lightning.LightningModule):
         recipes: One recipe a member.
 
     Raises:
-        RecipeError: The recipes drop activations, which `vmap` cannot do from a mask of each member.
+        RecipeError: The recipes drop activations.
     """
 
     def __init__(self, recipes: Sequence[Recipe]) -> None:
         super().__init__()
-        if recipes[0].dropout:
-            raise RecipeError("many seeds at once know no dropout: set recipe.dropout to 0, or train seed by seed")
+        check_no_dropout(recipes[0])
         self.automatic_optimization = False
         self.recipes = list(recipes)
         self.steps_per_execution = max(1, STEPS_PER_EXECUTION // len(recipes))

@@ -12,7 +12,7 @@ import lightning
 import numpy as np
 import torch
 
-from lightning_impl.ensemble import SeedEnsemble, SeedsDataModule
+from lightning_impl.ensemble import SeedEnsemble, SeedsDataModule, check_no_dropout
 from lightning_impl.recording import VERSIONS, check_device, settings
 from lightning_impl.weights import get_weights
 from recipe import Recipe, RecipeError
@@ -121,6 +121,7 @@ def main(arguments: Sequence[str]) -> None:
         options = parser.instantiate(parser.parse_args(list(arguments)))
         if options.seeds < 1:
             raise RecipeError(f"--seeds must be 1 or more, not {options.seeds}")
+        check_no_dropout(options.recipe)
         seeds = range(options.recipe.seed, options.recipe.seed + options.seeds)
         recipes = [dataclasses.replace(options.recipe, seed=seed) for seed in seeds]
         directories = [options.out / f"seed-{seed}" for seed in seeds]

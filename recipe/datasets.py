@@ -81,7 +81,8 @@ NAMED = {
     "kmnist": MNIST,
     "qmnist": dataclasses.replace(MNIST, num_test_images=60_000),
 }
-"""The data sets that have a name; that the last three are what they should be, torchvision's checksums say."""
+"""The data sets that have a name. The last three, torchvision holds against their makers' checksums when it fetches
+them; what lies in the cache is held against these numbers alone."""
 
 _FILES = {
     "x_train": ("train", "images"),
