@@ -236,6 +236,10 @@ def _other_corrections(state: OptimizerState) -> Iterator[Hypothesis]:
     yield Hypothesis("there is no bias correction", partial(without, first=True, second=True))
     yield Hypothesis("the first moment has no bias correction", partial(without, first=True, second=False))
     yield Hypothesis("the second moment has no bias correction", partial(without, first=False, second=True))
+    adam = state.adam
+    rounded = adam._replace(beta_1=float(np.float32(adam.beta_1)), beta_2=float(np.float32(adam.beta_2)))
+    name = "the bias correction takes β rounded to float32, as Keras does on TensorFlow in float64"
+    yield Hypothesis(name, lambda s: rounded.update(s.first, s.second, s.step))
     yield Hypothesis("the step counter is off by +1", lambda s: s.adam.update(s.first, s.second, s.step + 1))
     if state.step > 1:
         yield Hypothesis("the step counter is off by -1", lambda s: s.adam.update(s.first, s.second, s.step - 1))

@@ -711,6 +711,19 @@ class NoBiasCorrectionOfSecondMoment(Base):
         return super().corrections()[0], self.real(1)
 
 
+@planted(
+    "optimizer",
+    "step 1: hidden_1.kernel",
+    "the bias correction takes β rounded to float32",
+    dtype="float64",
+    adam="framework",
+)
+class BiasCorrectionOfRoundedBetas(Base):
+    def corrections(self) -> tuple[Any, Any]:
+        power_1, power_2 = (float(np.float32(beta)) ** self.num_steps for beta in self.recipe.adam_betas)
+        return 1 - power_1, np.sqrt(1 - power_2)
+
+
 @planted("optimizer", "step 1: hidden_1.kernel", "the step counter is off by +1")
 class StepCounterOffByOne(Base):
     def update(self, name: str, g: Array) -> Array:
