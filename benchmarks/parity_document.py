@@ -40,12 +40,6 @@ def _relative(pair: Figures) -> float:
     return float(pair["weights"]["relative_to_largest_of_tensor"])
 
 
-def _in_norm(pair: Figures) -> str:
-    """The largest ‖ΔW‖ / ‖W‖ of a tensor, in the Frobenius norm; a dash where older figures lack it."""
-    number = pair["weights"].get("relative_in_norm")
-    return "–" if number is None else _small(number)
-
-
 def _accuracies(pair: Figures) -> str:
     return " / ".join(f"{accuracy:.2%}" for accuracy in pair["test_accuracies"])
 
@@ -79,10 +73,11 @@ def float64(figures: Figures) -> str:
     default = {"recipe": {}, "num_steps": figures["steps_per_epoch"], **found["Lightning"], "control": found["control"]}
     entries = [default, *figures["variations"]]
     weights = default["weights"]
+    in_norm = "relative_in_norm" in weights  # older figures lack it
     rendered = table(
         "changed in the recipe | steps | largest loss difference | A/A | largest weight difference, relative | A/A "
-        "| ‖ΔW‖ / ‖W‖ | A/A | digits predicted differently | test accuracies",
-        "lrrrrrrrrl",
+        f"{'| ‖ΔW‖ / ‖W‖ | A/A ' * in_norm}| digits predicted differently | test accuracies",
+        f"lrrrrr{'rr' * in_norm}rl",
         (
             [
                 ", ".join(f"`{name}={value}`" for name, value in entry["recipe"].items()) or "nothing",
@@ -91,8 +86,7 @@ def float64(figures: Figures) -> str:
                 _small(_largest(entry["control"])),
                 _small(_relative(entry)),
                 _small(_relative(entry["control"])),
-                _in_norm(entry),
-                _in_norm(entry["control"]),
+                *(_small(pair["weights"]["relative_in_norm"]) for pair in (entry, entry["control"]) if in_norm),
                 entry["predicted_differently"],
                 _accuracies(entry),
             ]
