@@ -186,12 +186,12 @@ def equivalence(entries: Sequence[Mapping[str, Any]], margin: float) -> Plot:
     y = alt.Y("place:N", title=None, sort=labels).axis(labelLimit=220, grid=True)
     x = alt.X("value:Q", title="difference of test accuracy, percentage points").axis(grid=False, format="+~g")
     size: dict[str, Any] = {"width": 2 * _WIDTH - 120, "height": alt.Step(30)}
-    seeds = alt.Chart(_data(dots), **size).mark_circle(size=26, opacity=0.45).encode(x=x, y=y, color=color)
-    bars = alt.Chart(_data(means), **size).mark_rule(strokeWidth=4).encode(x="low:Q", x2="high:Q", y=y, color=color)
-    centers = alt.Chart(_data(means), **size).mark_point(filled=True, size=90, opacity=1, shape="diamond")
+    seeds = alt.Chart(_data(dots), **size).mark_circle(size=45, opacity=0.55).encode(x=x, y=y, color=color)
+    bars = alt.Chart(_data(means), **size).mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=color)
+    centers = alt.Chart(_data(means), **size).mark_point(filled=True, size=130, opacity=1, shape="diamond")
     edges = alt.Chart(_data([{"x": -100 * margin}, {"x": 100 * margin}]))
     lines = edges.mark_rule(strokeDash=[4, 3], color=BAND, strokeWidth=1.5).encode(x="x:Q")
-    chart = alt.layer(lines, seeds, bars, centers.encode(x=x, y=y, color=color))
+    chart = alt.layer(lines, bars, seeds, centers.encode(x=x, y=y, color=color))
     rows = [
         [row["place"], f"{row['value']:+.3f}", f"{row['low']:+.3f} to {row['high']:+.3f}", row["name"]] for row in means
     ]
