@@ -18,6 +18,7 @@ from compare import convolution, oracle
 from compare.bounds import Rounding
 from compare.recorded import shared_masks
 from compare.rung import Rung, Verdict
+from compare.signatures import low_precision
 from compare.statistics import paired_accuracies, prediction_margin
 from recipe import Recipe, mnist
 from recipe.run_record import RunRecord, TestResults
@@ -250,7 +251,10 @@ def _inconsistency(run: RunRecord, digits: mnist.Digits) -> tuple[str, str] | No
 
 
 def _prediction_cause(run: RunRecord, images: NDArray[np.floating], logits: NDArray[np.float64]) -> str:
-    """Why the predictions are not those of the final weights: with dropout, they may stray as it makes them stray."""
+    """Why the predictions are not those of the final weights: computed in float32, or as dropout makes them stray."""
+    found, expected = np.asarray(_test(run).predictions, np.float64), oracle.softmax(logits)
+    if run.recipe.dtype == "float64" and (precision := low_precision(found, expected, double=True)) is not None:
+        return f"the predictions are not computed in float64: {precision}"
     few = slice(_IMAGES_AT_ONCE)
     if run.recipe.dropout:
         masks = shared_masks(run.recipe, 0, len(images[few]))
@@ -259,8 +263,8 @@ def _prediction_cause(run: RunRecord, images: NDArray[np.floating], logits: NDAr
             strayed = np.log([_test(run).predictions[few], passed.activations["output"]]) - np.log(
                 oracle.softmax(logits[few])
             )
-        found, expected = (float(np.median(np.abs(part[np.isfinite(part)]))) for part in strayed)
-        if math.isclose(found, expected, rel_tol=_AS_DROPOUT_STRAYS):
+        by_run, by_dropout = (float(np.median(np.abs(part[np.isfinite(part)]))) for part in strayed)
+        if math.isclose(by_run, by_dropout, rel_tol=_AS_DROPOUT_STRAYS):
             return "dropout is active in evaluation: the predictions stray from the final weights' as it makes them"
     return "the predictions are not those of the final weights: of another epoch or model"
 

@@ -190,6 +190,17 @@ def test_other_weights_under_dropout_are_not_taken_for_dropout(
     assert rung.cause == "the predictions are not those of the final weights: of another epoch or model"
 
 
+def test_predictions_in_float32_are_not_taken_for_those_of_another_epoch(
+    families: Callable[..., list[RunRecord]],
+) -> None:
+    family = families(dtype="float64")
+    test = family[0].test
+    assert test
+    rounded = dataclasses.replace(test, predictions=test.predictions.astype(np.float32).astype(np.float64))
+    rung = run_rungs(dataclasses.replace(family[0], test=rounded), family)[1]
+    assert rung.cause == "the predictions are not computed in float64: the numbers are kept in float32"
+
+
 class TwiceAsLarge(Layered):
     def dense(self, layer: str, inputs: Array) -> Array:
         return super().dense(layer, inputs) * (1 + (layer == "hidden_1"))
