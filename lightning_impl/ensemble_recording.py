@@ -1,7 +1,6 @@
 """`python -m lightning_impl fit_seeds --seeds N --out DIRECTORY`: many seeds at once, and a record of each."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,34 +12,22 @@ import numpy as np
 import torch
 
 from lightning_impl.ensemble import SeedEnsemble, SeedsDataModule, check_no_dropout
-from lightning_impl.recording import VERSIONS, check_device, settings
+from lightning_impl.recording import VERSIONS, ProgressReporter, check_device, quiet_trainer, settings
 from lightning_impl.weights import get_weights
 from recipe import Recipe, RecipeError
 from recipe.record_files import RecordError, check_writable
 from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
-from recipe.worker import Progress, bad_input_is_one_line, peak_memory_bytes, versions
+from recipe.worker import bad_input_is_one_line, peak_memory_bytes, versions
 
 
-class EnsembleRecorder(lightning.Callback):
+class EnsembleRecorder(ProgressReporter):
     """Collects every member's history and step losses; a member that diverges keeps what it had until then."""
 
     def __init__(self, recipes: Sequence[Recipe]) -> None:
-        self.progress = Progress(
-            recipes[0].epochs, math.ceil(recipes[0].images.num_training_images / recipes[0].batch_size)
-        )
+        super().__init__(recipes[0])
         self.histories: list[dict[str, list[float]]] = [{key: [] for key in HISTORY_KEYS} for _ in recipes]
         self.step_losses: list[list[Any]] = [[] for _ in recipes]
         self.statuses = [Status("finished") for _ in recipes]
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Starts the epoch's clock."""
-        self._start = time.perf_counter()
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Reports progress."""
-        self.progress.step(trainer.current_epoch, len(pl_module.step_losses))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Fetches the epoch's losses and metrics; validation has run by now."""
@@ -66,17 +53,7 @@ def fit_seeds(recipes: Sequence[Recipe], directories: Sequence[Path], *, acceler
     """Trains all recipes at once and writes a record of each; all share the process, its time and its memory."""
     start = time.perf_counter()
     recorder = EnsembleRecorder(recipes)
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        max_epochs=recipes[0].epochs,
-        num_sanity_val_steps=0,
-        callbacks=[recorder],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(accelerator, recorder, max_epochs=recipes[0].epochs, num_sanity_val_steps=0)
     ensemble, digits = SeedEnsemble(recipes), SeedsDataModule(recipes)
     trainer.fit(ensemble, digits)
     live_settings = settings(trainer, ensemble.member(0))

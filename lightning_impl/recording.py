@@ -25,15 +25,30 @@ VERSIONS = ("lightning", "torch", "torchvision", "torchmetrics", "numpy")
 """The packages whose versions a record states."""
 
 
-class Recorder(Callback):
-    """Collects history and step losses, reports progress, and stops a training that diverges."""
+def quiet_trainer(accelerator: str, callback: Callback, **options: Any) -> lightning.Trainer:
+    """A Trainer on one device that leaves nothing but what the callback keeps, and prints nothing."""
+    return lightning.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
 
-    def __init__(self, recipe: Recipe, progress: Progress) -> None:
-        self.recipe = recipe
-        self.progress = progress
-        self.history: dict[str, list[float]] = {key: [] for key in HISTORY_KEYS}
-        self.step_losses: list[NDArray[np.floating]] = []
-        self.status = Status("finished")
+
+class ProgressReporter(Callback):
+    """Reports a training's progress and times its epochs.
+
+    Args:
+        recipe: What is trained.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        num_steps = math.ceil(recipe.images.num_training_images / recipe.batch_size)
+        self.progress = Progress(recipe.epochs, num_steps)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Starts the epoch's clock."""
@@ -44,6 +59,16 @@ class Recorder(Callback):
     ) -> None:
         """Reports progress."""
         self.progress.step(trainer.current_epoch, len(pl_module.step_losses))
+
+
+class Recorder(ProgressReporter):
+    """Collects history and step losses, reports progress, and stops a training that diverges."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.history: dict[str, list[float]] = {key: [] for key in HISTORY_KEYS}
+        self.step_losses: list[NDArray[np.floating]] = []
+        self.status = Status("finished")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Fetches the epoch's losses from the device; validation has run by now."""
@@ -120,19 +145,8 @@ def check_device(device: str) -> None:
 
 def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accelerator: str) -> None:
     """Trains, tests and writes the record; `start` is the perf_counter() at the process's start."""
-    progress = Progress(recipe.epochs, math.ceil(recipe.images.num_training_images / recipe.batch_size))
-    recorder = Recorder(recipe, progress)
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        max_epochs=recipe.epochs,
-        num_sanity_val_steps=0,
-        callbacks=[recorder],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    recorder = Recorder(recipe)
+    trainer = quiet_trainer(accelerator, recorder, max_epochs=recipe.epochs, num_sanity_val_steps=0)
     module, digits = DigitClassifier(recipe), MnistDataModule(recipe)
     trainer.fit(module, digits)
     live_settings = settings(trainer, module)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_impl.data import MnistDataModule
 from lightning_impl.dropout import SharedDropout
-from lightning_impl.recording import VERSIONS, settings
+from lightning_impl.recording import VERSIONS, quiet_trainer, settings
 from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import canonical_activation, get_weights, to_canonical
 from recipe import Recipe
@@ -22,17 +22,7 @@ from recipe.worker import versions
 def trace(recipe: Recipe, *, accelerator: str) -> Trace:
     """Takes the first steps of the training that the recipe describes."""
     watcher = Watcher()
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        max_steps=num_traced_steps(recipe),
-        limit_val_batches=0,
-        callbacks=[watcher],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(accelerator, watcher, max_steps=num_traced_steps(recipe), limit_val_batches=0)
     module, digits = DigitClassifier(recipe, steps_per_execution=1), MnistDataModule(recipe)
     initial_weights = get_weights(module.model)
     trainer.fit(module, digits)
