@@ -202,9 +202,7 @@ def study(
         from compare.cluster import Lost, connect, run_study
         from compare.study_judge import judge_study
     except ImportError as error:
-        raise BadInputError(
-            f"a study needs {error.name}; install what it needs with: pip install 'mnist-parity[study]'"
-        ) from error
+        raise BadInputError(f"a study needs {error.name}; in the clone: pip install '.[study]'") from error
     from compare.progress import StudyProgress
 
     for name, value in (("workers", workers), ("silence", silence)):
@@ -266,7 +264,7 @@ def _prepare(
 
 def default_directory(recipe: Recipe, implementations: list[Implementation], command: str) -> Path:
     """A directory under runs/ of this command, this recipe and these implementations alone."""
-    commands = [implementation.command[1:] for implementation in implementations]
+    commands = [implementation.words for implementation in implementations]
     key = hashlib.sha256(f"{recipe.to_json()}{commands}".encode()).hexdigest()[:8]
     return Path("runs") / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
 

@@ -59,10 +59,10 @@ class LiveProgress(_Display):
         job = message.job
         name, epochs = job.title, job.recipe.epochs
         if isinstance(message, Progress):
-            if "val_accuracy" in message.fields:
+            if {"epoch", "loss", "val_accuracy"} <= message.fields.keys():
                 metrics = f"loss {message.fields['loss']:.4f}  validation accuracy {message.fields['val_accuracy']:.2%}"
                 if not self.console.is_terminal:
-                    self.console.print(f"{name}: epoch {message.fields['epoch']} of {epochs}, {metrics}")
+                    self.console.print(f"{name}: epoch {message.fields['epoch']:.0f} of {epochs}, {metrics}")
                 self.bars.update(self.tasks[id(job)], metrics=metrics)
             self.bars.update(self.tasks[id(job)], completed=int(message.fraction * epochs))
             return

@@ -22,12 +22,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from compare.sources import sources
 from recipe import Recipe
 from recipe.run_record import RecordError, RunRecord, read_record
 from recipe.trace import Trace, read_trace
 from recipe.worker import BAD_INPUT
+
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 _SECONDS_TO_END = 5
 """What a run has after SIGTERM before it gets SIGKILL."""
@@ -58,15 +61,20 @@ class Implementation:
     name: str
     command: tuple[str, ...]
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command but for a Python in front of it, which is elsewhere on every machine; its version counts."""
+        return self.command[1:] if Path(self.command[0]).name.startswith("python") else self.command
+
     @cached_property
     def determinants(self) -> dict[str, Any]:
         """What a run depends on beside the recipe: the command, the code and the installed versions."""
-        files = [Path(word) for word in self.command[1:] if Path(word).is_file()]
-        packages = [_ROOT / word.split(".")[0] for word in self.command[1:] if word.endswith("_impl.worker")]
+        packages = [_ROOT / word.split(".")[0] for word in self.words if word.endswith("_impl.worker")]
+        files = [] if packages else sources(self.words)
         for package in [_ROOT / "recipe", *packages]:
             files += sorted(package.glob("*.py"))
         code = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-        return {"command": self.command[1:], "code": code, "versions": _installed_versions()}
+        return {"command": self.words, "code": code, "versions": _installed_versions()}
 
 
 def keras(backend: Backend, device: Device) -> Implementation:
@@ -76,10 +84,7 @@ def keras(backend: Backend, device: Device) -> Implementation:
         BadInputError: The backend is not installed.
     """
     if find_spec(backend) is None:
-        extra = "[jax]" if backend == "jax" else ""
-        raise BadInputError(
-            f"Keras's {backend} backend is not installed; install it with: pip install 'mnist-parity{extra}'"
-        )
+        raise BadInputError(f"Keras's {backend} backend is not installed; install it with: pip install {backend}")
     options = ("--backend", backend, "--device", device)
     return Implementation("keras", (sys.executable, "-m", "keras_impl.worker", *options))
 
@@ -195,7 +200,7 @@ def run_all(
     messages: queue.Queue[Progress | Outcome] = queue.Queue()
     stop = threading.Event()
     outcomes: dict[int, Outcome] = {}
-    side_by_side = max(1, (os.cpu_count() or 1) // max(job.threads for job in jobs))
+    side_by_side = max(1, _num_cores() // max(job.threads for job in jobs))
     with ThreadPoolExecutor(side_by_side) as pool:
         for job in jobs:
             pool.submit(_run, job, fresh=fresh, silence=silence, report=messages.put, stop=stop)
@@ -213,6 +218,11 @@ def run_all(
     return [outcomes[id(job)] for job in jobs]
 
 
+def _num_cores() -> int:
+    """The cores that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _run(
     job: Job,
     *,
@@ -224,7 +234,7 @@ def _run(
     """Runs one job and reports its outcome, whatever happens."""
     try:
         job.records.mkdir(parents=True, exist_ok=True)
-        with FileLock(job.directory.with_suffix(".lock")):
+        with _claimed(FileLock(job.directory.with_suffix(".lock")), stop):
             if fresh:
                 shutil.rmtree(job.directory, ignore_errors=True)
             if job.directory.exists():
@@ -239,6 +249,20 @@ def _run(
     except Exception as error:  # noqa: BLE001 - carried to the caller's thread, which decides
         outcome = Outcome(job, None, error=error)
     report(outcome)
+
+
+@contextlib.contextmanager
+def _claimed(lock: FileLock, stop: threading.Event) -> Iterator[None]:
+    """Holds the lock, after waiting for whoever does; told to stop, it does nothing any more."""
+    while not lock.is_locked and not stop.is_set():
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=_SECONDS_BETWEEN_LOOKS)
+    try:
+        if stop.is_set():
+            raise InterruptedError
+        yield
+    finally:
+        lock.release()
 
 
 def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None], stop: threading.Event) -> None:
@@ -367,14 +391,18 @@ def _progress_fields(line: str) -> dict[str, Any] | None:
         return None
     try:
         fields = json.loads(line)["progress"]
-        return {**fields, "fraction": float(fields["fraction"])}
-    except (ValueError, TypeError, KeyError):
+        numbers = {key: float(value) for key, value in fields.items() if value is not None}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
+    return numbers if 0 <= numbers.get("fraction", -1) <= 1 else None
 
 
 def environment(threads: int) -> dict[str, str]:
     """The process environment: the same number of threads for every framework."""
     return {
+        # Frameworks that share a GPU must not each take all of its memory at the start.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "PYTHONUNBUFFERED": "1",

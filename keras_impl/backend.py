@@ -19,10 +19,7 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
         UnavailableError: The backend is not installed, or "gpu" was asked for and it finds none.
     """
     if importlib.util.find_spec(backend) is None:
-        extra = "[jax]" if backend == "jax" else ""
-        raise UnavailableError(
-            f"Keras's {backend} backend is not installed; install it with: pip install 'mnist-parity{extra}'"
-        )
+        raise UnavailableError(f"Keras's {backend} backend is not installed; install it with: pip install {backend}")
     # Keras imports the other frameworks where it finds them, TensorFlow as soon as `fit` is called.
     # Two of them in one process have crashed and hung.
     hide({*get_args(Backend)} - {backend})

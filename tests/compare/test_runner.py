@@ -2,12 +2,14 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from compare import runner
 from compare.runner import BadInputError, Implementation, Job, RunFailedError, other, run_all
@@ -78,11 +80,11 @@ def test_directory_is_keyed_by_all_that_determines_a_run(tmp_path: Path) -> None
 
 def test_backend_that_is_not_installed_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "find_spec", lambda name: None)
-    for backend, extra in (("jax", "[jax]"), ("tensorflow", "")):
+    for backend in ("jax", "tensorflow"):
         with pytest.raises(BadInputError) as caught:
             runner.keras(backend, "cpu")
         assert f"{backend} backend is not installed" in str(caught.value)
-        assert f"pip install 'mnist-parity{extra}'" in str(caught.value)
+        assert f"pip install {backend}" in str(caught.value)
 
 
 def test_command_is_split_as_a_shell_does() -> None:
@@ -164,6 +166,58 @@ def test_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_program_of_its_own_counts_for_its_runs(tmp_path: Path) -> None:
+    def directory(name: str) -> Path:
+        return Job(other("mine", str(tmp_path / name)), TINY, tmp_path).directory
+
+    for name in ("port_a", "port_b"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    before = directory("port_a")
+    assert directory("port_b") != before
+    (tmp_path / "port_a").write_text("#!/bin/sh\n# another line\n")
+    assert directory("port_a") != before
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ('{"progress": {"fraction": 1, "epoch": 3}}', {"fraction": 1.0, "epoch": 3.0}),
+        ('{"progress": {"fraction": 0.5, "loss": null, "val_accuracy": 0.9}}', {"fraction": 0.5, "val_accuracy": 0.9}),
+        ('{"progress": {"fraction": NaN}}', None),
+        ('{"progress": {"fraction": 1.5}}', None),
+        ('{"progress": {"epoch": 1}}', None),
+        ('{"progress": {"fraction": 0.5, "loss": [1]}}', None),
+        ('{"progress": {"fraction": 0.5, "loss": "low"}}', None),
+        ('{"progress": [1]}', None),
+        ('{"progress"', None),
+        ("a line", None),
+    ],
+)
+def test_only_numbers_are_progress(line: str, fields: dict[str, float] | None) -> None:
+    assert runner._progress_fields(line) == fields  # noqa: SLF001
+
+
+def test_told_to_stop_it_waits_for_no_other_comparison_and_touches_nothing(tmp_path: Path) -> None:
+    job, stop = Job(stand_in("good"), TINY, tmp_path), threading.Event()
+    run(job)
+    messages: list[Any] = []
+    options: dict[str, Any] = {"fresh": True, "silence": 60, "report": messages.append, "stop": stop}
+    with FileLock(job.directory.with_suffix(".lock")):
+        waiting = threading.Thread(target=runner._run, args=(job,), kwargs=options)  # noqa: SLF001
+        waiting.start()
+        stop.set()
+        waiting.join(30)
+    assert not waiting.is_alive()
+    assert isinstance(messages[-1].error, InterruptedError)
+    assert job.read().recipe == TINY
+
+
+def test_no_more_runs_side_by_side_than_cores_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    assert runner._num_cores() == 1  # noqa: SLF001
 
 
 def test_a_run_with_other_threads_is_another_run(tmp_path: Path) -> None:
