@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -18,6 +19,9 @@ from recipe.mnist import DataError
 from recipe.picture import PictureError
 from recipe.record_files import RecordError
 from recipe.worker import BAD_INPUT
+
+CRASHED = 4
+"""The exit code of a comparison that came to no verdict, as of one whose run failed (`EXIT_CODES` in judge.py)."""
 
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended: 128 + SIGINT."""
@@ -106,7 +110,7 @@ def judge(options: Any) -> int:
         print(found.results_file.read_text(), end="")
     else:
         found.show(console)
-    console.print(f"Results: {found.results_file}\nPage: {found.page}", soft_wrap=True)
+    console.print(f"Results: {found.results_file}\nPage: {found.page}", soft_wrap=True, markup=False, highlight=False)
     return found.exit_code
 
 
@@ -135,7 +139,8 @@ def report(options: Any) -> int:
         else:
             console = Console()
             show(results, console)
-            console.print(f"Page: {write_page(results, options.directory)}", soft_wrap=True)
+            page = write_page(results, options.directory)
+            console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)
     except RecordError as error:
         raise BadInputError(str(error)) from error
     return int(results["exit_code"])
@@ -195,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
             ["python", "-m", "compare", *(sys.argv[1:] if arguments is None else arguments)]
         )
         return _COMMANDS[subcommand](options)
-    except (RecipeError, BadInputError, DataError) as error:
+    except (RecipeError, BadInputError, DataError, OSError) as error:
         dashes = "--" if isinstance(error, BadArgumentError) else ""
         print(f"error: {dashes}{error}", file=sys.stderr)
         return BAD_INPUT
@@ -206,4 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except Exception:  # noqa: BLE001 - a crash must not end as 1, which says "not parity"
+        traceback.print_exc()
+        sys.exit(CRASHED)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from compare import plots
 from compare.page_common import TONES, common, words
 from compare.page_digits import digits_part
-from compare.report import display_name, things
+from compare.report import display_name, measured, number, things
 from recipe.run_record import RecordError, RunRecord, read_record
 
 _QUESTIONS = {
@@ -185,7 +185,6 @@ def _ladder(
 def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, str]) -> dict[str, Any]:
     detail = rung["detail"]
     verdict = f"{rung['verdict']}, after {words(detail['follows'])}" if "follows" in detail else rung["verdict"]
-    measured = "never" if rung["measured"] is None and rung["name"] == "trajectory" else _number(rung["measured"])
     tables = []
     if detail.get("differences"):
         rows = [
@@ -194,7 +193,7 @@ def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, s
         ]
         tables.append({"header": ["setting", *map(display_name, sides), "changes the arithmetic"], "rows": rows})
     if detail.get("tensors"):
-        rows = [[name, *(_number(found.get(side)) for side in sides)] for name, found in detail["tensors"].items()]
+        rows = [[name, *(number(found.get(side)) for side in sides)] for name, found in detail["tensors"].items()]
         tables.append({"header": ["error / bound of", *map(display_name, sides)], "rows": rows})
     if "paired" in detail:
         tables.append({"header": ["outcome", ""], "rows": _outcome(detail, sides)})
@@ -207,7 +206,7 @@ def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, s
         "question": _QUESTIONS[rung["name"]],
         "where": rung["where"],
         "cause": rung["cause"],
-        "numbers": f"{detail['unit']}: {measured}, bound {_number(rung['bound'])}",
+        "numbers": f"{detail['unit']}: {measured(rung)}, bound {number(rung['bound'])}",
         "tables": tables,
     }
 
@@ -228,7 +227,3 @@ def _outcome(detail: Mapping[str, Any], sides: tuple[str, str]) -> list[list[str
             f"{min(controls):.2%} to {max(controls):.2%}" if controls else "no control",
         ],
     ]
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"

@@ -143,7 +143,10 @@ def ulps(forward: Mapping[str, float], backward: Mapping[str, float], pair: str)
     """Largest differences of two implementations' first step in ULPs: by layer, and by parameter's gradient."""
     parts = {"forward, pre-activations": forward, "backward, gradients": backward}
     values: list[dict[str, Any]] = [
-        {"place": place, "ulps": value, "name": part} for part, entry in parts.items() for place, value in entry.items()
+        {"place": place, "ulps": value, "name": part}
+        for part, entry in parts.items()
+        for place, value in entry.items()
+        if value is not None  # of what is not finite
     ]
     base = alt.Chart(_data(values), width=_WIDTH + 120, height=alt.Step(20))
     y = alt.Y("place:N", title=None, sort=None).axis(labelLimit=200)

@@ -26,9 +26,11 @@ def write_results(results: dict[str, Any], directory: Path) -> Path:
 def write_whole(path: Path, text: str) -> Path:
     """Writes a file complete or not at all, beside others that may be writing it too; returns where."""
     partial = path.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
+    try:
+        partial.write_text(text, encoding="utf-8")
+        return partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_results(directory: Path) -> dict[str, Any]:
@@ -55,7 +57,8 @@ def show(results: dict[str, Any], console: Console) -> None:
         tables, lines = study_tables(results), study_verdict_lines(results)
     else:
         tables = [comparison_table(results)] if "controls" in results else []
-        tables += [ladder_table(results)] if results["rungs"] else []
+        judged = any(comparison["rungs"] for comparison in results["comparisons"].values())
+        tables += [ladder_table(results)] if judged else []
         lines = verdict_lines(results)
     for table in tables:
         console.print(table)
@@ -108,14 +111,21 @@ def ladder_table(results: dict[str, Any]) -> Table:
             follows = rung["detail"].get("follows")
             verdict = f"{rung['verdict']}, after {follows}" if follows else rung["verdict"]
             style = {"parity": "green", "not parity": "red"}.get(rung["verdict"], "yellow")
-            numbers = [_number(rung["measured"]), _number(rung["bound"])]
-            table.add_row(rung["name"], f"[{style}]{verdict}[/]", *numbers, rung["detail"]["unit"])
+            table.add_row(
+                rung["name"], f"[{style}]{verdict}[/]", measured(rung), number(rung["bound"]), rung["detail"]["unit"]
+            )
         table.add_section()
     return table
 
 
-def _number(value: float | None) -> str:
-    return "never" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+def measured(rung: Mapping[str, Any]) -> str:
+    """What a rung measured, as people read it; no step of parting is never."""
+    return "never" if rung["name"] == "trajectory" and rung["measured"] is None else number(rung["measured"])
+
+
+def number(value: float | None) -> str:
+    """A number of a rung, as people read it."""
+    return "none" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
 def verdict_lines(results: dict[str, Any]) -> list[str]:

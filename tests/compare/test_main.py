@@ -110,6 +110,36 @@ def test_run_that_fails_is_shown_with_its_log(tmp_path: Path) -> None:
     assert results(tmp_path)["comparisons"]["lightning"]["verdict"] != "failed"
 
 
+def test_trace_that_fails_is_shown_with_its_log_beside_what_was_judged(tmp_path: Path) -> None:
+    process = compare(tmp_path, *third("no-trace"))
+    assert process.returncode == results(tmp_path)["exit_code"] == 4
+    (line,) = [line for line in process.stdout.splitlines() if "third failed: its trace: " in line]
+    assert "exit code 1 (what is --trace?); its log: " in line
+    entry = results(tmp_path)["implementations"]["third"]
+    assert (entry["status"], entry["test_accuracy"]) == ("failed", 0.1)
+    assert "trajectory" in process.stdout  # of the other pair
+
+
+def test_crash_is_no_verdict(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"schema_version": 1}')
+    process = run_python("-m", "compare", "report", ".", cwd=tmp_path)
+    assert process.returncode == 4
+    assert "Traceback" in process.stderr
+
+
+def test_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    compare(tmp_path)
+    (tmp_path / "out" / "report.html").unlink()
+    (tmp_path / "out" / "report.html").mkdir()
+    assert_one_line_of_error(run_python("-m", "compare", "report", "out", cwd=tmp_path), "report.html")
+    assert not list(tmp_path.rglob("*.partial-*"))
+
+
+def test_directory_with_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
+    process = run_python(HERE / "driver.py", "good", "run", *QUICK, "--out", "a[/b]", cwd=tmp_path)
+    assert f"Results: {Path('a[/b]') / 'results.json'}" in process.stdout, process.stderr
+
+
 def test_run_that_diverges_is_shown_with_epoch_and_step(tmp_path: Path) -> None:
     process = compare(tmp_path, keras="diverge")
     assert process.returncode == 4

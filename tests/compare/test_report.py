@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from compare.report import comparison_table, verdict_lines, write_results
+from compare.report import comparison_table, measured, verdict_lines, write_results
 from recipe import Recipe
 
 
@@ -127,6 +127,23 @@ def test_results_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_results({"a": object()}, tmp_path)
     assert json.loads(path.read_text()) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text.encode()[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_results({"a": 1}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_a_step_of_parting_is_never() -> None:
+    assert measured({"name": "trajectory", "measured": None}) == "never"
+    assert measured({"name": "forward", "measured": None}) == "none"
+    assert measured({"name": "trajectory", "measured": 1875}) == "1,875"
 
 
 def test_infinity_is_null(tmp_path: Path) -> None:
