@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keras_impl import backend
-from recipe.record_files import read_recipe
+from recipe.record_files import RecordError, read_recipe
 from recipe.weight_files import complete_or_absent, convert_main, read_weights, write_recipe, write_weights
 
 
@@ -29,6 +29,8 @@ def convert(source: Path, target: Path) -> None:
         load_weights(source, model)
         write_weights(target, recipe, get_weights(model))
         return
+    if not target.name.endswith((".keras", ".weights.h5")):
+        raise RecordError(f"{target}: the name must end in .keras, .weights.h5 or .safetensors")
     _, weights = read_weights(source)
     write_recipe(target.parent, recipe)
     if target.suffix == ".keras":  # a compiled model, ready to train on, with the optimizer at its beginning

@@ -3,7 +3,8 @@
 import csv
 import itertools
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import keras
@@ -37,8 +38,9 @@ class Logs(keras.callbacks.Callback):
         check_writable(directory)
         self.directory = _new_version(directory)
         self.table = self.directory / "metrics.csv"
-        self.table.write_text(",".join(COLUMNS) + "\n")
-        self.events = EventsWriter(str(self.directory / "events"))
+        with self._making_room():
+            self.table.write_text(",".join(COLUMNS) + "\n")
+            self.events = EventsWriter(str(self.directory / "events"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes what Keras measured in the epoch."""
@@ -50,12 +52,17 @@ class Logs(keras.callbacks.Callback):
         Raises:
             RecordError: They cannot be written, on a full disk for one.
         """
-        try:
+        with self._making_room():
             with self.table.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow({"step": step, **values})
             for name, value in values.items():
                 self.events.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
             self.events.flush()
+
+    @contextmanager
+    def _making_room(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise RecordError(f"cannot write to {self.directory}: {error.strerror}; make room there") from error
 

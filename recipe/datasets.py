@@ -10,6 +10,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -101,9 +102,14 @@ def summarize(dataset: str) -> tuple[str, Summary]:
     """
     if dataset in NAMED:
         return dataset, NAMED[dataset]
-    path = Path(dataset).expanduser().resolve()
-    if not path.exists():
-        raise DataError(f"there is no data set {dataset}: expected one of {', '.join(NAMED)}, an .npz file or a folder")
+    expected = f"expected one of {', '.join(NAMED)}, an .npz file or a folder"
+    try:
+        path = Path(dataset).expanduser().resolve()
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # it may not be looked at, or cannot be a path
+        raise DataError(f"cannot read the data set {dataset}: {error}; {expected}") from error
+    if not there:
+        raise DataError(f"there is no data set {dataset}: {expected}")
     return str(path), _summary(_read(path))
 
 
@@ -166,7 +172,8 @@ def _read(path: Path) -> Digits:
     """
     try:
         digits = _read_folder(path) if path.is_dir() else _read_archive(path)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    # What zipfile, of an encrypted archive too, and NumPy raise on damaged files.
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: cannot be read as a data set: {error}") from error

@@ -76,10 +76,13 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if not path.exists():
-        raise PictureError(f"{path}: there is no such file")
-    if not path.is_file():
-        raise PictureError(f"{path}: is not a file; expected a picture of one digit")
+    try:
+        if not path.exists():
+            raise PictureError(f"{path}: there is no such file")
+        if not path.is_file():
+            raise PictureError(f"{path}: is not a file; expected a picture of one digit")
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read: {error.strerror}") from error
     known = ", ".join(FORMATS)
     try:
         with warnings.catch_warnings():

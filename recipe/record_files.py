@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recipe.mnist import DataError
-from recipe.settings import Recipe, RecipeError
+from recipe.settings import Recipe, RecipeError, is_finite_number
 
 FORMAT_VERSION = 1
 
@@ -56,6 +56,7 @@ class RecordWriter:
 
     def __enter__(self) -> Self:
         """Makes the directory to write to, and with it proves that the place is writable."""
+        shutil.rmtree(self.partial, ignore_errors=True)  # of a killed process that had the same number
         self.partial.mkdir(parents=True)
         return self
 
@@ -186,14 +187,14 @@ class Fields:
     def number(self, key: str) -> float:
         """The finite number at `key`."""
         value = self.get(key)
-        if not _is_finite_number(value):
+        if not is_finite_number(value):
             raise self.error(key, "a finite number", value)
         return float(value)
 
     def numbers(self, key: str) -> list[float]:
         """The list of numbers at `key`."""
         values = self.get(key)
-        if not isinstance(values, list) or not all(_is_finite_number(value) for value in values):
+        if not isinstance(values, list) or not all(is_finite_number(value) for value in values):
             raise self.error(key, "a list of finite numbers", values)
         return [float(value) for value in values]
 
@@ -210,13 +211,6 @@ class Fields:
         if not all(isinstance(text, str) for text in value.values()):
             raise self.error(key, "an object of texts", value)
         return value
-
-
-def _is_finite_number(value: object) -> bool:
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        return False
 
 
 def json_safe(value: Any) -> Any:

@@ -192,7 +192,7 @@ def read_record(directory: Path) -> RunRecord:
     num_parameters = fields.integer("num_parameters")
     if num_parameters != sum(array.size for array in weights.values()):
         raise fields.error("num_parameters", "the number of values in weights.safetensors", num_parameters)
-    steps = read_tensors(directory, "steps.safetensors", {"loss": (None,)}, recipe.dtype, finite=not diverged)
+    step_losses = _read_step_losses(directory, recipe, finite=not diverged)
     test = None
     if not diverged:
         shapes = {"probabilities": (recipe.images.num_test_images, recipe.images.num_classes)}
@@ -219,6 +219,13 @@ def read_record(directory: Path) -> RunRecord:
         seconds=fields.number("seconds"),
         peak_memory_bytes=fields.integer("peak_memory_bytes"),
         status=status,
-        step_losses=steps["loss"],
+        step_losses=step_losses,
         weights=weights,
     )
+
+
+def _read_step_losses(directory: Path, recipe: Recipe, *, finite: bool) -> NDArray[np.floating]:
+    losses = read_tensors(directory, "steps.safetensors", {"loss": (None,)}, recipe.dtype, finite=finite)["loss"]
+    if not len(losses):
+        raise RecordError(f"{directory / 'steps.safetensors'}: loss: expected the loss of every step, found none")
+    return losses

@@ -139,7 +139,7 @@ class Recipe:
                 _check_integer(name, size, 1, 1_000_000)
         if len(self.filters) != 2:  # noqa: PLR2004 - the network has two convolutions
             raise RecipeError(f"recipe.filters must be two whole numbers, not {list(self.filters)}")
-        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
+        if not is_finite_number(self.dropout) or not 0 <= self.dropout < 1:
             raise RecipeError(f"recipe.dropout must be a number from 0 to below 1, not {self.dropout!r}")
         if self.network == "cnn" and min(self.feature_map_shapes[-1]) < 1:
             size = "×".join(map(str, self.images.image_shape))
@@ -155,12 +155,12 @@ class Recipe:
             value = getattr(self, name)
             if value is None and name == "epsilon":
                 continue
-            if not _is_number(value) or not value > 0:
+            if not is_finite_number(value) or not value > 0:
                 raise RecipeError(f"recipe.{name} must be a positive number, not {value!r}")
         for name in ("beta_1", "beta_2"):
             value = getattr(self, name)
             # Both frameworks compute powers of β in float32, where 1 would divide by zero.
-            if not _is_number(value) or not 0 <= np.float32(value) < 1:
+            if not is_finite_number(value) or not 0 <= np.float32(value) < 1:
                 raise RecipeError(f"recipe.{name} must be a number in [0, 1), also in float32; it is {value!r}")
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
@@ -243,7 +243,7 @@ class Recipe:
         """
         try:
             fields: Any = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, brackets 5,000 deep
             raise RecipeError(f"the recipe is not valid JSON: {error}") from error
         if not isinstance(fields, dict):
             raise RecipeError(f"the recipe must be a JSON object, not {type(fields).__name__}")
@@ -253,7 +253,8 @@ class Recipe:
         return cls(**fields)
 
 
-def _is_number(value: object) -> bool:
+def is_finite_number(value: object) -> bool:
+    """Whether it is a number that a float can hold."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer beyond every float

@@ -140,7 +140,9 @@ def read_trace(directory: Path) -> Trace:
         raise fields.error("batch_hashes", "a list of texts", hashes)
     if len(hashes) < 2:  # noqa: PLR2004 - at least one batch of each epoch
         raise fields.error("batch_hashes", "the first epoch's and the second's first", f"{len(hashes)} entries")
-    tensors = read_tensors(directory, "trace.safetensors", _shapes(recipe), recipe.dtype, finite=False)
+    shapes = _shapes(recipe)
+    tensors = read_tensors(directory, "trace.safetensors", shapes, recipe.dtype, finite=False)
+    _check_batches(directory, {key: len(tensors[key]) for key, shape in shapes.items() if shape[:1] == (None,)})
 
     def group(prefix: str) -> Weights:
         return {key.removeprefix(prefix): array for key, array in tensors.items() if key.startswith(prefix)}
@@ -172,6 +174,17 @@ def read_trace(directory: Path) -> Trace:
         initial_weights=group("initial_weights/"),
         steps=steps,
     )
+
+
+def _check_batches(directory: Path, lengths: dict[str, int]) -> None:
+    """All tensors of a step are of the same images."""
+    for key, length in lengths.items():
+        images = lengths[f"{key.partition('/')[0]}/images"]
+        if length != images or not images:
+            path = directory / "trace.safetensors"
+            raise RecordError(
+                f"{path}: {key}: expected an entry for each of the step's {images} images, found {length}"
+            )
 
 
 def _shapes(recipe: Recipe) -> dict[str, Shape]:

@@ -46,8 +46,8 @@ def main(worker: Callable[[Recipe, Path, argparse.Namespace], None], parser: arg
     with bad_input_is_one_line():
         try:
             text = options.recipe.read_text()
-        except OSError as error:
-            raise RecipeError(f"cannot read the recipe {options.recipe}: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"cannot read the recipe {options.recipe}: {error}") from error
         recipe = Recipe.from_json(text)
         check_writable(options.run_directory.parent)
         worker(recipe, options.run_directory, options)

@@ -115,6 +115,19 @@ def test_a_fault_speaks_the_contract(tmp_path: Path) -> None:
     assert (rung.name, rung.cause) == ("loss", fault.cause)
 
 
+@pytest.mark.parametrize(("field", "length"), [("labels", 2), ("images", 0), ("activations", 7)])
+def test_a_step_whose_tensors_are_of_other_batches_is_refused(tmp_path: Path, field: str, length: int) -> None:
+    clean = clean_trace(Recipe(**ZOO["SoftmaxTwice"].fields), FEW_BATCHES)
+    step = clean.steps[1]
+    found = getattr(step, field)
+    name, array = ("output", found["output"]) if isinstance(found, dict) else ("", found)
+    cut = np.resize(array, (length, *array.shape[1:]))
+    changed = dataclasses.replace(step, **{field: {**found, name: cut} if name else cut})
+    write_trace(tmp_path / "run", dataclasses.replace(clean, steps=[clean.steps[0], changed, *clean.steps[2:]]))
+    with pytest.raises(RecordError, match=r"trace.safetensors: step_2/.*expected an entry for each of the step's"):
+        read_trace(tmp_path / "run")
+
+
 def test_padding_the_border_is_refused_by_the_shape_it_gives(tmp_path: Path) -> None:
     clean = clean_trace(Recipe(**ZOO["AveragePooling"].fields), FEW_BATCHES)
     first = clean.steps[0]

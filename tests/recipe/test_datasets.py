@@ -139,6 +139,22 @@ def test_unknown_data_set_is_refused_with_the_choices(name: str) -> None:
         Recipe(dataset=name)
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/own.npz", "a\0b"])
+def test_what_cannot_be_a_path_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"cannot read the data set .*; expected one of mnist"):
+        Recipe(dataset=name)
+
+
+def test_encrypted_archive_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"PK\x01\x02")  # the flags of a member's entry in the central directory
+    content[start + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"own\.npz: cannot be read as a data set"):
+        Recipe(dataset=str(path))
+
+
 def test_damaged_archive_is_refused_wherever_it_is_damaged(tmp_path: Path) -> None:
     path = archive(tmp_path)
     content = path.read_bytes()

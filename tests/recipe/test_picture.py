@@ -213,6 +213,11 @@ def test_what_cannot_be_used_is_one_line(make: Callable[[Path], Any], words: lis
         assert word in str(caught.value)
 
 
+def test_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="cannot be read: File name too long"):
+        read_picture(tmp_path / ("x" * 300))
+
+
 @pytest.mark.parametrize("name", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])
 def test_damaged_file_is_read_or_refused_and_nothing_else(name: str, tmp_path: Path) -> None:
     random = np.random.default_rng(0)

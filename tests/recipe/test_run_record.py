@@ -231,6 +231,12 @@ def test_transposed_or_shortened_tensor_is_refused(record: Path, name: str, key:
         read_record(record)
 
 
+def test_training_without_steps_is_refused(record: Path) -> None:
+    _damage_tensor(record, "steps.safetensors", "loss", lambda array: array[:0])
+    with pytest.raises(RecordError, match=r"steps.safetensors: loss: expected the loss of every step"):
+        read_record(record)
+
+
 @pytest.mark.parametrize(("name", "key"), TENSORS)
 def test_missing_tensor_is_named(record: Path, name: str, key: str) -> None:
     arrays = load_file(record / name)
@@ -261,6 +267,15 @@ def test_record_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     assert not list((tmp_path / "new").iterdir())
     write_canned(directory)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["record"]
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_overwritten(tmp_path: Path) -> None:
+    writer = RecordWriter(tmp_path / "record")
+    writer.partial.mkdir()
+    (writer.partial / "rest").touch()
+    with writer:
+        writer.json("record.json", {})
+    assert [path.name for path in (tmp_path / "record").iterdir()] == ["record.json"]
 
 
 def test_record_finished_by_somebody_else_is_kept(record: Path) -> None:

@@ -162,6 +162,8 @@ def test_json_round_trip(recipe: Recipe) -> None:
     [
         ("", "not valid JSON"),
         ('{"epochs": 3', "not valid JSON"),
+        ('{"epochs": ' + "9" * 5000 + "}", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
         ("[1]", "JSON object, not list"),
         ("null", "JSON object, not NoneType"),
         ('{"epoch": 3, "zeta": 1}', "unknown fields in the recipe: epoch, zeta; known: activation"),
