@@ -41,7 +41,7 @@ class Checkpoints(keras.callbacks.Callback):
 
         Raises:
             RecipeError: The checkpoints are of another recipe, or have done more epochs than it asks for.
-            RecordError: The directory is not writable, or a file of it is damaged.
+            RecordError: The directory is not writable or holds something else, or a file of it is damaged.
         """
         check_writable(self.directory)
         epochs_done = 0
@@ -55,6 +55,10 @@ class Checkpoints(keras.callbacks.Callback):
             best = compile_model(self.recipe)
             load_checkpoint(self.best, best)
             self.best_accuracy = evaluate(best, self.recipe, digits)["accuracy"]
+        elif (self.directory / "record.json").exists() or any(self.directory.glob("*.safetensors")):
+            raise RecordError(
+                f"{self.directory} holds weights that belong to its recipe.json; choose another directory"
+            )
         with complete_or_absent(self.directory / "recipe.json") as partial:
             partial.write_text(self.recipe.to_json())
         return epochs_done

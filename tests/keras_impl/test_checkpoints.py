@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from recipe import Recipe
 from tests.conftest import SMALL, Once, assert_one_line_of_error, run_on_full_disk, run_python
 from tests.killing import kill_at_random_moments
 
@@ -130,6 +131,16 @@ def test_what_it_cannot_go_on_with_is_refused(finished: Path, change: list[str],
     before = {path.name: path.read_bytes() for path in finished.iterdir()}
     assert_one_line_of_error(run_python(*FIT, EPOCHS, *change, cwd=finished.parent), *words)
     assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["record.json", "weights.safetensors"])
+def test_directory_of_other_weights_keeps_its_recipe(tmp_path: Path, name: str) -> None:
+    directory = tmp_path / "checkpoints"
+    directory.mkdir()
+    (directory / name).touch()
+    (directory / "recipe.json").write_text(Recipe(seed=7).to_json())
+    assert_one_line_of_error(run_python(*FIT, 2, cwd=tmp_path), "checkpoints", "choose another directory")
+    assert Recipe.from_json((directory / "recipe.json").read_text()).seed == 7
 
 
 def test_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
