@@ -29,6 +29,7 @@ from recipe.isolation import hide
 from recipe.mnist import DataError
 from recipe.prediction import add_options, predict_pictures
 from recipe.record_files import RecordError
+from recipe.weight_files import complete_or_absent
 from recipe.worker import BAD_INPUT, UnavailableError, bad_input_is_one_line
 
 PREDICT = (
@@ -77,15 +78,22 @@ class RecipeCLI(LightningCLI):
         """Trains for the recipe's epochs unless `--trainer.max_epochs` says otherwise, keeps logs and checkpoints."""
         trainer = self._get(self.config_init, "trainer")
         callbacks, plugins = _as_list(trainer.callbacks), _as_list(trainer.plugins)
-        if trainer.enable_checkpointing is not False and not any(isinstance(c, ModelCheckpoint) for c in callbacks):
+        checkpoints = trainer.enable_checkpointing is not False and not trainer.barebones
+        if checkpoints and not any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
             kwargs["callbacks"] = [*callbacks, *checkpoint_callbacks(self._get(self.config_init, "checkpoints"))]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             kwargs["plugins"] = [*plugins, CompleteCheckpoints()]
-        if trainer.logger in (None, True):
-            kwargs["logger"] = default_loggers(trainer.default_root_dir or ".")
+        logs = trainer.logger in (None, True) and not (trainer.barebones or trainer.fast_dev_run)
+        if logs:
+            kwargs["logger"] = False  # they make a directory, which nothing is to leave that does not begin
+        if trainer.barebones:
+            kwargs["log_every_n_steps"] = None
         if self._get(self.config_init, "trainer.max_epochs") is None:
             kwargs["max_epochs"] = self._get(self.config_init, "recipe").epochs
-        return super().instantiate_trainer(**kwargs)
+        instance = super().instantiate_trainer(**kwargs)
+        if logs:
+            instance.loggers = default_loggers(instance.default_root_dir)
+        return instance
 
     def before_predict(self) -> None:
         """Refuses several devices, of which each would hold a part of the one file."""
@@ -95,9 +103,12 @@ class RecipeCLI(LightningCLI):
     def after_predict(self) -> None:
         """Writes the test images' class probabilities, shape (images, classes), where the logs are."""
         batches: Any = self.trainer.predict_loop.predictions
+        if not batches:  # --return_predictions false
+            return
         path = Path(self.trainer.log_dir or self.trainer.default_root_dir) / "predictions.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"probabilities": torch.cat(batches)}, path)
+        with complete_or_absent(path) as partial:
+            save_file({"probabilities": torch.cat(batches)}, partial)
         print(f"Predictions: {path}")
 
 
@@ -165,6 +176,11 @@ def lightning_cli() -> None:
     except (RecipeError, DataError, RecordError, UnavailableError, MisconfigurationException, OSError) as error:
         hint = "; check the driver and that torch is a CUDA build" if "gpu backend" in str(error) else ""
         print(f"error: {error}{hint}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except ValueError as error:
+        if "ckpt_path" not in str(error):  # `--ckpt_path best` where there is none
+            raise
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from recipe import Recipe, datasets
+from recipe import Recipe, RecipeError, datasets
 from recipe.batch_order import epoch_order
 
 EVALUATION_BATCH_SIZE = 1000
@@ -70,7 +70,7 @@ class TrainingBatches(Sampler[Any]):
     def __init__(self, recipe: Recipe, num_images: int, rank: int, world_size: int, block_size: int) -> None:
         last_batch = num_images % recipe.batch_size or recipe.batch_size
         if last_batch < world_size:
-            raise ValueError(
+            raise RecipeError(
                 f"the last batch of an epoch has {last_batch} images, too few for {world_size} devices; "
                 f"choose a --recipe.batch_size that divides {num_images:,}, or fewer devices"
             )

@@ -47,7 +47,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
     recipe, weights = single_precision(*read_weights(record / "weights.safetensors"))
     check_absent(out)
     if file_format == "onnx" and importlib.util.find_spec("onnxscript") is None:
-        raise UnavailableError("an ONNX file needs onnxscript; install it with: pip install 'mnist-parity[export]'")
+        raise UnavailableError("an ONNX file needs onnxscript; in the clone: pip install '.[export]'")
     network = build_model(recipe).requires_grad_(False)
     set_weights(network, weights)
     with complete_or_absent(out) as partial:

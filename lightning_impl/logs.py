@@ -11,6 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from recipe.worker import UnavailableError
 
@@ -31,7 +32,8 @@ def default_loggers(directory: str | Path) -> list[Logger]:
     """
     # They share the directory, which is new: there is no file of an earlier run to warn of.
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    tensorboard = TensorBoardLogger(directory, version=_slurm_version(), default_hp_metric=False, flush_secs=1)
+    version = _slurm_version() or _new_version(TensorBoardLogger(directory))
+    tensorboard = TensorBoardLogger(directory, version=version, default_hp_metric=False, flush_secs=1)
     return [tensorboard, CSVLogger(directory, version=tensorboard.version)]
 
 
@@ -56,6 +58,22 @@ def _slurm_version() -> str | None:
     job = SLURMEnvironment.job_id()
     restart = os.environ.get("SLURM_RESTART_COUNT", "0")
     return None if job is None else f"version_{job}" + (f"_restart_{restart}" if restart != "0" else "")
+
+
+@rank_zero_only
+def _new_version(logger: TensorBoardLogger) -> int | None:
+    """The number of the `version_N` after all that are there, which is made, for another run may be about to do so.
+
+    The other processes of a training are told by the first.
+    """
+    version = int(logger.version)
+    while "://" not in logger.root_dir:
+        try:
+            (Path(logger.root_dir) / f"version_{version}").mkdir(parents=True)
+            break
+        except FileExistsError:
+            version += 1
+    return version
 
 
 class SaveConfigAndRecipe(SaveConfigCallback):

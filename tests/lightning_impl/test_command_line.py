@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_impl.logs import default_loggers
 from tests.conftest import Once, assert_one_line_of_error, run_python
 
 FIT = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.logger", "CSVLogger")
@@ -180,6 +181,31 @@ def test_recipe_decides_the_epochs_unless_the_trainer_does(tmp_path: Path) -> No
         process = lightning(tmp_path / name, "fit", *FIT, *quick, "--recipe.epochs", "2", *arguments)
         assert process.returncode == 0, process.stderr
         assert metrics(tmp_path / name)["epoch"] == epochs - 1
+
+
+def test_best_checkpoint_that_nobody_kept_is_one_line(tmp_path: Path) -> None:
+    process = lightning(tmp_path, "test", "--trainer.accelerator", "cpu", "--ckpt_path", "best")
+    assert_one_line_of_error(process, 'ckpt_path="best"')
+
+
+def test_barebones_trains_and_leaves_nothing(tmp_path: Path) -> None:
+    quick = ("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--recipe.epochs", "1")
+    process = lightning(tmp_path, "fit", "--trainer.accelerator", "cpu", "--trainer.barebones", "true", *quick)
+    assert process.returncode == 0, process.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_predictions_that_are_not_kept_are_not_written(one_process: Path, tmp_path: Path) -> None:
+    (checkpoint,) = one_process.rglob("last.ckpt")
+    arguments = (*FIT, "--recipe.dtype", "float64", "--ckpt_path", str(checkpoint), "--return_predictions", "false")
+    process = lightning(tmp_path, "predict", *arguments)
+    assert process.returncode == 0, process.stderr
+    assert not list(tmp_path.rglob("predictions.safetensors"))
+
+
+def test_runs_started_together_log_apart(tmp_path: Path) -> None:
+    first, second = (default_loggers(tmp_path) for _ in range(2))
+    assert [Path(logger.log_dir).name for logger in (*first, *second)] == ["version_0"] * 2 + ["version_1"] * 2
 
 
 class _Planted:
