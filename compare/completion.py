@@ -34,7 +34,7 @@ def script() -> str:
         BadInputError: shtab is not installed, or a program cannot say its options.
     """
     if find_spec("shtab") is None:
-        raise BadInputError("completion needs shtab; install it with: pip install 'mnist-parity[completion]'")
+        raise BadInputError("completion needs shtab; in the clone: pip install '.[completion]'")
     return "\n".join([*map(_functions, PROGRAMS), _DISPATCH % " ".join(PROGRAMS)])
 
 

@@ -41,7 +41,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
     recipe, weights = single_precision(*read_weights(record / "weights.safetensors"))
     check_absent(out)
     if file_format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
-        raise UnavailableError("an ONNX file needs tf2onnx; install it with: pip install 'mnist-parity[export]'")
+        raise UnavailableError("an ONNX file needs tf2onnx; in the clone: pip install '.[export]'")
     if file_format == "keras" and out.suffix != ".keras":
         raise RecordError(f"--out {out}: the name of a Keras file ends in .keras")
     backend.select("tensorflow", "cpu", recipe)

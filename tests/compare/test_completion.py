@@ -64,4 +64,4 @@ def test_without_shtab_one_line_says_what_to_install(tmp_path: Path) -> None:
     )
     process = run_python("-c", code, cwd=tmp_path)
     assert (process.returncode, process.stdout) == (2, "")
-    assert process.stderr == "error: completion needs shtab; install it with: pip install 'mnist-parity[completion]'\n"
+    assert process.stderr == "error: completion needs shtab; in the clone: pip install '.[completion]'\n"
