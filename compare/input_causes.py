@@ -56,9 +56,15 @@ def of_data(first: Trace, second: Trace, names: Names) -> str:
             return f"{name}: {fault}"
         if shared and (fault := _order_fault(trace, digits)) is not None:
             return f"{name}: {fault}"
-    if not shared:
-        return "each framework shuffles with its own generator (recipe.batch_order is framework)"
-    return UNKNOWN
+    if shared:
+        return UNKNOWN
+    cause = "each framework shuffles with its own generator (recipe.batch_order is framework)"
+    for name, trace in zip(names, (first, second), strict=True):
+        if trace.batch_hashes[-1] == trace.batch_hashes[0]:
+            cause += f"; {name} takes the images in the same order in every epoch"
+            if (trace.framework, trace.backend) == ("keras", "tensorflow"):
+                cause += ", as Keras on TensorFlow does once a seed is set"
+    return cause
 
 
 def _as_grey(images: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compare.ladder import data
 from recipe import Recipe
 from recipe.batch_order import epoch_order
 from recipe.dropout_masks import dropout_masks
 from recipe.run_record import RunRecord
 from recipe.trace import Trace, read_trace
-from tests.conftest import ALL_AT_ONCE, WORKERS, Once, run_python
+from tests.conftest import ALL_AT_ONCE, SMALL, WORKERS, Once, run_python
 
 Trained = Callable[..., RunRecord]
 Traced = Callable[..., Trace]
@@ -117,6 +118,17 @@ def test_masks_of_keras_follow_keras_own_order_as_well(traced: Traced, own_data:
     masks = dropout_masks(recipe, 0, 0, 20)
     step = trace.steps[0]
     assert np.array_equal(step.dropped["hidden_2"], step.activations["hidden_2"] * masks[:, 16:])
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_the_order_that_repeats_is_named(traced: Traced, own_data: str, worker: str) -> None:
+    fields = {**SMALL, "dataset": own_data, "batch_order": "framework"}
+    sides = {"mine": traced(worker, **fields), "other": traced("lightning", **{**fields, "seed": 1})}
+    cause = data(sides).cause or ""
+    assert cause.startswith("each framework shuffles with its own generator")
+    repeats = "mine takes the images in the same order in every epoch, as Keras on TensorFlow does once a seed is set"
+    assert cause.endswith(repeats) == (worker == "keras-tensorflow")
+    assert ("same order" in cause) == (worker == "keras-tensorflow")
 
 
 @pytest.mark.parametrize("worker", [worker for worker in WORKERS if worker != "lightning"])
