@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import chain, islice
 from typing import Any
 
@@ -55,12 +56,26 @@ def _batches_as_fed(recipe: Recipe, digits: Digits) -> Iterator[FedBatches]:
         for epoch in range(recipe.epochs + 1):
             batches.on_epoch_begin(epoch)
             yield _numpy(batches.dataset)
-    # The iterator inside `fit` has no public name.
-    from keras.src.trainers.epoch_iterator import EpochIterator
-
-    iterator = EpochIterator(x, y, batch_size=recipe.batch_size, shuffle=True)
+    iterator = _iterator_of_fit(x, y, recipe.batch_size)
     while True:
-        yield ((np.asarray(x), np.asarray(y)) for _, _, batches in iterator for batch in batches for x, y in [batch])
+        yield (tuple(map(ops.convert_to_numpy, batch)) for _, _, batches in iterator for batch in batches)
+
+
+def _iterator_of_fit(x: Floats, y: Floats, batch_size: int) -> Any:
+    """What `fit` iterates once an epoch, in the state in which it begins the first; it has no public name."""
+    backend_name, options = keras.backend.backend(), {}
+    if backend_name == "tensorflow":
+        import tensorflow as tf
+
+        options["distribute_strategy"] = tf.distribute.get_strategy()
+    trainer = import_module(f"keras.src.backend.{backend_name}.trainer")
+    prefix = {"tensorflow": "TF", "torch": "Torch", "jax": "JAX"}[backend_name]
+    iterator = getattr(trainer, f"{prefix}EpochIterator")(x=x, y=y, batch_size=batch_size, shuffle=True, **options)
+    for _, _, batches in iterator:  # `fit` looks at a batch before, to build the model
+        next(iter(batches))
+        break
+    iterator.reset()
+    return iterator
 
 
 def _numpy(dataset: Any) -> FedBatches:

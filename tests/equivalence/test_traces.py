@@ -121,6 +121,17 @@ def test_masks_of_keras_follow_keras_own_order_as_well(traced: Traced, own_data:
 
 
 @pytest.mark.parametrize("worker", WORKERS)
+def test_trace_has_the_order_that_the_training_has(
+    trained: Trained, traced: Traced, own_data: str, worker: str
+) -> None:
+    fields = {**SMALL, "dtype": "float64", "dataset": own_data, "preset": "native"}
+    trace, training = traced(worker, **fields), trained(worker, **fields)
+    losses = np.array([step.loss for step in trace.steps])
+    # The images of another order have other losses; a compiled step may add up in another order.
+    assert np.abs(losses - training.step_losses[:10]).max() <= 1e-13
+
+
+@pytest.mark.parametrize("worker", WORKERS)
 def test_the_order_that_repeats_is_named(traced: Traced, own_data: str, worker: str) -> None:
     fields = {**SMALL, "dataset": own_data, "batch_order": "framework"}
     sides = {"mine": traced(worker, **fields), "other": traced("lightning", **{**fields, "seed": 1})}
