@@ -60,7 +60,8 @@ def draw_growth(results: dict[str, Any], path: Path) -> None:
         panels.append(alt.hconcat(*row, spacing=28))
     subtitle = [
         "Both sides as they run: progress bar, logger, validation and checkpoints on. The width is a multiple of",
-        f"the hidden layers' 128, 256 and 512. Median of n = {results['repetitions']}. {in_a_line(results['machine'])}",
+        "the hidden layers' 128, 256 and 512.",
+        f"A point: n = {results['repetitions']}, the median of {results['epochs'] - 1} epochs. {in_a_line(results['machine'])}",
     ]
     _styled(alt.vconcat(*panels, spacing=28), "How the cost of an epoch grows", subtitle).save(path)
 
