@@ -58,10 +58,11 @@ def draw_growth(results: dict[str, Any], path: Path) -> None:
     for key, title in (("seconds", "seconds per epoch"), ("peak_memory_mb", "peak memory, MB")):
         row = [_lines(results["points"], quantity, key, title) for quantity in ("batch size", "width", "threads")]
         panels.append(alt.hconcat(*row, spacing=28))
+    a_point = f"n = {results['repetitions']}, the median of {results['epochs'] - 1} epochs"
     subtitle = [
         "Both sides as they run: progress bar, logger, validation and checkpoints on. The width is a multiple of",
-        "the hidden layers' 128, 256 and 512.",
-        f"A point: n = {results['repetitions']}, the median of {results['epochs'] - 1} epochs. {in_a_line(results['machine'])}",
+        f"the hidden layers' 128, 256 and 512. A point: {a_point}.",
+        in_a_line(results["machine"]),
     ]
     _styled(alt.vconcat(*panels, spacing=28), "How the cost of an epoch grows", subtitle).save(path)
 
