@@ -21,8 +21,8 @@ print(json.dumps(name))
 """
 
 
-def describe() -> dict[str, Any]:
-    """The machine, as a figure states it."""
+def describe(*more: str) -> dict[str, Any]:
+    """The machine, as a figure states it; `more` are packages that this figure depends on as well."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_model(),
@@ -31,7 +31,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "gpu": gpu_name(),
         "load_average_before": os.getloadavg()[0],
-        "versions": versions(*PACKAGES, *(("jax",) if find_spec("jax") else ())),
+        "versions": versions(*PACKAGES, *(("jax",) if find_spec("jax") else ()), *more),
     }
 
 
@@ -40,6 +40,11 @@ def in_a_line(machine: dict[str, Any]) -> str:
     memory = f"{machine['memory_bytes'] / 2**30:.0f} GiB"
     gpu = machine["gpu"] or "no GPU"
     return f"{machine['cpu']}, {machine['cores']} cores, {memory}, {gpu}; {machine['date'][:10]}"
+
+
+def versions_in_a_line(machine: dict[str, Any]) -> str:
+    """The versions, for a caption."""
+    return ", ".join(f"{package} {number}" for package, number in machine["versions"].items())
 
 
 def cpu_model() -> str:

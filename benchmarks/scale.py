@@ -138,7 +138,7 @@ def main() -> None:
         print(json.dumps(coordinate(**json.loads(options.coordinate))))
         return
     figures = json.loads((ROOT / FIGURES).read_text()) if (ROOT / FIGURES).exists() else {}
-    figures["machine"] = machine.describe()
+    figures["machine"] = machine.describe("distributed")
     if options.only in (None, "overhead"):
         figures["overhead"] = _overhead(options.overhead_runs, options.workers)
     if options.only in (None, "many"):

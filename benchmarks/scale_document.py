@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.document import fill_blocks, table
-from benchmarks.machine import in_a_line
+from benchmarks.machine import in_a_line, versions_in_a_line
 
 DOCUMENT = Path("docs/scale.md")
 FIGURES = Path("docs/scale.json")
@@ -72,5 +72,5 @@ BLOCKS: dict[str, Callable[[Any], str]] = {
     "many": many,
     "two_workers": two_workers,
     "seeds_at_once": seeds_at_once,
-    "machine": lambda machine: f"Measured on {in_a_line(machine)}.",
+    "machine": lambda machine: f"n = 1, measured on {in_a_line(machine)}; {versions_in_a_line(machine)}.",
 }
