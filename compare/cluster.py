@@ -128,7 +128,7 @@ def check_workers(client: Client, workers: Sequence[str], implementations: Seque
         BadInputError: A worker lacks the package, or has other code or other versions.
     """
     expected = {i.name: _portable(i.determinants) for i in implementations}
-    commands = {i.name: i.command[1:] for i in implementations}
+    commands = {i.name: _for_any_machine(i) for i in implementations}
     # The check travels as code, for a worker that lacks the package could not look it up by name.
     answers: dict[str, Any] = client.run(
         worker_check.described_by_value(), commands, workers=list(workers), on_error="return"
@@ -153,9 +153,17 @@ def _portable(determinants: dict[str, Any]) -> dict[str, Any]:
 
 def describe(commands: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     """What this machine would run for these commands, by implementation."""
-    return {
-        name: _portable(Implementation(name, (sys.executable, *words)).determinants) for name, words in commands.items()
-    }
+    return {name: _portable(_on_this_machine(name, words).determinants) for name, words in commands.items()}
+
+
+def _for_any_machine(implementation: Implementation) -> tuple[str, ...]:
+    executable, *rest = implementation.command
+    return (_PYTHON if executable == sys.executable else executable, *rest)
+
+
+def _on_this_machine(name: str, words: tuple[str, ...]) -> Implementation:
+    executable, *rest = words
+    return Implementation(name, (sys.executable if executable == _PYTHON else executable, *rest))
 
 
 def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: float) -> bytes | tuple[str, bool]:
@@ -164,8 +172,7 @@ def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: flo
     Returns:
         The condensed result; or why there is none, and whether trying again may help.
     """
-    executable, *rest = words
-    implementation = Implementation(name, (sys.executable if executable == _PYTHON else executable, *rest))
+    implementation = _on_this_machine(name, words)
     scratch = get_worker().local_directory  # what a killed worker leaves there, Dask removes
     with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as directory:
         job = Job(implementation, Recipe.from_json(recipe), Path(directory))
@@ -269,9 +276,9 @@ class _Dispatch:
                 self.in_flight[self._send(run, worker)] = (run, attempt, lock, worker)
 
     def _send(self, run: StudyRun, worker: str) -> Future[Any]:
-        executable, *rest = run.implementation.command
-        words = (_PYTHON if executable == sys.executable else executable, *rest)
-        task = (train, run.implementation.name, words, run.recipe.to_json(), run.key, self.silence)
+        implementation = run.implementation
+        command = _for_any_machine(implementation)
+        task = (train, implementation.name, command, run.recipe.to_json(), run.key, self.silence)
         # Should that worker have gone meanwhile, any other will do.
         return self.client.submit(*task, workers=[worker], allow_other_workers=True, pure=False)
 

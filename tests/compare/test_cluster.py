@@ -229,13 +229,13 @@ def uninterrupted(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> d
     return found_in(directory)
 
 
-def assert_resumes(directory: Path, scheduler: str, expected: dict[str, Any]) -> None:
+def assert_resumes(directory: Path, scheduler: str, expected: dict[str, Any], seconds: str = "0.05") -> None:
     """The same study goes on, computes what is missing alone, and finds the same."""
     canned, out = directory / "canned", directory / "out"
     until(lambda: not living(canned), 10)
     missing = NUM_RUNS - len(list(out.glob("results/*.safetensors")))
     before = len(started(canned))
-    process = run_python(*program(directory, canned, "--scheduler", scheduler), cwd=directory)
+    process = run_python(*program(directory, canned, "--scheduler", scheduler, seconds=seconds), cwd=directory)
     assert process.returncode == 0, process.stderr
     assert len(started(canned)) - before == missing
     assert found_in(directory) == expected
@@ -247,9 +247,9 @@ def test_interrupted_coordinator_goes_on(
     scheduler: str, uninterrupted: dict[str, Any], tmp_path: Path, how: signal.Signals
 ) -> None:
     draw = random.Random(int(how))  # noqa: S311 - not for secrets
-    canned = can(tmp_path / "canned")
+    canned, seconds = can(tmp_path / "canned"), "0.3"  # a study that does not end before it is interrupted
     for _ in range(2):  # interrupted, and the one that goes on as well
-        process = start(tmp_path, *program(tmp_path, canned, "--scheduler", scheduler))
+        process = start(tmp_path, *program(tmp_path, canned, "--scheduler", scheduler, seconds=seconds))
         runs_before, more = len(started(canned)) + draw.randrange(1, NUM_RUNS // 3), draw.random() / 10
         until(lambda number=runs_before: len(started(canned)) >= number)
         time.sleep(more)
@@ -259,7 +259,7 @@ def test_interrupted_coordinator_goes_on(
             assert process.returncode == 130
             assert errors == "interrupted; finished runs are kept, the same command goes on from there\n"
         assert not (tmp_path / "out" / "results.json").exists()
-    assert_resumes(tmp_path, scheduler, uninterrupted)
+    assert_resumes(tmp_path, scheduler, uninterrupted, seconds)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=str)
