@@ -1,7 +1,8 @@
 """`python -m benchmarks.study_document STUDY`: `docs/study/` and the numbers of `docs/framework-differences.md`.
 
 STUDY is the directory of a finished `python -m compare study` on this machine; its findings are kept in
-`docs/study/results.json`, from which everything else follows. Without STUDY, from what is kept there.
+`docs/study/results.json`, and those of the study that `benchmarks/one_order.py` describes in
+`docs/study/one_order.json`, from which everything else follows. Without STUDY, from what is kept there.
 """
 
 import argparse
@@ -19,17 +20,20 @@ from compare.study_plan import ALIGNED, CONTROL
 DOCUMENT = Path("docs/framework-differences.md")
 STUDY = Path("docs/study")
 FINDINGS = STUDY / "results.json"
+ONE_ORDER = STUDY / "one_order.json"
 
 Findings = Mapping[str, Any]
 
 
-def fill_in(text: str, findings: Findings) -> str:
+def fill_in(text: str, findings: Findings, of_one_order: Findings) -> str:
     """The document with every block as the findings have it."""
-    return fill_blocks(text, lambda name: _block(name, findings))
 
+    def block(name: str) -> str:
+        if name in flipped(findings):
+            return cost(findings, name)
+        return BLOCKS[name](of_one_order if name == "one_order" else findings)
 
-def _block(name: str, findings: Findings) -> str:
-    return cost(findings, name) if name in flipped(findings) else BLOCKS[name](findings)
+    return fill_blocks(text, block)
 
 
 def flipped(findings: Findings) -> list[str]:
@@ -67,6 +71,18 @@ def measured(findings: Findings) -> str:
             f"- Runs: {statuses}",
         )
     )
+
+
+def _accuracy(entry: Mapping[str, Any]) -> str:
+    return f"{entry['mean']:.2%} ± {entry['standard_deviation']:.2%}"
+
+
+def accuracies(findings: Findings) -> str:
+    """Mean and standard deviation of the test accuracy, by variant and implementation."""
+    found = {(entry["variant"], entry["implementation"]): entry for entry in findings["accuracies"]}
+    sides = findings["implementations"]
+    rows = [[f"`{variant}`", *(_accuracy(found[variant, s]) for s in sides)] for variant in findings["variants"]]
+    return table(" | ".join(("variant", *sides)), "l" + "r" * len(sides), rows)
 
 
 def equivalence(findings: Findings) -> str:
@@ -113,7 +129,29 @@ def cost(findings: Findings, variant: str) -> str:
     return table("of | accuracy, points | 95% interval | test loss | 95% interval", "lrrrr", rows) + parting
 
 
-BLOCKS = {"measured": measured, "equivalence": equivalence, "churn": churn}
+def one_order(findings: Findings) -> str:
+    """What it costs Keras to have the order of the first epoch in every epoch."""
+    sides = {entry["implementation"]: entry for entry in findings["accuracies"] if entry["variant"] == ALIGNED}
+    rows = [
+        [name, _accuracy(e), f"{e['mean_test_loss']:.4f}"]
+        for name, e in (("a new one", sides["keras"]), ("that of the first", sides["one_order"]))
+    ]
+    (difference,) = (e for e in findings["equivalence"] if e["other"] == "one_order")
+    versions = ", ".join(f"{name} {number}" for name, number in findings["versions"]["keras"]["versions"].items())
+    return (
+        f"{table('order of every epoch | test accuracy | test loss, mean', 'lrr', rows)}\n\n"
+        f"In points {_points(difference['mean'])}, 95% interval {_interval(difference['interval_95'], _points)}, "
+        f"paired by seed (n = {difference['num_pairs']}). `{findings['command']}`, on {findings['hardware']}; {versions}."
+    )
+
+
+BLOCKS = {
+    "measured": measured,
+    "accuracies": accuracies,
+    "equivalence": equivalence,
+    "churn": churn,
+    "one_order": one_order,
+}
 
 
 def draw(findings: Findings) -> dict[str, str]:
@@ -131,15 +169,17 @@ def main() -> None:
     """Writes the kept findings, the plots and the document."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study_document", description=__doc__)
     parser.add_argument("study", type=Path, nargs="?", help="directory of a finished study")
+    parser.add_argument("--one-order", type=Path, metavar="STUDY", help="the same of that of benchmarks/one_order.py")
     options = parser.parse_args()
-    if options.study:
-        STUDY.mkdir(exist_ok=True)
-        findings = json.loads((options.study / "results.json").read_text()) | {"hardware": in_a_line(describe())}
-        FINDINGS.write_text(json.dumps(findings, separators=(",", ":")) + "\n")
+    STUDY.mkdir(exist_ok=True)
+    for study, kept in ((options.study, FINDINGS), (options.one_order, ONE_ORDER)):
+        if study:
+            findings = json.loads((study / "results.json").read_text()) | {"hardware": in_a_line(describe())}
+            kept.write_text(json.dumps(findings, separators=(",", ":")) + "\n")
     findings = json.loads(FINDINGS.read_text())
     for name, svg in draw(findings).items():
         (STUDY / name).write_text(svg)
-    DOCUMENT.write_text(fill_in(DOCUMENT.read_text(), findings))
+    DOCUMENT.write_text(fill_in(DOCUMENT.read_text(), findings, json.loads(ONE_ORDER.read_text())))
 
 
 if __name__ == "__main__":
