@@ -141,7 +141,8 @@ def one_order(findings: Findings) -> str:
     return (
         f"{table('order of every epoch | test accuracy | test loss, mean', 'lrr', rows)}\n\n"
         f"In points {_points(difference['mean'])}, 95% interval {_interval(difference['interval_95'], _points)}, "
-        f"paired by seed (n = {difference['num_pairs']}). `{findings['command']}`, on {findings['hardware']}; {versions}."
+        f"paired by seed (n = {difference['num_pairs']}). `{findings['command']}`, on {findings['hardware']}; "
+        f"{versions}."
     )
 
 
