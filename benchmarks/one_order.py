@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from recipe import batch_order
 from recipe.worker import main
 
-anew = batch_order.epoch_order
+order_of = batch_order.epoch_order
 
 
 def epoch_order(seed: int, epoch: int, num_images: int) -> NDArray[np.int32]:  # noqa: ARG001 - that is the point
     """The order of the first epoch, in every epoch."""
-    return anew(seed, 0, num_images)
+    return order_of(seed, 0, num_images)
 
 
 batch_order.epoch_order = epoch_order
 
-# Later than the order is replaced, which these modules take by its name.
+# Imported only now: these modules bind the function when they are imported.
 from keras_impl.worker import parse, work  # noqa: E402
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.study_document STUDY`: `docs/study/` and the numbers of `docs/framework-differences.md`.
+"""`python -m benchmarks.study_document [STUDY] [--one-order STUDY]`: the numbers of `docs/framework-differences.md`.
 
 STUDY is the directory of a finished `python -m compare study` on this machine; its findings are kept in
 `docs/study/results.json`, and those of the study that `benchmarks/one_order.py` describes in
@@ -170,7 +170,7 @@ def main() -> None:
     """Writes the kept findings, the plots and the document."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.study_document", description=__doc__)
     parser.add_argument("study", type=Path, nargs="?", help="directory of a finished study")
-    parser.add_argument("--one-order", type=Path, metavar="STUDY", help="the same of that of benchmarks/one_order.py")
+    parser.add_argument("--one-order", type=Path, metavar="STUDY", help="that of benchmarks/one_order.py")
     options = parser.parse_args()
     STUDY.mkdir(exist_ok=True)
     for study, kept in ((options.study, FINDINGS), (options.one_order, ONE_ORDER)):

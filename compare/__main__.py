@@ -202,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _COMMANDS[subcommand](options)
     except (RecipeError, BadInputError, DataError, OSError) as error:
         dashes = "--" if isinstance(error, BadArgumentError) else ""
-        print(f"error: {dashes}{error}", file=sys.stderr)
+        print(f"error: {dashes}{str(error) or type(error).__name__}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted; finished runs are kept, the same command goes on from there", file=sys.stderr)

@@ -55,9 +55,10 @@ def judge_trainings(
         rungs = ladder.climb({side: traces[side].record for side in pair})
         rungs += [trajectory(runs, family), outcome(runs, family, digits, margin=margin)]
         comparisons[name] = _comparison(rungs) | _outcome_of(runs)
-    implementations = {
-        name: _training(entry, directory) | _without_trace(traces[name]) for name, entry in trainings.items()
-    }
+    implementations = {name: _training(entry, directory) for name, entry in trainings.items()}
+    for name, trace in traces.items():
+        if trace.record is None and implementations[name]["status"] == "finished":
+            implementations[name] |= {"status": "failed", "error": f"its trace: {trace.error}"}
     records = [_record(control, directory) for control in controls if control.record]
     return _results(recipe, implementations, comparisons) | {"controls": records}
 
@@ -136,11 +137,6 @@ def _training(entry: Outcome, directory: Path) -> dict[str, Any]:
         "peak_memory_bytes": record.peak_memory_bytes,
         "history": record.history,
     }
-
-
-def _without_trace(trace: Outcome) -> dict[str, Any]:
-    """What a trace that failed says of its implementation."""
-    return {} if trace.record else {"status": "failed", "error": f"its trace: {trace.error}"}
 
 
 def _interval(record: RunRecord) -> Interval | None:

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from compare.sources import sources
 from recipe import Recipe
 from recipe.run_record import RecordError, RunRecord, read_record
+from recipe.settings import is_finite_number
 from recipe.trace import Trace, read_trace
 from recipe.worker import BAD_INPUT
 
@@ -39,6 +40,7 @@ Backend = Literal["tensorflow", "torch", "jax"]
 Device = Literal["auto", "cpu", "gpu"]
 
 _ROOT = Path(__file__).parents[1]
+_WORKERS = ("keras_impl.worker", "lightning_impl.worker")
 _DISTRIBUTIONS = ("keras", "tensorflow", "torch", "jax", "lightning", "torchvision", "torchmetrics", "numpy")
 
 
@@ -63,13 +65,13 @@ class Implementation:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The command but for a Python in front of it, which is elsewhere on every machine; its version counts."""
-        return self.command[1:] if Path(self.command[0]).name.startswith("python") else self.command
+        """The command but for this Python in front of it, which is elsewhere on every machine; its version counts."""
+        return self.command[1:] if self.command[0] in (sys.executable, "python", "python3") else self.command
 
     @cached_property
     def determinants(self) -> dict[str, Any]:
         """What a run depends on beside the recipe: the command, the code and the installed versions."""
-        packages = [_ROOT / word.split(".")[0] for word in self.words if word.endswith("_impl.worker")]
+        packages = [_ROOT / word.split(".")[0] for word in self.words if word in _WORKERS]
         files = [] if packages else sources(self.words)
         for package in [_ROOT / "recipe", *packages]:
             files += sorted(package.glob("*.py"))
@@ -159,11 +161,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run reports: `fraction` of the training is done; `fields` as the run sent them."""
+    """What a run reports: `fraction` of the training is done; `fields` are the numbers that it sent beside."""
 
     job: Job
     fraction: float
-    fields: dict[str, Any]
+    fields: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -385,14 +387,14 @@ class _Watchdog:
         return True
 
 
-def _progress_fields(line: str) -> dict[str, Any] | None:
-    """The fields of a progress line, or None if it is any other line."""
+def _progress_fields(line: str) -> dict[str, float] | None:
+    """The numbers of a progress line, or None if it is any other line."""
     if not line.startswith('{"progress"'):
         return None
     try:
         fields = json.loads(line)["progress"]
-        numbers = {key: float(value) for key, value in fields.items() if value is not None}
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        numbers = {key: float(value) for key, value in fields.items() if is_finite_number(value)}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return numbers if 0 <= numbers.get("fraction", -1) <= 1 else None
 

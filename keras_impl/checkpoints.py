@@ -55,13 +55,22 @@ class Checkpoints(keras.callbacks.Callback):
             best = compile_model(self.recipe)
             load_checkpoint(self.best, best)
             self.best_accuracy = evaluate(best, self.recipe, digits)["accuracy"]
-        elif (self.directory / "record.json").exists() or any(self.directory.glob("*.safetensors")):
-            raise RecordError(
-                f"{self.directory} holds weights that belong to its recipe.json; choose another directory"
-            )
+        else:
+            self._check_recipe_is_nobody_elses()
         with complete_or_absent(self.directory / "recipe.json") as partial:
             partial.write_text(self.recipe.to_json())
         return epochs_done
+
+    def _check_recipe_is_nobody_elses(self) -> None:
+        """Refuses a directory in which another recipe describes a record or converted weights."""
+        own = (self.last.name, self.best.name)
+        others = sorted(
+            path.name
+            for path in self.directory.iterdir()
+            if path.suffix in (".safetensors", ".keras", ".h5") and path.name.removeprefix("partial-") not in own
+        )
+        if others and (self.directory / "recipe.json").exists() and read_recipe(self.directory) != self.recipe:
+            raise RecordError(f"{self.directory}: its recipe.json is of {others[0]}; choose another directory")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Writes the best file before the last, which says that the epoch is done."""

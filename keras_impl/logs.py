@@ -38,7 +38,7 @@ class Logs(keras.callbacks.Callback):
         check_writable(directory)
         self.directory = _new_version(directory)
         self.table = self.directory / "metrics.csv"
-        with self._making_room():
+        with self._full_disk_in_one_line():
             self.table.write_text(",".join(COLUMNS) + "\n")
             self.events = EventsWriter(str(self.directory / "events"))
 
@@ -52,7 +52,7 @@ class Logs(keras.callbacks.Callback):
         Raises:
             RecordError: They cannot be written, on a full disk for one.
         """
-        with self._making_room():
+        with self._full_disk_in_one_line():
             with self.table.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow({"step": step, **values})
             for name, value in values.items():
@@ -60,7 +60,7 @@ class Logs(keras.callbacks.Callback):
             self.events.flush()
 
     @contextmanager
-    def _making_room(self) -> Iterator[None]:
+    def _full_disk_in_one_line(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

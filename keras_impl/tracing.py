@@ -49,7 +49,11 @@ def trace(recipe: Recipe, digits: Digits) -> Trace:
 
 
 def _batches_as_fed(recipe: Recipe, digits: Digits) -> Iterator[FedBatches]:
-    """The batches of each epoch as `fit` feeds them, images with their dropout masks and one-hot labels."""
+    """The batches of each epoch as `fit` feeds them, images with their dropout masks and one-hot labels.
+
+    With torch's own order the epochs after the first are others than in `fit`, whose validation draws from the same
+    generator between them.
+    """
     x, y = preprocess(digits.x_train, digits.y_train, recipe)
     if ordered_here(recipe):
         batches = OrderedBatches(recipe, x, y)
@@ -71,7 +75,7 @@ def _iterator_of_fit(x: Floats, y: Floats, batch_size: int) -> Any:
     trainer = import_module(f"keras.src.backend.{backend_name}.trainer")
     prefix = {"tensorflow": "TF", "torch": "Torch", "jax": "JAX"}[backend_name]
     iterator = getattr(trainer, f"{prefix}EpochIterator")(x=x, y=y, batch_size=batch_size, shuffle=True, **options)
-    for _, _, batches in iterator:  # `fit` looks at a batch before, to build the model
+    for _, _, batches in iterator:  # `fit` looks at one first, to build the metrics, and that may draw an order
         next(iter(batches))
         break
     iterator.reset()

@@ -85,9 +85,10 @@ class RecipeCLI(LightningCLI):
             kwargs["plugins"] = [*plugins, CompleteCheckpoints()]
         logs = trainer.logger in (None, True) and not (trainer.barebones or trainer.fast_dev_run)
         if logs:
-            kwargs["logger"] = False  # they make a directory, which nothing is to leave that does not begin
+            kwargs["logger"] = False  # they make a directory, which a Trainer that is refused is not to leave
         if trainer.barebones:
             kwargs["log_every_n_steps"] = None
+            self.save_config_callback = None
         if self._get(self.config_init, "trainer.max_epochs") is None:
             kwargs["max_epochs"] = self._get(self.config_init, "recipe").epochs
         instance = super().instantiate_trainer(**kwargs)

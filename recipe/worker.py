@@ -47,7 +47,8 @@ def main(worker: Callable[[Recipe, Path, argparse.Namespace], None], parser: arg
         try:
             text = options.recipe.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot read the recipe {options.recipe}: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise RecipeError(f"cannot read the recipe {options.recipe}: {reason}") from error
         recipe = Recipe.from_json(text)
         check_writable(options.run_directory.parent)
         worker(recipe, options.run_directory, options)

@@ -181,6 +181,25 @@ def test_a_program_of_its_own_counts_for_its_runs(tmp_path: Path) -> None:
     assert directory("port_a") != before
 
 
+def test_only_this_python_does_not_count(tmp_path: Path) -> None:
+    def directory(*command: str) -> Path:
+        return Job(Implementation("mine", command), TINY, tmp_path).directory
+
+    assert directory("python", "-m", "port") == directory(sys.executable, "-m", "port")
+    others = {directory(python, "-m", "port") for python in ("/other/bin/python", "./python_port")}
+    assert len(others | {directory("python", "-m", "port")}) == 3
+
+
+def test_a_port_may_be_called_as_the_workers_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_impl").mkdir()
+    directories = set()
+    for text in ("", "# another line\n"):
+        (tmp_path / "my_impl" / "worker.py").write_text(text)
+        directories.add(Job(other("mine", "python -m my_impl.worker"), TINY, tmp_path).directory)
+    assert len(directories) == 2
+
+
 @pytest.mark.parametrize(
     ("line", "fields"),
     [
@@ -189,8 +208,8 @@ def test_a_program_of_its_own_counts_for_its_runs(tmp_path: Path) -> None:
         ('{"progress": {"fraction": NaN}}', None),
         ('{"progress": {"fraction": 1.5}}', None),
         ('{"progress": {"epoch": 1}}', None),
-        ('{"progress": {"fraction": 0.5, "loss": [1]}}', None),
-        ('{"progress": {"fraction": 0.5, "loss": "low"}}', None),
+        ('{"progress": {"fraction": 0.5, "loss": [1], "phase": "train", "accuracy": NaN}}', {"fraction": 0.5}),
+        ('{"progress": {"fraction": "0.5"}}', None),
         ('{"progress": [1]}', None),
         ('{"progress"', None),
         ("a line", None),

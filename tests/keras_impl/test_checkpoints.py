@@ -133,7 +133,7 @@ def test_what_it_cannot_go_on_with_is_refused(finished: Path, change: list[str],
     assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
 
 
-@pytest.mark.parametrize("name", ["record.json", "weights.safetensors"])
+@pytest.mark.parametrize("name", ["mine.keras", "mine.weights.h5", "weights.safetensors"])
 def test_directory_of_other_weights_keeps_its_recipe(tmp_path: Path, name: str) -> None:
     directory = tmp_path / "checkpoints"
     directory.mkdir()
