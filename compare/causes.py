@@ -146,7 +146,8 @@ def of_loss(trace: Trace, index: int) -> str | None:
     tolerance = np.maximum(bounds, EXPLAINED * np.where(np.isfinite(deviations), deviations, 0))
     with np.errstate(all="ignore"):
         for cause, predicted in signatures():
-            if (distance(found, predicted) <= tolerance).all():
+            # A factor fitted to NaN is NaN, and predicts what it was fitted to.
+            if np.isfinite(predicted).any() and (distance(found, predicted) <= tolerance).all():
                 return cause
     return low_precision(found[[index]], expected[[index]], double=trace.recipe.dtype == "float64")
 

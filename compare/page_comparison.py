@@ -98,7 +98,7 @@ def _answer(results: Mapping[str, Any]) -> str:
         if trained
         else f"{reference} and {other} take the same first steps, up to rounding.",
         "not parity": f"{reference} and {other} part at the {words(results['first_failed_rung'] or '')}.",
-        "inconclusive": f"{reference} and {other} show no difference, but not all could be decided.",
+        "inconclusive": f"No rung shows {reference} and {other} to differ, but not every one could be decided.",
         "failed": "A run failed: there is nothing to compare.",
     }
     return sentences[results["verdict"]]

@@ -101,11 +101,11 @@ def ladder_table(results: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Rung", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
-    table.add_column("Measured", justify="right")
-    table.add_column("Bound", justify="right")
-    table.add_column("Unit")
+    table.add_column("Measured", justify="right", no_wrap=True, min_width=len("Measured"))
+    table.add_column("Bound", justify="right", no_wrap=True, min_width=len("Bound"))
+    table.add_column("Unit", ratio=1)
     for name in others:
-        if len(others) > 1:
+        if len(others) > 1 and results["comparisons"][name]["rungs"]:
             table.add_row(f"{reference} and {name}", style="bold")
         for rung in results["comparisons"][name]["rungs"]:
             follows = rung["detail"].get("follows")
@@ -141,14 +141,15 @@ def verdict_lines(results: dict[str, Any]) -> list[str]:
         lines.append(f"Verdict: {comparison['verdict']}. {_SENTENCES[comparison['verdict']].format(pair=pair)}")
         for rung in comparison["rungs"]:
             if rung["verdict"] != "parity":
-                lines += [f"  {rung['name']}: {rung['where'] or rung['verdict']}", f"    likely cause: {rung['cause']}"]
+                label = "likely cause" if rung["verdict"] == "not parity" else "undecided"
+                lines += [f"  {rung['name']}: {rung['where'] or rung['verdict']}", f"    {label}: {rung['cause']}"]
     return lines
 
 
 _SENTENCES = {
     "parity": "{pair} are the same up to rounding, on every rung.",
     "not parity": "{pair} part:",
-    "inconclusive": "{pair} show no difference, but one rung cannot be decided:",
+    "inconclusive": "No rung shows {pair} to be different programs, but not every rung can be decided:",
 }
 
 

@@ -114,6 +114,13 @@ def other(name: str, command: str | Sequence[str]) -> Implementation:
         raise BadArgumentError(f"implementation: the name {name!r} is taken; choose another")
     if shutil.which(words[0]) is None:
         raise BadArgumentError(f"implementation {name}: there is no command {words[0]!r}")
+    if (
+        Path(words[0]).name.startswith("python")
+        and words[1:]
+        and words[1].endswith(".py")
+        and not Path(words[1]).exists()
+    ):
+        raise BadArgumentError(f"implementation {name}: there is no file {words[1]}")
     return Implementation(name, words)
 
 
@@ -234,18 +241,19 @@ def _run(
     stop: threading.Event,
 ) -> None:
     """Runs one job and reports its outcome, whatever happens."""
+    hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
     try:
         job.records.mkdir(parents=True, exist_ok=True)
         with _claimed(FileLock(job.directory.with_suffix(".lock")), stop):
             if fresh:
                 shutil.rmtree(job.directory, ignore_errors=True)
             if job.directory.exists():
+                hint = "; --fresh runs it again"
                 outcome = Outcome(job, job.read(), reused=True)
             else:
                 _start_and_wait(job, silence, report, stop)
                 outcome = Outcome(job, job.read())
     except RecordError as error:
-        hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
         broken = BadInputError(f"the record of {job.implementation.name} breaks the contract: {error}{hint}")
         outcome = Outcome(job, None, error=broken)
     except Exception as error:  # noqa: BLE001 - carried to the caller's thread, which decides

@@ -33,7 +33,9 @@ def first_that_fits(found: Array, expected: Array, signatures: Iterator[Signatur
     tolerance = EXPLAINED * largest(distance(found, expected))
     with np.errstate(all="ignore"):
         for cause, predicted in signatures:
-            if predicted.shape == found.shape and (distance(found, predicted) <= tolerance).all():
+            # A factor fitted to NaN is NaN, and predicts what it was fitted to.
+            fits = predicted.shape == found.shape and np.isfinite(predicted).any()
+            if fits and (distance(found, predicted) <= tolerance).all():
                 return cause
     return None
 

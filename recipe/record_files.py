@@ -132,7 +132,7 @@ def read_tensors(directory: Path, name: str, shapes: Mapping[str, Shape], dtype:
         raise RecordError(f"{path}: cannot be read as safetensors: {error}") from error
     for key, shape in shapes.items():
         if key not in arrays:
-            raise RecordError(f"{path}: {key}: missing; the file holds {', '.join(sorted(arrays)) or 'nothing'}")
+            raise RecordError(f"{path}: {key}: missing; the file holds {_listed(sorted(arrays))}")
         array = arrays[key]
         if array.ndim != len(shape) or any(
             want not in (None, have) for want, have in zip(shape, array.shape, strict=True)
@@ -148,6 +148,13 @@ def read_tensors(directory: Path, name: str, shapes: Mapping[str, Shape], dtype:
     if unexpected := sorted(arrays.keys() - shapes.keys()):
         raise RecordError(f"{path}: unexpected tensors: {', '.join(unexpected)}")
     return {key: arrays[key] for key in shapes}
+
+
+def _listed(names: list[str]) -> str:
+    """The first few names, and how many there are."""
+    few = 8
+    more = f", … ({len(names):,} tensors)" if len(names) > few else ""
+    return (", ".join(names[:few]) or "nothing") + more
 
 
 class Fields:

@@ -136,7 +136,7 @@ class Recipe:
                 raise RecipeError(f"recipe.{name} must be a list of whole numbers, not {sizes!r}")
             object.__setattr__(self, name, tuple(sizes))
             for size in sizes:
-                _check_integer(name, size, 1, 1_000_000)
+                _check_integer(f"{name}, each of them,", size, 1, 1_000_000)
         if len(self.filters) != 2:  # noqa: PLR2004 - the network has two convolutions
             raise RecipeError(f"recipe.filters must be two whole numbers, not {list(self.filters)}")
         if not is_finite_number(self.dropout) or not 0 <= self.dropout < 1:

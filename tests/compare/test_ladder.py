@@ -127,6 +127,13 @@ def test_a_loss_that_is_not_a_number_fails(clean: Trace) -> None:
     assert "not finite" in (rung.cause or "")
 
 
+def test_losses_that_are_all_no_numbers_are_explained_by_nothing_else(clean: Trace) -> None:
+    steps = [dataclasses.replace(step, loss=float("nan")) for step in clean.steps]
+    rungs = climb({"clean": clean, "faulty": dataclasses.replace(clean, steps=steps)})
+    rung = next(rung for rung in rungs if rung.name == "loss")
+    assert rung.cause == "the numbers are not finite"
+
+
 def test_a_training_that_overflows_on_both_sides_is_in_parity() -> None:
     recipe = Recipe(hidden_sizes=(16, 8), batch_size=51, learning_rate=1e15)
     clean = trace(Base, recipe)

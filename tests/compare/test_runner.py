@@ -91,6 +91,19 @@ def test_command_is_split_as_a_shell_does() -> None:
     assert other("a", f"{sys.executable} 'one word' two").command == (sys.executable, "one word", "two")
 
 
+def test_script_that_is_not_there_is_bad_input() -> None:
+    with pytest.raises(BadInputError, match=r"implementation a: there is no file nope\.py"):
+        other("a", "python nope.py")
+
+
+def test_damaged_record_of_before_says_how_to_have_another(tmp_path: Path) -> None:
+    job = Job(stand_in("good"), TINY, tmp_path)
+    run(job)
+    (job.directory / "record.json").write_text("{")
+    with pytest.raises(BadInputError, match=r"record.json: .*; --fresh runs it again$"):
+        run(job)
+
+
 def test_unbalanced_quote_is_bad_input() -> None:
     with pytest.raises(BadInputError, match="No closing quotation"):
         other("a", 'python "x')

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from recipe.record_files import read_tensors
 from recipe.run_record import RecordError, RecordWriter, Status, TestResults, read_record
 from tests.conftest import TINY, write_canned
 
@@ -229,6 +230,13 @@ def test_transposed_or_shortened_tensor_is_refused(record: Path, name: str, key:
     _damage_tensor(record, name, key, lambda array: array.T[1:])
     with pytest.raises(RecordError, match=f"{name}: {key}: expected shape"):
         read_record(record)
+
+
+def test_few_of_many_tensors_are_listed(tmp_path: Path) -> None:
+    save_file({f"step_{i}/images": np.zeros(1, np.float32) for i in range(100)}, tmp_path / "many.safetensors")
+    words = r"loss: missing; the file holds step_0/images, .*step_15/images, … \(100 tensors\)$"
+    with pytest.raises(RecordError, match=words):
+        read_tensors(tmp_path, "many.safetensors", {"loss": ()}, "float32")
 
 
 def test_training_without_steps_is_refused(record: Path) -> None:
