@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,9 +43,9 @@ def in_a_line(machine: dict[str, Any]) -> str:
     return f"{machine['cpu']}, {machine['cores']} cores, {memory}, {gpu}; {machine['date'][:10]}"
 
 
-def versions_in_a_line(machine: dict[str, Any]) -> str:
+def versions_in_a_line(versions: Mapping[str, str]) -> str:
     """The versions, for a caption."""
-    return ", ".join(f"{package} {number}" for package, number in machine["versions"].items())
+    return ", ".join(f"{package} {number}" for package, number in versions.items())
 
 
 def cpu_model() -> str:

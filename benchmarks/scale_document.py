@@ -72,5 +72,5 @@ BLOCKS: dict[str, Callable[[Any], str]] = {
     "many": many,
     "two_workers": two_workers,
     "seeds_at_once": seeds_at_once,
-    "machine": lambda machine: f"n = 1, measured on {in_a_line(machine)}; {versions_in_a_line(machine)}.",
+    "machine": lambda machine: f"n = 1, measured on {in_a_line(machine)}; {versions_in_a_line(machine['versions'])}.",
 }

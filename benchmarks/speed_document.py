@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.document import fill_blocks, table
-from benchmarks.machine import in_a_line
+from benchmarks.machine import in_a_line, versions_in_a_line
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "speed.md"
@@ -43,10 +43,9 @@ def write() -> None:
 def machine(results: Figures) -> str:
     """Command, number of rounds, machine and versions."""
     here = results["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
     return (
         f"`{results['command']}`, n = {results['repetitions']} rounds, on {in_a_line(here)}; load average before it "
-        f"{here['load_average_before']:.2f}. {versions}."
+        f"{here['load_average_before']:.2f}. {versions_in_a_line(here['versions'])}."
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.document import fill_blocks, table
-from benchmarks.machine import describe, in_a_line
+from benchmarks.machine import describe, in_a_line, versions_in_a_line
 from compare import plots
 from compare.study_plan import ALIGNED, CONTROL
 
@@ -66,7 +66,7 @@ def measured(findings: Findings) -> str:
         (
             f"- Command: `{findings['command']}`",
             f"- Machine: {findings['hardware']}; every run with one thread",
-            f"- Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
+            f"- Versions: {versions_in_a_line(versions)}",
             f"- Recipe: {sizes}, {batches}, {recipe['dtype']}; {seeds}",
             f"- Runs: {statuses}",
         )
@@ -137,7 +137,7 @@ def one_order(findings: Findings) -> str:
         for name, e in (("a new one", sides["keras"]), ("that of the first", sides["one_order"]))
     ]
     (difference,) = (e for e in findings["equivalence"] if e["other"] == "one_order")
-    versions = ", ".join(f"{name} {number}" for name, number in findings["versions"]["keras"]["versions"].items())
+    versions = versions_in_a_line(findings["versions"]["keras"]["versions"])
     return (
         f"{table('order of every epoch | test accuracy | test loss, mean', 'lrr', rows)}\n\n"
         f"In points {_points(difference['mean'])}, 95% interval {_interval(difference['interval_95'], _points)}, "

@@ -13,15 +13,13 @@ from typing import Any
 import jsonargparse
 
 from compare import library
+from compare.findings import EXIT_CODES
 from compare.runner import Backend, BadArgumentError, BadInputError, RunFailedError
 from recipe import Recipe, RecipeError
 from recipe.mnist import DataError
 from recipe.picture import PictureError
 from recipe.record_files import RecordError
 from recipe.worker import BAD_INPUT
-
-CRASHED = 4
-"""The exit code of a comparison that came to no verdict, as of one whose run failed (`EXIT_CODES` in judge.py)."""
 
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended: 128 + SIGINT."""
@@ -148,7 +146,6 @@ def report(options: Any) -> int:
 
 def predict(options: Any) -> int:
     """Shows what both networks make of each picture; returns the exit code."""
-    from compare.judge import EXIT_CODES
     from compare.prediction import show_predictions
 
     try:
@@ -215,4 +212,4 @@ if __name__ == "__main__":
         sys.exit(main())
     except Exception:  # noqa: BLE001 - a crash must not end as 1, which says "not parity"
         traceback.print_exc()
-        sys.exit(CRASHED)
+        sys.exit(EXIT_CODES["failed"])

@@ -23,6 +23,7 @@ from compare.signatures import (
     Signature,
     distance,
     first_that_fits,
+    fits,
     is_double,
     low_precision,
     ratio,
@@ -146,8 +147,7 @@ def of_loss(trace: Trace, index: int) -> str | None:
     tolerance = np.maximum(bounds, EXPLAINED * np.where(np.isfinite(deviations), deviations, 0))
     with np.errstate(all="ignore"):
         for cause, predicted in signatures():
-            # A factor fitted to NaN is NaN, and predicts what it was fitted to.
-            if np.isfinite(predicted).any() and (distance(found, predicted) <= tolerance).all():
+            if fits(found, predicted, tolerance):
                 return cause
     return low_precision(found[[index]], expected[[index]], double=trace.recipe.dtype == "float64")
 

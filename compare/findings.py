@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Verdict = Literal["parity", "not parity", "inconclusive", "failed"]
+EXIT_CODES: dict[Verdict, int] = {"parity": 0, "not parity": 1, "inconclusive": 3, "failed": 4}
 Status = Literal["finished", "diverged", "failed", "missing"]
 Interval = tuple[float, float]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from compare import ladder
-from compare.findings import Verdict
+from compare.findings import EXIT_CODES, Verdict
 from compare.rung import Rung
 from compare.runner import Outcome
 from compare.statistics import Interval, wilson_interval
@@ -19,7 +19,6 @@ from recipe.run_record import RunRecord
 
 SCHEMA_VERSION = 1
 
-EXIT_CODES: dict[Verdict, int] = {"parity": 0, "not parity": 1, "inconclusive": 3, "failed": 4}
 WORST_FIRST: tuple[Verdict, ...] = ("failed", "not parity", "inconclusive", "parity")
 
 Outcomes = Mapping[str, Outcome]

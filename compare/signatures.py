@@ -33,11 +33,17 @@ def first_that_fits(found: Array, expected: Array, signatures: Iterator[Signatur
     tolerance = EXPLAINED * largest(distance(found, expected))
     with np.errstate(all="ignore"):
         for cause, predicted in signatures:
-            # A factor fitted to NaN is NaN, and predicts what it was fitted to.
-            fits = predicted.shape == found.shape and np.isfinite(predicted).any()
-            if fits and (distance(found, predicted) <= tolerance).all():
+            if predicted.shape == found.shape and fits(found, predicted, tolerance):
                 return cause
     return None
+
+
+def fits(found: Array, predicted: Array, tolerance: float | Array) -> bool:
+    """Whether the numbers are those predicted; a prediction without a finite number explains nothing.
+
+    A factor that was fitted to NaN is NaN, and predicts what it was fitted to.
+    """
+    return bool(np.isfinite(predicted).any() and (distance(found, predicted) <= tolerance).all())
 
 
 def distance(found: Array, predicted: Array) -> Array:

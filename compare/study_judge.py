@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.findings import Verdict
-from compare.judge import EXIT_CODES, SCHEMA_VERSION, WORST_FIRST
+from compare.findings import EXIT_CODES, Verdict
+from compare.judge import SCHEMA_VERSION, WORST_FIRST
 from compare.statistics import effect, equivalence
 from compare.study_plan import ALIGNED, CONTROL, Result, Results, StudyRun, by_place, seeds_of, variants_of
 from compare.training_rungs import loss_difference, parted_at_step
