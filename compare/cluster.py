@@ -14,13 +14,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dask
 from distributed import Client, Future, get_worker, wait
 from distributed.scheduler import KilledWorker
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from compare import worker_check
 from compare.runner import BadArgumentError, BadInputError, Implementation, Job, run_all
@@ -224,7 +225,7 @@ def run_study(
             results.lock_path(run).unlink(missing_ok=True)  # of a study killed just before it did this
             report(Settled(run, None, done_here=False))
         else:
-            dispatch.waiting.append((run, 1))
+            dispatch.waiting.append(_Attempt(run, results.lock_path(run)))
     try:
         while dispatch.waiting or dispatch.in_flight:
             dispatch.submit()
@@ -233,8 +234,43 @@ def run_study(
         dispatch.release()
 
 
+@dataclass
+class _Attempt:
+    """A run that waits or is in flight.
+
+    It is claimed from its first attempt to its last, so that two studies together try a run no oftener than one.
+    """
+
+    run: StudyRun
+    lock_path: Path
+    lock: BaseFileLock | None = None
+    number: int = 1
+    worker: str = ""
+
+    def claim(self) -> bool:
+        """Whether no other study has the run done; from now on none will."""
+        if self.lock is None:
+            lock = FileLock(self.lock_path)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                return False
+            self.lock = lock
+        return True
+
+    def release(self) -> None:
+        """Lets other studies have it."""
+        if self.lock is not None:
+            self.lock.release()
+
+    def settle(self) -> None:
+        """Gives up the claim for good: whoever takes the lock now finds the run settled."""
+        self.lock_path.unlink(missing_ok=True)
+        self.release()
+
+
 class _Dispatch:
-    """The runs that wait and those in flight, each with the number of its attempt."""
+    """The runs that wait and those in flight."""
 
     def __init__(
         self,
@@ -246,8 +282,8 @@ class _Dispatch:
     ) -> None:
         self.implementations, self.results, self.client = implementations, results, client
         self.silence, self.report = silence, report
-        self.waiting: deque[tuple[StudyRun, int]] = deque()
-        self.in_flight: dict[Future[Any], tuple[StudyRun, int, FileLock, str]] = {}
+        self.waiting: deque[_Attempt] = deque()
+        self.in_flight: dict[Future[Any], _Attempt] = {}
         self.checked: set[str] = set()
 
     def submit(self) -> None:
@@ -258,34 +294,30 @@ class _Dispatch:
         """
         free = self._free_workers() if self.waiting else []
         for _ in range(len(self.waiting)):
-            run, attempt = self.waiting.popleft()
-            if not free and not self.results.settled(run):
-                self.waiting.appendleft((run, attempt))
+            attempt = self.waiting.popleft()
+            if not free and not self.results.settled(attempt.run):
+                self.waiting.appendleft(attempt)
                 return
-            lock = FileLock(self.results.lock_path(run))
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:  # another study has it done
-                self.waiting.append((run, attempt))
-                continue
-            if self.results.settled(run):
-                _give_up(lock)
-                self.report(Settled(run, self.results.read(run).error, done_here=False))
+            if not attempt.claim():  # another study has it done
+                self.waiting.append(attempt)
+            elif self.results.settled(attempt.run):
+                attempt.settle()
+                self.report(Settled(attempt.run, self.results.read(attempt.run).error, done_here=False))
             else:
-                worker = free.pop()
-                self.in_flight[self._send(run, worker)] = (run, attempt, lock, worker)
+                attempt.worker = free.pop()
+                self.in_flight[self._send(attempt)] = attempt
 
-    def _send(self, run: StudyRun, worker: str) -> Future[Any]:
-        implementation = run.implementation
+    def _send(self, attempt: _Attempt) -> Future[Any]:
+        run, implementation = attempt.run, attempt.run.implementation
         command = _for_any_machine(implementation)
         task = (train, implementation.name, command, run.recipe.to_json(), run.key, self.silence)
         # Should that worker have gone meanwhile, any other will do.
-        return self.client.submit(*task, workers=[worker], allow_other_workers=True, pure=False)
+        return self.client.submit(*task, workers=[attempt.worker], allow_other_workers=True, pure=False)
 
     def _free_workers(self) -> list[str]:
         """The workers' addresses, once for each thread without work, ours or another study's, or a result of ours."""
         mine = {future.key for future in self.in_flight}
-        taken = Counter(worker for _, _, _, worker in self.in_flight.values())
+        taken = Counter(attempt.worker for attempt in self.in_flight.values())
         try:
             threads = self._fit_workers()
             for worker, keys in self.client.processing().items():
@@ -309,22 +341,22 @@ class _Dispatch:
             answer, again = _answer(future)
             if self.client.status != "running":  # then it is no fault of the run
                 raise Lost
-            run, attempt, lock, _ = self.in_flight.pop(future)
+            attempt = self.in_flight.pop(future)
             if isinstance(answer, bytes):
-                self.results.write(run, answer)
-            elif again and attempt < ATTEMPTS:
-                self.waiting.appendleft((run, attempt + 1))
-                lock.release()
+                self.results.write(attempt.run, answer)
+            elif again and attempt.number < ATTEMPTS:
+                attempt.number += 1
+                self.waiting.appendleft(attempt)
                 continue
             else:
-                self.results.write_failure(run, answer)
-            _give_up(lock)
-            self.report(Settled(run, None if isinstance(answer, bytes) else answer, done_here=True))
+                self.results.write_failure(attempt.run, answer)
+            attempt.settle()
+            self.report(Settled(attempt.run, None if isinstance(answer, bytes) else answer, done_here=True))
 
     def release(self) -> None:
-        """Lets other studies have what is in flight."""
-        for _, _, lock, _ in self.in_flight.values():
-            lock.release()
+        """Lets other studies have what is not settled."""
+        for attempt in (*self.waiting, *self.in_flight.values()):
+            attempt.release()
 
 
 def _finished(in_flight: dict[Future[Any], Any]) -> list[Future[Any]]:
@@ -346,9 +378,3 @@ def _answer(future: Future[Any]) -> tuple[bytes | str, bool]:
     except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever a worker raised
         return f"{type(error).__name__}: {error}", True
     return answer if isinstance(answer, tuple) else (answer, False)
-
-
-def _give_up(lock: FileLock) -> None:
-    """Gives up a claim for good: whoever takes the lock now finds the run settled."""
-    Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()

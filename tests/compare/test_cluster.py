@@ -93,11 +93,16 @@ def until(condition: Any, seconds: float = 60) -> None:
 
 
 def study(
-    client: Client, directory: Path, implementations: Sequence[Implementation], seeds: int = 2, silence: float = 30
+    client: Client,
+    directory: Path,
+    implementations: Sequence[Implementation],
+    seeds: int = 2,
+    silence: float = 30,
+    results: Results | None = None,
 ) -> tuple[list[StudyRun], Results, list[Settled]]:
     """Runs a plan of these implementations; what was settled comes in that order."""
     runs = plan(implementations, TINY, VARIANTS, seeds)
-    results = Results(directory / "results")
+    results = results or Results(directory / "results")
     settled: list[Settled] = []
     run_study(runs, results, client, silence, settled.append)
     assert Counter(one.run.key for one in settled) == Counter(run.key for run in runs)
@@ -348,8 +353,9 @@ def test_two_studies_at_once_share_the_work(scheduler: str, uninterrupted: dict[
 def test_two_studies_at_once_try_a_failure_once(here: Client, tmp_path: Path) -> None:
     canned = can(tmp_path / "canned")
     implementations = [quick("first", canned, "fail", 1, seconds=0.1)]
+    both = [Results(tmp_path / "results") for _ in range(2)]  # both begin before the first failure
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: study(here, tmp_path, implementations), range(2))
+        first, second = pool.map(lambda results: study(here, tmp_path, implementations, results=results), both)
     times = Counter(started(canned))
     assert all(times[run.key] == (ATTEMPTS if run.seed == 1 else 1) for run in first[0])
     for runs, results, settled in (first, second):
