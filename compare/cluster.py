@@ -227,11 +227,42 @@ def run_study(
         else:
             dispatch.waiting.append(_Attempt(run, results.lock_path(run)))
     try:
-        while dispatch.waiting or dispatch.in_flight:
-            dispatch.submit()
-            dispatch.collect()
+        with _interrupts_held() as raise_held:
+            while dispatch.waiting or dispatch.in_flight:
+                dispatch.submit()
+                dispatch.collect()
+                raise_held()
     finally:
         dispatch.release()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[Callable[[], None]]:
+    """Has Ctrl-C wait for a call of the function that it yields; a second Ctrl-C does not wait.
+
+    Where it comes while a `__del__` runs, such as that of a Dask future, Python prints a KeyboardInterrupt and goes on.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: None  # a program in the background ignores Ctrl-C, others do as they like
+        return
+    held = False
+
+    def hold(*_: object) -> None:
+        nonlocal held
+        if held:
+            raise KeyboardInterrupt
+        held = True
+
+    def raise_held() -> None:
+        if held:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield raise_held
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

@@ -267,6 +267,32 @@ def test_interrupted_coordinator_goes_on(
     assert_resumes(tmp_path, scheduler, uninterrupted, seconds)
 
 
+class Interrupting:
+    """Ctrl-C just as this goes away; a KeyboardInterrupt raised there would be printed and forgotten."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_no_interrupt_is_lost(here: Client, tmp_path: Path) -> None:
+    runs = plan([quick("first", can(tmp_path / "canned"))], TINY, VARIANTS, 2)
+    settled: list[Settled] = []
+
+    def report(one: Settled) -> None:
+        settled.append(one)
+        if len(settled) == 1:
+            Interrupting()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_study(runs, Results(tmp_path / "results"), here, 30, report)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert 1 <= len(settled) <= len(here.nthreads())
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=str)
 def test_nothing_goes_on_on_this_machine(tmp_path: Path, how: signal.Signals) -> None:
     canned = can(tmp_path / "canned")
