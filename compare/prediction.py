@@ -11,7 +11,15 @@ from rich.table import Table
 
 from compare.runner import BadInputError, RunFailedError, environment
 from recipe.picture import read_picture
-from recipe.prediction import bar_line, check_takes_pictures, drawing, newest_comparison, newest_record, write_image
+from recipe.prediction import (
+    bar_line,
+    check_takes_pictures,
+    drawing,
+    newest_comparison,
+    newest_record,
+    shown_paths,
+    write_image,
+)
 from recipe.record_files import read_recipe
 from recipe.worker import BAD_INPUT
 
@@ -29,6 +37,7 @@ def show_predictions(pictures: list[Path], comparison: Path | None, *, show: boo
         RunFailedError: An implementation ended with an error of its own.
     """
     images = [read_picture(path) for path in pictures]
+    shown = shown_paths(pictures) if show else {}
     comparison = comparison or newest_comparison(IMPLEMENTATIONS)
     records = {name: newest_record(name, comparison) for name in IMPLEMENTATIONS}
     for record in records.values():
@@ -37,9 +46,10 @@ def show_predictions(pictures: list[Path], comparison: Path | None, *, show: boo
     console = Console()
     console.print(f"Trained in {comparison}", soft_wrap=True, markup=False, highlight=False)
     for index, (path, image) in enumerate(zip(pictures, images, strict=True)):
-        if show:
+        if path in shown:
             console.print(drawing(image), soft_wrap=True, markup=False, highlight=False)
-            console.print(f"written to {write_image(image, path)}", soft_wrap=True, markup=False, highlight=False)
+            write_image(image, shown[path])
+            console.print(f"written to {shown[path]}", soft_wrap=True, markup=False, highlight=False)
         console.print(str(path), soft_wrap=True, markup=False, highlight=False)
         console.print(prediction_table({name: rows[index] for name, rows in probabilities.items()}))
 

@@ -52,6 +52,7 @@ def predict_pictures(options: argparse.Namespace, implementation: str, network: 
         RecordError: There are no weights, they cannot be read, or are of a network for other images.
     """
     images = np.stack([read_picture(path) for path in options.pictures])
+    shown = shown_paths(options.pictures) if options.show else {}
     record = options.weights or newest_record(implementation)
     recipe, weights = chosen_weights(record)
     check_takes_pictures(recipe, record)
@@ -60,9 +61,10 @@ def predict_pictures(options: argparse.Namespace, implementation: str, network: 
         print(json.dumps([[float(p) for p in row] for row in probabilities]))
         return
     for path, image, row in zip(options.pictures, images, probabilities, strict=True):
-        if options.show:
+        if path in shown:
             print(drawing(image))
-            print(f"written to {write_image(image, path)}")
+            write_image(image, shown[path])
+            print(f"written to {shown[path]}")
         print(f"{path}: {row.argmax()}")
         width = len(str(len(row) - 1))
         print("\n".join(f"  {label:>{width}} {bar_line(p)}" for label, p in enumerate(row)))
@@ -90,20 +92,32 @@ def drawing(image: Images) -> str:
     return "\n".join("".join(2 * shade for shade in row) for row in shades)
 
 
-def write_image(image: Images, picture: Path) -> Path:
-    """Writes what the network saw, shape (28, 28), to the current directory; returns where.
+def shown_paths(pictures: list[Path]) -> dict[Path, Path]:
+    """Where `--show` writes what the network saw of each picture: to the current directory.
+
+    Raises:
+        PictureError: One would be written over another.
+    """
+    paths = {picture: Path(f"{picture.stem}-28x28.png") for picture in pictures}
+    for picture, path in paths.items():
+        first = next(other for other in paths if paths[other] == path)
+        if first != picture:
+            raise PictureError(f"--show: {first} and {picture} would both be written to {path}; show them one by one")
+    return paths
+
+
+def write_image(image: Images, path: Path) -> None:
+    """Writes what the network saw, shape (28, 28).
 
     Raises:
         PictureError: It cannot be written.
     """
     from PIL import Image
 
-    path = Path(f"{picture.stem}-28x28.png")
     try:
         Image.fromarray(image).save(path)
     except OSError as error:
         raise PictureError(f"--show: cannot write {path}: {error.strerror}; change to another directory") from error
-    return path
 
 
 def chosen_weights(path: Path) -> tuple[Recipe, Weights]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ def test_what_cannot_be_used_is_one_line(door: str, arguments: list[str], words:
     (place / "broken" / "recipe.json").write_text(RECIPE.to_json())
     save_file(initial_weights(TINY), place / "broken" / "weights.safetensors")
     assert_one_line_of_error(run_python("-m", door, "predict", *arguments, cwd=place), *words)
+
+
+@pytest.mark.parametrize("door", [*DOORS, "compare"])
+def test_no_picture_shown_replaces_another(door: str, place: Path) -> None:
+    (place / "other").mkdir()
+    shutil.copy(place / "-b.png", place / "other" / "a.png")
+    process = run_python("-m", door, "predict", "--show", "a.png", "other/a.png", cwd=place)
+    assert_one_line_of_error(process, "a.png and other/a.png would both be written to a-28x28.png")
+    assert not (place / "a-28x28.png").exists()
 
 
 def test_network_for_other_images_is_one_line(place: Path, own_data: str) -> None:
