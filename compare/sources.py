@@ -9,6 +9,9 @@ from modulefinder import Module, ModuleFinder
 from pathlib import Path
 from typing import Any
 
+_NO_PYTHON = (ImportError, OSError, SyntaxError, ValueError)
+"""What reading a program raises whose run will say what is wrong with it."""
+
 
 def sources(command: Sequence[str]) -> list[Path]:
     """The files that a command names, and what a Python script or `-m` module imports from beside itself.
@@ -25,6 +28,13 @@ def sources(command: Sequence[str]) -> list[Path]:
 class _Finder(ModuleFinder):
     """Takes a directory without `__init__.py` for a package, too, as Python does."""
 
+    def determine_parent(self, caller: Any, level: int = -1) -> Any:
+        """A script belongs to no package: what it imports from one may be beside it, for where that import fails."""
+        try:
+            return super().determine_parent(caller, level)
+        except ImportError:
+            return caller
+
     def import_module(self, partname: str, fqname: str, parent: Any) -> Module | None:
         path = parent.__path__ if parent else self.path
         spec = None if path is None else PathFinder.find_spec(partname, path)
@@ -37,7 +47,7 @@ class _Finder(ModuleFinder):
 
 def _of_script(path: Path) -> set[Path]:
     finder = _Finder(path=[str(path.parent)])
-    with contextlib.suppress(OSError, SyntaxError, ValueError):  # no Python: its run will say so
+    with contextlib.suppress(*_NO_PYTHON):
         finder.run_script(str(path))
     return _files(finder)
 
@@ -46,7 +56,7 @@ def _of_module(name: str) -> set[Path]:
     """The same of a module, where it is in the working directory."""
     main = ".__main__" if Path(*name.split(".")).is_dir() else ""
     finder = _Finder(path=[str(Path.cwd())])
-    with contextlib.suppress(ImportError, OSError, SyntaxError, ValueError):
+    with contextlib.suppress(*_NO_PYTHON):
         finder.import_hook(name + main)
     return _files(finder)
 

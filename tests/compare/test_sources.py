@@ -23,6 +23,9 @@ FILES = {
     "plain/unused.py": "",
     "plain/deeper/most.py": "thing = 1\n",
     "wandb/run.log": "",
+    "either.py": "try:\n    from .helper import q\nexcept ImportError:\n    import helper\n",
+    "dots.py": "try:\n    from . import helper\nexcept ImportError:\n    import helper\n",
+    "deep.py": "from ...helper import q\nfrom .. import other\n",
 }
 
 
@@ -48,12 +51,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("python -m not_there", ""),
         ("run -m", ""),
         ("python spaces.py", "helper.py plain/deeper/most.py plain/other.py plain/part.py spaces.py"),
+        ("python either.py", "either.py helper.py"),
+        ("python dots.py", "dots.py helper.py"),
+        ("python deep.py", "deep.py helper.py"),
         (f"python -c {'x' * 300}", ""),
     ],
 )
 def test_sources_are_what_is_named_and_what_that_imports(here: Path, command: str, names: str) -> None:
     found = sources(command.format(here=here).split())
-    assert [str(path.resolve().relative_to(here)) for path in found] == names.split()
+    assert sorted(str(path.resolve().relative_to(here)) for path in found) == names.split()
 
 
 @pytest.mark.parametrize(

@@ -154,13 +154,20 @@ def test_pairs_needed_have_the_power(mean: float, margin: float) -> None:
         quantile = student_t.ppf(0.95, pairs - 1)
         return float(np.mean(np.abs(samples.mean(axis=1)) + quantile * error < margin))
 
-    # 0.8 less four standard errors of 4000 draws; the plan is cautious where the mean is neither near nor far.
+    # Four standard errors of 4000 draws.
     assert power(found.pairs_needed) > 0.8 - 4 * math.sqrt(0.8 * 0.2 / 4000)
     if found.pairs_needed > 4:
+        assert power(math.floor(0.95 * found.pairs_needed)) < 0.8 + 4 * math.sqrt(0.8 * 0.2 / 4000)
         assert power(found.pairs_needed // 2) < 0.8
 
 
-@pytest.mark.parametrize("room", [1e-4, 1e-2, 4.9, 5.1, 1e6])
+def test_mean_at_the_margin_needs_more_pairs_than_anybody_has() -> None:
+    found = equivalence(np.array([0.0, 1e-3, 2e-3]), np.nextafter(1e-3, 1))
+    assert found is not None
+    assert found.pairs_needed is None
+
+
+@pytest.mark.parametrize("room", [1e-2, 4.9, 5.1, 1e6])
 def test_pairs_needed_for_any_room(room: float) -> None:
     sample = np.array([-1.0, 1.0] * 50)
     found = equivalence(sample / sample.std(ddof=1), room)
