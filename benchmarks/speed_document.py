@@ -86,6 +86,21 @@ def _missed(rows: list[Figures]) -> list[Figures]:
     return [row for row in rows if not row["met"]]
 
 
+def epochs(results: Figures) -> str:
+    """The seconds of an epoch of every script, the slowest first."""
+    rows = []
+    for place in {(run["script"], run["device"], run["threads"]): None for run in results["runs"]}:
+        runs = [run for run in results["runs"] if (run["script"], run["device"], run["threads"]) == place]
+        script, device, num_threads = place
+        seconds = [run["seconds"] for run in runs]
+        middle, cpu = median(seconds), median(run["cpu_seconds"] for run in runs)
+        span = f"{min(seconds):.2f} to {max(seconds):.2f}"
+        rows.append((middle, [script, f"{device}, {num_threads}", f"{middle:.2f}", span, f"{cpu:.2f}"]))
+    rows.sort(key=lambda row: -row[0])
+    header = "an epoch, with its validation | threads | seconds, median | range | CPU seconds, median"
+    return table(header, "lrrrr", [cells for _, cells in rows])
+
+
 def threads(results: Figures) -> str:
     """Whether the tutorials would be faster with the threads that they take by themselves."""
     sentences = []
@@ -147,6 +162,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "machine": ("results", machine),
     "targets": ("results", targets),
     "verdict": ("results", verdict),
+    "epochs": ("results", epochs),
     "threads": ("results", threads),
     "profile": ("results", profile),
     "growth": ("growth", growth),

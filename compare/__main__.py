@@ -152,9 +152,6 @@ def predict(options: Any) -> int:
         show_predictions(options.pictures, options.comparison, show=options.show)
     except (PictureError, RecordError) as error:
         raise BadInputError(str(error)) from error
-    except RunFailedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODES["failed"]
     return 0
 
 
@@ -189,8 +186,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
     main_parser = parser()
     options = main_parser.parse_args(arguments)
+    subcommand = options.subcommand
     try:
-        subcommand = options.subcommand
         options = main_parser.instantiate(options)[subcommand]
         options.subcommand = subcommand
         options.command_line = shlex.join(
@@ -201,8 +198,12 @@ def main(arguments: list[str] | None = None) -> int:
         dashes = "--" if isinstance(error, BadArgumentError) else ""
         print(f"error: {dashes}{str(error) or type(error).__name__}", file=sys.stderr)
         return BAD_INPUT
+    except RunFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODES["failed"]
     except KeyboardInterrupt:
-        print("interrupted; finished runs are kept, the same command goes on from there", file=sys.stderr)
+        goes_on = "; finished runs are kept, the same command goes on from there" if subcommand in _JUDGED else ""
+        print(f"interrupted{goes_on}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 
 from compare.runner import BadInputError
+from recipe.worker import last_error
 
 PROGRAMS = ("compare", "keras_impl", "lightning_impl")
 
@@ -48,6 +49,5 @@ def _functions(program: str) -> str:
         check=False,
     )
     if process.returncode != 0:
-        last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BadInputError(f"{program} cannot say its options: {last_line}")
+        raise BadInputError(f"{program} cannot say its options: {last_error(process.stderr)}")
     return process.stdout[: process.stdout.rindex("\ncomplete ")]

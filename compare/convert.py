@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from compare.runner import BadInputError, environment
+from compare.runner import BadInputError, check_ended_well, environment
 
 CANONICAL = ".safetensors"
 ENDINGS = {".ckpt": "lightning_impl", ".keras": "keras_impl", ".weights.h5": "keras_impl"}
@@ -19,6 +19,7 @@ def convert(source: Path, target: Path) -> None:
 
     Raises:
         BadInputError: An ending is unknown, the source cannot be read, or the target is there already.
+        RunFailedError: An implementation ended with an error of its own.
     """
     reader, writer = _implementation(source), _implementation(target)
     if reader is None and writer is None:
@@ -44,6 +45,4 @@ def _implementation(path: Path) -> str | None:
 def _start(implementation: str, source: Path, target: Path) -> None:
     command = [sys.executable, "-m", f"{implementation}.convert", str(source), str(target)]
     process = subprocess.run(command, env=environment(threads=1), capture_output=True, text=True, check=False)
-    if process.returncode != 0:
-        *_, last_line = process.stderr.strip().splitlines() or ["no message"]
-        raise BadInputError(f"{implementation}: {last_line.removeprefix('error: ')}")
+    check_ended_well(implementation, process.returncode, process.stderr)

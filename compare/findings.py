@@ -38,7 +38,7 @@ class ImplementationFindings:
     `record` is the directory of its record. `test_accuracy_interval` is the 95% interval (Wilson) of the accuracy,
     `history` has a list of one number an epoch for `loss`, `accuracy`, `val_loss`, `val_accuracy` and `seconds`,
     `seconds` is the wall time of the whole training, `seconds_per_epoch` the median. `align` trains nothing: what
-    only a training has is None then.
+    only a training has is None then, `diverged_at` where the traced steps diverge excepted.
     """
 
     status: Status

@@ -220,7 +220,7 @@ def study(
                 try:
                     run_study(runs, results, client, silence, progress.report)
                 except Lost as error:
-                    raise BadArgumentError(f"scheduler: {error}") from error
+                    raise BadInputError(str(error)) from error
     _write(judge_study(recipe, runs, results, margin / 100), directory, command)
     return Study.read(directory)
 

@@ -146,8 +146,8 @@ def _sides(entries: Mapping[str, Any]) -> list[list[str]]:
             if key == "test_accuracy":
                 rows.append(["95% interval", *(_interval(e.get("test_accuracy_interval")) for e in entries.values())])
     if any("peak_memory_bytes" in entry for entry in entries.values()):
-        memory = [f"{entry.get('peak_memory_bytes', 0) / 1e6:,.0f} MB" for entry in entries.values()]
-        rows.append(["Peak memory", *memory])
+        memory = [entry.get("peak_memory_bytes") for entry in entries.values()]
+        rows.append(["Peak memory", *("" if size is None else f"{size / 1e6:,.0f} MB" for size in memory)])
     for title, key in (
         ("Framework", "framework"),
         ("Backend", "backend"),

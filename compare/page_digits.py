@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,7 +98,7 @@ def _disputed(index: int, digits: mnist.Digits, probabilities: Mapping[str, NDAr
                 if found.shape[1] <= _MAX_CLASSES_SHOWN
                 else [],
             }
-            for (name, found), color in zip(probabilities.items(), COLORS, strict=False)
+            for (name, found), color in zip(probabilities.items(), itertools.cycle(COLORS), strict=False)
         ],
     }
 

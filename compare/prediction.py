@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from compare.runner import BadInputError, RunFailedError, environment
+from compare.runner import check_ended_well, environment
 from recipe.picture import read_picture
 from recipe.prediction import (
     bar_line,
@@ -21,7 +21,6 @@ from recipe.prediction import (
     write_image,
 )
 from recipe.record_files import read_recipe
-from recipe.worker import BAD_INPUT
 
 IMPLEMENTATIONS = ["keras", "lightning"]
 
@@ -82,10 +81,5 @@ def _ask(pictures: list[Path], records: dict[str, Path]) -> dict[str, list[list[
     }
     outputs = {name: process.communicate() for name, process in processes.items()}
     for name, (_, errors) in outputs.items():
-        last_line = (errors.strip().splitlines() or [""])[-1]
-        code = processes[name].returncode
-        if code == BAD_INPUT:
-            raise BadInputError(f"{name}: {last_line.removeprefix('error: ')}")
-        if code != 0:
-            raise RunFailedError(f"{name} ended with exit code {code}: {last_line}")
+        check_ended_well(name, processes[name].returncode, errors)
     return {name: json.loads(output.splitlines()[-1]) for name, (output, _) in outputs.items()}

@@ -29,7 +29,7 @@ from recipe import Recipe
 from recipe.run_record import RecordError, RunRecord, read_record
 from recipe.settings import is_finite_number
 from recipe.trace import Trace, read_trace
-from recipe.worker import BAD_INPUT
+from recipe.worker import BAD_INPUT, last_error
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -53,7 +53,7 @@ class BadArgumentError(BadInputError):
 
 
 class RunFailedError(RuntimeError):
-    """A run ended without a record; the message names its log."""
+    """A run ended without a record, or a command with an error of its own; the message says where to look."""
 
 
 @dataclass(frozen=True)
@@ -297,6 +297,7 @@ def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None]
                 process_group=group,
             )
         except OSError as error:
+            recipe_file.unlink()
             raise BadInputError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
         watchdog = _Watchdog(process, group, stop, silence)
         try:
@@ -312,6 +313,19 @@ def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None]
         raise RunFailedError(f"{name} ended with exit code {process.returncode} ({last_line}); its log: {log_file}")
     if not job.directory.is_dir():
         raise BadInputError(f"{name} breaks the contract: it ended without leaving a record at {job.directory}")
+
+
+def check_ended_well(name: str, exit_code: int, stderr: str) -> None:
+    """Judges a command that was to leave no record by its exit code.
+
+    Raises:
+        BadInputError: It refused its input.
+        RunFailedError: It ended with an error of its own.
+    """
+    if exit_code == BAD_INPUT:
+        raise BadInputError(f"{name}: {last_error(stderr)}")
+    if exit_code != 0:
+        raise RunFailedError(f"{name} ended with exit code {exit_code}: {last_error(stderr)}")
 
 
 @contextlib.contextmanager

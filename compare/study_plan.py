@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from compare.findings import Status
 from compare.runner import BadArgumentError, BadInputError, Implementation, Job
 from recipe import Recipe
+from recipe.record_files import on_disk
 from recipe.run_record import RunRecord
 from recipe.settings import KERAS_EPSILON, SWITCHES
 
@@ -88,7 +89,7 @@ def plan(
         variants = (*DEFAULT_VARIANTS, "dropout_masks") if base.dropout else DEFAULT_VARIANTS
     if not variants:
         raise BadArgumentError(f"variants must name one or more of {', '.join(DEFAULT_VARIANTS)}")
-    if len(set(variants)) < len(variants):
+    if len({frozenset(variant.split("+")) for variant in variants}) < len(variants):
         raise BadArgumentError(f"variants: every variant may be named once; given: {', '.join(variants)}")
     return [
         StudyRun(implementation, variant, seed, variant_recipe(base, variant, seed))
@@ -223,6 +224,7 @@ def _write(path: Path, content: bytes) -> None:
     # Whoever holds the run's lock writes, so that what a killed study left half-written is overwritten.
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(content)
+    on_disk(partial)
     partial.replace(path)
 
 

@@ -114,6 +114,8 @@ def trajectory(runs: Runs, controls: Sequence[RunRecord]) -> Rung:
     if verdict != "parity":
         where = f"step {parted:,}: the losses differ by more than {PARTED:g}; the controls part from {earliest:,} on"
         cause = "the two part sooner than rounding alone explains"
+        if verdict == "inconclusive":
+            cause = "the two part so little sooner than the controls that more controls would have to tell"
     elif found.parted_at_step and (drift := _drift(found, pairs, len(controls))) != "parity":
         verdict = drift
         where = f"mean training loss by epoch: they differ by {found.epoch_difference:.2g} (root mean square)"
@@ -236,8 +238,9 @@ def _inconsistency(run: RunRecord, digits: mnist.Digits) -> tuple[str, str] | No
         return f"{place}: {values}", _prediction_cause(run, images, logits)
     half_an_image = 0.5 / len(images)
     accuracy = float((test.predictions.argmax(axis=1) == digits.y_test).mean())
-    loss = oracle.cross_entropies(logits, digits.y_test.astype(np.int64))
-    loss_bound = float(2 * error.mean() + 1e-5 * loss.mean())  # 1e-5: a float32 mean of all losses
+    labels = digits.y_test.astype(np.int64)
+    loss = oracle.cross_entropies(logits, labels)
+    loss_bound = 2 * float(error.mean()) + Rounding.of(run.recipe.dtype).cross_entropy(logits, labels)
     for title, value, wanted, allowed in (
         ("test accuracy", test.accuracy, accuracy, half_an_image),
         ("test loss", test.loss, float(loss.mean()), loss_bound),

@@ -28,6 +28,11 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         os.environ["JAX_PLATFORMS"] = "cpu"
+    if backend == "torch":
+        import torch
+
+        # By itself Keras would take a Mac's GPU, which has no float64, whatever device was asked for.
+        os.environ["KERAS_TORCH_DEVICE"] = "cuda" if torch.cuda.is_available() else "cpu"
 
     import keras
 

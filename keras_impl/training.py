@@ -150,7 +150,8 @@ def predict(model: keras.Sequential, images: Floats) -> Floats:
 def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
     """The settings as the live objects state them, not the recipe, under names that both sides use.
 
-    The softmax of the output counts where the loss has it.
+    The softmax of the output counts where the loss has it. Batch size and epochs are arguments of `fit`, which keeps
+    neither, so that these two are the recipe's.
     """
     from keras_impl.backend import tf32
 
@@ -165,7 +166,9 @@ def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
         "optimizer.epsilon_added": "before bias correction",
         "optimizer.weight_decay": optimizer.weight_decay or 0.0,
         "optimizer.amsgrad": optimizer.amsgrad,
-        "loss.name": "categorical cross-entropy",
+        "loss.name": "categorical cross-entropy"
+        if isinstance(model.loss, keras.losses.CategoricalCrossentropy)
+        else type(model.loss).__name__,
         "loss.takes": "logits" if logits_loss else "probabilities clipped to [1e-07, 1 - 1e-07]",
         "loss.label_smoothing": model.loss.label_smoothing,
         "loss.reduction": "mean" if model.loss.reduction == "sum_over_batch_size" else model.loss.reduction,

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from lightning_impl.training import DigitClassifier
@@ -32,13 +31,13 @@ class GraphedGradients:
         with torch.cuda.stream(side):
             for _ in range(3):
                 module.zero_grad()
-                functional.cross_entropy(module(self.images), self.labels).backward()
+                module.loss_function(module(self.images), self.labels).backward()
         torch.cuda.current_stream().wait_stream(side)
         module.zero_grad()
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.logits = module(self.images)
-            self.loss = functional.cross_entropy(self.logits, self.labels)
+            self.loss = module.loss_function(self.logits, self.labels)
             self.loss.backward()
         self.gradients = [parameter.grad for parameter in module.parameters()]
 

@@ -10,9 +10,10 @@ import jsonargparse
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from lightning_impl.ensemble import SeedEnsemble, SeedsDataModule, check_no_dropout
-from lightning_impl.recording import VERSIONS, ProgressReporter, check_device, quiet_trainer, settings
+from lightning_impl.recording import VERSIONS, accelerator_of, quiet_trainer, settings
 from lightning_impl.weights import get_weights
 from recipe import Recipe, RecipeError
 from recipe.record_files import RecordError, check_writable
@@ -20,14 +21,17 @@ from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, wri
 from recipe.worker import bad_input_is_one_line, peak_memory_bytes, versions
 
 
-class EnsembleRecorder(ProgressReporter):
+class EnsembleRecorder(Callback):
     """Collects every member's history and step losses; a member that diverges keeps what it had until then."""
 
     def __init__(self, recipes: Sequence[Recipe]) -> None:
-        super().__init__(recipes[0])
         self.histories: list[dict[str, list[float]]] = [{key: [] for key in HISTORY_KEYS} for _ in recipes]
         self.step_losses: list[list[Any]] = [[] for _ in recipes]
         self.statuses = [Status("finished") for _ in recipes]
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Starts the epoch's clock."""
+        self._start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Fetches the epoch's losses and metrics; validation has run by now."""
@@ -46,7 +50,8 @@ class EnsembleRecorder(ProgressReporter):
                 for key, value in {**of_member, "seconds": seconds}.items():
                     history[key].append(value)
         trainer.should_stop = all(status.outcome == "diverged" for status in self.statuses)
-        self.progress.epoch(epoch, {})
+        mean = sum(metrics["val_accuracy"]) / len(self.statuses)
+        print(f"epoch {epoch + 1} of {trainer.max_epochs}: {seconds:.1f} s, mean validation accuracy {mean:.2%}")
 
 
 def fit_seeds(recipes: Sequence[Recipe], directories: Sequence[Path], *, accelerator: str) -> None:
@@ -102,9 +107,9 @@ def main(arguments: Sequence[str]) -> None:
         seeds = range(options.recipe.seed, options.recipe.seed + options.seeds)
         recipes = [dataclasses.replace(options.recipe, seed=seed) for seed in seeds]
         directories = [options.out / f"seed-{seed}" for seed in seeds]
-        check_device(options.device)
+        accelerator = accelerator_of(options.device)
         check_writable(options.out)
         if there := [str(directory) for directory in directories if directory.exists()]:
             raise RecordError(f"--out: {there[0]} is there already; name another directory, or delete it")
-        fit_seeds(recipes, directories, accelerator=options.device)
+        fit_seeds(recipes, directories, accelerator=accelerator)
         print("\n".join(map(str, directories)))

@@ -14,7 +14,7 @@ from recipe.settings import KERNEL_SIZE, POOL_SIZE
 def build_model(recipe: Recipe) -> nn.Sequential:
     """The layers from images, shape (batch, pixels), to logits, shape (batch, classes).
 
-    The softmax belongs to the loss: `torch.nn.functional.cross_entropy` applies it.
+    The softmax belongs to the loss: `torch.nn.CrossEntropyLoss` applies it.
     """
     dtype = getattr(torch, recipe.dtype)
     layers: OrderedDict[str, nn.Module] = OrderedDict()

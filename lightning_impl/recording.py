@@ -74,7 +74,7 @@ class Recorder(ProgressReporter):
         """Fetches the epoch's losses from the device; validation has run by now."""
         losses = torch.stack(pl_module.step_losses).cpu().numpy()
         # The module logs its training metrics after this hook of the callbacks.
-        logged = {**trainer.callback_metrics, **pl_module.training_metrics.compute()}
+        logged = {**trainer.callback_metrics, **pl_module.training_metrics().compute()}
         metrics = {key: value.item() for key, value in logged.items()}
         epoch = trainer.current_epoch
         losses, self.status = divergence(losses, metrics, get_weights(pl_module.model), epoch)
@@ -89,8 +89,11 @@ class Recorder(ProgressReporter):
 
 
 def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, Any]:
-    """The settings as the live objects state them, not the recipe, under names that both sides use."""
-    optimizer = trainer.optimizers[0]
+    """The settings as the live objects state them, not the recipe, under names that both sides use.
+
+    A batch has the size that the sampler's recipe says: the sampler is asked for blocks of batches.
+    """
+    optimizer, loss = trainer.optimizers[0], module.loss_function
     group = optimizer.param_groups[0]
     layers: dict[str, Any] = dict(module.model.named_children())
     dtype = str(layers["output"].weight.dtype).removeprefix("torch.")
@@ -98,7 +101,7 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
     loader: Any = trainer.train_dataloader
     batches = loader.batch_sampler
     return {
-        "optimizer.name": "adam",
+        "optimizer.name": "adam" if isinstance(optimizer, KerasAdam) else type(optimizer).__name__.lower(),
         "optimizer.learning_rate": group["lr"],
         "optimizer.beta_1": group["betas"][0],
         "optimizer.beta_2": group["betas"][1],
@@ -106,10 +109,10 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
         "optimizer.epsilon_added": f"{'before' if isinstance(optimizer, KerasAdam) else 'after'} bias correction",
         "optimizer.weight_decay": group.get("weight_decay", 0.0),
         "optimizer.amsgrad": group.get("amsgrad", False),
-        "loss.name": "categorical cross-entropy",
+        "loss.name": "categorical cross-entropy" if isinstance(loss, nn.CrossEntropyLoss) else type(loss).__name__,
         "loss.takes": "logits",
-        "loss.label_smoothing": 0.0,
-        "loss.reduction": "mean",
+        "loss.label_smoothing": loss.label_smoothing,
+        "loss.reduction": loss.reduction,
         "layers": [
             {
                 "name": name,
@@ -130,8 +133,10 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
     }
 
 
-def check_device(device: str) -> None:
-    """Refuses to compute on a GPU where there is none.
+def accelerator_of(device: str) -> str:
+    """Lightning's name of a device, which is "auto", "cpu" or "gpu": CUDA where it is to be had, else the CPU.
+
+    Lightning's own "auto" would take a Mac's GPU, which has no float64.
 
     Raises:
         UnavailableError: "gpu" was asked for, and torch finds none.
@@ -141,6 +146,7 @@ def check_device(device: str) -> None:
             "a GPU was asked for, but torch finds none; check the driver and that torch is a CUDA "
             "build, or ask for --device cpu"
         )
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accelerator: str) -> None:

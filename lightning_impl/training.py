@@ -12,7 +12,6 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lightning_impl.checkpoints import check_recipe
 from lightning_impl.cuda_graph import GraphedGradients, check_graph_works
@@ -63,6 +62,7 @@ class DigitClassifier(lightning.LightningModule):
             set_weights(self.model, initial_weights(recipe))
         else:
             set_weights(self.model, perturbed(get_weights(self.model), recipe))
+        self.loss_function = nn.CrossEntropyLoss()
         self.step_losses: list[Tensor] = []
         self.dense_gradients: DenseGradients | None = None
         self.train_metrics = Metrics("train", recipe)
@@ -200,7 +200,7 @@ class DigitClassifier(lightning.LightningModule):
         loss is weighted so that this is the mean over the images of all processes.
         """
         logits = self(images)
-        loss = functional.cross_entropy(logits, labels)
+        loss = self.loss_function(logits, labels)
         self.step_losses.append(loss.detach())
         if self.trainer.world_size > 1:
             loss = loss * self.loss_weight(len(images), step)
@@ -243,15 +243,14 @@ class DigitClassifier(lightning.LightningModule):
     def _evaluate(self, metrics: Metrics, batch: Batch) -> None:
         images, labels = batch
         logits = self(images)
-        metrics.update(logits, labels, functional.cross_entropy(logits, labels))
+        metrics.update(logits, labels, self.loss_function(logits, labels))
 
     def on_train_epoch_end(self) -> None:
         """Logs the training metrics: means over the epoch while it trained, as in Keras."""
-        self._log_and_reset(self.training_metrics, prog_bar=True)
+        self._log_and_reset(self.training_metrics(), prog_bar=True)
 
-    @property
     def training_metrics(self) -> Metrics:
-        """The epoch's training metrics; the step losses are added up here, in one way for all block sizes."""
+        """The epoch's training metrics; the first call adds up the step losses, in one way for all block sizes."""
         metrics = self.train_metrics
         if not metrics.loss.update_called:
             losses = torch.stack(self.step_losses)

@@ -13,14 +13,14 @@ def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> No
     """Trains or traces as the recipe says and writes the record to `run_directory`."""
     start = time.perf_counter()
 
-    from lightning_impl.recording import check_device, train_and_record
+    from lightning_impl.recording import accelerator_of, train_and_record
     from lightning_impl.tracing import trace
 
-    check_device(options.device)
+    accelerator = accelerator_of(options.device)
     if options.trace:
-        write_trace(run_directory, trace(recipe, accelerator=options.device))
+        write_trace(run_directory, trace(recipe, accelerator=accelerator))
     else:
-        train_and_record(recipe, run_directory, start, accelerator=options.device)
+        train_and_record(recipe, run_directory, start, accelerator=accelerator)
 
 
 def parse() -> argparse.ArgumentParser:

@@ -160,8 +160,9 @@ def _fetch(name: str, path: Path) -> None:
         check=False,
     )
     if process.returncode != 0:
-        *_, last_line = process.stderr.strip().splitlines() or ["no message"]
-        raise DataError(last_line.removeprefix("error: "))
+        from recipe.worker import last_error  # which needs the recipe, whose data set this is
+
+        raise DataError(last_error(process.stderr))
 
 
 def _read(path: Path) -> Digits:

@@ -18,7 +18,7 @@ NUM_TEST_IMAGES = 10_000
 
 
 class DataError(ValueError):
-    """The archive of digits is missing or is not the one it should be."""
+    """A data set is not there, cannot be fetched, or is not what it should be."""
 
 
 class Digits(NamedTuple):

@@ -43,6 +43,12 @@ def check_writable(directory: Path) -> None:
         raise RecordError(f"cannot write to {directory}: {error.strerror}; choose another directory") from error
 
 
+def on_disk(file: Path) -> None:
+    """Has a file on the disk, before it is renamed: else a power cut may keep the name and lose what it names."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+
+
 class RecordWriter:
     """Writes a record's files beside `directory` and renames them into place on a clean exit.
 
@@ -66,6 +72,8 @@ class RecordWriter:
         """Renames a complete record into place, removes an incomplete one."""
         try:
             if kind is None:
+                for file in self.partial.iterdir():
+                    on_disk(file)
                 self.partial.rename(self.directory)
         except OSError:
             if not (self.directory / "record.json").exists():

@@ -54,7 +54,7 @@ class Recipe:
         beta_2: Decay rate of Adam's second moment, per step.
         epsilon: Adam's epsilon. Left out, it is Keras's 1e-7 when Adam is shared, else each
             framework's own default.
-        seed: Seed of the initial weights and the batch order.
+        seed: Seed of the initial weights, the batch order and the dropout masks.
         perturbation: Moves every initial weight by one unit in the last place, up or down, as a
             seed of this number says; 0 moves none. The control runs of a comparison use it.
         preset: What a switch left out is: "aligned" shares all of them, "native" none.
@@ -240,6 +240,7 @@ class Recipe:
 
         Raises:
             RecipeError: The text is not a JSON object of known fields with valid values.
+            DataError: The data set is damaged, is not there, or cannot be fetched.
         """
         try:
             fields: Any = json.loads(text)

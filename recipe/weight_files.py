@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from recipe.initial_weights import Weights, weight_shapes
-from recipe.record_files import RecordError, check_writable, read_recipe, read_tensors
+from recipe.record_files import RecordError, check_writable, on_disk, read_recipe, read_tensors
 from recipe.settings import Recipe
 from recipe.worker import bad_input_is_one_line
 
@@ -107,8 +106,7 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
     try:
         yield partial
         if partial.is_file():
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())
+            on_disk(partial)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -64,6 +64,12 @@ def bad_input_is_one_line() -> Iterator[None]:
         sys.exit(BAD_INPUT)
 
 
+def last_error(stderr: str) -> str:
+    """What a program said last that ended with an error, without the words that begin such a line."""
+    *_, last_line = stderr.strip().splitlines() or ["no message"]
+    return last_line.removeprefix("error: ")
+
+
 def versions(*packages: str) -> dict[str, str]:
     """The versions of Python and of these installed packages."""
     return {"python": sys.version.split()[0]} | {package: version(package) for package in packages}

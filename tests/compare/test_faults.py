@@ -214,6 +214,15 @@ def test_predictions_in_float32_are_not_taken_for_those_of_another_epoch(
     assert rung.cause == "the predictions are not computed in float64: the numbers are kept in float32"
 
 
+def test_test_loss_in_float32_is_none_in_float64(families: Callable[..., list[RunRecord]]) -> None:
+    family = families(dtype="float64")
+    test = family[0].test
+    assert test
+    rounded = dataclasses.replace(test, loss=float(np.float32(test.loss)))
+    rung = run_rungs(dataclasses.replace(family[0], test=rounded), family)[1]
+    assert rung.cause == "the test loss is not that of the final weights on the test images"
+
+
 class TwiceAsLarge(Layered):
     def dense(self, layer: str, inputs: Array) -> Array:
         return super().dense(layer, inputs) * (1 + (layer == "hidden_1"))

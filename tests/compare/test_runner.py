@@ -116,6 +116,7 @@ def test_command_that_cannot_be_executed_is_bad_input(tmp_path: Path) -> None:
     job = Job(Implementation("a", (str(script),)), TINY, tmp_path)
     with pytest.raises(BadInputError, match="cannot be started"):
         run_all([job], report=lambda message: None)
+    assert not list(tmp_path.rglob("*.recipe.json"))
 
 
 def test_output_that_is_no_utf8_is_logged_all_the_same(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_plan_goes_seed_by_seed_and_no_two_runs_have_one_key(tmp_path: Path) -> 
         (["--variants", "[loss+dropout]"], ["'loss+dropout'", "'dropout'"]),
         (["--variants", "[]"], ["--variants"]),
         (["--variants", "[loss,loss]"], ["--variants", "once"]),
+        (["--variants", "[adam+loss,loss+adam]"], ["--variants", "once"]),
         (["--recipe.preset", "native"], ["recipe.preset", "variants"]),
         (["--recipe.adam", "framework"], ["recipe.adam", "variants"]),
         (["--recipe.perturbation", "1"], ["recipe.perturbation", "control"]),

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
-from tests.conftest import SMALL
+from tests.conftest import SMALL, run_python
 
 InKeras = Callable[..., dict[str, Any]]
 
@@ -52,6 +53,16 @@ def test_compiled_model_is_the_recipes(in_keras: InKeras, backend: str, preset: 
     else:
         assert not out["hidden_1.bias"].any()
         assert not np.array_equal(out["hidden_1.kernel"], initial_weights(recipe)["hidden_1.kernel"])
+
+
+def test_keras_is_told_torchs_device(tmp_path: Path) -> None:
+    """Left to itself it asks for a Mac's GPU first."""
+    code = (
+        "import os\nfrom recipe import Recipe\nfrom keras_impl.backend import select\nselect('torch', 'auto', Recipe())\n"
+        "from keras.src.backend.torch.core import get_device\nprint(os.environ['KERAS_TORCH_DEVICE'], get_device())"
+    )
+    process = run_python("-c", code, cwd=tmp_path, CUDA_VISIBLE_DEVICES="-1")
+    assert process.stdout == "cpu cpu\n", process.stderr
 
 
 def test_own_weights_follow_the_seed_and_are_perturbed(in_keras: InKeras) -> None:

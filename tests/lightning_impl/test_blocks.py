@@ -28,7 +28,7 @@ class History(Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.step_losses.append(torch.stack(pl_module.step_losses))
-        logged = {**trainer.callback_metrics, **pl_module.training_metrics.compute()}
+        logged = {**trainer.callback_metrics, **pl_module.training_metrics().compute()}
         self.epochs.append({name: value.item() for name, value in logged.items()})
 
 

@@ -80,6 +80,9 @@ def test_command_leaves_a_record_of_each_seed(
     arguments = ("fit_seeds", *recipe, "--recipe.seed", "3", "--device", "cpu", "--out", str(tmp_path / "records"))
     process = run_python("-m", "lightning_impl", *arguments, "--seeds", "2", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
+    epoch, *records = process.stdout.splitlines()
+    assert epoch.startswith("epoch 1 of 1: ")
+    assert records == [str(tmp_path / "records" / f"seed-{seed}") for seed in (3, 4)]
     assert [read_record(tmp_path / "records" / f"seed-{seed}").recipe.seed for seed in (3, 4)] == [3, 4]
     for options, words in (
         (("--seeds", "1"), "seed-3 is there already"),

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_impl.data import MnistDataModule
 from lightning_impl.model import build_model
 from lightning_impl.optimizer import KerasAdam
 from lightning_impl.predicting import predict_images
+from lightning_impl.recording import ProgressReporter, accelerator_of, quiet_trainer, settings
 from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights, set_weights
 from recipe import Recipe
@@ -48,6 +50,35 @@ def test_optimizer_is_the_recipes(
     assert (group["lr"], group["betas"], group["eps"]) == (0.01, betas, epsilon)
     assert not group.get("weight_decay")
     assert sum(parameter.numel() for parameter in group["params"]) == 270_218
+
+
+@pytest.mark.parametrize(
+    ("device", "cuda", "accelerator"),
+    [("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu"), ("gpu", True, "cuda")],
+)
+def test_accelerator_is_cuda_or_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, cuda: bool, accelerator: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert accelerator_of(device) == accelerator
+
+
+def test_settings_are_read_from_the_live_objects() -> None:
+    recipe = Recipe(hidden_sizes=(3,), batch_size=30_000, epochs=1)
+    trainer = quiet_trainer("cpu", ProgressReporter(recipe), max_epochs=1, limit_val_batches=0)
+    module = DigitClassifier(recipe, steps_per_execution=1)
+    module.loss_function = torch.nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum")
+    trainer.fit(module, MnistDataModule(recipe))
+    found = settings(trainer, module)
+    assert (found["loss.label_smoothing"], found["loss.reduction"]) == (0.1, "sum")
+    assert (found["optimizer.name"], found["loss.name"]) == ("adam", "categorical cross-entropy")
+    trainer.optimizers = [torch.optim.SGD(module.parameters())]
+    trainer.optimizers[0].param_groups[0] |= {"betas": (0, 0), "eps": 0}
+    module.loss_function = torch.nn.MSELoss()  # type: ignore[assignment]
+    module.loss_function.label_smoothing = 0.0
+    found = settings(trainer, module)
+    assert (found["optimizer.name"], found["loss.name"]) == ("sgd", "MSELoss")
 
 
 @pytest.mark.parametrize("world_size", [1, 3])

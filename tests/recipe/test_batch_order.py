@@ -1,9 +1,11 @@
 import hashlib
+import re
 
 import numpy as np
 import pytest
 
 from recipe.batch_order import epoch_order
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("num_images", [1, 2, 1000, 60_000])
@@ -34,3 +36,17 @@ def test_order_differs_by_seed_and_by_epoch() -> None:
 def test_order_is_the_same_for_good(seed: int, epoch: int, golden: str) -> None:
     order = epoch_order(seed, epoch, 60_000).astype("<i4")
     assert hashlib.sha256(order.tobytes()).hexdigest()[:16] == golden
+
+
+def test_the_contract_gives_philoxs_first_numbers() -> None:
+    """As the textbook has them, ten rounds on a counter to which NumPy has added 1 (Salmon et al. 2011)."""
+    page = (ROOT / "docs" / "run-record.md").read_text()
+    found = re.search(r"Key \(0, 1\) and counter\s+\(0, 0, 0, 0\) give ([\d,\s]+)\.", page)
+    assert found
+    counter, key, word = [1, 0, 0, 0], [0, 1], 2**64 - 1
+    for _ in range(10):
+        low, high = counter[0] * 0xD2E7470EE14C6C93, counter[2] * 0xCA5A826395121157
+        counter = [high >> 64 ^ counter[1] ^ key[0], high & word, low >> 64 ^ counter[3] ^ key[1], low & word]
+        key = [key[0] + 0x9E3779B97F4A7C15 & word, key[1] + 0xBB67AE8584CAA73B & word]
+    assert [int(number) for number in found[1].split(",")] == counter
+    assert np.random.Philox(key=[0, 1], counter=[0, 0, 0, 0]).random_raw(4).tolist() == counter
