@@ -58,7 +58,8 @@ def test_compiled_model_is_the_recipes(in_keras: InKeras, backend: str, preset: 
 def test_keras_is_told_torchs_device(tmp_path: Path) -> None:
     """Left to itself it asks for a Mac's GPU first."""
     code = (
-        "import os\nfrom recipe import Recipe\nfrom keras_impl.backend import select\nselect('torch', 'auto', Recipe())\n"
+        "import os\nfrom recipe import Recipe\nfrom keras_impl.backend import select\n"
+        "select('torch', 'auto', Recipe())\n"
         "from keras.src.backend.torch.core import get_device\nprint(os.environ['KERAS_TORCH_DEVICE'], get_device())"
     )
     process = run_python("-c", code, cwd=tmp_path, CUDA_VISIBLE_DEVICES="-1")
