@@ -8,7 +8,7 @@ the rounding-error bound (`compare/bounds.py`) fails the rung.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from compare.oracle import Adam, Array
 from compare.recorded import RecordedStep
 from compare.rung import Rung, Sides
 from recipe import Recipe
+from recipe.initial_weights import Weights
 from recipe.settings import KERAS_EPSILON
 from recipe.trace import Trace
 
@@ -107,7 +108,7 @@ def _forward_checks(trace: Trace) -> Iterator[Check]:
                 z,
                 expected,
                 rounding.dense(rows, convolution.matrix(kernel), bias).reshape(z.shape),
-                partial(causes.of_preactivations, step, layer, expected),
+                partial(_forward_cause, trace, index, layer, expected),
             )
             if layer == step.layers[-1]:
                 expected = oracle.softmax(z)
@@ -123,6 +124,22 @@ def _forward_checks(trace: Trace) -> Iterator[Check]:
             )
             if layer in step.dropped:
                 yield from dropout_checks.of_layer(trace, index, layer)
+
+
+def _forward_cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
+    """Why a layer's pre-activations are off, or the parameters before the step, which were recorded in the last one."""
+    if index > 0:
+        recorded = [trace.initial_weights, *(step.parameters for step in trace.steps)]
+        same = [_same_arrays(a, b) for a, b in pairwise(recorded)]
+        if all(same[1:]):
+            return "every step holds the same parameters: they are recorded without a copy, and later steps change them"
+        if same[0]:
+            return "the parameters of a step are recorded before its update"
+    return causes.of_preactivations(RecordedStep.of(trace, index), layer, expected)
+
+
+def _same_arrays(first: Weights, second: Weights) -> bool:
+    return all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def loss(sides: Sides) -> Rung:

@@ -28,6 +28,7 @@ from compare.signatures import (
     low_precision,
     ratio,
     rounded,
+    times,
 )
 from recipe.trace import Trace
 
@@ -43,6 +44,9 @@ __all__ = [
     "of_second_moment",
 ]
 
+_ENOUGH_SIGNS = 7
+"""So many rounding errors have the same sign with a probability of under 1%."""
+
 # --- forward ---------------------------------------------------------------------------------------
 
 
@@ -57,7 +61,10 @@ def of_preactivations(step: RecordedStep, layer: str, expected: Array) -> str | 
             yield "the kernel is transposed: it is square, so the shapes still fit", linear(inputs, kernel.T, bias)
         yield from network_causes.of_layer(step, layer)
         yield "the bias is added twice", expected + bias
-        yield f"the pre-activations are {factor:.6g} times too large", factor * expected
+        yield "the pre-activations are recorded after an in-place ReLU", oracle.relu(expected)
+        if layer == step.layers[-1]:
+            yield "the probabilities are recorded in place of the logits", oracle.softmax(expected)
+        yield f"the pre-activations are {times(factor)}", factor * expected
         for dtype in ("float16", "bfloat16"):
             product = linear(rounded(inputs, dtype), rounded(kernel, dtype), bias)
             yield f"the layer computes in {dtype}", product
@@ -106,7 +113,7 @@ def _gelu_tanh(z: Array) -> Array:
 def of_loss(trace: Trace, index: int) -> str | None:
     """Why the loss of step `index` (from 0) differs from the mean cross-entropy of the logits.
 
-    One number fits many causes, so a signature has to fit every traced step.
+    One number fits many causes, so a signature has to fit every traced step, and one that is fitted more than one.
     """
     logits = [np.asarray(step.preactivations["output"], np.float64) for step in trace.steps]
     labels = [step.labels for step in trace.steps]
@@ -132,14 +139,15 @@ def of_loss(trace: Trace, index: int) -> str | None:
             yield f"the probabilities are clipped to [{limit:g}, 1 - {limit:g}] before the logarithm", losses
         yield "the loss is the running mean over the epoch", np.cumsum(expected) / np.arange(1, len(expected) + 1)
         yield "the loss is that of the step before", np.roll(expected, 1)
+        if len(found) == 1:
+            return
         uniform = np.array([(np.log(np.exp(z).sum(1)) - z.mean(1)).mean() for z in logits])
         smoothing = ratio(found - expected, uniform - expected)
-        yield f"labels are smoothed by {smoothing:.3g}", expected + smoothing * (uniform - expected)
-        norms = np.array([_squared_norm(trace, i) for i in range(len(found))])
-        penalty = ratio(found - expected, norms)
-        yield f"an L2 penalty of {penalty:.3g} times the squared kernels is added", expected + penalty * norms
+        if 0 < smoothing < 1:
+            yield f"labels are smoothed by {smoothing:.3g}", expected + smoothing * (uniform - expected)
+        yield from _added_terms(trace, index, found, expected)
         factor = ratio(found, expected)
-        yield f"the loss is {factor:.6g} times too large", factor * expected
+        yield f"the loss is {times(factor)}", factor * expected
 
     rounding = Rounding.of(trace.recipe.dtype)
     bounds = np.array([rounding.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)])
@@ -149,16 +157,34 @@ def of_loss(trace: Trace, index: int) -> str | None:
         for cause, predicted in signatures():
             if fits(found, predicted, tolerance):
                 return cause
+    if len(set(np.sign(found - expected))) == 1 and len(found) > _ENOUGH_SIGNS:
+        return None  # rounding errors have both signs
     return low_precision(found[[index]], expected[[index]], double=trace.recipe.dtype == "float64")
+
+
+def _added_terms(trace: Trace, index: int, found: Array, expected: Array) -> Iterator[Signature]:
+    """What may have been added to the loss. Ten steps hardly change the weights; which it is, a gradient tells."""
+    step = RecordedStep.of(trace, index)
+    name = f"{step.layers[0]}.kernel"
+    added = np.asarray(trace.steps[index].gradients[name], np.float64)
+    added = added - step.gradients(oracle.output_delta(step.preactivations["output"], step.labels))[name]
+    weights = [RecordedStep.of(trace, i).weights for i in range(len(found))]
+    kernels = [[array for key, array in of_step.items() if key.endswith(".kernel")] for of_step in weights]
+    squares = np.array([sum(float((w**2).sum()) for w in of_step) for of_step in kernels])
+    magnitudes = np.array([sum(float(np.abs(w).sum()) for w in of_step) for of_step in kernels])
+    l2, l1 = ratio(found - expected, squares), ratio(found - expected, magnitudes)
+    constant = float((found - expected).mean())
+    terms = (
+        (f"an L2 penalty of {l2:.3g} times the squared kernels is added", l2 * squares, 2 * l2 * step.weights[name]),
+        (f"an L1 penalty of {l1:.3g} times the kernels is added", l1 * magnitudes, l1 * np.sign(step.weights[name])),
+        (f"a constant is added: {constant:.4g}", constant + 0 * expected, 0 * added),
+    )
+    for cause, term, _ in sorted(terms, key=lambda one: float(np.linalg.norm(added - one[2]))):
+        yield cause, expected + term
 
 
 def _means(logits: list[Array], labels: list[NDArray[np.int64]]) -> Array:
     return np.array([oracle.cross_entropies(z, y).mean() for z, y in zip(logits, labels, strict=True)])
-
-
-def _squared_norm(trace: Trace, index: int) -> float:
-    weights = trace.initial_weights if index == 0 else trace.steps[index - 1].parameters
-    return sum(float((w.astype(np.float64) ** 2).sum()) for name, w in weights.items() if name.endswith(".kernel"))
 
 
 # --- gradients -------------------------------------------------------------------------------------
@@ -194,11 +220,16 @@ def of_gradient(trace: Trace, index: int, name: str, expected: Array) -> str | N
         # Clipped gradients have one norm, the largest of all, in more than one step.
         if factor < 1 and norms[index] >= max(norms) * (1 - 1e-5) and np.isclose(norms, max(norms), 1e-5, 0).sum() > 1:
             yield f"gradients are clipped to a norm of {norms[index]:.4g}", factor * expected
-        yield f"the gradient is {factor:.6g} times too large", factor * expected
+        yield f"the gradient is {times(factor)}", factor * expected
         limit = np.abs(found).max()
         yield f"gradients are clipped to ±{limit:.4g}", np.clip(expected, -limit, limit)
         decay = ratio(found - expected, weight)
         yield f"an L2 penalty adds {decay:.3g} times the weights to the gradient", expected + decay * weight
+        decay = ratio(found - expected, np.sign(weight))
+        yield (
+            f"an L1 penalty adds {decay:.3g} times the weights' signs to the gradient",
+            expected + decay * np.sign(weight),
+        )
         if found.ndim == 2 and found.shape[0] == found.shape[1]:  # noqa: PLR2004
             yield "the gradient is transposed", expected.T
 

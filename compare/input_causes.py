@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compare.convolution import is_convolution
 from compare.network_causes import FLATTENED, OTHER_KERNELS
-from compare.signatures import UNKNOWN, ratio, rounded
+from compare.signatures import UNKNOWN, ratio, rounded, times
 from recipe import Recipe, datasets
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import initial_weights
@@ -65,6 +65,23 @@ def of_data(first: Trace, second: Trace, names: Names) -> str:
             if (trace.framework, trace.backend) == ("keras", "tensorflow"):
                 cause += ", as Keras on TensorFlow does once a seed is set"
     return cause
+
+
+def of_step_unlike_its_batch(trace: Trace, index: int) -> str:
+    """Why a step was fed something else than the batch whose hash is stated."""
+    digits = datasets.load(trace.recipe)
+    step = trace.steps[index]
+    if (fault := _pixel_fault(trace, digits)) is not None:
+        return f"between the batches and the network, {fault}"
+    if trace.recipe.batch_order == "shared":
+        start = index * trace.recipe.batch_size
+        order = epoch_order(trace.recipe.seed, 0, len(digits.x_train))[start : start + trace.recipe.batch_size]
+        if _hash_of(order, trace, digits) == hash_batch(step.images, step.labels):
+            return "the step's images and labels are right, so that the stated hash is of something else"
+        shift = (np.resize(step.labels, len(order)) - digits.y_train[order]) % trace.recipe.images.num_classes
+        if (shift == shift[0]).all() and shift[0]:
+            return f"between the batches and the network, labels are off by {int(shift[0])}"
+    return "between the batches and the network, the images or the labels become others, as augmentation has it"
 
 
 def _as_grey(images: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -126,7 +143,7 @@ def _linear_map(slope: float, offset: float) -> str:
             return "pixels are divided by 256 instead of 255"
         if math.isclose(slope, 1 / 255, rel_tol=1e-4):
             return "pixels are divided by 255 twice"
-        return f"pixels are {slope:.5g} times too large"
+        return f"pixels are {times(slope)}"
     return f"pixels are standardised: mean {-offset / slope:.4f} subtracted, divided by {1 / slope:.4f}"
 
 
@@ -150,7 +167,8 @@ def _source_fault(grey: NDArray[np.uint8], digits: Digits) -> str | None:
         return f"{len(missing)} of the {len(grey)} images of the first batch are test images"
     for fault, undo in _TURNED.items():
         if all(undo(image).tobytes() in training for image in missing):
-            return fault
+            some = f" ({len(missing)} of the {len(grey)} of the first batch)" if len(missing) < len(grey) else ""
+            return fault + some
     if np.isin(grey, (0, 255)).all():
         return "pixels are black or white: cut at a threshold"
     return f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
@@ -176,6 +194,9 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
         return "the training images are not shuffled"
     if {image.tobytes() for image in grey} == {image.tobytes() for image in digits.x_train[order]}:
         return "the images of a batch are in another order within it"
+    num_batches, expected = len(trace.batch_hashes) - 1, math.ceil(len(whole_order) / recipe.batch_size)
+    if num_batches < expected - 1:
+        return f"an epoch has {num_batches:,} batches instead of {expected:,}: images are held back for validation"
     return "the images are shuffled in another order"
 
 

@@ -16,6 +16,7 @@ from compare.statistics import Interval, wilson_interval
 from compare.training_rungs import outcome, trajectory
 from recipe import Recipe, datasets
 from recipe.run_record import RunRecord
+from recipe.trace import Trace
 
 SCHEMA_VERSION = 1
 
@@ -48,11 +49,12 @@ def judge_trainings(
     for name in others:
         pair = (reference, name)
         runs = {side: trainings[side].record for side in pair}
-        if not all(run and not run.diverged for run in runs.values()) or not all(traces[side].record for side in pair):
-            comparisons[name] = _failed()
+        sides = {side: traces[side].record for side in pair}
+        rungs = ladder.climb(sides) if _usable(sides) else []
+        if not rungs or not all(run and not run.diverged for run in runs.values()):
+            comparisons[name] = _failed(rungs)
             continue
-        rungs = ladder.climb({side: traces[side].record for side in pair})
-        rungs += [trajectory(runs, family), outcome(runs, family, digits, margin=margin)]
+        rungs += [trajectory(runs, family, sides), outcome(runs, family, digits, margin=margin)]
         comparisons[name] = _comparison(rungs) | _outcome_of(runs)
     implementations = {name: _training(entry, directory) for name, entry in trainings.items()}
     for name, trace in traces.items():
@@ -68,9 +70,7 @@ def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path) -> dict[str,
     comparisons = {}
     for name in others:
         sides = {side: traces[side].record for side in (reference, name)}
-        # Where both diverge there is nothing to compare; where one does, the ladder says where it begins.
-        usable = all(sides.values()) and not all(trace.diverged_at_step for trace in sides.values())
-        comparisons[name] = _comparison(ladder.climb(sides)) if usable else _failed()
+        comparisons[name] = _comparison(ladder.climb(sides)) if _usable(sides) else _failed([])
     implementations = {name: _trace(entry, directory) for name, entry in traces.items()}
     return _results(recipe, implementations, comparisons)
 
@@ -143,8 +143,14 @@ def _interval(record: RunRecord) -> Interval | None:
     return wilson_interval(round(record.test.accuracy * num_images), num_images) if record.test else None
 
 
-def _failed() -> dict[str, Any]:
-    return {"verdict": "failed", "first_failed_rung": None, "rungs": [], "difference": None, "agreement": None}
+def _usable(sides: Mapping[str, Trace | None]) -> bool:
+    """Where both diverge there is nothing to compare; where one does, the ladder says where it begins."""
+    return all(sides.values()) and not all(trace and trace.diverged_at_step for trace in sides.values())
+
+
+def _failed(rungs: list[Rung]) -> dict[str, Any]:
+    """A comparison of which a training or a trace is missing; the rungs that are there may say why."""
+    return _comparison(rungs) | {"verdict": "failed"}
 
 
 def _comparison(rungs: list[Rung]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from compare import input_causes
 from compare.arithmetic_rungs import forward, gradients, loss, optimizer
 from compare.rung import Rung, Sides
+from compare.signatures import UNKNOWN
+from recipe.trace import Trace, hash_batch
 
 
 def climb(sides: Sides) -> list[Rung]:
@@ -41,12 +43,18 @@ def mark_followers(rungs: list[Rung]) -> list[Rung]:
 _ARITHMETIC = ("optimizer.", "loss.", "layers", "dropout.", "dtype", "compute_dtype", "batch_size", "epochs")
 
 
+_LONGEST_TEXT = 1000
+"""Characters of a setting that are shown: the layers of a network have some hundred."""
+
+
 def settings(sides: Sides) -> Rung:
     """The settings read back from the live objects, as a diff."""
     (first_name, first), (second_name, second) = sides.items()
     differences: list[dict[str, Any]] = []
     for key in sorted({*first.settings, *second.settings}):
         values = [trace.settings.get(key, "not stated") for trace in (first, second)]
+        if key == "optimizer.weight_decay":
+            values = [0.0 if value is None else value for value in values]
         if _same_setting(*values, dtype=first.recipe.dtype):
             continue
         on_gpu = "gpu" in (first.device, second.device)
@@ -59,7 +67,8 @@ def settings(sides: Sides) -> Rung:
     where = cause = None
     if telling:
         where = "; ".join(
-            f"{entry['key']}: {entry[first_name]} in {first_name}, {entry[second_name]} in {second_name}"
+            f"{entry['key']}: {_text(entry[first_name], entry[second_name])} in {first_name}, "
+            f"{_text(entry[second_name], entry[first_name])} in {second_name}"
             for entry in telling
         )
         cause = "; ".join(input_causes.of_settings(entry["key"]) for entry in telling)
@@ -79,15 +88,23 @@ def _same_setting(first: Any, second: Any, *, dtype: str) -> bool:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (first, second))
     if not numbers:
         return bool(first == second)
-    real = np.dtype(dtype).type
-    return bool(real(first) == real(second))
+    try:
+        return bool(np.array(first, dtype) == np.array(second, dtype))
+    except OverflowError:  # JSON has integers that no float has
+        return bool(first == second)
+
+
+def _text(value: Any, other: Any) -> str:
+    """A setting's value, but no novel; in quotation marks where only they tell it from the other."""
+    text = repr(value) if str(value) == str(other) else str(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 
 
 # --- 2. data ---------------------------------------------------------------------------------------
 
 
 def data(sides: Sides) -> Rung:
-    """The batches of the first epoch and the first of the second, hash by hash."""
+    """The batches of the first epoch and the first of the second, hash by hash; and whether the steps had them."""
     (first_name, first), (second_name, second) = sides.items()
     hashes = first.batch_hashes, second.batch_hashes
     length = max(map(len, hashes))
@@ -99,15 +116,31 @@ def data(sides: Sides) -> Rung:
         place = f"batch {index + 1} of epoch 1" if index < length - 1 else "batch 1 of epoch 2"
         where = f"{place}: {_hash(padded[0][index])} in {first_name}, {_hash(padded[1][index])} in {second_name}"
         cause = input_causes.of_data(first, second, (first_name, second_name))
+    unlike = {name: steps for name, trace in sides.items() if (steps := _steps_unlike_their_batches(trace))}
+    for name, steps in unlike.items():
+        number = steps[0] + 1
+        where = where or f"{name}, step {number}: images and labels are not those of batch {number}, as its hash says"
+        if cause in (None, UNKNOWN):
+            cause = f"{name}: {input_causes.of_step_unlike_its_batch(sides[name], steps[0])}"
+    measured = len({*different}.union(*unlike.values()))
     return Rung(
         "data",
-        "not parity" if different else "parity",
-        measured=len(different),
+        "not parity" if measured else "parity",
+        measured=measured,
         bound=0,
         where=where,
         cause=cause,
         detail={"unit": "differing batches", "batches": {n: len(t.batch_hashes) - 1 for n, t in sides.items()}},
     )
+
+
+def _steps_unlike_their_batches(trace: Trace) -> list[int]:
+    """The traced steps, from 0, that were fed something else than the batches whose hashes are stated."""
+    return [
+        index
+        for index, (step, stated) in enumerate(zip(trace.steps, trace.batch_hashes, strict=False))
+        if hash_batch(step.images, step.labels) != stated
+    ]
 
 
 def _hash(value: str | None) -> str:

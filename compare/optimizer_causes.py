@@ -90,12 +90,21 @@ def of_first_moment(*states: OptimizerState) -> str | None:
     state = states[0]
     beta = state.adam.beta_1
     if state.gradient.any() and not state.first.any():
-        return "the moment stays zero: the optimizer does not know the parameter"
+        later = [s.step for s in states if s.first.any()]
+        if not later:
+            return "the moment stays zero: the optimizer does not know the parameter"
+        return f"the optimizer takes its first step in step {later[0]}: gradients of several batches are accumulated"
 
     def expected(s: OptimizerState) -> Array:
         return s.adam.first_moment(s.first_before, s.gradient)
 
     def hypotheses() -> Iterator[Hypothesis]:
+        yield Hypothesis(
+            "the moment is recorded after its bias correction",
+            lambda s: (
+                (beta * s.first_before * (1 - beta ** (s.step - 1)) + (1 - beta) * s.gradient) / (1 - beta**s.step)
+            ),
+        )
         if state.first_before.any():
             name = "the moments start from zero in every step: a new optimizer each time"
             yield Hypothesis(name, lambda s: (1 - beta) * s.gradient)
@@ -276,8 +285,10 @@ def _schedule(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
     """Another learning rate in every step."""
     first = observations[0].state
     factors = [ratio(observation.found, observation.expected) for observation in observations]
-    rates = ", ".join(f"{factor * first.adam.learning_rate:.4g}" for factor in factors)
-    name = f"the learning rate changes from step to step: {rates} instead of {first.adam.learning_rate:.6g}"
+    rate = first.adam.learning_rate
+    digits = 4 if len({f"{factor * rate:.4g}" for factor in factors}) > 1 else 9
+    rates = ", ".join(f"{factor * rate:.{digits}g}" for factor in factors)
+    name = f"the learning rate changes from step to step: {rates} instead of {rate:.6g}"
     yield Hypothesis(name, lambda s: factors[s.step - first.step] * _update(s))
 
 

@@ -137,8 +137,8 @@ def verdict_lines(results: dict[str, Any]) -> list[str]:
         if comparison["verdict"] == "failed":
             failures = [_failure(side, results["implementations"][side]) for side in (reference, name)]
             lines += [failure for failure in failures if failure and failure not in lines]
-            continue
-        lines.append(f"Verdict: {comparison['verdict']}. {_SENTENCES[comparison['verdict']].format(pair=pair)}")
+        else:
+            lines.append(f"Verdict: {comparison['verdict']}. {_SENTENCES[comparison['verdict']].format(pair=pair)}")
         for rung in comparison["rungs"]:
             if rung["verdict"] != "parity":
                 label = "likely cause" if rung["verdict"] == "not parity" else "undecided"

@@ -64,6 +64,11 @@ def ratio(found: Array, expected: Array) -> float:
     return float((found * expected).sum()) / norm if norm else float("nan")
 
 
+def times(factor: float) -> str:
+    """How a fitted factor reads."""
+    return f"{factor:.6g} times {'too large' if factor > 1 else 'what it should be'}"
+
+
 def rounded(array: Array, dtype: str) -> Array:
     """The numbers as float32, float16 or bfloat16 would keep them."""
     if dtype != "bfloat16":
@@ -79,8 +84,6 @@ def low_precision(found: Array, expected: Array, *, double: bool) -> str | None:
 
     `double` says that they should be float64.
     """
-    if not np.isfinite(found).all():
-        return "the numbers are not finite"
     if (cause := kept_in(found, double=double)) is not None:
         return cause
     size = np.abs(found - expected).max() / np.abs(expected).max()
@@ -92,7 +95,9 @@ def low_precision(found: Array, expected: Array, *, double: bool) -> str | None:
 
 
 def kept_in(found: Array, *, double: bool) -> str | None:
-    """The lower precision that all the numbers have, if they do."""
+    """The lower precision that all the numbers have, if they do; or that some are no numbers."""
+    if not np.isfinite(found).all():
+        return "the numbers are not finite"
     if np.count_nonzero(found) < ENOUGH_NUMBERS:
         return None
     for dtype in ("bfloat16", "float16"):

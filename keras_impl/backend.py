@@ -93,7 +93,7 @@ def current_device() -> str:
         return "gpu" if torch.cuda.is_available() else "cpu"
     import jax
 
-    return jax.default_backend()
+    return "cpu" if jax.default_backend() == "cpu" else "gpu"
 
 
 def num_threads() -> int:

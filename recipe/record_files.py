@@ -199,6 +199,20 @@ class Fields:
             raise self.error(key, "a whole number", value)
         return value
 
+    def count(self, key: str) -> int:
+        """The whole number at `key`, 1 or more."""
+        value = self.integer(key)
+        if value < 1:
+            raise self.error(key, "1 or more", value)
+        return value
+
+    def device(self) -> str:
+        """What it says under `device`, "cpu" or "gpu": which of them decides what is a difference in arithmetic."""
+        value = self.text("device")
+        if value not in ("cpu", "gpu"):
+            raise self.error("device", "cpu or gpu", value)
+        return value
+
     def number(self, key: str) -> float:
         """The finite number at `key`."""
         value = self.get(key)

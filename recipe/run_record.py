@@ -4,6 +4,7 @@
 all.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,22 +173,15 @@ def read_record(directory: Path) -> RunRecord:
     recipe = read_recipe(directory)
     content = read_json(directory, "training")
     fields = Fields(directory / "record.json", content)
-    history = {key: fields.numbers(f"history.{key}") for key in HISTORY_KEYS}
     outcome = fields.text("status.outcome")
     if outcome not in ("finished", "diverged"):
         raise fields.error("status.outcome", "finished or diverged", outcome)
     diverged = outcome == "diverged"
     if diverged:
-        status = Status("diverged", fields.integer("status.epoch"), fields.integer("status.step"))
+        status = Status("diverged", fields.count("status.epoch"), fields.count("status.step"))
     else:
         status = Status("finished")
-    num_epochs = len(history["loss"])
-    for key, values in history.items():
-        if len(values) != num_epochs or not (values or diverged):
-            raise fields.error(f"history.{key}", f"{num_epochs or 1} numbers, one an epoch", f"{len(values)}")
-    threads = fields.integer("threads")
-    if threads < 1:
-        raise fields.error("threads", "1 or more", threads)
+    history = _read_history(fields, diverged=diverged)
     weights = read_tensors(directory, "weights.safetensors", weight_shapes(recipe), recipe.dtype, finite=not diverged)
     num_parameters = fields.integer("num_parameters")
     if num_parameters != sum(array.size for array in weights.values()):
@@ -210,8 +204,8 @@ def read_record(directory: Path) -> RunRecord:
         framework=fields.text("framework"),
         versions=fields.texts("versions"),
         backend=fields.text("backend"),
-        device=fields.text("device"),
-        threads=threads,
+        device=fields.device(),
+        threads=fields.count("threads"),
         settings=fields.mapping("settings"),
         num_parameters=num_parameters,
         history=history,
@@ -222,6 +216,22 @@ def read_record(directory: Path) -> RunRecord:
         step_losses=step_losses,
         weights=weights,
     )
+
+
+def _read_history(fields: Fields, *, diverged: bool) -> dict[str, list[float]]:
+    history = {key: fields.numbers(f"history.{key}") for key in HISTORY_KEYS}
+    num_epochs = len(history["loss"])
+    for key, values in history.items():
+        if len(values) != num_epochs or not (values or diverged):
+            raise fields.error(f"history.{key}", f"{num_epochs or 1} numbers, one an epoch", f"{len(values)}")
+    for key, highest, expected in (
+        ("accuracy", 1, "proportions from 0 to 1"),
+        ("val_accuracy", 1, "proportions from 0 to 1"),
+        ("seconds", math.inf, "no number below 0"),
+    ):
+        if not all(0 <= value <= highest for value in history[key]):
+            raise fields.error(f"history.{key}", expected, history[key])
+    return history
 
 
 def _read_step_losses(directory: Path, recipe: Recipe, *, finite: bool) -> NDArray[np.floating]:

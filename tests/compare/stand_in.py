@@ -73,6 +73,8 @@ elif options.mode in ("good", "no-trace"):
     write_canned(options.run_directory, recipe)
 elif options.mode == "another":
     write_canned(options.run_directory, dataclasses.replace(recipe, hidden_sizes=(*recipe.hidden_sizes, 3)))
+elif options.mode == "faster":
+    write_canned(options.run_directory, dataclasses.replace(recipe, learning_rate=2 * recipe.learning_rate))
 elif options.mode == "diverge":
     history = {key: [] for key in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")}
     losses = np.array([2, np.inf], recipe.dtype)

@@ -214,6 +214,42 @@ def test_predictions_in_float32_are_not_taken_for_those_of_another_epoch(
     assert rung.cause == "the predictions are not computed in float64: the numbers are kept in float32"
 
 
+def test_training_unlike_its_trace_is_told(families: Callable[..., list[RunRecord]], tmp_path: Path) -> None:
+    family = families()
+
+    class FasterAfterFourSteps(Base):
+        def update(self, name: str, g: Array) -> Array:
+            return super().update(name, g) * self.real(5 if self.num_steps > 3 else 1)
+
+    other = run(FasterAfterFourSteps, tmp_path / "run")
+    few = digits()._replace(x_train=digits().x_train[:NUM_IMAGES], y_train=digits().y_train[:NUM_IMAGES])
+    clean = trace(Base, Recipe(**SHORT), images=few)
+    rung = trajectory({"clean": family[0], "faulty": other}, family, {"clean": clean, "faulty": clean})
+    assert rung.cause == "faulty: its training does not do what its trace did, from step 5 on"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_epochs_that_drift_apart_after_parting_are_told_from_rounding(
+    families: Callable[..., list[RunRecord]], dtype: str
+) -> None:
+    """Four runs that part in the first of 8 epochs and are noise from then on; a fifth is like them, or far off."""
+    random = np.random.default_rng(0)
+    template = families()[0]
+
+    def made(offset: float) -> RunRecord:
+        losses = random.normal(0.1, 0.01, (8, 10)) + offset * np.linspace(0, 1, 8)[:, None]
+        history = {key: [0.0] * 8 for key in template.history}
+        recipe = dataclasses.replace(template.recipe, dtype=dtype)
+        return dataclasses.replace(template, recipe=recipe, step_losses=losses.ravel(), history=history)
+
+    # The mean of ten such losses has a standard deviation of 0.003.
+    family = [made(0) for _ in range(4)]
+    assert trajectory({"a": family[0], "b": made(0)}, family).verdict == "parity"
+    rung = trajectory({"a": family[0], "b": made(0.04)}, family)
+    assert rung.verdict == "not parity"
+    assert (rung.where or "").startswith("mean training loss by epoch, from epoch 2 on")
+
+
 def test_test_loss_in_float32_is_none_in_float64(families: Callable[..., list[RunRecord]]) -> None:
     family = families(dtype="float64")
     test = family[0].test

@@ -155,6 +155,7 @@ def test_run_that_diverges_is_shown_with_epoch_and_step(tmp_path: Path) -> None:
     [
         ("nothing", ["third", "without leaving a record"]),
         ("another", ["third", "hidden_sizes: expected (", "docs/run-record.md"]),
+        ("faster", ["third", "learning_rate: expected 0.001, found 0.002", "docs/run-record.md"]),
         ("invalid", ["third", "weights.safetensors", "docs/run-record.md"]),
         ("refuse", ["third: the moon is not full"]),
     ],

@@ -253,10 +253,40 @@ class NotShuffled(Base):
         return np.split(images, range(32, len(images), 32))
 
 
-@planted("data", "batch 1 of epoch 1", "the images are shuffled in another order")
+@planted("data", "batch 1 of epoch 1", "the images are shuffled in another order", whole_epoch=True)
 class ShuffledByAnotherSeed(Base):
     def order(self, epoch: int) -> list[NDArray[Any]]:
         return np.split(np.random.default_rng(1).permutation(60_000), range(32, 60_000, 32))
+
+
+@planted("data", "batch 1 of epoch 1", "images are held back for validation", whole_epoch=True)
+class ImagesHeldBackForValidation(Base):
+    def order(self, epoch: int) -> list[NDArray[Any]]:
+        return np.split(epoch_order(self.recipe.seed, epoch, 54_000), range(32, 54_000, 32))
+
+
+@planted("data", "batch 1 of epoch 1", "left and right are swapped (")
+class SomeImagesMirrored(Base):
+    def pixels(self, images: NDArray[np.uint8]) -> Array:
+        return super().pixels(np.concatenate([images[:12, :, ::-1], images[12:]]))
+
+
+@planted("data", "step 1: images and labels are", "between the batches and the network, pixels are", whole_epoch=True)
+class PixelsStandardisedInTheNetwork(Base):
+    def take_step(self, images: Array, labels: Labels) -> Any:
+        return super().take_step((images - self.real(0.1307)) / self.real(0.3081), labels)
+
+
+@planted("data", "step 1: images and labels are", "between the batches and the network, labels are", whole_epoch=True)
+class LabelsOffByOneInTheStep(Base):
+    def take_step(self, images: Array, labels: Labels) -> Any:
+        return super().take_step(images, (labels + 1) % 10)
+
+
+@planted("data", "step 2: images and labels are not those of batch 2", "as augmentation has it", whole_epoch=True)
+class BatchesOfAnotherOrderInTheSteps(Base):
+    def take_step(self, images: Array, labels: Labels) -> Any:
+        return super().take_step(images[:: (-1) ** self.num_steps], labels)
 
 
 @planted("data", "batch 1 of epoch 2", "every epoch visits the images in the same order", whole_epoch=True)
@@ -532,6 +562,26 @@ class LossInBits(Base):
         return super().loss(z, labels) / np.log(2)
 
 
+@planted("loss", "step 1: loss", "an L1 penalty of 0.0001 times the kernels is added")
+class L1PenaltyInLoss(Base):
+    def loss(self, z: Array, labels: Labels) -> float:
+        kernels = [array for name, array in self.parameters.items() if name.endswith(".kernel")]
+        return super().loss(z, labels) + 1e-4 * sum(float(np.abs(kernel).sum()) for kernel in kernels)
+
+    def backward(self, images: Array, labels: Labels, activations: Weights) -> Weights:
+        gradients = super().backward(images, labels, activations)
+        return {
+            name: gradient + self.real(1e-4) * np.sign(self.parameters[name]) * name.endswith(".kernel")
+            for name, gradient in gradients.items()
+        }
+
+
+@planted("loss", "step 1: loss", "a constant is added: 0.003")
+class ConstantAddedToLoss(Base):
+    def loss(self, z: Array, labels: Labels) -> float:
+        return super().loss(z, labels) + 0.003
+
+
 @planted("loss", "step 2: loss", "the loss is the running mean over the epoch")
 class RunningMeanForLoss(Base):
     def loss(self, z: Array, labels: Labels) -> float:
@@ -639,6 +689,16 @@ def reading(**misread: Any) -> type[Base]:
             self.recipe = self.stated
 
     return Misreading
+
+
+@planted("optimizer", "step 1: first moment of", "gradients of several batches are accumulated")
+class GradientsAccumulated(Base):
+    def adam(self, gradients: Weights) -> None:
+        kept = self.__dict__.pop("kept", None)
+        if kept is None:
+            self.kept = gradients
+        else:
+            super().adam({name: (gradient + kept[name]) / 2 for name, gradient in gradients.items()})
 
 
 @planted("optimizer", "step 1: hidden_1.kernel", "ε is 1e-08 instead of 1e-07")
@@ -863,6 +923,49 @@ class BiasMissingStated(BiasMissing):
         }
 
 
+# --- what is recorded ------------------------------------------------------------------------------
+
+
+@planted("forward", "step 2: pre-activations of hidden_1", "recorded without a copy, and later steps change them")
+class RecordedWithoutACopy(Base):
+    def trace(self) -> dict[str, Any]:
+        found = super().trace()
+        last = {key: getattr(self, key) for key in ("parameters", "first_moments", "second_moments")}
+        return found | {"steps": [dataclasses.replace(step, **last) for step in found["steps"]]}
+
+
+@planted("forward", "step 2: pre-activations of hidden_1", "the parameters of a step are recorded before its update")
+class ParametersRecordedBeforeTheUpdate(Base):
+    def take_step(self, images: Array, labels: Labels) -> Any:
+        before = dict(self.parameters)
+        return dataclasses.replace(super().take_step(images, labels), parameters=before)
+
+
+@planted("forward", "step 1: pre-activations of hidden_1", "recorded after an in-place ReLU")
+class RecordedAfterInPlaceReLU(Base):
+    def activate(self, layer: str, z: Array) -> Array:
+        if layer == "output":
+            return super().activate(layer, z)
+        return np.maximum(z, 0, out=z)
+
+
+@planted("forward", "step 1: pre-activations of output", "probabilities are recorded in place of the logits")
+class ProbabilitiesRecordedAsLogits(Base):
+    def take_step(self, images: Array, labels: Labels) -> Any:
+        step = super().take_step(images, labels)
+        recorded = step.preactivations | {"output": step.activations["output"]}
+        return dataclasses.replace(step, preactivations=recorded)
+
+
+@planted("optimizer", "step 1: first moment of", "recorded after its bias correction")
+class MomentsRecordedAfterCorrection(Base):
+    def take_step(self, images: Array, labels: Labels) -> Any:
+        step = super().take_step(images, labels)
+        beta = self.recipe.adam_betas[0] ** self.num_steps
+        corrected = {name: (m / (1 - beta)).astype(self.real) for name, m in step.first_moments.items()}
+        return dataclasses.replace(step, first_moments=corrected)
+
+
 # --- whole runs ------------------------------------------------------------------------------------
 
 
@@ -901,6 +1004,62 @@ class WeightsOfAnotherEpochSaved(Base):
     def train(self) -> dict[str, Any]:
         shorter = Base(dataclasses.replace(self.recipe, epochs=self.recipe.epochs - 1), self.digits).train()
         return super().train() | {"weights": shorter["weights"]}
+
+
+@planted("outcome", "probability of a", "the predictions are softmax applied twice")
+class PredictionsAreSoftmaxTwice(Base):
+    def train(self) -> dict[str, Any]:
+        run = super().train()
+        powers = np.exp(run["test"].predictions)
+        twice = powers / powers.sum(axis=1, keepdims=True)
+        return run | {"test": dataclasses.replace(run["test"], predictions=twice)}
+
+
+@planted("outcome", "probability of a", "those of the final weights in another order of the images")
+class PredictionsInAnotherOrder(Base):
+    def train(self) -> dict[str, Any]:
+        run = super().train()
+        return run | {"test": dataclasses.replace(run["test"], predictions=run["test"].predictions[::-1].copy())}
+
+
+@planted("outcome", "training loss of epoch 1", "not the mean of the losses of the epoch's steps")
+class HistoryOfTheLastBatch(Base):
+    def train(self) -> dict[str, Any]:
+        run = super().train()
+        losses = run["step_losses"].reshape(self.recipe.epochs, -1)[:, -1]
+        return run | {"history": run["history"] | {"loss": losses.tolist()}}
+
+
+@planted("outcome", "final weights: ‖ΔW‖ / ‖W‖", "not what the same steps led to: averaged")
+class AveragedWeightsEvaluated(Base):
+    """An exponential moving average, as some trainers keep: what is evaluated and saved, but not trained with."""
+
+    def train(self) -> dict[str, Any]:
+        self.averages = dict(self.parameters)
+        return super().train() | {"weights": self.averages}
+
+    def take_step(self, images: Array, labels: Labels) -> Any:
+        step = super().take_step(images, labels)
+        self.averages = {name: 0.9 * average + 0.1 * self.parameters[name] for name, average in self.averages.items()}
+        return step
+
+    def forward(self, images: Array, labels: Labels) -> dict[str, Any]:
+        if len(images) <= self.recipe.batch_size or not hasattr(self, "averages"):
+            return super().forward(images, labels)
+        trained, self.parameters = self.parameters, self.averages
+        found = super().forward(images, labels)
+        self.parameters = trained
+        return found
+
+
+@planted("trajectory", "loss of a step: they differ by up to", "such as numbers kept in float32 for a while")
+class WeightsKeptInFloat32BetweenEpochs(Base):
+    def batches(self, epoch: int) -> Iterator[tuple[Array, Labels]]:
+        if epoch:
+            self.parameters = {
+                name: array.astype(np.float32).astype(self.real) for name, array in self.parameters.items()
+            }
+        return super().batches(epoch)
 
 
 def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:

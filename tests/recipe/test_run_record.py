@@ -108,6 +108,11 @@ WRONG: list[tuple[str, Any]] = [
     *((key, bad) for key in OBJECTS for bad in (None, "text", 1, ["a"])),
     ("versions", {"numpy": 2}),
     ("status.outcome", "done"),
+    ("device", "cuda"),
+    ("threads", 0),
+    ("history.accuracy", [94.7, 95.1]),
+    ("history.val_accuracy", [0.5, -0.1]),
+    ("history.seconds", [1.0, -1.0]),
     ("num_parameters", 3),
     ("format_version", 2),
     ("format_version", "1"),
@@ -169,7 +174,7 @@ def test_bad_recipe_is_named(record: Path, key: str, bad: object) -> None:
 
 
 @pytest.mark.parametrize("key", ["status.epoch", "status.step"])
-@pytest.mark.parametrize("bad", [None, "1", 1.5, True, -1])
+@pytest.mark.parametrize("bad", [None, "1", 1.5, True, -1, 0])
 def test_diverged_run_without_its_place_is_refused(tmp_path: Path, key: str, bad: object) -> None:
     write_diverged(tmp_path / "record")
     _set(tmp_path / "record", key, bad)
