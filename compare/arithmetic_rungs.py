@@ -8,7 +8,7 @@ the rounding-error bound (`compare/bounds.py`) fails the rung.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise, product, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -263,8 +263,9 @@ def _optimizer_checks(trace: Trace) -> Iterator[Check]:
         state = _optimizer_state(trace, adam, index, name)
 
         def explain(cause: Callable[..., str | None], index: int = index, name: str = name) -> str | None:
-            """Has to hold of this step and of all that follow."""
-            return cause(*(_optimizer_state(trace, adam, later, name) for later in range(index, len(trace.steps))))
+            """Has to hold of this step and of all that follow, until the training diverges."""
+            states = (_optimizer_state(trace, adam, later, name) for later in range(index, len(trace.steps)))
+            return cause(next(states), *takewhile(lambda later: np.isfinite(later.gradient).all(), states))
 
         yield Check(
             f"step {index + 1}: first moment of {name}",

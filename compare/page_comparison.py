@@ -99,7 +99,7 @@ def _answer(results: Mapping[str, Any]) -> str:
         else f"{reference} and {other} take the same first steps, up to rounding.",
         "not parity": f"{reference} and {other} part at the {words(results['first_failed_rung'] or '')}.",
         "inconclusive": f"No rung shows {reference} and {other} to differ, but not every one could be decided.",
-        "failed": "A run failed: there is nothing to compare.",
+        "failed": "A run failed: the two cannot be compared to the end.",
     }
     return sentences[results["verdict"]]
 

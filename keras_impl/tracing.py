@@ -60,6 +60,7 @@ def _batches_as_fed(recipe: Recipe, digits: Digits) -> Iterator[FedBatches]:
         for epoch in range(recipe.epochs + 1):
             batches.on_epoch_begin(epoch)
             yield _numpy(batches.dataset)
+        return
     iterator = _iterator_of_fit(x, y, recipe.batch_size)
     while True:
         yield (tuple(map(ops.convert_to_numpy, batch)) for _, _, batches in iterator for batch in batches)

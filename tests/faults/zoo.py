@@ -691,6 +691,12 @@ def reading(**misread: Any) -> type[Base]:
     return Misreading
 
 
+@planted("optimizer", "step 1: hidden_1.kernel", "the learning rate is 1e+18 instead of 0.001")
+class LearningRateThatDiverges(Base):
+    def update(self, name: str, g: Array) -> Array:
+        return super().update(name, g) * self.real(1e21)
+
+
 @planted("optimizer", "step 1: first moment of", "gradients of several batches are accumulated")
 class GradientsAccumulated(Base):
     def adam(self, gradients: Weights) -> None:
