@@ -101,7 +101,7 @@ def trajectory(runs: Runs, controls: Sequence[RunRecord], sides: Sides | None = 
     """
     (first_name, first), (second_name, second) = runs.items()
     steps = {name: len(run.step_losses) for name, run in runs.items()}
-    if len(set(steps.values())) > 1 or len(first.history["loss"]) != len(second.history["loss"]):
+    if not _as_long(first, second):
         return Rung(
             "trajectory",
             "not parity",
@@ -142,11 +142,17 @@ def trajectory(runs: Runs, controls: Sequence[RunRecord], sides: Sides | None = 
             verdict = "not parity"
             largest = f"the controls' by at most {max(differences):.2g}"
             where = f"loss of a step: they differ by up to {found.max_loss_difference:.2g}, {largest}"
-            cause = "something larger than rounding comes between, such as numbers kept in float32 for a while"
+            cause = "something larger than rounding comes between, such as numbers kept in float32"
     else:
         latest = max(pair.parted_at_step or never for pair in (found, *pairs))
         verdict, where, cause = _drift(first, second, controls, latest)
     return Rung("trajectory", verdict, found.parted_at_step, limit, where, cause, detail)
+
+
+def _as_long(first: RunRecord, second: RunRecord) -> bool:
+    """Whether two runs took as many steps, in as many epochs."""
+    lengths = {(len(run.step_losses), len(run.history["loss"])) for run in (first, second)}
+    return len(lengths) == 1
 
 
 def _step_count_cause(runs: Runs) -> str:
@@ -271,7 +277,7 @@ def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, 
         if (fault := _inconsistency(run, digits)) is not None:
             where, cause = fault
             return Rung("outcome", "not parity", measured, margin, f"{name}, {where}", cause, detail)
-    if (apart := _weights_apart(runs, controls)) is not None:
+    if (apart := _results_apart(runs, controls)) is not None:
         return Rung("outcome", "not parity", measured, margin, *apart, detail)
     verdict: Verdict = "inconclusive"
     if -margin < low and high < margin:
@@ -286,19 +292,24 @@ def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, 
     return Rung("outcome", verdict, measured, margin, where, cause, detail)
 
 
-def _weights_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str] | None:
-    """Where and why the final weights of two runs differ, if their losses have not parted and they do."""
-    first, second = runs.values()
-    if len(controls) <= MIN_CONTROLS or len(first.step_losses) != len(second.step_losses):
+def _results_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str] | None:
+    """Where and why final weights or validation losses differ, if the losses of the steps have not parted."""
+    (first_name, first), (second_name, second) = runs.items()
+    if len(controls) <= MIN_CONTROLS or not _as_long(first, second):
         return None
     found = Parting.of(first, second)
     if found.parted_at_step is not None:
         return None
     differences = [Parting.of(a, b).weight_difference for a, b in combinations(controls, 2)]
-    if not _farther_than_controls(found.weight_difference, differences, first):
-        return None
-    where = f"final weights: ‖ΔW‖ / ‖W‖ is {found.weight_difference:.2g}, the controls' at most {max(differences):.2g}"
-    return where, "they are not what the same steps led to: averaged, of another step, or rounded"
+    if _farther_than_controls(found.weight_difference, differences, first):
+        largest = f"the controls' at most {max(differences):.2g}"
+        where = f"final weights: ‖ΔW‖ / ‖W‖ is {found.weight_difference:.2g}, {largest}"
+        return where, "they are not what the same steps led to: averaged, of another step, or rounded"
+    for epoch, (a, b) in enumerate(zip(first.history["val_loss"], second.history["val_loss"], strict=True), 1):
+        if abs(a - b) > PARTED:
+            where = f"validation loss of epoch {epoch}: {a:.6g} in {first_name}, {b:.6g} in {second_name}"
+            return where, "the steps' losses agree: one validation is not of the network after the epoch"
+    return None
 
 
 def _test(run: RunRecord) -> TestResults:

@@ -1058,7 +1058,7 @@ class AveragedWeightsEvaluated(Base):
         return found
 
 
-@planted("trajectory", "loss of a step: they differ by up to", "such as numbers kept in float32 for a while")
+@planted("trajectory", "loss of a step: they differ by up to", "such as numbers kept in float32")
 class WeightsKeptInFloat32BetweenEpochs(Base):
     def batches(self, epoch: int) -> Iterator[tuple[Array, Labels]]:
         if epoch:
@@ -1066,6 +1066,14 @@ class WeightsKeptInFloat32BetweenEpochs(Base):
                 name: array.astype(np.float32).astype(self.real) for name, array in self.parameters.items()
             }
         return super().batches(epoch)
+
+
+@planted("outcome", "validation loss of epoch 1", "one validation is not of the network after the epoch")
+class ValidationBeforeTheEpoch(Base):
+    def train(self) -> dict[str, Any]:
+        run = super().train()
+        shifted = [np.log(10), *run["history"]["val_loss"]]
+        return run | {"history": run["history"] | {"val_loss": [*shifted[:-2], shifted[-1]]}}
 
 
 def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
