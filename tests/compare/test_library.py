@@ -228,7 +228,9 @@ def test_run_that_fails_or_diverges_is_a_finding(tmp_path: Path) -> None:
     assert (found.verdict, found.exit_code, found.compared) == ("failed", 4, ("keras", "broken"))
     assert "out of ideas" in (found.implementations["broken"].error or "")
     assert found.implementations["wild"].diverged_at == compare.Divergence(epoch=1, step=2)
-    assert found.comparisons["broken"].first_failure is None
+    # Rungs 1 to 7 stand on the traces, which are there.
+    assert [len(found.comparisons[name].rungs) for name in ("broken", "wild")] == [7, 7]
+    assert found.comparisons["broken"].verdict == "failed"
 
 
 @pytest.mark.usefixtures("stand_ins")
