@@ -62,7 +62,7 @@ def seeds_at_once(figure: Figures) -> str:
     plural = "s" if figure["epochs"] > 1 else ""
     caption = (
         f"Trainings of {figure['epochs']} epoch{plural}, n = {figure['rounds']}, one thread a process, on "
-        f"{in_a_line(figure['machine'])}; CPU time, for other work kept the machine busy."
+        f"{in_a_line(figure['machine'])}; CPU time, which other work disturbs little."
     )
     return f"{table('seeds in one process | CPU seconds a run | runs an hour and core', 'lrr', rows)}\n\n{caption}"
 
