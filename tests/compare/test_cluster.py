@@ -460,6 +460,15 @@ def test_scheduler_that_goes_away_ends_the_study(tmp_path: Path) -> None:
     until(lambda: not living(canned), 10)
 
 
+def test_assertion_of_dasks_while_connecting_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cluster_module, "Client", fail)
+    with pytest.raises(BadInputError, match=r"^scheduler: nothing answers at tcp://a:1 \(AssertionError\)"):
+        connect("tcp://a:1", None)
+
+
 def _listens(process: psutil.Process, address: str) -> bool:
     with contextlib.suppress(psutil.Error):
         return "distributed.cli.dask_scheduler" in process.cmdline() and address in process.cmdline()
