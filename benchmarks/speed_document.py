@@ -4,6 +4,7 @@
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -88,10 +89,11 @@ def _missed(rows: list[Figures]) -> list[Figures]:
 
 def epochs(results: Figures) -> str:
     """The seconds of an epoch of every script, the slowest first."""
+    by_place = defaultdict(list)
+    for run in results["runs"]:
+        by_place[run["script"], run["device"], run["threads"]].append(run)
     rows = []
-    for place in {(run["script"], run["device"], run["threads"]): None for run in results["runs"]}:
-        runs = [run for run in results["runs"] if (run["script"], run["device"], run["threads"]) == place]
-        script, device, num_threads = place
+    for (script, device, num_threads), runs in by_place.items():
         seconds = [run["seconds"] for run in runs]
         middle, cpu = median(seconds), median(run["cpu_seconds"] for run in runs)
         span = f"{min(seconds):.2f} to {max(seconds):.2f}"

@@ -75,8 +75,9 @@ def test_settings_are_read_from_the_live_objects() -> None:
     assert (found["optimizer.name"], found["loss.name"]) == ("adam", "categorical cross-entropy")
     trainer.optimizers = [torch.optim.SGD(module.parameters())]
     trainer.optimizers[0].param_groups[0] |= {"betas": (0, 0), "eps": 0}
-    module.loss_function = torch.nn.MSELoss()  # type: ignore[assignment]
-    module.loss_function.label_smoothing = 0.0
+    another_loss = torch.nn.MSELoss()
+    vars(another_loss)["label_smoothing"] = 0.0
+    module.register_module("loss_function", another_loss)
     found = settings(trainer, module)
     assert (found["optimizer.name"], found["loss.name"]) == ("sgd", "MSELoss")
 
