@@ -11,12 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import commands, epochs, growth, machine, speed_document
-from benchmarks.chart import draw_epochs
-from benchmarks.process import run
-from benchmarks.speed_document import RESULTS
-from benchmarks.table import table
-from benchmarks.targets import OURS, TUTORIALS
+from benchmarks.figures import speed as speed_document
+from benchmarks.figures.speed import RESULTS
+from benchmarks.figures.speed_chart import draw_epochs
+from benchmarks.measure import commands, epochs, growth, machine
+from benchmarks.measure.process import run
+from benchmarks.measure.table import table
+from benchmarks.measure.targets import OURS, TUTORIALS
 
 PICTURE = RESULTS.with_suffix(".svg")
 
@@ -104,7 +105,7 @@ def _untold(num_epochs: int) -> list[epochs.Run]:
 
 def _same_history() -> dict[str, Any]:
     """Whether the project's Keras and plain `fit` have one history; both are in the results."""
-    return run("-m", "benchmarks.same_history", threads=1).report()
+    return run("-m", "benchmarks.scripts.same_history", threads=1).report()
 
 
 def _profile(side: str) -> dict[str, float]:

@@ -3,19 +3,11 @@
 `from compare import run, align, study`: the command line's jobs as functions that return what they found.
 """
 
-from compare.findings import (
-    Agreement,
-    Comparison,
-    Difference,
-    Divergence,
-    ImplementationFindings,
-    Pair,
-)
-from compare.library import align, run, study
-from compare.rung import Rung
-from compare.runner import BadArgumentError, BadInputError
+from compare.api import align, run, study
+from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
+from compare.ladder.rung import Rung
 from compare.statistics import Effect
-from compare.study_findings import (
+from compare.study.findings import (
     AccuracyFindings,
     AttributionFindings,
     ChurnFindings,
@@ -24,8 +16,7 @@ from compare.study_findings import (
     Study,
 )
 from recipe import Recipe, RecipeError
-from recipe.mnist import DataError
-from recipe.record_files import RecordError
+from recipe.errors import BadArgumentError, BadInputError, DataError, RecordError
 
 __all__ = [
     "AccuracyFindings",

@@ -1,4 +1,4 @@
-"""`python -m compare run|align|study|report|predict|convert|completion`: the command line, over the library."""
+"""`python -m compare run|align|study|report|predict|convert|completion`: the command line, over `compare/api.py`."""
 
 import json
 import os
@@ -12,14 +12,19 @@ from typing import Any
 
 import jsonargparse
 
-from compare import library
-from compare.findings import EXIT_CODES
-from compare.runner import Backend, BadArgumentError, BadInputError, RunFailedError
+from compare import api
+from compare.results_file import EXIT_CODES
+from compare.run.implementations import Backend
 from recipe import Recipe, RecipeError
-from recipe.mnist import DataError
-from recipe.picture import PictureError
-from recipe.record_files import RecordError
-from recipe.worker import BAD_INPUT
+from recipe.errors import (
+    BAD_INPUT,
+    BadArgumentError,
+    BadInputError,
+    DataError,
+    PictureError,
+    RecordError,
+    RunFailedError,
+)
 
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended: 128 + SIGINT."""
@@ -70,7 +75,7 @@ def _predict_parser() -> jsonargparse.ArgumentParser:
 
 
 def _judged_parser(function: Callable[..., Any]) -> jsonargparse.ArgumentParser:
-    """The options of a library function: types, defaults and help are those of its arguments, but for a few."""
+    """The options of a function of the API: types, defaults and help are those of its arguments, but for a few."""
     options = jsonargparse.ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
     options.add_argument("--config", action="config", help="A YAML file with any of these options.")
     options.add_class_arguments(Recipe, "recipe", skip={"images"})
@@ -91,7 +96,7 @@ def _judged_parser(function: Callable[..., Any]) -> jsonargparse.ArgumentParser:
 
 
 def judge(options: Any) -> int:
-    """Has the library do the job, shows what it found, and returns the exit code."""
+    """Does the job, shows what it found, and returns the exit code."""
     from rich.console import Console
 
     console = Console(stderr=options.json)
@@ -127,8 +132,9 @@ def report(options: Any) -> int:
     """Shows findings again and writes their page anew; returns their exit code."""
     from rich.console import Console
 
-    from compare.page import write_page
-    from compare.report import read_results, show
+    from compare.report.page import write_page
+    from compare.report.terminal import show
+    from compare.results_file import read_results
 
     try:
         results = read_results(options.directory)
@@ -146,7 +152,7 @@ def report(options: Any) -> int:
 
 def predict(options: Any) -> int:
     """Shows what both networks make of each picture; returns the exit code."""
-    from compare.prediction import show_predictions
+    from compare.predict import show_predictions
 
     try:
         show_predictions(options.pictures, options.comparison, show=options.show)
@@ -172,7 +178,7 @@ def completion(options: Any) -> int:  # noqa: ARG001 - it has none
     return 0
 
 
-_JUDGED: dict[str, Callable[..., Any]] = {"run": library.run, "align": library.align, "study": library.study}
+_JUDGED: dict[str, Callable[..., Any]] = {"run": api.run, "align": api.align, "study": api.study}
 _COMMANDS = {
     **dict.fromkeys(_JUDGED, judge),
     "report": report,

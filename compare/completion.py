@@ -5,8 +5,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-from compare.runner import BadInputError
-from recipe.worker import last_error
+from recipe.errors import BadInputError, last_error
 
 PROGRAMS = ("compare", "keras_impl", "lightning_impl")
 

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from compare.runner import BadInputError, check_ended_well, environment
+from compare.run.process import check_ended_well, environment
+from recipe.errors import BadInputError
 
 CANONICAL = ".safetensors"
 ENDINGS = {".ckpt": "lightning_impl", ".keras": "keras_impl", ".weights.h5": "keras_impl"}

@@ -10,15 +10,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from compare.rung import Rung
+from compare.ladder.rung import Rung
+from compare.results_file import Verdict
 from recipe import Recipe
-from recipe.record_files import RecordError
+from recipe.errors import RecordError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Verdict = Literal["parity", "not parity", "inconclusive", "failed"]
-EXIT_CODES: dict[Verdict, int] = {"parity": 0, "not parity": 1, "inconclusive": 3, "failed": 4}
 Status = Literal["finished", "diverged", "failed", "missing"]
 Interval = tuple[float, float]
 
@@ -122,7 +121,8 @@ class Findings:
         """Prints the tables and the verdict as the command line does, to this console of rich's or standard output."""
         from rich.console import Console
 
-        from compare.report import read_results, show
+        from compare.report.terminal import show
+        from compare.results_file import read_results
 
         show(read_results(self.directory), console or Console())
 
@@ -133,7 +133,7 @@ class Findings:
         Raises:
             RecordError: There are none, or none of this kind and version.
         """
-        from compare.report import read_results
+        from compare.results_file import read_results
 
         directory = Path(directory)
         results = read_results(directory)

@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from compare import ladder
-from compare.findings import EXIT_CODES, Verdict
-from compare.rung import Rung
-from compare.runner import Outcome
+from compare.ladder.climb import climb, mark_followers
+from compare.ladder.outcome import outcome
+from compare.ladder.rung import Rung
+from compare.ladder.trajectory import trajectory
+from compare.results_file import EXIT_CODES, SCHEMA_VERSION, WORST_FIRST, Verdict
+from compare.run.jobs import Outcome
 from compare.statistics import Interval, wilson_interval
-from compare.training_rungs import outcome, trajectory
 from recipe import Recipe, datasets
-from recipe.run_record import RunRecord
-from recipe.trace import Trace
-
-SCHEMA_VERSION = 1
-
-WORST_FIRST: tuple[Verdict, ...] = ("failed", "not parity", "inconclusive", "parity")
+from record.first_steps import Trace
+from record.training import RunRecord
 
 Outcomes = Mapping[str, Outcome]
 """Outcomes by the implementation's name, the reference first."""
@@ -50,7 +47,7 @@ def judge_trainings(
         pair = (reference, name)
         runs = {side: trainings[side].record for side in pair}
         sides = {side: traces[side].record for side in pair}
-        rungs = ladder.climb(sides) if _usable(sides) else []
+        rungs = climb(sides) if _usable(sides) else []
         if not rungs or not all(run and not run.diverged for run in runs.values()):
             comparisons[name] = _failed(rungs)
             continue
@@ -70,7 +67,7 @@ def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path) -> dict[str,
     comparisons = {}
     for name in others:
         sides = {side: traces[side].record for side in (reference, name)}
-        comparisons[name] = _comparison(ladder.climb(sides)) if _usable(sides) else _failed([])
+        comparisons[name] = _comparison(climb(sides)) if _usable(sides) else _failed([])
     implementations = {name: _trace(entry, directory) for name, entry in traces.items()}
     return _results(recipe, implementations, comparisons)
 
@@ -155,7 +152,7 @@ def _failed(rungs: list[Rung]) -> dict[str, Any]:
 
 def _comparison(rungs: list[Rung]) -> dict[str, Any]:
     """The verdict of the ladder: that of its worst rung."""
-    rungs = ladder.mark_followers(rungs)
+    rungs = mark_followers(rungs)
     verdicts = [rung.verdict for rung in rungs]
     verdict = next(verdict for verdict in WORST_FIRST if verdict in (*verdicts, "parity"))
     return {

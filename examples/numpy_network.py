@@ -10,9 +10,9 @@ import numpy as np
 from recipe import RecipeError, datasets
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import initial_weights
-from recipe.run_record import HISTORY_KEYS, Status, TestResults, write_training
-from recipe.trace import Step, Trace, hash_batches, num_traced_steps, write_trace
-from recipe.worker import Progress, main, peak_memory_bytes, versions
+from record.first_steps import Step, Trace, hash_batches, num_traced_steps, write_trace
+from record.training import HISTORY_KEYS, Status, TestResults, write_training
+from record.worker import Progress, main, peak_memory_bytes, versions
 
 
 class Network:

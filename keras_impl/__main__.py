@@ -6,12 +6,11 @@ from typing import Any
 import jsonargparse
 
 from keras_impl import backend, export
+from pictures.classify import Images, Probabilities, add_options, predict_pictures
 from recipe import Recipe
 from recipe.datasets import load
+from recipe.errors import RecordError, errors_are_one_line
 from recipe.initial_weights import Weights
-from recipe.prediction import Images, Probabilities, add_options, predict_pictures
-from recipe.record_files import RecordError
-from recipe.worker import bad_input_is_one_line
 
 
 def parser() -> jsonargparse.ArgumentParser:
@@ -51,7 +50,7 @@ def fit(options: Any) -> None:
     """Builds, compiles, fits and evaluates, as the tutorial does."""
     digits = load(options.recipe)
     backend.select(options.keras.backend, options.device, options.recipe)
-    from keras_impl import training  # imports keras, whose backend is chosen now
+    from keras_impl import training
     from keras_impl.checkpoints import Checkpoints
     from keras_impl.logs import Logs
 
@@ -81,7 +80,7 @@ def predict(options: Any) -> None:
 
     def network(recipe: Recipe, weights: Weights, images: Images) -> Probabilities:
         backend.select(options.keras.backend, "cpu", recipe)
-        from keras_impl.predicting import predict_images  # imports keras, whose backend is chosen now
+        from keras_impl.predicting import predict_images
 
         return predict_images(recipe, weights, images)
 
@@ -92,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
     main_parser = parser()
     options = main_parser.parse_args(arguments)
-    with bad_input_is_one_line():
+    with errors_are_one_line():
         job = {"fit": fit, "predict": predict, "export": export.run}[options.subcommand]
         job(main_parser.instantiate(options)[options.subcommand])
 

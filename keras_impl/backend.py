@@ -5,8 +5,8 @@ import os
 from typing import Literal, get_args
 
 from recipe import Recipe
-from recipe.isolation import hide
-from recipe.worker import UnavailableError
+from recipe.errors import UnavailableError
+from record.isolation import hide
 
 Backend = Literal["tensorflow", "torch", "jax"]
 Device = Literal["auto", "cpu", "gpu"]

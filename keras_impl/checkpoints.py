@@ -9,9 +9,10 @@ import keras
 from keras_impl.dropout import plain_layers
 from keras_impl.training import compile_model, evaluate
 from recipe import Recipe, RecipeError
+from recipe.atomic import check_writable, complete_or_absent
+from recipe.errors import RecordError
 from recipe.mnist import Digits
-from recipe.record_files import RecordError, check_writable, read_recipe
-from recipe.weight_files import complete_or_absent
+from record.files import read_recipe
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from keras_impl import backend
-from recipe.record_files import RecordError, read_recipe
-from recipe.weight_files import complete_or_absent, convert_main, read_weights, write_recipe, write_weights
+from recipe.atomic import complete_or_absent
+from recipe.errors import RecordError
+from record.files import read_recipe
+from record.weights import convert_main, read_weights, write_recipe, write_weights
 
 
 def convert(source: Path, target: Path) -> None:

@@ -8,9 +8,9 @@ import jsonargparse
 from safetensors.numpy import save_file
 
 from keras_impl import backend
-from recipe.record_files import RecordError
-from recipe.weight_files import add_export_options, check_absent, complete_or_absent, read_weights, single_precision
-from recipe.worker import UnavailableError
+from recipe.atomic import check_absent, complete_or_absent
+from recipe.errors import RecordError, UnavailableError
+from record.weights import add_export_options, read_weights, single_precision
 
 Format = Literal["onnx", "safetensors", "keras", "tf_saved_model"]
 

@@ -12,7 +12,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
-from recipe.record_files import RecordError, check_writable
+from recipe.atomic import check_writable
+from recipe.errors import RecordError
 
 COLUMNS = ("epoch", "step", "loss", "accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
 """Of `metrics.csv`; all but `step`, the axis, are tags in TensorBoard as well. lightning_impl has the same."""

@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from recipe import Recipe
-from recipe.settings import KERNEL_SIZE, POOL_SIZE
+from recipe.recipe import KERNEL_SIZE, POOL_SIZE
 
 
 def build_model(

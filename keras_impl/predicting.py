@@ -6,9 +6,9 @@ import numpy as np
 from keras_impl.data import Floats, preprocess
 from keras_impl.model import build_model
 from keras_impl.weights import set_weights
+from pictures.classify import Images
 from recipe import Recipe
 from recipe.initial_weights import Weights
-from recipe.prediction import Images
 
 
 def predict_images(recipe: Recipe, weights: Weights, images: Images) -> Floats:

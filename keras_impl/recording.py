@@ -14,8 +14,8 @@ from keras_impl.training import RecordingSequential, compile_model, evaluate, fi
 from keras_impl.weights import get_weights
 from recipe import Recipe
 from recipe.mnist import Digits
-from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
-from recipe.worker import Progress, peak_memory_bytes, versions
+from record.training import HISTORY_KEYS, Status, TestResults, divergence, write_training
+from record.worker import Progress, peak_memory_bytes, versions
 
 
 class Recorder(keras.callbacks.Callback):

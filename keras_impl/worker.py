@@ -8,8 +8,8 @@ from typing import get_args
 from keras_impl import backend
 from recipe import Recipe
 from recipe.datasets import load
-from recipe.trace import write_trace
-from recipe.worker import main
+from record.first_steps import write_trace
+from record.worker import main
 
 
 def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
@@ -19,7 +19,7 @@ def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> No
     backend.select(options.backend, options.device, recipe)
     # These import keras, whose backend is chosen now.
     if options.trace:
-        from keras_impl.tracing import trace
+        from keras_impl.first_steps import trace
 
         write_trace(run_directory, trace(recipe, digits))
     else:

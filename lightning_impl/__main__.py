@@ -24,13 +24,11 @@ from lightning_impl.data import MnistDataModule
 from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers
 from lightning_impl.predicting import predict_images
 from lightning_impl.training import DigitClassifier
+from pictures.classify import add_options, predict_pictures
 from recipe import Recipe, RecipeError
-from recipe.isolation import hide
-from recipe.mnist import DataError
-from recipe.prediction import add_options, predict_pictures
-from recipe.record_files import RecordError
-from recipe.weight_files import complete_or_absent
-from recipe.worker import BAD_INPUT, UnavailableError, bad_input_is_one_line
+from recipe.atomic import complete_or_absent
+from recipe.errors import BAD_INPUT, DataError, RecordError, UnavailableError, errors_are_one_line
+from record.isolation import hide
 
 PREDICT = (
     "Write the class probabilities of the test images. To have a picture of your own looked at: "
@@ -149,7 +147,7 @@ def main() -> None:
     elif sys.argv[1:2] == ["fit_seeds"]:
         ensemble_recording.main(sys.argv[2:])
     elif asks_for_pictures(sys.argv[1:]):
-        with bad_input_is_one_line():
+        with errors_are_one_line():
             predict_pictures(picture_parser().parse_args(sys.argv[2:]), "lightning", predict_images)
     else:
         lightning_cli()

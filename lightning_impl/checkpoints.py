@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from recipe import Recipe, RecipeError
-from recipe.record_files import RecordError
-from recipe.weight_files import complete_or_absent
+from recipe.atomic import complete_or_absent
+from recipe.errors import RecordError
 
 
 def checkpoint_callbacks(directory: str | None) -> list[ModelCheckpoint]:

@@ -7,8 +7,8 @@ import lightning
 from lightning_impl.checkpoints import CompleteCheckpoints, load_checkpoint, recipe_of
 from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights, set_weights
-from recipe.record_files import RecordError
-from recipe.weight_files import convert_main, read_weights, write_weights
+from recipe.errors import RecordError
+from record.weights import convert_main, read_weights, write_weights
 
 
 def convert(source: Path, target: Path) -> None:

@@ -16,9 +16,10 @@ from lightning_impl.ensemble import SeedEnsemble, SeedsDataModule, check_no_drop
 from lightning_impl.recording import VERSIONS, accelerator_of, quiet_trainer, settings
 from lightning_impl.weights import get_weights
 from recipe import Recipe, RecipeError
-from recipe.record_files import RecordError, check_writable
-from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
-from recipe.worker import bad_input_is_one_line, peak_memory_bytes, versions
+from recipe.atomic import check_writable
+from recipe.errors import RecordError, errors_are_one_line
+from record.training import HISTORY_KEYS, Status, TestResults, divergence, write_training
+from record.worker import peak_memory_bytes, versions
 
 
 class EnsembleRecorder(Callback):
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=int, default=8, help="How many seeds, from recipe.seed on.")
     parser.add_argument("--out", type=Path, required=True, help="Where the records seed-0, seed-1, ... appear.")
     parser.add_argument("--device", type=Literal["auto", "cpu", "gpu"], default="auto", help="Where to compute.")
-    with bad_input_is_one_line():
+    with errors_are_one_line():
         options = parser.instantiate(parser.parse_args(list(arguments)))
         if options.seeds < 1:
             raise RecipeError(f"--seeds must be 1 or more, not {options.seeds}")

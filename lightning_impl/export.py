@@ -13,8 +13,9 @@ from torch import nn
 
 from lightning_impl.model import build_model
 from lightning_impl.weights import set_weights
-from recipe.weight_files import add_export_options, check_absent, complete_or_absent, read_weights, single_precision
-from recipe.worker import UnavailableError, bad_input_is_one_line
+from recipe.atomic import check_absent, complete_or_absent
+from recipe.errors import UnavailableError, errors_are_one_line
+from record.weights import add_export_options, read_weights, single_precision
 
 Format = Literal["onnx", "safetensors", "torch_export"]
 
@@ -78,6 +79,6 @@ def export(record: Path, out: Path, file_format: Format) -> None:
 def main(arguments: list[str]) -> None:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
     options = parser().parse_args(arguments)
-    with bad_input_is_one_line():
+    with errors_are_one_line():
         export(options.record, options.out, options.format)
     print(options.out)

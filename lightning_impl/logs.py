@@ -13,7 +13,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from recipe.worker import UnavailableError
+from recipe.errors import UnavailableError
 
 PACKAGES = {
     "WandbLogger": "wandb",

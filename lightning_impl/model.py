@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_impl.dropout import MaskedSequential, SharedDropout
 from recipe import Recipe
-from recipe.settings import KERNEL_SIZE, POOL_SIZE
+from recipe.recipe import KERNEL_SIZE, POOL_SIZE
 
 
 def build_model(recipe: Recipe) -> nn.Sequential:

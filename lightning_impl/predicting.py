@@ -6,9 +6,9 @@ import torch
 from lightning_impl.data import preprocess
 from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import set_weights
+from pictures.classify import Images, Probabilities
 from recipe import Recipe
 from recipe.initial_weights import Weights
-from recipe.prediction import Images, Probabilities
 
 
 @torch.inference_mode()

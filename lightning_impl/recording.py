@@ -18,8 +18,9 @@ from lightning_impl.optimizer import KerasAdam
 from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights
 from recipe import Recipe
-from recipe.run_record import HISTORY_KEYS, Status, TestResults, divergence, write_training
-from recipe.worker import Progress, UnavailableError, peak_memory_bytes, versions
+from recipe.errors import UnavailableError
+from record.training import HISTORY_KEYS, Status, TestResults, divergence, write_training
+from record.worker import Progress, peak_memory_bytes, versions
 
 VERSIONS = ("lightning", "torch", "torchvision", "torchmetrics", "numpy")
 """The packages whose versions a record states."""

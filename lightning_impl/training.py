@@ -40,7 +40,7 @@ class DigitClassifier(lightning.LightningModule):
     take the shortest way through a block from it.
 
     Args:
-        recipe: Every hyperparameter; see `recipe/settings.py`.
+        recipe: Every hyperparameter; see `recipe/recipe.py`.
         steps_per_execution: Optimizer steps in one `training_step`; 1 is automatic optimization.
         cuda_graph: Launches forward and backward pass of each step of a block as a CUDA graph.
     """

@@ -5,16 +5,16 @@ import time
 from pathlib import Path
 
 from recipe import Recipe
-from recipe.trace import write_trace
-from recipe.worker import main
+from record.first_steps import write_trace
+from record.worker import main
 
 
 def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> None:
     """Trains or traces as the recipe says and writes the record to `run_directory`."""
     start = time.perf_counter()
 
+    from lightning_impl.first_steps import trace
     from lightning_impl.recording import accelerator_of, train_and_record
-    from lightning_impl.tracing import trace
 
     accelerator = accelerator_of(options.device)
     if options.trace:

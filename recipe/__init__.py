@@ -3,6 +3,7 @@
 No framework is imported here: numpy, safetensors and the standard library only.
 """
 
-from recipe.settings import SWITCHES, Recipe, RecipeError
+from recipe.errors import RecipeError
+from recipe.recipe import SWITCHES, Recipe
 
 __all__ = ["SWITCHES", "Recipe", "RecipeError"]

@@ -1,6 +1,6 @@
 """The data sets: what is in them, where they are, and the proof that a file is one.
 
-Of a name but mnist's, whose archive is in the package, `lightning_impl/download.py` fetches the files
+Of a name but mnist's, whose archive is in the package, `recipe/download.py` fetches the files
 through torchvision, once, into a cache that both implementations read.
 """
 
@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe import mnist
-from recipe.mnist import DataError, Digits
+from recipe.errors import DataError
+from recipe.mnist import Digits
 
 if TYPE_CHECKING:
-    from recipe.settings import Recipe
+    from recipe.recipe import Recipe
 
 MAX_BYTES = 2**30
 """Of one array, unpacked: 1.3 million images of 28×28 pixels. More would not fit in memory as floats."""
@@ -153,14 +154,14 @@ def _fetch(name: str, path: Path) -> None:
     """In a process of its own, for it is torchvision that fetches."""
     packages = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.run(
-        [sys.executable, "-m", "lightning_impl.download", name, str(path)],
+        [sys.executable, "-m", "recipe.download", name, str(path)],
         env={**os.environ, "PYTHONPATH": packages},
         capture_output=True,
         text=True,
         check=False,
     )
     if process.returncode != 0:
-        from recipe.worker import last_error  # which needs the recipe, whose data set this is
+        from recipe.errors import last_error
 
         raise DataError(last_error(process.stderr))
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from recipe.settings import Recipe
+from recipe.recipe import Recipe
 
 _STREAM = 4
 """Keeps this use of a seed apart from the batch order's, the initial weights' and the perturbation's."""

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from recipe.settings import KERNEL_SIZE, Recipe
+from recipe.recipe import KERNEL_SIZE, Recipe
 
 Weights = dict[str, NDArray[np.floating]]
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recipe.errors import DataError
+
 ARCHIVE = Path(__file__).with_name("mnist.npz")
 SHA256 = "ee068f36682cba7f38bafdedc77b0f873ebbcf877036f7ebde566966146ac146"
 
@@ -15,10 +17,6 @@ NUM_PIXELS = IMAGE_SHAPE[0] * IMAGE_SHAPE[1]
 NUM_CLASSES = 10
 NUM_TRAINING_IMAGES = 60_000
 NUM_TEST_IMAGES = 10_000
-
-
-class DataError(ValueError):
-    """A data set is not there, cannot be fetched, or is not what it should be."""
 
 
 class Digits(NamedTuple):

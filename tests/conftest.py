@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
-from recipe.run_record import RunRecord, Status, TestResults, read_record, write_training
+from record.training import RunRecord, Status, TestResults, read_record, write_training
 from tests.own_data import write_archive
 
 ROOT = Path(__file__).parents[1]

@@ -28,7 +28,7 @@ def test_arrows_between_the_packages_hold(tmp_path: Path) -> None:
     [
         (["-m", "compare", "--help"], FRAMEWORKS),
         (["-m", "compare", "run", "--help"], FRAMEWORKS),
-        (["-c", "import recipe.run_record, recipe.batch_order, recipe.worker"], {*FRAMEWORKS, "scipy", "rich"}),
+        (["-c", "import record.training, recipe.batch_order, record.worker"], {*FRAMEWORKS, "scipy", "rich"}),
         (["-c", "import lightning_impl.recording"], {"keras", "tensorflow", "jax"}),
         (["-m", "keras_impl.worker", "--help"], FRAMEWORKS),
         (["-m", "lightning_impl.worker", "--help"], FRAMEWORKS),

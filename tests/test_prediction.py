@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from compare import oracle
+from compare.oracle import network as oracle
+from pictures.classify import newest_record
+from pictures.prepare import read_picture
 from recipe import Recipe, mnist
+from recipe.errors import RecordError
 from recipe.initial_weights import initial_weights
-from recipe.picture import read_picture
-from recipe.prediction import newest_record
-from recipe.record_files import RecordError
-from recipe.run_record import Status
+from record.training import Status
 from tests.conftest import TINY, assert_one_line_of_error, run_python, write_canned
 
 DOORS = ["keras_impl", "lightning_impl"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.document import BLOCK
-from benchmarks.speed_document import BLOCKS, DOCUMENT, RESULTS, fill_in, read
+from benchmarks.figures.blocks import BLOCK
+from benchmarks.figures.speed import BLOCKS, DOCUMENT, RESULTS, fill_in, read
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def results() -> dict[str, Any]:
 def test_document_has_the_numbers_of_the_figures() -> None:
     text = DOCUMENT.read_text()
     assert sorted(name for _, name, _ in BLOCK.findall(text)) == sorted(BLOCKS)
-    assert fill_in(text, read()) == text, "mend it with: python -m benchmarks.speed_document"
+    assert fill_in(text, read()) == text, "mend it with: python -m benchmarks.figures.speed"
 
 
 def test_changed_figure_changes_the_document(results: dict[str, Any]) -> None:

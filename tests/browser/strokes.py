@@ -1,4 +1,4 @@
-"""What compare/templates/draw.js makes of strokes, written a second time in NumPy."""
+"""What compare/report/templates/draw.js makes of strokes, written a second time in NumPy."""
 
 import numpy as np
 from numpy.typing import NDArray

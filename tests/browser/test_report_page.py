@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare import convolution, oracle
-from compare.page import write_page
+from compare.oracle import convolution
+from compare.oracle import network as oracle
+from compare.report.page import write_page
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
-from recipe.run_record import read_record
+from record.training import read_record
 from tests.browser.strokes import prepare
 from tests.compare.test_page import study, trained
 from tests.conftest import Once, run_python, write_canned

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import compare.__main__ as program
-from compare import library
-from compare.runner import Implementation
+from compare import api
+from compare.run.implementations import Implementation
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
-library.keras = lambda *_: Implementation("keras", (sys.executable, STAND_IN, "--mode", sys.argv[1]))
-library.lightning = lambda *_: Implementation("lightning", (sys.executable, STAND_IN, "--seed", "1"))
+api.keras = lambda *_: Implementation("keras", (sys.executable, STAND_IN, "--mode", sys.argv[1]))
+api.lightning = lambda *_: Implementation("lightning", (sys.executable, STAND_IN, "--seed", "1"))
 sys.exit(program.main(sys.argv[2:]))

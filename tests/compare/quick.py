@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from compare.runner import Implementation
-from recipe.run_record import Status
+from compare.run.implementations import Implementation
+from record.training import Status
 from tests.conftest import TINY, write_canned
 
 SCRIPT = Path(__file__).with_name("quick.sh")

@@ -15,8 +15,8 @@ import numpy as np
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
-from recipe.run_record import RecordWriter, Status
-from recipe.trace import Step, Trace, num_traced_steps, write_trace
+from record.first_steps import Step, Trace, num_traced_steps, write_trace
+from record.training import RecordWriter, Status
 from tests.conftest import write_canned
 
 parser = argparse.ArgumentParser()

@@ -3,10 +3,10 @@
 import sys
 
 import compare.__main__ as program
-from compare import library
+from compare import api
 from tests.compare.quick import quick
 
 if __name__ == "__main__":  # Dask's workers import this file
-    library.keras = lambda *_: quick("keras", sys.argv[1], seconds=sys.argv[4])
-    library.lightning = lambda *_: quick("lightning", *sys.argv[1:5])
+    api.keras = lambda *_: quick("keras", sys.argv[1], seconds=sys.argv[4])
+    api.lightning = lambda *_: quick("lightning", *sys.argv[1:5])
     sys.exit(program.main(sys.argv[5:]))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compare import oracle
-from compare.bounds import Error, Rounding
-from compare.oracle import Adam
+from compare.oracle import network as oracle
+from compare.oracle.bounds import Error, Rounding
+from compare.oracle.network import Adam
 
 FLOAT32 = Rounding.of("float32")
 Single = NDArray[np.float32]

@@ -22,11 +22,13 @@ import psutil
 import pytest
 from distributed import Client
 
-import compare.cluster as cluster_module
-from compare.cluster import ATTEMPTS, connect, run_study
-from compare.runner import BadInputError, Implementation
-from compare.study_judge import judge_study
-from compare.study_plan import Results, Settled, StudyRun, plan
+import compare.study.cluster as cluster_module
+from compare.run.implementations import Implementation
+from compare.study.cluster import ATTEMPTS, connect, run_study
+from compare.study.judge import judge_study
+from compare.study.plan import StudyRun, plan
+from compare.study.results import Results, Settled
+from recipe.errors import BadInputError
 from tests.compare.quick import RECIPE, VARIANTS, can, living, quick, started
 from tests.conftest import ROOT, TINY, assert_one_line_of_error, run_python
 

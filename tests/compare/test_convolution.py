@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compare import convolution, oracle
-from compare.bounds import Rounding
-from compare.oracle import Array, Weights
+from compare.oracle import convolution
+from compare.oracle import network as oracle
+from compare.oracle.bounds import Rounding
+from compare.oracle.network import Array, Weights
 
 SHAPES = [(10, 10), (11, 14), (13, 10)]
 

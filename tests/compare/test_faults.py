@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compare.ladder import climb
-from compare.rung import Rung
-from compare.signatures import UNKNOWN
-from compare.training_rungs import outcome, trajectory
+from compare.causes.signatures import UNKNOWN
+from compare.ladder.climb import climb
+from compare.ladder.outcome import outcome
+from compare.ladder.rung import Rung
+from compare.ladder.trajectory import trajectory
 from recipe import Recipe, datasets
-from recipe.run_record import RecordError, RunRecord, read_record, write_training
-from recipe.trace import Trace, read_trace, write_trace
+from recipe.errors import RecordError
+from record.first_steps import Trace, read_trace, write_trace
+from record.training import RunRecord, read_record, write_training
 from tests.conftest import run_python
 from tests.faults.clean import FEW_BATCHES, ReorderedLayered, digits, trace
 from tests.faults.layered import Layered

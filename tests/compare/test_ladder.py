@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.arithmetic_rungs import max_ulps
-from compare.ladder import climb
-from compare.rung import RUNGS, Rung
+from compare.ladder.arithmetic import max_ulps
+from compare.ladder.climb import climb
+from compare.ladder.rung import RUNGS, Rung
 from recipe import Recipe
-from recipe.trace import Step, Trace
+from record.first_steps import Step, Trace
 from tests.faults.clean import ReorderedLayered, TorchsForm, random_network, random_recipe, trace
 from tests.faults.layered import Layered
 from tests.faults.zoo import SMALL, Base

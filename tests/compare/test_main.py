@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from compare.library import start_order
-from compare.runner import Implementation, Job
+from compare.api import start_order
+from compare.run.implementations import Implementation
+from compare.run.jobs import Job
 from recipe import Recipe
 from tests.conftest import ROOT, assert_one_line_of_error, run_python
 
@@ -184,7 +185,7 @@ def test_broken_contract_is_one_line(tmp_path: Path, mode: str, words: list[str]
     ],
     ids=str,
 )
-def test_bad_input_is_one_line_and_starts_nothing(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+def test_errors_are_one_line_and_starts_nothing(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
     (tmp_path / "file").touch()
     assert_one_line_of_error(compare(tmp_path, *arguments), *words)
     assert not list(tmp_path.rglob("started.txt"))

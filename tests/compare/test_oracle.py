@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compare import oracle
-from compare.oracle import Adam, Weights
+from compare.oracle import network as oracle
+from compare.oracle.network import Adam, Weights
 
 Case = tuple[Weights, NDArray[np.float64], NDArray[np.int64]]
 

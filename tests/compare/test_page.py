@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare import page_digits
-from compare.page import write_page
+from compare.report import digits
+from compare.report.page import write_page
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
-from recipe.run_record import TestResults
+from record.training import TestResults
 from tests.compare.test_report import entry
 from tests.conftest import TINY, write_canned
 
@@ -95,7 +95,7 @@ def test_run_that_failed_stands_at_the_top(tmp_path: Path) -> None:
 
 
 def test_networks_too_large_for_the_page_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_digits, "_MAX_NETWORK_BYTES", 1000)
+    monkeypatch.setattr(digits, "_MAX_NETWORK_BYTES", 1000)
     text = written(trained(tmp_path), tmp_path)
     assert 'id="draw"' not in text
     assert "compare predict" in text

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from compare.report import comparison_table, measured, verdict_lines, write_results
+from compare.report.terminal import comparison_table, verdict_lines
+from compare.report.words import measured
+from compare.results_file import write_results
 from recipe import Recipe
 
 

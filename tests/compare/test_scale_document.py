@@ -2,8 +2,8 @@
 
 import json
 
-from benchmarks.document import BLOCK
-from benchmarks.scale_document import BLOCKS, DOCUMENT, FIGURES, fill_in
+from benchmarks.figures.blocks import BLOCK
+from benchmarks.figures.scale import BLOCKS, DOCUMENT, FIGURES, fill_in
 from tests.conftest import ROOT
 
 FIGURE = {
@@ -25,7 +25,7 @@ def test_document_has_the_numbers_of_the_figures() -> None:
     text = (ROOT / DOCUMENT).read_text()
     assert sorted(name for _, name in [match[:2] for match in BLOCK.findall(text)]) == sorted(BLOCKS)
     figures = json.loads((ROOT / FIGURES).read_text())
-    assert fill_in(text, figures) == text, "mend it with: python -m benchmarks.scale"
+    assert fill_in(text, figures) == text, "mend it with: python -m benchmarks.measure.scale"
 
 
 def test_changed_figure_changes_the_document() -> None:

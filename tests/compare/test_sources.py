@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from compare.runner import Job, other
-from compare.sources import sources
+from compare.run.implementations import other
+from compare.run.jobs import Job
+from compare.run.sources import sources
 from recipe import Recipe
 
 FILES = {

@@ -10,12 +10,14 @@ import pytest
 from rich.console import Console
 
 import compare.__main__ as program
-from compare.progress import StudyProgress
-from compare.runner import BadInputError, Implementation
-from compare.study_plan import DEFAULT_VARIANTS, Results, Settled, StudyRun, condense, plan, variant_recipe
+from compare.run.implementations import Implementation
+from compare.study.plan import DEFAULT_VARIANTS, StudyRun, plan, variant_recipe
+from compare.study.progress import StudyProgress
+from compare.study.results import Results, Settled, condense
 from recipe import Recipe
-from recipe.run_record import TestResults, read_record
-from recipe.settings import SWITCHES
+from recipe.errors import BadInputError
+from recipe.recipe import SWITCHES
+from record.training import TestResults, read_record
 from tests.compare.quick import RECIPE, VARIANTS, can, quick
 from tests.conftest import TINY, write_canned
 
@@ -71,7 +73,7 @@ def test_plan_goes_seed_by_seed_and_no_two_runs_have_one_key(tmp_path: Path) -> 
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )
-def test_bad_input_is_one_line_and_starts_nothing(
+def test_errors_are_one_line_and_starts_nothing(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -81,7 +83,7 @@ def test_bad_input_is_one_line_and_starts_nothing(
     def connect(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("compare.cluster.connect", connect)
+    monkeypatch.setattr("compare.study.cluster.connect", connect)
     assert program.main(["study", *RECIPE, "--out", str(tmp_path / "out"), *arguments]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")
@@ -159,7 +161,7 @@ def test_damaged_result_is_named(tmp_path: Path, content: bytes) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the time that the progress goes by."""
     now = [0.0]
-    monkeypatch.setattr("compare.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("compare.run.progress.time.monotonic", lambda: now[0])
     return lambda seconds: now.__setitem__(0, seconds)
 
 

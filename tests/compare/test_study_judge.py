@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import save
 
-from compare.study_judge import judge_study
-from compare.study_plan import Result, Results, StudyRun, plan
-from compare.study_report import study_tables, study_verdict_lines
+from compare.report.study_terminal import study_tables, study_verdict_lines
+from compare.study.judge import judge_study
+from compare.study.plan import StudyRun, plan
+from compare.study.results import Result, Results
 from tests.compare.quick import VARIANTS, quick
 from tests.conftest import TINY
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from recipe import Recipe, mnist
 from recipe.initial_weights import Weights
-from recipe.run_record import RunRecord
+from record.training import RunRecord
 from tests.conftest import SMALL, Once, assert_one_line_of_error, run_python
 
 Trained = Callable[..., RunRecord]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recipe.run_record import RunRecord
+from record.training import RunRecord
 from tests.conftest import ALL_AT_ONCE, SMALL
 
 LOSS_TOLERANCE = 1e-13

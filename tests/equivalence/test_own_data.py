@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recipe import datasets
-from recipe.settings import Recipe
+from recipe.recipe import Recipe
 from tests.conftest import SMALL, assert_one_line_of_error, run_python
 from tests.own_data import IMAGE_SHAPE, NUM_CLASSES
 

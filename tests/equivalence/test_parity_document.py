@@ -8,10 +8,10 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from benchmarks.document import BLOCK
-from benchmarks.parity_document import BLOCKS, DOCUMENT, FIGURES, HORIZON, fill_in
-from benchmarks.parity_figures import weight_difference
-from recipe.run_record import RunRecord
+from benchmarks.figures.blocks import BLOCK
+from benchmarks.figures.parity import BLOCKS, DOCUMENT, FIGURES, HORIZON, fill_in
+from benchmarks.figures.parity_runs import weight_difference
+from record.training import RunRecord
 from tests.conftest import ROOT
 
 
@@ -23,7 +23,7 @@ def figures() -> dict[str, Any]:
 def test_document_has_the_numbers_of_the_figures(figures: dict[str, Any]) -> None:
     text = (ROOT / DOCUMENT).read_text()
     assert sorted(name for _, name, _ in BLOCK.findall(text)) == sorted(BLOCKS)
-    assert fill_in(text, figures) == text, "mend it with: python -m benchmarks.parity_figures"
+    assert fill_in(text, figures) == text, "mend it with: python -m benchmarks.figures.parity_runs"
 
 
 def test_changed_figure_changes_the_document(figures: dict[str, Any]) -> None:

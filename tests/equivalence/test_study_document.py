@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.document import BLOCK
-from benchmarks.study_document import BLOCKS, DOCUMENT, FINDINGS, ONE_ORDER, fill_in, flipped
+from benchmarks.figures.blocks import BLOCK
+from benchmarks.figures.study import BLOCKS, DOCUMENT, FINDINGS, ONE_ORDER, fill_in, flipped
 from tests.conftest import ROOT
 
 
@@ -23,7 +23,7 @@ def of_one_order() -> dict[str, Any]:
 def test_document_has_the_numbers_of_the_study(findings: dict[str, Any], of_one_order: dict[str, Any]) -> None:
     text = (ROOT / DOCUMENT).read_text()
     assert sorted(name for _, name, _ in BLOCK.findall(text)) == sorted([*BLOCKS, *flipped(findings)])
-    assert fill_in(text, findings, of_one_order) == text, "mend it with: python -m benchmarks.study_document"
+    assert fill_in(text, findings, of_one_order) == text, "mend it with: python -m benchmarks.figures.study"
 
 
 def test_changed_finding_changes_the_document(findings: dict[str, Any], of_one_order: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.ladder import data
+from compare.ladder.inputs import data
 from recipe import Recipe
 from recipe.batch_order import epoch_order
 from recipe.dropout_masks import dropout_masks
-from recipe.run_record import RunRecord
-from recipe.trace import Trace, read_trace
+from record.first_steps import Trace, read_trace
+from record.training import RunRecord
 from tests.conftest import ALL_AT_ONCE, SMALL, WORKERS, Once, run_python
 
 Trained = Callable[..., RunRecord]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recipe import Recipe, mnist
-from recipe.run_record import RunRecord
+from record.training import RunRecord
 from tests.conftest import SHORT, WORKERS, assert_one_line_of_error, run_python
 
 Trained = Callable[..., RunRecord]

@@ -8,7 +8,7 @@ import numpy as np
 
 from recipe import Recipe, mnist
 from recipe.datasets import Summary
-from recipe.trace import Trace
+from record.first_steps import Trace
 from tests.faults.layered import Layered
 from tests.faults.zoo import Array, Base, Labels, Weights
 

@@ -1,6 +1,6 @@
 """The clean network of every recipe: convolutions, pooling and dropout beside what the example has.
 
-Written without `compare/convolution.py`, which it is to prove: no patches, but a sum over the places of
+Written without `compare/oracle/convolution.py`, which it is to prove: no patches, but a sum over the places of
 the kernel.
 """
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recipe.dropout_masks import dropout_masks
 from recipe.initial_weights import Weights
-from recipe.trace import Step
+from record.first_steps import Step
 from tests.faults.zoo import Array, Base, Labels
 
 PLACES = list(product(range(3), range(3)))

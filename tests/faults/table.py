@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from compare.rung import RUNGS
-from compare.signatures import UNKNOWN
+from compare.causes.signatures import UNKNOWN
+from compare.ladder.rung import RUNGS
 from tests.faults.zoo_networks import ZOO
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "parity.md"

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.ladder import climb
+from compare.ladder.climb import climb
 from examples import numpy_network
 from recipe import Recipe, datasets
 from recipe.initial_weights import initial_weights
-from recipe.run_record import read_record
-from recipe.trace import read_trace
+from record.first_steps import read_trace
+from record.training import read_record
 from tests.conftest import assert_one_line_of_error, run_python
 from tests.faults.clean import trace
 from tests.faults.zoo import Base

@@ -21,10 +21,10 @@ from examples.numpy_network import Network
 from recipe import Recipe, datasets, mnist
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import Weights
-from recipe.run_record import write_training
-from recipe.settings import KERAS_EPSILON
-from recipe.trace import Trace, write_trace
-from recipe.worker import main
+from recipe.recipe import KERAS_EPSILON
+from record.first_steps import Trace, write_trace
+from record.training import write_training
+from record.worker import main
 
 Array = NDArray[np.floating]
 Labels = NDArray[np.int64]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_impl.__main__ import main
-from recipe.isolation import hide
+from record.isolation import hide
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compare.study_plan import condense
+from compare.study.results import condense
 from lightning_impl.ensemble_recording import fit_seeds, main
 from lightning_impl.recording import train_and_record
 from recipe import Recipe
-from recipe.run_record import RunRecord, read_record
+from record.training import RunRecord, read_record
 from tests.conftest import SMALL as SMALL_NETWORK
 from tests.conftest import run_python
 

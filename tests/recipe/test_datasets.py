@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from recipe import Recipe, datasets, mnist
 from recipe.datasets import Summary
-from recipe.mnist import DataError, Digits
-from recipe.record_files import read_recipe
+from recipe.errors import DataError
+from recipe.mnist import Digits
+from record.files import read_recipe
 
 Arrays = dict[str, NDArray[Any]]
 

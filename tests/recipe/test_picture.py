@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from compare import oracle
+from compare.oracle import network as oracle
+from pictures.prepare import FORMATS, prepare, read_picture
 from recipe import mnist
-from recipe.picture import FORMATS, PictureError, prepare, read_picture
-from recipe.run_record import RunRecord
+from recipe.errors import PictureError
+from record.training import RunRecord
 
 Levels = NDArray[np.uint8]
 

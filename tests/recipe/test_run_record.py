@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from recipe.record_files import read_tensors
-from recipe.run_record import RecordError, RecordWriter, Status, TestResults, read_record
+from recipe.errors import RecordError
+from record.files import read_tensors
+from record.training import RecordWriter, Status, TestResults, read_record
 from tests.conftest import TINY, write_canned
 
 

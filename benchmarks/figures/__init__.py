@@ -1,0 +1,1 @@
+"""The documents and pictures that show what was measured."""

@@ -1,0 +1,284 @@
+"""`run`, `align` and `study` for programs: what the command line does, which calls these.
+
+Each starts every implementation in processes of its own, leaves `results.json` and `report.html` in a directory, and
+returns what they say as frozen dataclasses. Nothing is printed unless a console is given, and nothing ends the process.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from compare.findings import Comparison
+from compare.run.implementations import Backend, Device, Implementation, keras, lightning, other
+from compare.run.jobs import Job, Outcome, run_all
+from compare.study.findings import Study
+from compare.study.plan import plan
+from compare.study.results import Results
+from recipe import Recipe, datasets
+from recipe.atomic import check_writable
+from recipe.errors import BadArgumentError, BadInputError, RecordError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+else:  # the command line reads these annotations when it starts, where rich would be a sixth of the time
+    Console = Any
+
+Implementations = Mapping[str, str | Sequence[str]]
+"""Third implementations: a name, and the command that gets `RECIPE.json RUN_DIR` appended, as a line or as words."""
+
+
+def run(
+    recipe: Recipe | None = None,
+    *,
+    implementations: Implementations | None = None,
+    keras_backend: Backend = "tensorflow",
+    device: Device = "auto",
+    threads: int = 1,
+    controls: int = 3,
+    margin: float = 0.5,
+    fresh: bool = False,
+    out: Path | str | None = None,
+    console: Console | None = None,
+    command: str | None = None,
+) -> Comparison:
+    """Trains the implementations and compares them on all nine rungs of the ladder.
+
+    Args:
+        recipe: What all of them train; left out, the tutorial's.
+        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        keras_backend: Keras's backend.
+        device: Where to compute; auto takes a GPU where there is one.
+        threads: CPU threads of each run; as many runs go side by side as there are cores for.
+        controls: Trainings of the A/A control, which tell how far rounding carries.
+        margin: Accuracies closer than this count as the same, in percentage points.
+        fresh: Runs again what is finished already.
+        out: Directory of the comparison; left out, one under `runs/` of this recipe and these implementations.
+        console: Where to show progress; left out, nowhere.
+        command: What was typed, for those who read the findings.
+
+    Raises:
+        BadInputError: What was asked for cannot be run, or an implementation refused it or broke the contract.
+        RecipeError: The recipe leaves no perturbation for that many controls.
+        DataError: The data set is damaged, or cannot be fetched.
+    """
+    from compare.judge import judge_trainings
+
+    _check_at_least(0, "controls", controls)
+    _check_at_least(1, "threads", threads)
+    _check_margin(margin)
+    recipe, sides, directory = _prepare("run", recipe, implementations, keras_backend, device, out)
+    records = directory / "records"
+    trainings = {side.name: Job(side, recipe, records, threads=threads, title=side.name) for side in sides}
+    traces = {
+        side.name: Job(side, recipe, records, trace=True, threads=threads, title=f"{side.name} trace") for side in sides
+    }
+    # Lightning's controls: an A/A family is of one implementation, and its epochs are the shorter ones.
+    control = trainings["lightning"]
+    family = [
+        dataclasses.replace(control, recipe=dataclasses.replace(recipe, perturbation=number), title=f"control {number}")
+        for number in range(recipe.perturbation + 1, recipe.perturbation + 1 + controls)
+    ]
+    outcomes = _run_all(start_order(traces, trainings, family), console, fresh=fresh)
+    results = judge_trainings(
+        recipe,
+        {name: outcomes[job] for name, job in traces.items()},
+        {name: outcomes[job] for name, job in trainings.items()},
+        [outcomes[job] for job in (control, *family)],
+        directory,
+        margin / 100,
+    )
+    _write(results, directory, command)
+    return Comparison.read(directory)
+
+
+def start_order(traces: dict[str, Job], trainings: dict[str, Job], family: list[Job]) -> list[Job]:
+    """The order to start jobs in: the longest first, so that all cores are busy to the end.
+
+    But a trace of somebody else's implementation comes before all: whether it keeps to the contract
+    should be known in seconds.
+    """
+    own = ("keras", "lightning")
+    early = [trace for name, trace in traces.items() if name not in own]
+    return [*early, *trainings.values(), *family, *(traces[name] for name in own)]
+
+
+def align(
+    recipe: Recipe | None = None,
+    *,
+    implementations: Implementations | None = None,
+    keras_backend: Backend = "tensorflow",
+    device: Device = "auto",
+    threads: int = 1,
+    fresh: bool = False,
+    out: Path | str | None = None,
+    console: Console | None = None,
+    command: str | None = None,
+) -> Comparison:
+    """Compares the first steps number by number, without a training: rungs 1 to 7.
+
+    Args:
+        recipe: What all of them would train; left out, the tutorial's.
+        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        keras_backend: Keras's backend.
+        device: Where to compute; auto takes a GPU where there is one.
+        threads: CPU threads of each run; as many runs go side by side as there are cores for.
+        fresh: Runs again what is finished already.
+        out: Directory of the comparison; left out, one under `runs/` of this recipe and these implementations.
+        console: Where to show progress; left out, nowhere.
+        command: What was typed, for those who read the findings.
+
+    Raises:
+        BadInputError: What was asked for cannot be run, or an implementation refused it or broke the contract.
+        DataError: The data set is damaged, or cannot be fetched.
+    """
+    from compare.judge import judge_traces
+
+    _check_at_least(1, "threads", threads)
+    recipe, sides, directory = _prepare("align", recipe, implementations, keras_backend, device, out)
+    traces = {
+        side.name: Job(side, recipe, directory / "records", trace=True, threads=threads, title=side.name)
+        for side in sides
+    }
+    outcomes = _run_all(list(traces.values()), console, fresh=fresh)
+    results = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory)
+    _write(results, directory, command)
+    return Comparison.read(directory)
+
+
+def study(
+    recipe: Recipe | None = None,
+    *,
+    implementations: Implementations | None = None,
+    keras_backend: Backend = "tensorflow",
+    device: Device = "auto",
+    seeds: int = 20,
+    variants: Sequence[str] | None = None,
+    margin: float = 0.1,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    silence: float = 600.0,
+    out: Path | str | None = None,
+    console: Console | None = None,
+    command: str | None = None,
+) -> Study:
+    """Trains every variant from many seeds: are they equivalent, and what does each default cost?
+
+    On this machine it starts worker processes that import the calling program again: a script calls it under
+    `if __name__ == "__main__":`.
+
+    Args:
+        recipe: What the variants are of, all switches shared; left out, the tutorial's.
+        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        keras_backend: Keras's backend.
+        device: Where to compute; auto takes a GPU where there is one.
+        seeds: How many seeds, from the recipe's on.
+        variants: Switches to flip, alone or joined by +, and aligned (none), native (all) and control; by default each.
+        margin: Mean accuracies closer than this count as the same, in percentage points.
+        scheduler: A Dask scheduler, such as tcp://host:8786; left out, this machine's cores.
+        workers: Runs side by side on this machine; left out, one a core.
+        silence: A run that says nothing for so many seconds is ended and tried again.
+        out: Directory of the study; left out, one under `runs/` of this recipe and these implementations.
+        console: Where to show progress; left out, nowhere.
+        command: What was typed, for those who read the findings.
+
+    Raises:
+        BadInputError: What was asked for cannot be run, what a study needs is not installed, or the scheduler went
+            away: called again, it goes on from there.
+        RecipeError: There are fewer seeds from the recipe's on.
+        DataError: The data set is damaged, or cannot be fetched.
+    """
+    try:
+        from compare.study.cluster import Lost, connect, run_study
+        from compare.study.judge import judge_study
+    except ImportError as error:
+        raise BadInputError(f"a study needs {error.name}; in the clone: pip install '.[study]'") from error
+    from compare.study.progress import StudyProgress
+
+    for name, value in (("workers", workers), ("silence", silence)):
+        if value is not None and not value > 0:
+            raise BadArgumentError(f"{name} must be more than 0, not {value:g}")
+    _check_margin(margin)
+    recipe, sides, directory = _prepare("study", recipe, implementations, keras_backend, device, out)
+    runs = plan(sides, recipe, variants, seeds)
+    results = Results(directory / "results")
+    console = console or _silent()
+    if not all(results.path(training).exists() for training in runs):
+        with connect(scheduler, workers) as client:
+            console.print(f"{len(runs):,} runs; Dask's dashboard: {client.dashboard_link}", soft_wrap=True)
+            with StudyProgress(len(runs), console) as progress:
+                try:
+                    run_study(runs, results, client, silence, progress.report)
+                except Lost as error:
+                    raise BadInputError(str(error)) from error
+    _write(judge_study(recipe, runs, results, margin / 100), directory, command)
+    return Study.read(directory)
+
+
+def _check_at_least(lowest: int, name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+        raise BadArgumentError(f"{name} must be {lowest} or more, not {value!r}")
+
+
+def _check_margin(margin: float) -> None:
+    if not 0 < margin < 100:  # noqa: PLR2004 - percentage points
+        raise BadArgumentError(f"margin must be between 0 and 100 percentage points, not {margin:g}")
+
+
+def _prepare(
+    command: str,
+    recipe: Recipe | None,
+    implementations: Implementations | None,
+    keras_backend: Backend,
+    device: Device,
+    out: Path | str | None,
+) -> tuple[Recipe, list[Implementation], Path]:
+    """The recipe, the implementations with the reference first, and a directory that can be written to."""
+    for name, value, choices in (("keras_backend", keras_backend, Backend), ("device", device, Device)):
+        if value not in get_args(choices):
+            raise BadArgumentError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
+    recipe = recipe or Recipe()
+    if not isinstance(recipe, Recipe):
+        raise BadArgumentError(f"recipe must be a Recipe, not a {type(recipe).__name__}")
+    if recipe.dataset != "mnist":
+        datasets.load(recipe)  # fetched and refused before any run does it
+    sides = [keras(keras_backend, device), lightning(device)]
+    sides += [other(name, words) for name, words in (implementations or {}).items()]
+    directory = Path(out) if out else default_directory(recipe, sides, command)
+    try:
+        check_writable(directory)
+    except RecordError as error:
+        raise BadArgumentError(f"out: {error}") from error
+    return recipe, sides, directory
+
+
+def default_directory(recipe: Recipe, implementations: list[Implementation], command: str) -> Path:
+    """A directory under runs/ of this command, this recipe and these implementations alone."""
+    commands = [implementation.words for implementation in implementations]
+    key = hashlib.sha256(f"{recipe.to_json()}{commands}".encode()).hexdigest()[:8]
+    return Path("runs") / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
+
+
+def _silent() -> Console:
+    from rich.console import Console
+
+    return Console(quiet=True, force_terminal=False)
+
+
+def _run_all(jobs: list[Job], console: Console | None, *, fresh: bool) -> dict[Job, Outcome]:
+    from compare.run.progress import LiveProgress
+
+    with LiveProgress(jobs, console or _silent()) as progress:
+        outcomes = run_all(jobs, fresh=fresh, report=progress.report)
+    return dict(zip(jobs, outcomes, strict=True))
+
+
+def _write(results: dict[str, Any], directory: Path, command: str | None) -> None:
+    """Writes the findings and their page."""
+    from compare.report.page import write_page
+    from compare.results_file import write_results
+
+    results["command"] = command
+    write_results(results, directory)
+    write_page(results, directory)

@@ -1,0 +1,1 @@
+"""The nine rungs, from settings to outcome."""

@@ -1,0 +1,29 @@
+"""Climbs the rungs of two traces in their order."""
+
+import numpy as np
+
+from compare.ladder.arithmetic import forward, gradients, loss, optimizer
+from compare.ladder.inputs import data, initial_weights, settings
+from compare.ladder.rung import Rung, Sides
+
+
+def climb(sides: Sides) -> list[Rung]:
+    """The rungs from `settings` to `optimizer`.
+
+    Raises:
+        ValueError: Not exactly two traces.
+    """
+    if len(sides) != 2:  # noqa: PLR2004
+        raise ValueError(f"a ladder stands on two traces, not {len(sides)}")
+    rungs = (settings, data, initial_weights, forward, loss, gradients, optimizer)
+    # A trace may overflow; the checks say so, NumPy's warnings add nothing.
+    with np.errstate(all="ignore"):
+        return mark_followers([rung(sides) for rung in rungs])
+
+
+def mark_followers(rungs: list[Rung]) -> list[Rung]:
+    """Says in every failed rung after the first failed one which that is."""
+    failed = [rung for rung in rungs if rung.verdict == "not parity"]
+    for rung in failed[1:]:
+        rung.detail["follows"] = failed[0].name
+    return rungs

@@ -1,0 +1,121 @@
+"""Dropout: whether each activation is passed on as its mask says, and what it is most likely due to if not."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.causes.signatures import Signature, first_that_fits, low_precision, ratio
+from compare.ladder.check import Check
+from compare.oracle.bounds import Rounding
+from compare.oracle.network import Array
+from compare.oracle.step import RecordedStep, shared_masks
+from record.first_steps import Trace
+
+_FALSE_ALARM = 1e-9
+"""With this probability a generator that is right is said to be wrong."""
+
+
+def of_layer(trace: Trace, index: int, layer: str) -> Iterator[Check]:
+    """What the dropout behind a hidden layer passes on in step `index` (from 0).
+
+    Masks that a framework draws itself are taken from what it dropped. Then it remains to be seen that
+    they are drawn at the rate that the recipe asks for, for every image and every step anew.
+    """
+    step = RecordedStep.of(trace, index)
+    activation, found = step.activations[layer], step.dropped[layer]
+    if trace.recipe.dropout_masks == "shared":
+        mask = shared_masks(trace.recipe, index, len(activation))[layer]
+        # What has overflowed may be dropped as 0, or as the NaN that 0 times infinity is.
+        expected = np.where((mask == 0) & ~np.isfinite(activation), found, activation * mask)
+    else:
+        expected = np.where(found != 0, activation * step.scale, 0)
+    yield Check(
+        f"step {index + 1}: what dropout passes on of {layer}",
+        found,
+        expected,
+        Rounding.of(trace.recipe.dtype).dropout(expected, trace.recipe.dropout),
+        partial(_cause, trace, index, layer, expected),
+    )
+    if trace.recipe.dropout_masks == "framework":
+        yield from _draws(trace, index, layer)
+
+
+def _draws(trace: Trace, index: int, layer: str) -> Iterator[Check]:
+    """How often activations are dropped, and how often two draws agree."""
+    rate = trace.recipe.dropout
+    live, dropped = _decisions(trace, index, layer)
+    yield _share(f"step {index + 1}: share that dropout drops of {layer}", dropped[live], rate, "the rate is another")
+    agreement = rate**2 + (1 - rate) ** 2
+    half = len(live) // 2
+    both = live[:half] & live[half : 2 * half]
+    yield _share(
+        f"step {index + 1}: agreement of two images' masks of {layer}",
+        (dropped[:half] == dropped[half : 2 * half])[both],
+        agreement,
+        "one mask is drawn for the whole batch instead of one for each image",
+    )
+    if index:
+        live_before, dropped_before = _decisions(trace, index - 1, layer)
+        size = min(len(live), len(live_before))
+        both = live[:size] & live_before[:size]
+        yield _share(
+            f"step {index + 1}: agreement with the masks before of {layer}",
+            (dropped[:size] == dropped_before[:size])[both],
+            agreement,
+            "the same mask is used in every step",
+        )
+
+
+def _decisions(trace: Trace, index: int, layer: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which activations tell whether they were dropped, for they are not zero; and which were."""
+    activation = trace.steps[index].activations[layer]
+    return np.isfinite(activation) & (activation != 0), trace.steps[index].dropped[layer] == 0
+
+
+def _share(tensor: str, draws: NDArray[np.bool_], probability: float, cause: str) -> Check:
+    """By Hoeffding's inequality, so many draws of a probability are no further from it but by a false alarm."""
+    bound = math.sqrt(math.log(2 / _FALSE_ALARM) / (2 * len(draws))) if len(draws) else math.inf
+    found = draws.mean() if len(draws) else probability
+    return Check(tensor, np.asarray(found), np.asarray(probability), np.asarray(bound), lambda: cause)
+
+
+def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
+    step = RecordedStep.of(trace, index)
+    activation, found, rate = step.activations[layer], step.dropped[layer], trace.recipe.dropout
+    kept = found != 0
+
+    def signatures() -> Iterator[Signature]:
+        yield "dropout is missing: all activations are passed on as they are", activation
+        yield f"what dropout keeps is not scaled by 1/(1 - rate) = {step.scale:.6g}", np.where(kept, activation, 0)
+        if not math.isclose(rate, 0.5):
+            name = f"rate and keep probability are confused: {1 - rate:.3g} is dropped instead of {rate:.3g}"
+            yield name, np.where(kept, activation / rate, 0)
+        yield _other_masks(trace, index, layer, kept), np.where(kept, activation * step.scale, 0)
+        factor = ratio(np.where(kept, found, 0), np.where(kept, activation, 0))
+        name = f"what dropout keeps is multiplied by {factor:.6g} instead of {step.scale:.6g}"
+        yield name, np.where(kept, factor * activation, 0)
+
+    double = trace.recipe.dtype == "float64"
+    return first_that_fits(found, expected, signatures()) or low_precision(found, expected, double=double)
+
+
+def _other_masks(trace: Trace, index: int, layer: str, kept: NDArray[np.bool_]) -> str:
+    """Which masks other than the recipe's a step used, given that what it keeps is scaled right."""
+    live = trace.steps[index].activations[layer] != 0
+
+    def fits(mask: NDArray[np.bool_]) -> bool:
+        return bool((kept == mask)[live].all())
+
+    shared = shared_masks(trace.recipe, index, len(live))[layer] != 0
+    if fits(shared_masks(trace.recipe, 0, len(live))[layer] != 0):
+        return "the same mask is used in every step"
+    if fits(~shared):
+        return "the mask is inverted: it drops what it should keep"
+    anywhere = np.where(live, kept, False).any(axis=0)
+    if len(live) > 1 and fits(np.broadcast_to(anywhere, live.shape)):
+        return "one mask is drawn for the whole batch instead of one for each image"
+    share = 1 - kept[live].mean()
+    return f"other activations are dropped than the recipe's masks say, {share:.3g} of all: another generator or seed"

@@ -1,0 +1,225 @@
+"""The last rung: what the trained networks make of the test images."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.causes.signatures import kept_in, low_precision
+from compare.ladder.rung import Rung, Verdict
+from compare.ladder.trajectory import MIN_CONTROLS, PARTED, Parting, Runs, as_long, farther_than_controls
+from compare.oracle import convolution
+from compare.oracle import network as oracle
+from compare.oracle.bounds import Rounding
+from compare.oracle.step import shared_masks
+from compare.statistics import paired_accuracies
+from recipe import Recipe, mnist
+from record.training import RunRecord, TestResults
+
+_IMAGES_AT_ONCE = 500
+"""Test images whose patches are in memory together: some 140 MB in the default cnn."""
+
+
+_AS_DROPOUT_STRAYS = 0.1
+"""Medians of so many images' deviations under two draws of the masks differ by less than this share."""
+
+
+def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, margin: float) -> Rung:
+    """Test accuracy and single digits; first, whether each side's results are those of its weights.
+
+    Args:
+        runs: Two runs that did not diverge.
+        controls: An A/A family, whose disagreement on single digits stands beside.
+        digits: Their test images decide what is right.
+        margin: The accuracies are the same if the 95% interval of their difference lies within it.
+    """
+    predicted = {name: _test(run).predictions.argmax(axis=1) for name, run in runs.items()}
+    right = [digits_of == digits.y_test for digits_of in predicted.values()]
+    paired = paired_accuracies(right[0], right[1])
+    different = float(np.not_equal(*predicted.values()).mean())
+    among_controls = [
+        float((_test(a).predictions.argmax(axis=1) != _test(b).predictions.argmax(axis=1)).mean())
+        for a, b in combinations(controls, 2)
+    ]
+    low, high = paired.interval
+    detail = {
+        "unit": "accuracy difference",
+        "paired": asdict(paired),
+        "margin": margin,
+        "predicted_differently": different,
+        "controls_predict_differently": among_controls,
+    }
+    measured = max(abs(low), abs(high))
+    where: str | None = None
+    cause: str | None = None
+    for name, run in runs.items():
+        if (fault := _inconsistency(run, digits)) is not None:
+            where, cause = fault
+            return Rung("outcome", "not parity", measured, margin, f"{name}, {where}", cause, detail)
+    if (apart := _results_apart(runs, controls)) is not None:
+        return Rung("outcome", "not parity", measured, margin, *apart, detail)
+    verdict: Verdict = "inconclusive"
+    if -margin < low and high < margin:
+        verdict = "parity"
+    elif high < -margin or low > margin:
+        verdict = "not parity"
+    if verdict != "parity":
+        where = (
+            f"test accuracy: {paired.difference * 100:+.2f} percentage points, {low * 100:+.2f} to {high * 100:+.2f}"
+        )
+        cause = f"the interval does not lie inside the margin of ±{margin * 100:g} percentage points"
+    return Rung("outcome", verdict, measured, margin, where, cause, detail)
+
+
+def _results_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str] | None:
+    """Where and why final weights or validation losses differ, if the losses of the steps have not parted."""
+    (first_name, first), (second_name, second) = runs.items()
+    if len(controls) <= MIN_CONTROLS or not as_long(first, second):
+        return None
+    found = Parting.of(first, second)
+    if found.parted_at_step is not None:
+        return None
+    differences = [Parting.of(a, b).weight_difference for a, b in combinations(controls, 2)]
+    if farther_than_controls(found.weight_difference, differences, first):
+        largest = f"the controls' at most {max(differences):.2g}"
+        where = f"final weights: ‖ΔW‖ / ‖W‖ is {found.weight_difference:.2g}, {largest}"
+        return where, "they are not what the same steps led to: averaged, of another step, or rounded"
+    for epoch, (a, b) in enumerate(zip(first.history["val_loss"], second.history["val_loss"], strict=True), 1):
+        if abs(a - b) > PARTED:
+            where = f"validation loss of epoch {epoch}: {a:.6g} in {first_name}, {b:.6g} in {second_name}"
+            return where, "the steps' losses agree: one validation is not of the network after the epoch"
+    return None
+
+
+def _test(run: RunRecord) -> TestResults:
+    if run.test is None:
+        raise ValueError(f"{run.directory} holds a run that diverged; it has no outcome to judge")
+    return run.test
+
+
+def _inconsistency(run: RunRecord, digits: mnist.Digits) -> tuple[str, str] | None:
+    """Where a run's results are not those of its final weights, and why, if they are not."""
+    test = _test(run)
+    real = run.recipe.dtype
+    images = (digits.x_test.reshape(len(digits.x_test), -1) / 255).astype(real)
+    parts = [_logits(run, images[i : i + _IMAGES_AT_ONCE]) for i in range(0, len(images), _IMAGES_AT_ONCE)]
+    logits, error = (np.concatenate(part) for part in zip(*parts, strict=True))
+    expected = oracle.softmax(logits)
+    # Logits off by e change each probability by a factor of at most exp(2e).
+    bound = expected * np.expm1(2 * error + Rounding.of(run.recipe.dtype).softmax_relative(logits))
+    excess = np.abs(test.predictions - expected) - bound
+    if excess.max() > Rounding.of(run.recipe.dtype).tiny:
+        image, digit = (int(i) for i in np.unravel_index(int(excess.argmax()), excess.shape))
+        place = f"probability of a {digit} in test image {image}"
+        values = f"{test.predictions[image, digit]:.6g}, the final weights give {expected[image, digit]:.6g}"
+        return f"{place}: {values}", _prediction_cause(run, images, logits)
+    if (fault := _unlike_its_steps(run)) is not None:
+        return fault
+    half_an_image = 0.5 / len(images)
+    accuracy = float((test.predictions.argmax(axis=1) == digits.y_test).mean())
+    labels = digits.y_test.astype(np.int64)
+    loss = oracle.cross_entropies(logits, labels)
+    loss_bound = 2 * float(error.mean()) + Rounding.of(run.recipe.dtype).cross_entropy(logits, labels)
+    for title, value, wanted, allowed in (
+        ("test accuracy", test.accuracy, accuracy, half_an_image),
+        ("test loss", test.loss, float(loss.mean()), loss_bound),
+        ("last validation accuracy", run.history["val_accuracy"][-1], accuracy, half_an_image),
+        ("last validation loss", run.history["val_loss"][-1], float(loss.mean()), loss_bound),
+    ):
+        if not abs(value - wanted) <= allowed:
+            place = f"{title}: {value:.6g}, the final weights give {wanted:.6g}"
+            return place, f"the {title} is not that of the final weights on the test images"
+    return None
+
+
+def _unlike_its_steps(run: RunRecord) -> tuple[str, str] | None:
+    """Where a history's training loss is not the mean of the steps' losses, weighted by the images in a batch."""
+    num_images, size = run.recipe.images.num_training_images, run.recipe.batch_size
+    steps_per_epoch, rest = divmod(len(run.step_losses), len(run.history["loss"]))
+    if rest:
+        return None  # then the trajectory has failed
+    sizes = np.full(steps_per_epoch, size)
+    if steps_per_epoch == math.ceil(num_images / size):
+        sizes[-1] -= steps_per_epoch * size - num_images
+    losses = run.step_losses.astype(np.float64).reshape(-1, steps_per_epoch)
+    relative = float(Rounding.of(run.recipe.dtype).gamma(num_images))
+    for epoch, of_epoch in enumerate(losses):
+        value, wanted = run.history["loss"][epoch], float(np.average(of_epoch, weights=sizes))
+        if not abs(value - wanted) <= relative * np.average(np.abs(of_epoch), weights=sizes):
+            place = f"training loss of epoch {epoch + 1}: {value:.6g}, its steps' mean is {wanted:.6g}"
+            return place, "the history's loss is not the mean of the losses of the epoch's steps"
+    return None
+
+
+def _prediction_cause(run: RunRecord, images: NDArray[np.floating], logits: NDArray[np.float64]) -> str:
+    """Why the predictions are not those of the final weights: computed in float32, or as dropout makes them stray."""
+    found, expected = np.asarray(_test(run).predictions, np.float64), oracle.softmax(logits)
+    if run.recipe.dtype == "float64" and (precision := low_precision(found, expected, double=True)) is not None:
+        return f"the predictions are not computed in float64: {precision}"
+    few = slice(_IMAGES_AT_ONCE)
+    if run.recipe.dropout:
+        masks = shared_masks(run.recipe, 0, len(images[few]))
+        passed = oracle.forward(oracle.exact(run.weights), _fed(run.recipe, images[few]), masks)
+        with np.errstate(divide="ignore"):
+            strayed = np.log([_test(run).predictions[few], passed.activations["output"]]) - np.log(
+                oracle.softmax(logits[few])
+            )
+        by_run, by_dropout = (float(np.median(np.abs(part[np.isfinite(part)]))) for part in strayed)
+        if math.isclose(by_run, by_dropout, rel_tol=_AS_DROPOUT_STRAYS):
+            return "dropout is active in evaluation: the predictions stray from the final weights' as it makes them"
+    other = _other_predictions(run, images, found, logits)
+    return f"the predictions are {other or 'not those of the final weights: of another epoch or model'}"
+
+
+def _other_predictions(
+    run: RunRecord, images: NDArray[np.floating], found: NDArray[np.float64], logits: NDArray[np.float64]
+) -> str | None:
+    """What else than the softmax of the logits the predictions are."""
+    expected = oracle.softmax(logits)
+    with np.errstate(over="ignore"):
+        sigmoid = 1 / (1 + np.exp(-logits))
+    one_hot = np.eye(logits.shape[1])[logits.argmax(axis=1)]
+    candidates = {
+        "softmax applied twice": oracle.softmax(expected),
+        "the sigmoid of the logits": sigmoid,
+        "the classes as one-hot vectors, not probabilities": one_hot,
+    }
+    # Far above rounding in float32, far below what another softmax or epoch changes.
+    for words, predicted in candidates.items():
+        if np.abs(found - predicted).max() < PARTED:
+            return words
+    if run.recipe.dtype == "float32" and (cause := kept_in(found, double=False)) is not None:
+        return f"not computed in float32: {cause}"
+    if np.abs(np.sort(found, axis=0) - np.sort(expected, axis=0)).max() < PARTED:
+        return "those of the final weights in another order of the images"
+    few = slice(_IMAGES_AT_ONCE)
+    if np.abs(found[few] - oracle.softmax(_logits(run, 255 * images[few])[0])).max() < PARTED:
+        return "those of pixels that are not divided by 255"
+    return None
+
+
+def _fed(recipe: Recipe, images: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Images (batch, pixels) as the first layer takes them."""
+    exact = images.astype(np.float64)
+    return convolution.as_maps(exact, recipe.images.image_shape) if recipe.network == "cnn" else exact
+
+
+def _logits(run: RunRecord, images: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The exact logits of the final weights, and by how much rounding can have moved them, an image a row."""
+    rounding, weights = Rounding.of(run.recipe.dtype), oracle.exact(run.weights)
+    tensor = _fed(run.recipe, images)
+    error: Any = np.zeros_like(tensor)
+    for layer in oracle.layer_names(weights):
+        kernel, bias = weights[f"{layer}.kernel"], weights[f"{layer}.bias"]
+        matrix, rows, errors = convolution.matrix(kernel), *(convolution.rows(t, kernel) for t in (tensor, error))
+        preactivations = convolution.linear(tensor, kernel, bias)
+        error = rounding.dense(np.abs(rows) + errors, matrix, bias) + errors @ np.abs(matrix)
+        error = error.reshape(preactivations.shape)
+        tensor = oracle.relu(preactivations)
+        if convolution.is_convolution(kernel):
+            tensor, error = convolution.max_pool(tensor), convolution.max_pool(error)
+    return preactivations, error.max(axis=1, keepdims=True)

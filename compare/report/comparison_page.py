@@ -1,0 +1,230 @@
+"""Findings of a comparison -> what its page shows: both sides, the ladder, and what `page_digits.py` adds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.report import plots
+from compare.report.digits import digits_part
+from compare.report.page_common import TONES, common, words
+from compare.report.words import display_name, measured, number, things
+from recipe.errors import RecordError
+from record.training import RunRecord, read_record
+
+_QUESTIONS = {
+    "settings": "Do both sides run what the recipe says? Read back from the live objects.",
+    "data": "Is every batch the same, byte for byte, for the first epoch?",
+    "initial_weights": "Do both start from the same weights, bit for bit?",
+    "forward": "Is every layer's output what its inputs give, up to rounding? Against an exact oracle.",
+    "loss": "Is the loss what the outputs give, up to rounding?",
+    "gradients": "Is every gradient what the activations give, up to rounding?",
+    "optimizer": "Are the weights and both moments after each of the first steps what the gradients give?",
+    "trajectory": "Do the two stay together as long as one framework stays with itself?",
+    "outcome": "Is the accuracy on the test set the same, within the margin?",
+}
+
+
+def comparison_page(results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """What the template of a comparison takes.
+
+    Args:
+        results: What `results.json` holds.
+        directory: The comparison's, where the records of the runs are.
+
+    Raises:
+        RecordError: A record is gone or damaged.
+    """
+    entries = results["implementations"]
+    names = list(entries)
+    trained = "controls" in results
+    controls = _controls(results, directory)
+    records = _records(entries, directory) if trained else {}
+    finished = {name: record for name, record in records.items() if record.test}
+    page = common(results, {name: entry.get("versions", {}) for name, entry in entries.items()})
+    histories = {display_name(name): record.history for name, record in records.items() if record.history["loss"]}
+    page |= {
+        "title": f"{' and '.join(display_name(name) for name in names)}: one MNIST network, compared",
+        "answer": _answer(results),
+        "lead": _lead(results),
+        "names": [display_name(name) for name in names],
+        "sides": _sides(entries),
+        "history": [
+            plots.history(histories, "loss", "Loss"),
+            plots.history(histories, "accuracy", "Accuracy"),
+        ]
+        if histories
+        else [],
+        "comparisons": [
+            _ladder(names[0], name, comparison, finished, controls)
+            for name, comparison in results["comparisons"].items()
+        ],
+        "thing": things(results).removesuffix("s"),
+        "disputed": [],
+        "confusions": [],
+        "num_classes": 0,
+        "networks": [],
+        "samples": [],
+        "no_networks": None,
+    }
+    if finished:
+        page |= digits_part(finished, page["thing"])
+    return page
+
+
+def _records(entries: Mapping[str, Any], directory: Path) -> dict[str, RunRecord]:
+    return {name: read_record(directory / entry["record"]) for name, entry in entries.items() if "record" in entry}
+
+
+def _controls(results: Mapping[str, Any], directory: Path) -> list[NDArray[np.floating]]:
+    """The losses of every step of the A/A family; a control that is gone leaves the band narrower."""
+    losses = []
+    for path in results.get("controls", []):
+        try:
+            record = read_record(directory / path)
+        except RecordError:
+            continue
+        if not record.diverged:
+            losses.append(record.step_losses)
+    return losses
+
+
+def _answer(results: Mapping[str, Any]) -> str:
+    reference, other = (display_name(name) for name in results["compared"])
+    trained = "controls" in results
+    sentences = {
+        "parity": f"{reference} and {other} are the same run, up to rounding."
+        if trained
+        else f"{reference} and {other} take the same first steps, up to rounding.",
+        "not parity": f"{reference} and {other} part at the {words(results['first_failed_rung'] or '')}.",
+        "inconclusive": f"No rung shows {reference} and {other} to differ, but not every one could be decided.",
+        "failed": "A run failed: the two cannot be compared to the end.",
+    }
+    return sentences[results["verdict"]]
+
+
+def _lead(results: Mapping[str, Any]) -> str:
+    entries = results["implementations"]
+    failures = [
+        f"{display_name(name)} {entry['status']}{': ' + entry['error'] if entry.get('error') else ''}"
+        for name, entry in entries.items()
+        if entry["status"] != "finished"
+    ]
+    if failures:
+        return "; ".join(failures) + "."
+    if results["verdict"] == "not parity":
+        rung = next(rung for rung in results["rungs"] if rung["verdict"] == "not parity")
+        return f"Likely cause: {rung['cause']}."
+    accuracies = [
+        f"{display_name(name)} {entry['test_accuracy']:.2%}"
+        for name, entry in entries.items()
+        if entry.get("test_accuracy")
+    ]
+    if not accuracies:
+        return "Compared number by number without a training: rungs 1 to 7 of the ladder."
+    same = results["agreement"]
+    alike = f"; {same['same']:,} of {same['total']:,} test {things(results)} predicted alike" if same else ""
+    return f"Test accuracy: {', '.join(accuracies)}{alike}."
+
+
+_SIDES: tuple[tuple[str, str, str], ...] = (
+    ("Test accuracy", "test_accuracy", "{:.2%}"),
+    ("Test loss", "test_loss", "{:.4f}"),
+    ("Parameters", "num_parameters", "{:,}"),
+    ("Seconds per epoch", "seconds_per_epoch", "{:.2f}"),
+    ("Wall time, seconds", "seconds", "{:.1f}"),
+)
+
+
+def _sides(entries: Mapping[str, Any]) -> list[list[str]]:
+    rows = [["Status", *(entry["status"] for entry in entries.values())]]
+    for title, key, form in _SIDES:
+        values = [entry.get(key) for entry in entries.values()]
+        if any(value is not None for value in values):
+            rows.append([title, *("" if value is None else form.format(value) for value in values)])
+            if key == "test_accuracy":
+                rows.append(["95% interval", *(_interval(e.get("test_accuracy_interval")) for e in entries.values())])
+    if any("peak_memory_bytes" in entry for entry in entries.values()):
+        memory = [entry.get("peak_memory_bytes") for entry in entries.values()]
+        rows.append(["Peak memory", *("" if size is None else f"{size / 1e6:,.0f} MB" for size in memory)])
+    for title, key in (
+        ("Framework", "framework"),
+        ("Backend", "backend"),
+        ("Device", "device"),
+        ("Threads", "threads"),
+    ):
+        rows.append([title, *(str(entry.get(key, "")) for entry in entries.values())])
+    return rows
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.2%} to {interval[1]:.2%}" if interval else ""
+
+
+def _ladder(
+    reference: str,
+    other: str,
+    comparison: Mapping[str, Any],
+    finished: Mapping[str, RunRecord],
+    controls: Sequence[NDArray[np.floating]],
+) -> dict[str, Any]:
+    pair = f"{display_name(reference)} and {display_name(other)}"
+    losses = {display_name(name): finished[name].step_losses for name in (reference, other) if name in finished}
+    ulps: list[Mapping[str, float]] = [
+        rung["detail"]["ulps"] for rung in comparison["rungs"] if "ulps" in rung["detail"]
+    ]
+    return {
+        "pair": pair,
+        "rungs": [_rung(rung, comparison["first_failed_rung"], (reference, other)) for rung in comparison["rungs"]],
+        "horizon": plots.horizon(losses, controls) if len(losses) == 2 else None,  # noqa: PLR2004 - a pair
+        "ulps": plots.ulps(ulps[0], ulps[1], pair) if len(ulps) == 2 else None,  # noqa: PLR2004 - both ways
+    }
+
+
+def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, str]) -> dict[str, Any]:
+    detail = rung["detail"]
+    verdict = f"{rung['verdict']}, after {words(detail['follows'])}" if "follows" in detail else rung["verdict"]
+    tables = []
+    if detail.get("differences"):
+        rows = [
+            [d["key"], str(d[sides[0]]), str(d[sides[1]]), "yes" if d["arithmetic"] else "no"]
+            for d in detail["differences"]
+        ]
+        tables.append({"header": ["setting", *map(display_name, sides), "changes the arithmetic"], "rows": rows})
+    if detail.get("tensors"):
+        rows = [[name, *(number(found.get(side)) for side in sides)] for name, found in detail["tensors"].items()]
+        tables.append({"header": ["error / bound of", *map(display_name, sides)], "rows": rows})
+    if "paired" in detail:
+        tables.append({"header": ["outcome", ""], "rows": _outcome(detail, sides)})
+    return {
+        "name": rung["name"],
+        "title": words(rung["name"]),
+        "verdict": verdict,
+        "tone": TONES[rung["verdict"]],
+        "open": rung["name"] == first_failed,
+        "question": _QUESTIONS[rung["name"]],
+        "where": rung["where"],
+        "cause": rung["cause"],
+        "numbers": f"{detail['unit']}: {measured(rung)}, bound {number(rung['bound'])}",
+        "tables": tables,
+    }
+
+
+def _outcome(detail: Mapping[str, Any], sides: tuple[str, str]) -> list[list[str]]:
+    paired = detail["paired"]
+    controls = detail["controls_predict_differently"]
+    first, second = map(display_name, sides)
+    low, high = (100 * end for end in paired["interval"])
+    return [
+        [f"only {first} right", f"{paired['only_first_right']:,} images"],
+        [f"only {second} right", f"{paired['only_second_right']:,} images"],
+        ["difference of accuracy, 95% interval", f"{low:+.2f} to {high:+.2f} percentage points"],
+        ["McNemar's exact test", f"p = {paired['mcnemar_p']:.2g}"],
+        ["images predicted differently", f"{detail['predicted_differently']:.2%}"],
+        [
+            "the same among the A/A controls",
+            f"{min(controls):.2%} to {max(controls):.2%}" if controls else "no control",
+        ],
+    ]

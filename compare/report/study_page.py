@@ -1,0 +1,106 @@
+"""Findings of a study -> what its page shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compare.report import plots
+from compare.report.page_common import common, words
+from compare.report.plots import Plot
+from compare.report.study_terminal import why_unfinished
+from compare.report.words import display_name, things
+
+
+def study_page(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template of a study takes, from what `results.json` holds."""
+    names = [display_name(name) for name in results["implementations"]]
+    attribution = results["attribution"]
+    unfinished = [run for run in results["runs"] if run["status"] != "finished"]
+    counts = ", ".join(f"{count:,} {status}" for status, count in results["counts"].items())
+    page = common(results, {name: found["versions"] for name, found in results["versions"].items()})
+    return page | {
+        "title": f"{' and '.join(names)} over {len(results['seeds'])} seeds: a study",
+        "answer": _study_answer(results),
+        "lead": f"{len(results['runs']):,} runs: {counts}.",
+        "things": things(results),
+        "counts": f"{counts}. A run that did not finish has no part in any mean.",
+        "equivalence": plots.equivalence(results["equivalence"], results["margin"]),
+        "attribution": _attribution_plots(attribution),
+        "parting": [
+            [e["variant"], e["of"], *(_step(e["parted_at_step"][v]) for v in ("aligned", e["variant"]))]
+            for e in attribution
+            if "parted_at_step" in e
+        ],
+        "churn": [
+            [
+                e["between"],
+                e["variant"],
+                f"{e['num_pairs']:,}",
+                *(f"{e[key]:.2%}" for key in ("mean", "lowest", "highest")),
+            ]
+            for e in results["churn"]
+            if e["num_pairs"]
+        ],
+        "accuracies": [
+            [
+                e["variant"],
+                display_name(e["implementation"]),
+                str(e["num_seeds"]),
+                *(_or_empty(e[key], form) for key, form in _ACCURACY_FORMS.items()),
+            ]
+            for e in results["accuracies"]
+        ],
+        "unfinished": [
+            [f"{display_name(r['implementation'])} {r['variant']}, seed {r['seed']}", r["status"], why_unfinished(r)]
+            for r in unfinished
+        ],
+        "runs": [
+            [
+                f"{display_name(r['implementation'])} {r['variant']}",
+                str(r["seed"]),
+                r["status"],
+                _or_empty(r["test_accuracy"], "{:.2%}"),
+                _or_empty(r["test_loss"], "{:.4f}"),
+            ]
+            for r in results["runs"]
+        ],
+    }
+
+
+_ACCURACY_FORMS = {
+    "mean": "{:.3%}",
+    "standard_deviation": "{:.3%}",
+    "mean_test_loss": "{:.4f}",
+    "median_seconds": "{:.1f}",
+}
+
+
+def _attribution_plots(attribution: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    titles = {"test_accuracy": ("accuracy, percentage points", 100.0), "test_loss": ("test loss", 1.0)}
+    return [
+        plots.attribution(attribution, field, title, scale)
+        for field, (title, scale) in titles.items()
+        if any(entry[field] is not None for entry in attribution)
+    ]
+
+
+def _study_answer(results: Mapping[str, Any]) -> str:
+    margin = f"{100 * results['margin']:g} percentage points"
+    parts = []
+    for verdict, sentence in (
+        ("parity", f"the same accuracy within {margin}"),
+        ("not parity", f"further apart than {margin}"),
+        ("inconclusive", "not decided"),
+    ):
+        variants = [entry["variant"] for entry in results["equivalence"] if entry["verdict"] == verdict]
+        if variants:
+            parts.append(f"{sentence}: {', '.join(words(variant) for variant in dict.fromkeys(variants))}")
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _step(step: float | None) -> str:
+    return "never" if step is None else f"{step:,.0f}"
+
+
+def _or_empty(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)

@@ -1,0 +1,1 @@
+"""Runs implementations in processes of their own."""

@@ -1,0 +1,262 @@
+"""One run of one implementation in a process of its own -> its record; finished runs are reused."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import queue
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from compare.run.implementations import Implementation
+from compare.run.process import Watchdog, ending_with_this_process, environment
+from recipe import Recipe
+from recipe.errors import BAD_INPUT, BadInputError, RecordError, RunFailedError
+from recipe.recipe import is_finite_number
+from record.first_steps import Trace, read_trace
+from record.training import RunRecord, read_record
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+Record = RunRecord | Trace
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be had: from its implementation, its recipe and where the records of a comparison are.
+
+    `trace` asks for the record of a trace instead of a training, `threads` is how many the run may
+    use on the CPU, on which its bits depend; `title` is what people see.
+    """
+
+    implementation: Implementation
+    recipe: Recipe
+    records: Path
+    trace: bool = False
+    threads: int = 1
+    title: str = ""
+
+    @cached_property
+    def directory(self) -> Path:
+        """Where the record is or will be: the name holds a hash of all that determines the run.
+
+        Taken once: it reads every file of the code, and a run must be looked for where it was begun.
+        """
+        determinants = {"recipe": self.recipe.to_json(), "threads": self.threads, **self.implementation.determinants}
+        key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
+        return self.records / f"{self.implementation.name}{'-trace' if self.trace else ''}-{key}"
+
+    def read(self) -> Record:
+        """Reads the finished record.
+
+        Raises:
+            RecordError: It breaks the format, or is of another recipe than was asked for, under which it may be right.
+        """
+        record: Record = read_trace(self.directory) if self.trace else read_record(self.directory)
+        for name, asked in vars(self.recipe).items():
+            found = getattr(record.recipe, name)
+            if found != asked and asked is not None:  # what the recipe leaves to the run, this may state
+                raise RecordError(f"{self.directory / 'recipe.json'}: {name}: expected {asked}, found {found}")
+        return record
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports: `fraction` of the training is done; `fields` are the numbers that it sent beside."""
+
+    job: Job
+    fraction: float
+    fields: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: with its record, which may have been there before, or with an error.
+
+    `record` is a Trace or a RunRecord, as the job asked, or None.
+    """
+
+    job: Job
+    record: Any
+    reused: bool = False
+    error: Exception | None = None
+
+
+def run_all(
+    jobs: Sequence[Job],
+    *,
+    fresh: bool = False,
+    silence: float = math.inf,
+    report: Callable[[Progress | Outcome], None],
+) -> list[Outcome]:
+    """Runs the jobs, as many side by side as the cores allow, and returns their outcomes in order.
+
+    Args:
+        jobs: What to run; a job whose record exists is not run again unless `fresh`.
+        fresh: Replaces records that exist.
+        silence: A run that says nothing for so many seconds hangs, and is ended.
+        report: Called in this thread with progress and outcomes as they come.
+
+    Raises:
+        BadInputError: A run refused its input or broke the contract; the others are stopped.
+    """
+    messages: queue.Queue[Progress | Outcome] = queue.Queue()
+    stop = threading.Event()
+    outcomes: dict[int, Outcome] = {}
+    side_by_side = max(1, _num_cores() // max(job.threads for job in jobs))
+    with ThreadPoolExecutor(side_by_side) as pool:
+        for job in jobs:
+            pool.submit(_run, job, fresh=fresh, silence=silence, report=messages.put, stop=stop)
+        try:
+            while len(outcomes) < len(jobs):
+                message = messages.get()
+                if isinstance(message, Outcome):
+                    outcomes[id(message.job)] = message
+                    if isinstance(message.error, BadInputError):
+                        raise message.error
+                report(message)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+    return [outcomes[id(job)] for job in jobs]
+
+
+def _num_cores() -> int:
+    """The cores that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(
+    job: Job,
+    *,
+    fresh: bool,
+    silence: float,
+    report: Callable[[Progress | Outcome], None],
+    stop: threading.Event,
+) -> None:
+    """Runs one job and reports its outcome, whatever happens."""
+    hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
+    try:
+        job.records.mkdir(parents=True, exist_ok=True)
+        with _claimed(FileLock(job.directory.with_suffix(".lock")), stop):
+            if fresh:
+                shutil.rmtree(job.directory, ignore_errors=True)
+            if job.directory.exists():
+                hint = "; --fresh runs it again"
+                outcome = Outcome(job, job.read(), reused=True)
+            else:
+                _start_and_wait(job, silence, report, stop)
+                outcome = Outcome(job, job.read())
+    except RecordError as error:
+        broken = BadInputError(f"the record of {job.implementation.name} breaks the contract: {error}{hint}")
+        outcome = Outcome(job, None, error=broken)
+    except Exception as error:  # noqa: BLE001 - carried to the caller's thread, which decides
+        outcome = Outcome(job, None, error=error)
+    report(outcome)
+
+
+@contextlib.contextmanager
+def _claimed(lock: FileLock, stop: threading.Event) -> Iterator[None]:
+    """Holds the lock, after waiting for whoever does; told to stop, it does nothing any more."""
+    while not lock.is_locked and not stop.is_set():
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=_SECONDS_BETWEEN_LOOKS)
+    try:
+        if stop.is_set():
+            raise InterruptedError
+        yield
+    finally:
+        lock.release()
+
+
+def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None], stop: threading.Event) -> None:
+    """Runs the command; progress lines go to `report`, all others to the log beside the record."""
+    name = job.implementation.name
+    recipe_file = job.directory.with_suffix(".recipe.json")
+    log_file = job.directory.with_suffix(".log")
+    recipe_file.write_text(job.recipe.to_json())
+    _remove_partial(job)
+    command = [*job.implementation.command, str(recipe_file), str(job.directory)]
+    command += ["--trace"] if job.trace else []
+    with ending_with_this_process() as group:
+        try:
+            process = subprocess.Popen(
+                command,
+                env=environment(job.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                process_group=group,
+            )
+        except OSError as error:
+            recipe_file.unlink()
+            raise BadInputError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
+        watchdog = Watchdog(process, group, stop, silence)
+        try:
+            last_line = _follow(process, job, log_file, report, watchdog)
+        finally:
+            recipe_file.unlink()
+            _remove_partial(job)
+    if watchdog.barked:
+        raise RunFailedError(f"{name} hung: it said nothing for {silence:,.0f} seconds; its log: {log_file}")
+    if process.returncode == BAD_INPUT and last_line.startswith("error: "):
+        raise BadInputError(f"{name}: {last_line.removeprefix('error: ')}")
+    if process.returncode != 0:
+        raise RunFailedError(f"{name} ended with exit code {process.returncode} ({last_line}); its log: {log_file}")
+    if not job.directory.is_dir():
+        raise BadInputError(f"{name} breaks the contract: it ended without leaving a record at {job.directory}")
+
+
+def _follow(
+    process: "subprocess.Popen[str]",
+    job: Job,
+    log_file: Path,
+    report: Callable[[Progress], None],
+    watchdog: "Watchdog",
+) -> str:
+    """Reads the process's output until it ends; returns the last line that is not empty."""
+    last_line = ""
+    watching = threading.Thread(target=watchdog.watch, daemon=True)
+    with log_file.open("w", encoding="utf-8") as log, process:
+        watching.start()
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        for line in process.stdout:
+            watchdog.heard()
+            fields = _progress_fields(line)
+            if fields is not None:
+                report(Progress(job, fields.pop("fraction"), fields))
+                continue
+            log.write(line)
+            last_line = line.strip() or last_line
+    watching.join()
+    return last_line
+
+
+def _remove_partial(job: Job) -> None:
+    for partial in job.records.glob(f"{job.directory.name}.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _progress_fields(line: str) -> dict[str, float] | None:
+    """The numbers of a progress line, or None if it is any other line."""
+    if not line.startswith('{"progress"'):
+        return None
+    try:
+        fields = json.loads(line)["progress"]
+        numbers = {key: float(value) for key, value in fields.items() if is_finite_number(value)}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return numbers if 0 <= numbers.get("fraction", -1) <= 1 else None

@@ -1,0 +1,1 @@
+"""Many seeds and variants: planned, spread over workers, judged."""

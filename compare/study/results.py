@@ -1,0 +1,146 @@
+"""What a study keeps of each run: a small file each, complete or absent."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from compare.findings import Status
+from compare.study.plan import StudyRun
+from recipe.atomic import on_disk
+from recipe.errors import BadInputError
+from record.training import RunRecord
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A run that need not be run any more; `done_here` says that this study ran it just now."""
+
+    run: StudyRun
+    error: str | None
+    done_here: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a study keeps of a run, or why there is nothing to keep.
+
+    Accuracy is a proportion. Of a diverged run there is neither accuracy nor loss.
+    """
+
+    status: Status
+    error: str | None = None
+    diverged_at: dict[str, int | None] | None = None
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    seconds: float | None = None
+    versions: dict[str, str] | None = None
+    backend: str | None = None
+    device: str | None = None
+
+
+def condense(record: RunRecord) -> bytes:
+    """A result as it travels: a safetensors file of the steps' losses and the classes predicted, in few bytes."""
+    result = Result(
+        status=record.status.outcome,
+        diverged_at={"epoch": record.status.epoch, "step": record.status.step} if record.diverged else None,
+        test_accuracy=record.test.accuracy if record.test else None,
+        test_loss=record.test.loss if record.test else None,
+        seconds=record.seconds,
+        versions=record.versions,
+        backend=record.backend,
+        device=record.device,
+    )
+    arrays = {"step_losses": record.step_losses}
+    if record.test:
+        smallest = np.min_scalar_type(record.recipe.images.num_classes - 1)
+        arrays["predicted"] = record.test.predictions.argmax(axis=1).astype(smallest)
+    return save(arrays, {"result": json.dumps(asdict(result))})
+
+
+class Results:
+    """The results of a study in a directory, a file each; complete or absent.
+
+    What failed is kept too, so that a second study beside this one need not try it as well; a study
+    that starts tries again what had failed before.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._failed_before = {path: _time_of(path) for path in directory.glob("*.failed.json")}
+
+    def path(self, run: StudyRun) -> Path:
+        """Where the result is or will be."""
+        return self.directory / f"{run.key}.safetensors"
+
+    def failure_path(self, run: StudyRun) -> Path:
+        """Where it stands that the run failed."""
+        return self.directory / f"{run.key}.failed.json"
+
+    def lock_path(self, run: StudyRun) -> Path:
+        """What the study holds that has the run done."""
+        return self.directory / f"{run.key}.lock"
+
+    def write(self, run: StudyRun, content: bytes) -> None:
+        """Keeps the result of a run; no failure of it is remembered."""
+        _write(self.path(run), content)
+        self.failure_path(run).unlink(missing_ok=True)
+
+    def write_failure(self, run: StudyRun, error: str) -> None:
+        """Keeps the reason why a run has no result."""
+        _write(self.failure_path(run), json.dumps({"error": error}).encode())
+
+    def settled(self, run: StudyRun) -> bool:
+        """Whether the run need not be run: it has a result, or failed since this study began."""
+        failure = self.failure_path(run)
+        return self.path(run).exists() or _time_of(failure) != self._failed_before.get(failure)
+
+    def read(self, run: StudyRun) -> Result:
+        """The result of a run; `missing` where there is none."""
+        path = self.path(run)
+        if path.exists():
+            with _open(path) as file:
+                return Result(**json.loads(file.metadata()["result"]))
+        try:
+            return Result("failed", error=json.loads(self.failure_path(run).read_text())["error"])
+        except FileNotFoundError:
+            return Result("missing")
+
+    def step_losses(self, run: StudyRun) -> NDArray[np.floating]:
+        """The loss of every optimizer step, shape (steps,)."""
+        with _open(self.path(run)) as file:
+            return np.asarray(file.get_tensor("step_losses"))
+
+    def predicted(self, run: StudyRun) -> NDArray[np.unsignedinteger[Any]]:
+        """The class predicted for every test image, shape (test images,)."""
+        with _open(self.path(run)) as file:
+            return np.asarray(file.get_tensor("predicted"))
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        raise BadInputError(f"{path} is damaged ({error}); delete it, and the study runs it again") from error
+
+
+def _time_of(path: Path) -> int | None:
+    """When the file was written, in nanoseconds; None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    # Whoever holds the run's lock writes, so that what a killed study left half-written is overwritten.
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    on_disk(partial)
+    partial.replace(path)

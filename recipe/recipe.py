@@ -1,0 +1,264 @@
+"""The recipe: every hyperparameter of a run, stated once."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from recipe.datasets import NAMED, UNREAD, Summary, summarize
+from recipe.errors import RecipeError
+
+DType = Literal["float32", "float64"]
+Network = Literal["dense", "cnn"]
+Preset = Literal["aligned", "native"]
+Switch = Literal["shared", "framework"]
+
+SWITCHES = ("initial_weights", "batch_order", "dropout_masks", "adam", "loss", "matmul_precision")
+"""The fields of a recipe that say whether a habit is shared or each framework's own."""
+
+KERAS_EPSILON = 1e-7
+"""Adam's epsilon in Keras (keras/src/optimizers/adam.py); torch's own default is 1e-8."""
+
+KERNEL_SIZE = 3
+"""Rows and columns of a convolution's kernel; it moves by one pixel and leaves the border out."""
+
+POOL_SIZE = 2
+"""Rows and columns of which the pooling behind a convolution keeps the largest; a rest at the border is left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Every hyperparameter of a run.
+
+    Args:
+        dataset: The images: mnist, fashion_mnist, kmnist or qmnist, or the path of an .npz file or of a
+            folder of IDX files.
+        network: "dense": hidden layers alone; "cnn": before them two 3×3 convolutions, each with ReLU
+            and 2×2 max pooling.
+        filters: Number of filters in each convolution of a cnn, from the input on.
+        hidden_sizes: Number of units in each hidden layer, from the input on.
+        dropout: Share of each hidden layer's activations that is dropped in training, from 0 to below 1.
+        activation: Activation function of the hidden layers.
+        dtype: Floating-point type of the images, the parameters and the arithmetic.
+        batch_size: Images per optimizer step, over all devices together.
+        epochs: Passes over the training images.
+        learning_rate: Adam's step size.
+        beta_1: Decay rate of Adam's first moment, per step.
+        beta_2: Decay rate of Adam's second moment, per step.
+        epsilon: Adam's epsilon. Left out, it is Keras's 1e-7 when Adam is shared, else each
+            framework's own default.
+        seed: Seed of the initial weights, the batch order and the dropout masks.
+        perturbation: Moves every initial weight by one unit in the last place, up or down, as a
+            seed of this number says; 0 moves none. The control runs of a comparison use it.
+        preset: What a switch left out is: "aligned" shares all of them, "native" none.
+        initial_weights: "shared": the same float arrays on both sides; "framework": each one's own.
+        batch_order: "shared": the same images in every batch; "framework": each one's own shuffle.
+        dropout_masks: "shared": the same activations dropped on both sides; "framework": each one's own.
+        adam: "shared": Keras's arithmetic on both sides; "framework": each one's own Adam.
+        loss: "shared": cross-entropy of the logits; "framework": of what each one takes by default.
+        matmul_precision: "shared": full precision on both sides; "framework": each one's default,
+            which on GPUs is TF32 in TensorFlow and JAX, and in torch's convolutions.
+        images: What the data set holds; left out, it is read off the data set.
+    """
+
+    dataset: str = "mnist"
+    network: Network = "dense"
+    filters: tuple[int, ...] = (32, 64)
+    hidden_sizes: tuple[int, ...] = (128, 256, 512)
+    dropout: float = 0.0
+    activation: Literal["relu"] = "relu"
+    dtype: DType = "float32"
+    batch_size: int = 32
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float | None = None
+    seed: int = 0
+    perturbation: int = 0
+    preset: Preset = "aligned"
+    initial_weights: Switch | None = None
+    batch_order: Switch | None = None
+    dropout_masks: Switch | None = None
+    adam: Switch | None = None
+    loss: Switch | None = None
+    matmul_precision: Switch | None = None
+    images: Summary = UNREAD
+
+    def __post_init__(self) -> None:
+        """Checks every field and fills in what the preset decides.
+
+        Raises:
+            RecipeError: A field is of the wrong type, out of range or not among its choices.
+            DataError: The data set cannot be read, or is not one.
+        """
+        self._check_choice("network", get_args(Network))
+        self._check_choice("preset", get_args(Preset))
+        self._check_choice("dtype", get_args(DType))
+        self._check_choice("activation", ("relu",))
+        for name in SWITCHES:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, "shared" if self.preset == "aligned" else "framework")
+            self._check_choice(name, get_args(Switch))
+        if self.epsilon is None and self.adam == "shared":
+            object.__setattr__(self, "epsilon", KERAS_EPSILON)
+
+        self._check_images()
+        self._check_network()
+        self._check_numbers()
+
+    def _check_images(self) -> None:
+        if not isinstance(self.dataset, str) or not self.dataset:
+            raise RecipeError(f"recipe.dataset must be a name or a path, not {self.dataset!r}")
+        if self.images == UNREAD:
+            dataset, images = summarize(self.dataset)
+            object.__setattr__(self, "dataset", dataset)
+        else:
+            try:
+                images = Summary.of(self.images)
+            except (TypeError, ValueError) as error:
+                raise RecipeError(f"recipe.images is not a data set's summary: {error}") from error
+        if images != NAMED.get(self.dataset, images):
+            raise RecipeError(f"recipe.images is not {self.dataset}'s summary: leave it out")
+        object.__setattr__(self, "images", images)
+
+    def _check_network(self) -> None:
+        for name in ("filters", "hidden_sizes"):
+            sizes = getattr(self, name)
+            if not isinstance(sizes, list | tuple):
+                raise RecipeError(f"recipe.{name} must be a list of whole numbers, not {sizes!r}")
+            object.__setattr__(self, name, tuple(sizes))
+            for size in sizes:
+                _check_integer(f"{name}, each of them,", size, 1, 1_000_000)
+        if len(self.filters) != 2:  # noqa: PLR2004 - the network has two convolutions
+            raise RecipeError(f"recipe.filters must be two whole numbers, not {list(self.filters)}")
+        if not is_finite_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise RecipeError(f"recipe.dropout must be a number from 0 to below 1, not {self.dropout!r}")
+        if self.network == "cnn" and min(self.feature_map_shapes[-1]) < 1:
+            size = "×".join(map(str, self.images.image_shape))
+            raise RecipeError(f"recipe.network cnn needs images of 10×10 or more pixels; {self.dataset}'s have {size}")
+
+    def _check_numbers(self) -> None:
+        _check_integer("batch_size", self.batch_size, 1, self.images.num_training_images)
+        _check_integer("epochs", self.epochs, 1, 1_000_000)
+        _check_integer("seed", self.seed, 0, 2**32 - 1)
+        _check_integer("perturbation", self.perturbation, 0, 2**32 - 1)
+
+        for name in ("learning_rate", "epsilon"):
+            value = getattr(self, name)
+            if value is None and name == "epsilon":
+                continue
+            if not is_finite_number(value) or not value > 0:
+                raise RecipeError(f"recipe.{name} must be a positive number, not {value!r}")
+        for name in ("beta_1", "beta_2"):
+            value = getattr(self, name)
+            # Both frameworks compute powers of β in float32, where 1 would divide by zero.
+            if not is_finite_number(value) or not 0 <= np.float32(value) < 1:
+                raise RecipeError(f"recipe.{name} must be a number in [0, 1), also in float32; it is {value!r}")
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise RecipeError(f"recipe.{name} must be one of {', '.join(choices)}, not {value!r}")
+
+    @property
+    def adam_betas(self) -> tuple[float, float]:
+        """β₁ and β₂ as both implementations use them.
+
+        Keras's TensorFlow backend casts β to float64 by way of float32, its torch and JAX backends
+        do not (`cast` in keras/src/backend/*/core.py). A shared float64 Adam therefore rounds both
+        to float32 before anybody sees them, which leaves nothing for that detour to change.
+        """
+        if self.adam == "shared" and self.dtype == "float64":
+            return float(np.float32(self.beta_1)), float(np.float32(self.beta_2))
+        return self.beta_1, self.beta_2
+
+    @property
+    def convolution_names(self) -> tuple[str, ...]:
+        """The convolutions from the input on, as records and weight files name them; none in a dense network."""
+        return ("convolution_1", "convolution_2") if self.network == "cnn" else ()
+
+    @property
+    def hidden_names(self) -> tuple[str, ...]:
+        """The hidden dense layers from the input on; behind each is the dropout."""
+        return tuple(f"hidden_{i}" for i in range(1, len(self.hidden_sizes) + 1))
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers with parameters from input to output, as records and weight files name them."""
+        return (*self.convolution_names, *self.hidden_names, "output")
+
+    @property
+    def feature_map_shapes(self) -> list[tuple[int, int]]:
+        """Rows and columns of each convolution's output, then of what the last pooling leaves; of a cnn."""
+        shapes = []
+        height, width = self.images.image_shape
+        for _ in self.filters:
+            height, width = height - KERNEL_SIZE + 1, width - KERNEL_SIZE + 1
+            shapes.append((height, width))
+            height, width = height // POOL_SIZE, width // POOL_SIZE
+        return [*shapes, (height, width)]
+
+    @property
+    def num_mask_columns(self) -> int:
+        """How many numbers the shared dropout masks of one image have; 0 where none are shared."""
+        return sum(self.hidden_sizes) if self.dropout and self.dropout_masks == "shared" else 0
+
+    def check_continues(self, begun: "Recipe", place: Path | str) -> None:
+        """Refuses to go on at `place` with a training that was begun with another recipe.
+
+        More epochs are no difference, for no step depends on their number.
+
+        Raises:
+            RecipeError: Any other field differs; all that do are named with both values.
+        """
+        was, now = dataclasses.asdict(begun), dataclasses.asdict(self)
+        differences = [
+            f"{name} was {was[name]} and is now {now[name]}"
+            for name in now
+            if name != "epochs" and was[name] != now[name]
+        ]
+        if differences:
+            raise RecipeError(
+                f"{place} is of another recipe: {'; '.join(differences)}; ask for the same, or begin anew"
+            )
+
+    def to_json(self) -> str:
+        """The recipe as a JSON object, every field stated; `from_json` is the inverse."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Reads what `to_json` wrote.
+
+        Raises:
+            RecipeError: The text is not a JSON object of known fields with valid values.
+            DataError: The data set is damaged, is not there, or cannot be fetched.
+        """
+        try:
+            fields: Any = json.loads(text)
+        except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, brackets 5,000 deep
+            raise RecipeError(f"the recipe is not valid JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise RecipeError(f"the recipe must be a JSON object, not {type(fields).__name__}")
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(fields.keys() - known):
+            raise RecipeError(f"unknown fields in the recipe: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        return cls(**fields)
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether it is a number that a float can hold."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def _check_integer(name: str, value: object, lowest: int, highest: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+        raise RecipeError(f"recipe.{name} must be a whole number from {lowest:,} to {highest:,}, not {value!r}")

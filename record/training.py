@@ -1,0 +1,222 @@
+"""The record of a training: what a run leaves behind, and how it is read again.
+
+`docs/run-record.md` is the specification. A record is a directory that appears complete or not at
+all.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipe.errors import RecordError
+from recipe.initial_weights import Weights, weight_shapes
+from recipe.recipe import Recipe
+from record.files import FORMAT_VERSION, Fields, RecordWriter, read_json, read_recipe, read_tensors
+
+HISTORY_KEYS = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a training ended: `finished`, or `diverged` at an epoch and a step, both counted from 1."""
+
+    outcome: Literal["finished", "diverged"]
+    epoch: int | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class TestResults:
+    """How a finished training did on the test images.
+
+    `accuracy` is a proportion, `predictions` are the class probabilities, shape (test images, classes).
+    """
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    loss: float
+    accuracy: float
+    predictions: NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A training as its record tells it.
+
+    `history` holds one number an epoch for each of `HISTORY_KEYS`, `seconds` being the wall time of
+    the epoch with its validation. `step_losses` has shape (steps,). Of a diverged run, history and
+    steps end where it diverged, and `test` is None.
+    """
+
+    directory: Path
+    recipe: Recipe
+    framework: str
+    versions: dict[str, str]
+    backend: str
+    device: str
+    threads: int
+    settings: dict[str, Any]
+    num_parameters: int
+    history: dict[str, list[float]]
+    test: TestResults | None
+    seconds: float
+    peak_memory_bytes: int
+    status: Status
+    step_losses: NDArray[np.floating]
+    weights: Weights
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss became infinite or not a number."""
+        return self.status.outcome == "diverged"
+
+
+def divergence(
+    losses: NDArray[np.floating], metrics: Mapping[str, float], weights: Weights, epoch: int
+) -> tuple[NDArray[np.floating], Status]:
+    """The losses of an epoch's steps, up to the first that is not finite, and whether the training diverged.
+
+    Args:
+        losses: One a step, shape (steps,).
+        metrics: Of the epoch, its validation included.
+        weights: After the epoch.
+        epoch: Counted from 0.
+    """
+    finite = np.isfinite(losses)
+    steps_before = epoch * len(losses)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        return losses[: first + 1], Status("diverged", epoch + 1, steps_before + first + 1)
+    numbers: list[Any] = [*metrics.values(), *weights.values()]
+    if not all(np.isfinite(array).all() for array in numbers):
+        # The last step broke the weights; or ReLU made zeros of NaN, and the losses show nothing.
+        return losses, Status("diverged", epoch + 1, steps_before + len(losses))
+    return losses, Status("finished")
+
+
+def write_training(
+    directory: Path,
+    *,
+    recipe: Recipe,
+    framework: str,
+    versions: Mapping[str, str],
+    backend: str,
+    device: str,
+    threads: int,
+    settings: Mapping[str, Any],
+    history: Mapping[str, list[float]],
+    test: TestResults | None,
+    seconds: float,
+    peak_memory_bytes: int,
+    status: Status,
+    step_losses: NDArray[np.floating],
+    weights: Weights,
+) -> None:
+    """Writes the record of a training; the arguments are the fields of `RunRecord`."""
+    with RecordWriter(directory) as record:
+        (record.partial / "recipe.json").write_text(recipe.to_json())
+        record.json(
+            "record.json",
+            {
+                "format_version": FORMAT_VERSION,
+                "kind": "training",
+                "framework": framework,
+                "versions": versions,
+                "backend": backend,
+                "device": device,
+                "threads": threads,
+                "settings": settings,
+                "num_parameters": sum(array.size for array in weights.values()),
+                "history": history,
+                "test": {"loss": test.loss, "accuracy": test.accuracy} if test else None,
+                "seconds": seconds,
+                "peak_memory_bytes": peak_memory_bytes,
+                "status": {"outcome": status.outcome, "epoch": status.epoch, "step": status.step},
+            },
+        )
+        record.tensors("steps.safetensors", {"loss": step_losses})
+        record.tensors("weights.safetensors", weights)
+        if test:
+            record.tensors("predictions.safetensors", {"probabilities": test.predictions})
+
+
+def read_record(directory: Path) -> RunRecord:
+    """Reads the record of a training and checks all of it.
+
+    Raises:
+        RecordError: A file is missing, damaged, of another version, or lacks or misstates a key.
+    """
+    recipe = read_recipe(directory)
+    content = read_json(directory, "training")
+    fields = Fields(directory / "record.json", content)
+    outcome = fields.text("status.outcome")
+    if outcome not in ("finished", "diverged"):
+        raise fields.error("status.outcome", "finished or diverged", outcome)
+    diverged = outcome == "diverged"
+    if diverged:
+        status = Status("diverged", fields.count("status.epoch"), fields.count("status.step"))
+    else:
+        status = Status("finished")
+    history = _read_history(fields, diverged=diverged)
+    weights = read_tensors(directory, "weights.safetensors", weight_shapes(recipe), recipe.dtype, finite=not diverged)
+    num_parameters = fields.integer("num_parameters")
+    if num_parameters != sum(array.size for array in weights.values()):
+        raise fields.error("num_parameters", "the number of values in weights.safetensors", num_parameters)
+    step_losses = _read_step_losses(directory, recipe, finite=not diverged)
+    test = None
+    if not diverged:
+        shapes = {"probabilities": (recipe.images.num_test_images, recipe.images.num_classes)}
+        predictions = read_tensors(directory, "predictions.safetensors", shapes, recipe.dtype)["probabilities"]
+        test = TestResults(fields.number("test.loss"), fields.number("test.accuracy"), predictions)
+        if not 0 <= test.accuracy <= 1:
+            raise fields.error("test.accuracy", "a proportion from 0 to 1", test.accuracy)
+        if predictions.min() < 0 or predictions.max() > 1 + 1e-6:  # a rounded sum may exceed 1 by its rounding
+            path = directory / "predictions.safetensors"
+            span = f"{predictions.min()} to {predictions.max()}"
+            raise RecordError(f"{path}: probabilities: expected numbers from 0 to 1, found {span}")
+    return RunRecord(
+        directory=directory,
+        recipe=recipe,
+        framework=fields.text("framework"),
+        versions=fields.texts("versions"),
+        backend=fields.text("backend"),
+        device=fields.device(),
+        threads=fields.count("threads"),
+        settings=fields.mapping("settings"),
+        num_parameters=num_parameters,
+        history=history,
+        test=test,
+        seconds=fields.number("seconds"),
+        peak_memory_bytes=fields.integer("peak_memory_bytes"),
+        status=status,
+        step_losses=step_losses,
+        weights=weights,
+    )
+
+
+def _read_history(fields: Fields, *, diverged: bool) -> dict[str, list[float]]:
+    history = {key: fields.numbers(f"history.{key}") for key in HISTORY_KEYS}
+    num_epochs = len(history["loss"])
+    for key, values in history.items():
+        if len(values) != num_epochs or not (values or diverged):
+            raise fields.error(f"history.{key}", f"{num_epochs or 1} numbers, one an epoch", f"{len(values)}")
+    for key, highest, expected in (
+        ("accuracy", 1, "proportions from 0 to 1"),
+        ("val_accuracy", 1, "proportions from 0 to 1"),
+        ("seconds", math.inf, "no number below 0"),
+    ):
+        if not all(0 <= value <= highest for value in history[key]):
+            raise fields.error(f"history.{key}", expected, history[key])
+    return history
+
+
+def _read_step_losses(directory: Path, recipe: Recipe, *, finite: bool) -> NDArray[np.floating]:
+    losses = read_tensors(directory, "steps.safetensors", {"loss": (None,)}, recipe.dtype, finite=finite)["loss"]
+    if not len(losses):
+        raise RecordError(f"{directory / 'steps.safetensors'}: loss: expected the loss of every step, found none")
+    return losses

@@ -1,0 +1,79 @@
+"""Weights alone, in the canonical layout: a safetensors file with the `recipe.json` of its network beside it."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from recipe.atomic import check_absent, check_writable, complete_or_absent
+from recipe.errors import RecordError, errors_are_one_line
+from recipe.initial_weights import Weights, weight_shapes
+from recipe.recipe import Recipe
+from record.files import read_recipe, read_tensors
+
+
+def add_export_options(parser: argparse.ArgumentParser, formats: Any) -> None:
+    """Adds what both implementations' `export` take; `formats` is the Literal of what one can write."""
+    parser.add_argument("--record", type=Path, required=True, help="a record's directory, as compare leaves them")
+    parser.add_argument("--format", type=formats, required=True, help="what to write")
+    parser.add_argument("--out", type=Path, required=True, help="where to write it; must not be there")
+
+
+def convert_main(implementation: str, description: str | None, convert: Callable[[Path, Path], None]) -> None:
+    """The command line of `python -m IMPLEMENTATION.convert FROM TO`.
+
+    Bad input is one line on standard error and exit code 2, a target that is there already included.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {implementation}.convert", description=description)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    options = parser.parse_args()
+    with errors_are_one_line():
+        check_absent(options.target)
+        convert(options.source, options.target)
+
+
+def read_weights(path: Path) -> tuple[Recipe, Weights]:
+    """Reads a safetensors file, as every training's record has one, and the recipe beside it.
+
+    Raises:
+        RecordError: One of the two is missing or damaged, or they do not belong together.
+    """
+    recipe = read_recipe(path.parent)
+    return recipe, read_tensors(path.parent, path.name, weight_shapes(recipe), recipe.dtype)
+
+
+def write_weights(path: Path, recipe: Recipe, weights: Weights) -> None:
+    """Writes a safetensors file and the recipe beside it.
+
+    Raises:
+        RecordError: The directory is not writable, or holds the recipe of something else.
+    """
+    write_recipe(path.parent, recipe)
+    with complete_or_absent(path) as partial:
+        save_file({name: np.asarray(array, order="C") for name, array in weights.items()}, partial)
+
+
+def write_recipe(directory: Path, recipe: Recipe) -> None:
+    """Writes `recipe.json`, unless the very same is there.
+
+    Raises:
+        RecordError: The directory is not writable, or holds another recipe.
+    """
+    check_writable(directory)
+    path = directory / "recipe.json"
+    if not path.exists():
+        with complete_or_absent(path) as partial:
+            partial.write_text(recipe.to_json())
+    elif read_recipe(directory) != recipe:
+        raise RecordError(f"{path} is of something else; choose another directory")
+
+
+def single_precision(recipe: Recipe, weights: Weights) -> tuple[Recipe, Weights]:
+    """The same network in float32, its weights rounded where they were float64."""
+    rounded = {name: array.astype(np.float32) for name, array in weights.items()}
+    return dataclasses.replace(recipe, dtype="float32"), rounded

@@ -1,0 +1,268 @@
+import contextlib
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from compare.run import implementations, jobs, process
+from compare.run.implementations import Implementation, other
+from compare.run.jobs import Job, run_all
+from recipe import Recipe
+from recipe.errors import BadInputError, RunFailedError
+from tests.conftest import ROOT, TINY
+
+STAND_IN = str(Path(__file__).with_name("stand_in.py"))
+
+
+def stand_in(mode: str, name: str = "third") -> Implementation:
+    return Implementation(name, (sys.executable, STAND_IN, "--mode", mode))
+
+
+def run(*jobs: Job, **options: Any) -> tuple[list[jobs.Outcome], list[Any]]:
+    messages: list[Any] = []
+    return run_all(jobs, report=messages.append, **options), messages
+
+
+def test_progress_and_outcomes_are_reported_as_they_come(tmp_path: Path) -> None:
+    job = Job(stand_in("good"), TINY, tmp_path)
+    (outcome,), messages = run(job)
+    assert outcome.record.recipe == TINY
+    assert not outcome.reused
+    progress, last = messages  # the broken progress line is an ordinary line
+    assert (progress.fraction, progress.fields["loss"]) == (0.5, 1.0)
+    assert last is outcome
+    assert job.directory.with_suffix(".log").read_text().startswith("a line for the log\n")
+
+
+def test_outcomes_keep_the_order_of_the_jobs(tmp_path: Path) -> None:
+    jobs = [
+        Job(stand_in(mode, name), TINY, tmp_path) for name, mode in (("a", "good"), ("b", "fail"), ("c", "diverge"))
+    ]
+    (a, b, c), _ = run(*jobs)
+    assert a.record.status.outcome == "finished"
+    assert b.record is None
+    assert isinstance(b.error, RunFailedError)
+    assert c.record.diverged
+
+
+def test_failed_run_is_tried_again(tmp_path: Path) -> None:
+    job = Job(stand_in("fail"), TINY, tmp_path)
+    run(job)
+    run(job)
+    assert len((tmp_path / "started.txt").read_text().split()) == 2
+
+
+def test_directory_is_keyed_by_all_that_determines_a_run(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("1")
+    command = (sys.executable, str(script))
+
+    def directory(recipe: Recipe = TINY, words: tuple[str, ...] = command, name: str = "third", **fields: Any) -> Path:
+        return Job(Implementation(name, words), recipe, tmp_path, **fields).directory
+
+    first = directory()
+    assert directory() == first
+    others = {
+        directory(recipe=Recipe()),
+        directory(words=(*command, "--option")),
+        directory(name="fourth"),
+        directory(trace=True),
+    }
+    script.write_text("2")
+    others.add(directory())
+    assert len(others - {first}) == 5
+
+
+def test_backend_that_is_not_installed_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implementations, "find_spec", lambda name: None)
+    for backend in ("jax", "tensorflow"):
+        with pytest.raises(BadInputError) as caught:
+            implementations.keras(backend, "cpu")
+        assert f"{backend} backend is not installed" in str(caught.value)
+        assert f"pip install {backend}" in str(caught.value)
+
+
+def test_command_is_split_as_a_shell_does() -> None:
+    assert other("a", f"{sys.executable} 'one word' two").command == (sys.executable, "one word", "two")
+
+
+def test_script_that_is_not_there_is_bad_input() -> None:
+    with pytest.raises(BadInputError, match=r"implementation a: there is no file nope\.py"):
+        other("a", "python nope.py")
+
+
+def test_damaged_record_of_before_says_how_to_have_another(tmp_path: Path) -> None:
+    job = Job(stand_in("good"), TINY, tmp_path)
+    run(job)
+    (job.directory / "record.json").write_text("{")
+    with pytest.raises(BadInputError, match=r"record.json: .*; --fresh runs it again$"):
+        run(job)
+
+
+def test_unbalanced_quote_is_bad_input() -> None:
+    with pytest.raises(BadInputError, match="No closing quotation"):
+        other("a", 'python "x')
+
+
+def test_command_that_cannot_be_executed_is_bad_input(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("no program")
+    script.chmod(0o755)
+    job = Job(Implementation("a", (str(script),)), TINY, tmp_path)
+    with pytest.raises(BadInputError, match="cannot be started"):
+        run_all([job], report=lambda message: None)
+    assert not list(tmp_path.rglob("*.recipe.json"))
+
+
+def test_output_that_is_no_utf8_is_logged_all_the_same(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    call = f"subprocess.run([sys.executable, {str(STAND_IN)!r}, *sys.argv[1:]])"
+    script.write_text(f"import os, subprocess, sys\nos.write(1, b'\\xff\\n')\nsys.exit({call}.returncode)\n")
+    job = Job(Implementation("a", (sys.executable, str(script))), TINY, tmp_path / "records")
+    (outcome,) = run_all([job], report=lambda message: None)
+    assert outcome.error is None
+
+
+def script(directory: Path, text: str) -> Implementation:
+    path = directory / "script.sh"
+    path.write_text(text)
+    return Implementation("a", ("/bin/sh", str(path)))
+
+
+def test_silent_run_is_ended_and_one_that_speaks_is_not(tmp_path: Path) -> None:
+    speaks = "for i in 1 2 3 4 5 6; do echo $i; sleep 0.4; done; exit 3"
+    for text, words in ((speaks, "exit code 3"), ("echo begun; sleep 60", "hung: it said nothing for 1 seconds")):
+        (outcome,), _ = run(Job(script(tmp_path, text), TINY, tmp_path / "records"), silence=1.0)
+        assert isinstance(outcome.error, RunFailedError)
+        assert words in str(outcome.error)
+
+
+def test_silent_run_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_SECONDS_TO_END", 0.2)
+    start = time.monotonic()
+    job = Job(script(tmp_path, "trap '' TERM; echo begun; while :; do sleep 60; done"), TINY, tmp_path / "records")
+    (outcome,), _ = run(job, silence=0.5)
+    assert "hung" in str(outcome.error)
+    assert time.monotonic() - start < 30
+
+
+def test_what_a_run_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    """A child that holds the run's output open would otherwise be waited for."""
+    start = time.monotonic()
+    (outcome,), _ = run(Job(script(tmp_path, "sleep 60 & echo $! > $1.child; exit 3"), TINY, tmp_path / "records"))
+    assert "exit code 3" in str(outcome.error)
+    assert time.monotonic() - start < 30
+    (child,) = (tmp_path / "records").glob("*.child")
+    # It has been killed by now, but on a busy machine it need not be gone yet.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        left_running = psutil.Process(int(child.read_text()))
+        while left_running.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() - start < 50
+            time.sleep(0.02)
+
+
+def test_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    implementation = script(tmp_path, "trap '' HUP TERM INT; echo $$ > pid; while :; do sleep 60; done")
+    program = (
+        "from pathlib import Path; from compare.run.jobs import *; "
+        "from compare.run.implementations import *; from tests.conftest import ROOT, TINY; "
+        f"run_all([Job(Implementation('a', {implementation.command!r}), TINY, Path('records'))], "
+        "report=print)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int((tmp_path / "pid").read_text())
+    parent.kill()
+    parent.wait()
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_program_of_its_own_counts_for_its_runs(tmp_path: Path) -> None:
+    def directory(name: str) -> Path:
+        return Job(other("mine", str(tmp_path / name)), TINY, tmp_path).directory
+
+    for name in ("port_a", "port_b"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    before = directory("port_a")
+    assert directory("port_b") != before
+    (tmp_path / "port_a").write_text("#!/bin/sh\n# another line\n")
+    assert directory("port_a") != before
+
+
+def test_only_this_python_does_not_count(tmp_path: Path) -> None:
+    def directory(*command: str) -> Path:
+        return Job(Implementation("mine", command), TINY, tmp_path).directory
+
+    assert directory("python", "-m", "port") == directory(sys.executable, "-m", "port")
+    others = {directory(python, "-m", "port") for python in ("/other/bin/python", "./python_port")}
+    assert len(others | {directory("python", "-m", "port")}) == 3
+
+
+def test_a_port_may_be_called_as_the_workers_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_impl").mkdir()
+    directories = set()
+    for text in ("", "# another line\n"):
+        (tmp_path / "my_impl" / "worker.py").write_text(text)
+        directories.add(Job(other("mine", "python -m my_impl.worker"), TINY, tmp_path).directory)
+    assert len(directories) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ('{"progress": {"fraction": 1, "epoch": 3}}', {"fraction": 1.0, "epoch": 3.0}),
+        ('{"progress": {"fraction": 0.5, "loss": null, "val_accuracy": 0.9}}', {"fraction": 0.5, "val_accuracy": 0.9}),
+        ('{"progress": {"fraction": NaN}}', None),
+        ('{"progress": {"fraction": 1.5}}', None),
+        ('{"progress": {"epoch": 1}}', None),
+        ('{"progress": {"fraction": 0.5, "loss": [1], "phase": "train", "accuracy": NaN}}', {"fraction": 0.5}),
+        ('{"progress": {"fraction": "0.5"}}', None),
+        ('{"progress": [1]}', None),
+        ('{"progress"', None),
+        ("a line", None),
+    ],
+)
+def test_only_numbers_are_progress(line: str, fields: dict[str, float] | None) -> None:
+    assert jobs._progress_fields(line) == fields  # noqa: SLF001
+
+
+def test_told_to_stop_it_waits_for_no_other_comparison_and_touches_nothing(tmp_path: Path) -> None:
+    job, stop = Job(stand_in("good"), TINY, tmp_path), threading.Event()
+    run(job)
+    messages: list[Any] = []
+    options: dict[str, Any] = {"fresh": True, "silence": 60, "report": messages.append, "stop": stop}
+    with FileLock(job.directory.with_suffix(".lock")):
+        waiting = threading.Thread(target=jobs._run, args=(job,), kwargs=options)  # noqa: SLF001
+        waiting.start()
+        stop.set()
+        waiting.join(30)
+    assert not waiting.is_alive()
+    assert isinstance(messages[-1].error, InterruptedError)
+    assert job.read().recipe == TINY
+
+
+def test_no_more_runs_side_by_side_than_cores_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    assert jobs._num_cores() == 1  # noqa: SLF001
+
+
+def test_a_run_with_other_threads_is_another_run(tmp_path: Path) -> None:
+    job = Job(stand_in("good"), TINY, tmp_path)
+    assert dataclasses.replace(job, threads=2).directory != job.directory
+    assert dataclasses.replace(job, title="another title").directory == job.directory
