@@ -22,7 +22,7 @@ import psutil
 import pytest
 from distributed import Client
 
-import compare.study.cluster as cluster_module
+from compare.study import cluster as cluster_module
 from compare.run.implementations import Implementation
 from compare.study.cluster import ATTEMPTS, connect, run_study
 from compare.study.judge import judge_study
