@@ -1,7 +1,6 @@
 """`python -m lightning_impl fit|validate|test|predict|export`: the network under the stock LightningCLI.
 
-`predict PICTURE...` is not the LightningCLI's: it says which digit each picture shows. Nor is `fit_seeds`, which trains
-many seeds at once.
+`predict PICTURE...` is not the LightningCLI's: it says which digit each picture shows.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors.torch import save_file
 
-from lightning_impl import ensemble_recording, export
+from lightning_impl import export
 from lightning_impl.checkpoints import CompleteCheckpoints, checkpoint_callbacks
 from lightning_impl.data import MnistDataModule
 from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers
@@ -144,8 +143,6 @@ def main() -> None:
     # The LightningCLI has subcommands for the Trainer's methods alone.
     if sys.argv[1:2] == ["export"]:
         export.main(sys.argv[2:])
-    elif sys.argv[1:2] == ["fit_seeds"]:
-        ensemble_recording.main(sys.argv[2:])
     elif asks_for_pictures(sys.argv[1:]):
         with errors_are_one_line():
             predict_pictures(picture_parser().parse_args(sys.argv[2:]), "lightning", predict_images)
@@ -167,8 +164,7 @@ def lightning_cli() -> None:
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
                 "prog": "python -m lightning_impl",
-                "epilog": "`export` writes a trained network to a file, `fit_seeds` trains many seeds at once: "
-                "python -m lightning_impl export --help, python -m lightning_impl fit_seeds --help",
+                "epilog": "`export` writes a trained network to a file: python -m lightning_impl export --help",
                 "predict": {"description": PREDICT},
             },
         )
