@@ -1,5 +1,6 @@
 """Chooses torch's device and arithmetic."""
 
+import lightning
 import torch
 
 from recipe import Recipe
@@ -30,6 +31,11 @@ def set_arithmetic(recipe: Recipe) -> None:
     # Adam's moments of the pixels that are always blank decay into denormal numbers, on which a
     # CPU is slow. TensorFlow and XLA flush them to zero as well; no weight changes by one bit.
     torch.set_flush_denormal(True)
+
+
+def current_device(trainer: lightning.Trainer) -> str:
+    """The kind of device that the Trainer computes on, "cpu" or "gpu"; its module is back on the CPU after a fit."""
+    return "cpu" if trainer.strategy.root_device.type == "cpu" else "gpu"
 
 
 def num_threads() -> int:

@@ -1,6 +1,6 @@
-"""Lightning's counters in a checkpoint, which count a block once: they are saved as single steps would have left them.
+"""Lightning's counters, which count a block of steps as one; Keras's optimizer counts its steps itself.
 
-In Lightning alone: Keras counts the optimizer's steps.
+A checkpoint holds them as single steps would have left them.
 """
 
 from typing import Any

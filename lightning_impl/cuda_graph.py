@@ -1,4 +1,4 @@
-"""Forward and backward pass as a CUDA graph: launched at once, instead of kernel by kernel from Python."""
+"""Forward and backward pass as a CUDA graph, launched at once; on Keras's side XLA compiles the step."""
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException

@@ -26,13 +26,12 @@ def trace(recipe: Recipe, *, accelerator: str) -> Trace:
     module, digits = DigitClassifier(recipe), MnistDataModule(recipe)
     initial_weights = get_weights(module.model)
     trainer.fit(module, digits)
-    device = module.device.type
     return Trace(
         recipe=recipe,
         framework="lightning",
         versions=versions(*VERSIONS),
         backend="torch",
-        device="cpu" if device == "cpu" else "gpu",
+        device=backend.current_device(trainer),
         threads=backend.num_threads(),
         settings=settings(trainer, module) | {"epochs": recipe.epochs},
         batch_hashes=_hash_epochs(digits),

@@ -1,6 +1,8 @@
-"""Loss and gradients of the dense network, by the kernels that autograd would call and in its order.
+"""Loss and gradients of the dense network without autograd, which costs torch what compiling saves Keras.
 
-Autograd's bookkeeping costs a third of a step of so small a network, and what is made anew in every
+They come from the kernels that autograd would call, in its order.
+
+Autograd's bookkeeping takes a third of a step of so small a network, and what is made anew in every
 step, tensors and views of them, another tenth. The bits are the same, which a test holds by comparing
 blocks of steps with single ones.
 """

@@ -148,7 +148,7 @@ def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accel
         framework="lightning",
         versions=versions(*VERSIONS),
         backend="torch",
-        device="cpu" if module.device.type == "cpu" else "gpu",
+        device=backend.current_device(trainer),
         threads=backend.num_threads(),
         settings=live_settings,
         history=recorder.history,

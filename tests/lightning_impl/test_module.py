@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from lightning_impl.backend import accelerator_of
+from lightning_impl.backend import accelerator_of, current_device
 from lightning_impl.data import MnistDataModule
 from lightning_impl.model import build_model
 from lightning_impl.module import DigitClassifier
@@ -64,6 +64,13 @@ def test_accelerator_is_cuda_or_the_cpu(
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     assert accelerator_of(device) == accelerator
+
+
+@pytest.mark.parametrize(("place", "device"), [("cpu", "cpu"), ("cuda:1", "gpu")])
+def test_device_is_the_trainers(place: str, device: str) -> None:
+    """The module's own is the CPU again when a training has ended."""
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(place)))
+    assert current_device(trainer) == device
 
 
 def test_settings_are_read_from_the_live_objects() -> None:
