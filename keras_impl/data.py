@@ -11,6 +11,8 @@ from recipe import Recipe
 from recipe.batch_order import epoch_order
 from recipe.dropout_masks import dropout_masks
 
+EVALUATION_BATCH_SIZE = 1000
+
 Floats = NDArray[np.floating]
 
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from keras_impl import backend
 from keras_impl.data import Floats, OrderedBatches, ordered_here, preprocess
-from keras_impl.training import RecordingSequential, compile_model, loss_takes_logits, settings
+from keras_impl.metrics import RecordingSequential
+from keras_impl.recording import settings
+from keras_impl.training import compile_model, loss_takes_logits
 from keras_impl.weights import get_weights
 from recipe import Recipe
 from recipe.initial_weights import Weights

@@ -3,15 +3,19 @@
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from numpy.typing import NDArray
 
 from keras_impl import backend
 from keras_impl.data import preprocess
-from keras_impl.training import RecordingSequential, compile_model, evaluate, fit, predict, settings
-from keras_impl.weights import get_weights
+from keras_impl.dropout import dropout_settings
+from keras_impl.metrics import RecordingSequential
+from keras_impl.training import compile_model, evaluate, fit, predict
+from keras_impl.weights import get_weights, layers_with_parameters
 from recipe import Recipe
 from recipe.mnist import Digits
 from record.training import HISTORY_KEYS, Status, TestResults, divergence, write_training
@@ -23,10 +27,10 @@ class Recorder(keras.callbacks.Callback):
 
     model: RecordingSequential
 
-    def __init__(self, recipe: Recipe, progress: Progress) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.recipe = recipe
-        self.progress = progress
+        num_steps = math.ceil(recipe.images.num_training_images / recipe.batch_size)
+        self.progress = Progress(recipe.epochs, num_steps)
         self.history: dict[str, list[float]] = {key: [] for key in HISTORY_KEYS}
         self.step_losses: list[NDArray[np.floating]] = []
         self.status = Status("finished")
@@ -55,11 +59,54 @@ class Recorder(keras.callbacks.Callback):
         self.progress.epoch(epoch, {key: values[-1] for key, values in self.history.items()})
 
 
+def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
+    """The settings as the live objects state them, not the recipe, under names that both sides use.
+
+    The softmax of the output counts where the loss has it. Batch size and epochs are arguments of `fit`, which keeps
+    neither, so that these two are the recipe's.
+    """
+    optimizer, layers = model.optimizer, layers_with_parameters(model)
+    logits_loss = model.loss.from_logits or keras.backend.backend() == "tensorflow"
+    return {
+        "optimizer.name": type(optimizer).__name__.lower(),
+        "optimizer.learning_rate": float(ops.convert_to_numpy(optimizer.learning_rate)),
+        "optimizer.beta_1": optimizer.beta_1,
+        "optimizer.beta_2": optimizer.beta_2,
+        "optimizer.epsilon": optimizer.epsilon,
+        "optimizer.epsilon_added": "before bias correction",
+        "optimizer.weight_decay": optimizer.weight_decay or 0.0,
+        "optimizer.amsgrad": optimizer.amsgrad,
+        "loss.name": "categorical cross-entropy"
+        if isinstance(model.loss, keras.losses.CategoricalCrossentropy)
+        else type(model.loss).__name__,
+        "loss.takes": "logits" if logits_loss else "probabilities clipped to [1e-07, 1 - 1e-07]",
+        "loss.label_smoothing": model.loss.label_smoothing,
+        "loss.reduction": "mean" if model.loss.reduction == "sum_over_batch_size" else model.loss.reduction,
+        "layers": [
+            {
+                "name": layer.name,
+                "type": "convolution" if isinstance(layer, keras.layers.Conv2D) else "dense",
+                "units": layer.filters if isinstance(layer, keras.layers.Conv2D) else layer.units,
+                "activation": "softmax"
+                if layer is layers[-1] and model.loss.from_logits
+                else layer.activation.__name__,
+                "use_bias": layer.use_bias,
+            }
+            for layer in layers
+        ],
+        **dropout_settings(model),
+        "dtype": layers[0].kernel.dtype,
+        "compute_dtype": model.compute_dtype,
+        "tf32": backend.tf32(convolves=any(isinstance(layer, keras.layers.Conv2D) for layer in layers)),
+        "batch_size": recipe.batch_size,
+        "epochs": recipe.epochs,
+    }
+
+
 def train_and_record(recipe: Recipe, digits: Digits, run_directory: Path, start: float) -> None:
     """Trains, evaluates and writes the record; `start` is the perf_counter() at the process's start."""
     model = compile_model(recipe)
-    progress = Progress(recipe.epochs, math.ceil(len(digits.x_train) / recipe.batch_size))
-    recorder = Recorder(recipe, progress)
+    recorder = Recorder(recipe)
     live_settings = settings(model, recipe)
     fit(model, recipe, digits, callbacks=[recorder])
 

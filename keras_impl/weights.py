@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from recipe.initial_weights import Weights
+from recipe import Recipe
+from recipe.initial_weights import Weights, initial_weights, perturbed
 
 
 def layers_with_parameters(model: keras.Sequential) -> list[keras.Layer]:
@@ -24,3 +25,11 @@ def set_weights(model: keras.Sequential, weights: Weights) -> None:
     """Overwrites the model's parameters with these."""
     for layer in layers_with_parameters(model):
         layer.set_weights([weights[f"{layer.name}.kernel"], weights[f"{layer.name}.bias"]])
+
+
+def initialize(model: keras.Sequential, recipe: Recipe) -> None:
+    """Gives the model the weights that both sides start from; or moves its own as the recipe's perturbation says."""
+    if recipe.initial_weights == "shared":
+        set_weights(model, initial_weights(recipe))
+    else:
+        set_weights(model, perturbed(get_weights(model), recipe))

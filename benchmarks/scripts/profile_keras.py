@@ -21,7 +21,7 @@ def variants(recipe: Recipe) -> dict[str, Call]:
     """An epoch in full, and with less and less of it."""
     import tensorflow as tf
 
-    from keras_impl import data, training
+    from keras_impl import data, metrics, training
 
     digits = load()
     x, y = data.preprocess(digits.x_train, digits.y_train, recipe)
@@ -29,14 +29,14 @@ def variants(recipe: Recipe) -> dict[str, Call]:
     num_steps = len(ordered.dataset)
     validation = {
         "validation_data": data.preprocess(digits.x_test, digits.y_test, recipe),
-        "validation_batch_size": training.EVALUATION_BATCH_SIZE,
+        "validation_batch_size": data.EVALUATION_BATCH_SIZE,
     }
     one_batch = (tf.constant(x[: recipe.batch_size]), tf.constant(y[: recipe.batch_size]))
     same_batch = tf.data.Dataset.from_tensors(one_batch).repeat(num_steps)
 
     def model() -> Any:
         compiled = training.compile_model(recipe)
-        compiled.step_losses = training.StepLosses(num_steps)
+        compiled.step_losses = metrics.StepLosses(num_steps)
         return compiled
 
     def without_losses() -> Any:

@@ -45,7 +45,7 @@ def main() -> None:
             initial_epoch=epoch,
             epochs=epoch + 1,
             validation_data=data.preprocess(digits.x_test, digits.y_test, recipe),
-            validation_batch_size=training.EVALUATION_BATCH_SIZE,
+            validation_batch_size=data.EVALUATION_BATCH_SIZE,
             verbose=0,
         )
         for key, values in fitted.history.items():
