@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
             ["python", "-m", "compare", *(sys.argv[1:] if arguments is None else arguments)]
         )
         return _COMMANDS[subcommand](options)
-    except (RecipeError, BadInputError, DataError, OSError) as error:
+    except (RecipeError, BadInputError, DataError, RecordError, OSError) as error:
         dashes = "--" if isinstance(error, BadArgumentError) else ""
         print(f"error: {dashes}{str(error) or type(error).__name__}", file=sys.stderr)
         return BAD_INPUT

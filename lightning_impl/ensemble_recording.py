@@ -18,7 +18,7 @@ from lightning_impl.weights import get_weights
 from recipe import Recipe, RecipeError
 from recipe.atomic import check_writable
 from recipe.errors import RecordError, errors_are_one_line
-from record.training import HISTORY_KEYS, Status, TestResults, divergence, write_training
+from record.training import HISTORY_KEYS, RunRecord, Status, TestResults, divergence, write_training
 from record.worker import peak_memory_bytes, versions
 
 
@@ -72,20 +72,22 @@ def fit_seeds(recipes: Sequence[Recipe], directories: Sequence[Path], *, acceler
         test = TestResults(metrics["test_loss"][index], metrics["test_accuracy"][index], probabilities[index])
         write_training(
             directory,
-            recipe=recipe,
-            framework="lightning",
-            versions=versions(*VERSIONS),
-            backend="torch",
-            device="cpu" if ensemble.device.type == "cpu" else "gpu",
-            threads=torch.get_num_threads(),
-            settings=live_settings,
-            history=recorder.histories[index],
-            test=test if status.outcome == "finished" else None,
-            seconds=time.perf_counter() - start,
-            peak_memory_bytes=peak_memory_bytes(),
-            status=status,
-            step_losses=np.concatenate(recorder.step_losses[index]),
-            weights=get_weights(ensemble.member(index).model),
+            RunRecord(
+                recipe=recipe,
+                framework="lightning",
+                versions=versions(*VERSIONS),
+                backend="torch",
+                device="cpu" if ensemble.device.type == "cpu" else "gpu",
+                threads=torch.get_num_threads(),
+                settings=live_settings,
+                history=recorder.histories[index],
+                test=test if status.outcome == "finished" else None,
+                seconds=time.perf_counter() - start,
+                peak_memory_bytes=peak_memory_bytes(),
+                status=status,
+                step_losses=np.concatenate(recorder.step_losses[index]),
+                weights=get_weights(ensemble.member(index).model),
+            ),
         )
 
 

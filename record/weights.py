@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from recipe.atomic import check_absent, check_writable, complete_or_absent
 from recipe.errors import RecordError, errors_are_one_line
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import read_recipe, read_tensors
+from record.files import read_recipe, read_tensors, write_tensors
 
 
 def add_export_options(parser: argparse.ArgumentParser, formats: Any) -> None:
@@ -55,7 +54,7 @@ def write_weights(path: Path, recipe: Recipe, weights: Weights) -> None:
     """
     write_recipe(path.parent, recipe)
     with complete_or_absent(path) as partial:
-        save_file({name: np.asarray(array, order="C") for name, array in weights.items()}, partial)
+        write_tensors(partial, weights)
 
 
 def write_recipe(directory: Path, recipe: Recipe) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from compare.report.comparison_page import comparison_page
 from compare.report.study_page import study_page
-from compare.results_file import write_whole
+from recipe.atomic import complete_or_absent
 
 PAGE = "report.html"
 
@@ -36,4 +36,7 @@ def write_page(results: Mapping[str, Any], directory: Path) -> Path:
         css=(_TEMPLATES / "page.css").read_text(),
         script=(_TEMPLATES / "draw.js").read_text(),
     )
-    return write_whole(directory / PAGE, text)
+    path = directory / PAGE
+    with complete_or_absent(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from compare.run.implementations import Implementation
 from compare.run.process import Watchdog, ending_with_this_process, environment
 from recipe import Recipe
+from recipe.atomic import remove_partials
 from recipe.errors import BAD_INPUT, BadInputError, RecordError, RunFailedError
 from recipe.recipe import is_finite_number
 from record.first_steps import Trace, read_trace
@@ -186,7 +187,7 @@ def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None]
     recipe_file = job.directory.with_suffix(".recipe.json")
     log_file = job.directory.with_suffix(".log")
     recipe_file.write_text(job.recipe.to_json())
-    _remove_partial(job)
+    remove_partials(job.directory)
     command = [*job.implementation.command, str(recipe_file), str(job.directory)]
     command += ["--trace"] if job.trace else []
     with ending_with_this_process() as group:
@@ -209,7 +210,7 @@ def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None]
             last_line = _follow(process, job, log_file, report, watchdog)
         finally:
             recipe_file.unlink()
-            _remove_partial(job)
+            remove_partials(job.directory)
     if watchdog.barked:
         raise RunFailedError(f"{name} hung: it said nothing for {silence:,.0f} seconds; its log: {log_file}")
     if process.returncode == BAD_INPUT and last_line.startswith("error: "):
@@ -243,11 +244,6 @@ def _follow(
             last_line = line.strip() or last_line
     watching.join()
     return last_line
-
-
-def _remove_partial(job: Job) -> None:
-    for partial in job.records.glob(f"{job.directory.name}.partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _progress_fields(line: str) -> dict[str, float] | None:

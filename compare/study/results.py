@@ -1,6 +1,7 @@
 """What a study keeps of each run: a small file each, complete or absent."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors.numpy import save
 
 from compare.findings import Status
 from compare.study.plan import StudyRun
-from recipe.atomic import on_disk
+from recipe.atomic import complete_or_absent
 from recipe.errors import BadInputError
 from record.training import RunRecord
 
@@ -39,7 +40,7 @@ class Result:
     test_accuracy: float | None = None
     test_loss: float | None = None
     seconds: float | None = None
-    versions: dict[str, str] | None = None
+    versions: Mapping[str, str] | None = None
     backend: str | None = None
     device: str | None = None
 
@@ -89,12 +90,14 @@ class Results:
 
     def write(self, run: StudyRun, content: bytes) -> None:
         """Keeps the result of a run; no failure of it is remembered."""
-        _write(self.path(run), content)
+        with complete_or_absent(self.path(run)) as partial:
+            partial.write_bytes(content)
         self.failure_path(run).unlink(missing_ok=True)
 
     def write_failure(self, run: StudyRun, error: str) -> None:
         """Keeps the reason why a run has no result."""
-        _write(self.failure_path(run), json.dumps({"error": error}).encode())
+        with complete_or_absent(self.failure_path(run)) as partial:
+            partial.write_text(json.dumps({"error": error}))
 
     def settled(self, run: StudyRun) -> bool:
         """Whether the run need not be run: it has a result, or failed since this study began."""
@@ -136,11 +139,3 @@ def _time_of(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    # Whoever holds the run's lock writes, so that what a killed study left half-written is overwritten.
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    on_disk(partial)
-    partial.replace(path)

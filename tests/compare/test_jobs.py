@@ -81,6 +81,19 @@ def test_directory_is_keyed_by_all_that_determines_a_run(tmp_path: Path) -> None
     assert len(others - {first}) == 5
 
 
+@pytest.mark.parametrize("room", ["recipe", "record"])
+def test_code_that_reads_the_recipe_and_writes_the_record_counts(
+    room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementations, "ROOT", tmp_path)
+    (tmp_path / room).mkdir()
+    directories = set()
+    for text in ("1", "2"):
+        (tmp_path / room / "module.py").write_text(text)
+        directories.add(Job(Implementation("third", ("program",)), TINY, tmp_path).directory)
+    assert len(directories) == 2
+
+
 def test_backend_that_is_not_installed_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(implementations, "find_spec", lambda name: None)
     for backend in ("jax", "tensorflow"):

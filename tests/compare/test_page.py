@@ -11,6 +11,7 @@ import pytest
 from compare.report import digits
 from compare.report.page import write_page
 from recipe import Recipe
+from recipe.errors import RecordError
 from recipe.initial_weights import initial_weights
 from record.training import TestResults
 from tests.compare.test_report import entry
@@ -226,6 +227,6 @@ def test_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RecordError, match="No space left"):
         write_page(study() | {"seeds": [0, 1, 2]}, tmp_path)
     assert (tmp_path / "report.html").read_text() == before

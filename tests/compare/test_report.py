@@ -12,6 +12,7 @@ from compare.report.terminal import comparison_table, verdict_lines
 from compare.report.words import measured
 from compare.results_file import write_results
 from recipe import Recipe
+from recipe.errors import RecordError
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RecordError, match="No space left"):
         write_results({"a": 1}, tmp_path)
     assert not list(tmp_path.iterdir())
 
