@@ -19,6 +19,7 @@ from compare.study.results import Results
 from recipe import Recipe, datasets
 from recipe.atomic import check_writable
 from recipe.errors import BadArgumentError, BadInputError, RecordError
+from record.places import RUNS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -257,7 +258,7 @@ def default_directory(recipe: Recipe, implementations: list[Implementation], com
     """A directory under runs/ of this command, this recipe and these implementations alone."""
     commands = [implementation.words for implementation in implementations]
     key = hashlib.sha256(f"{recipe.to_json()}{commands}".encode()).hexdigest()[:8]
-    return Path("runs") / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
+    return RUNS / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
 
 
 def _silent() -> Console:

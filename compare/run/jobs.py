@@ -25,6 +25,7 @@ from recipe.atomic import remove_partials
 from recipe.errors import BAD_INPUT, BadInputError, RecordError, RunFailedError
 from recipe.recipe import is_finite_number
 from record.first_steps import Trace, read_trace
+from record.places import record_name
 from record.training import RunRecord, read_record
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -56,7 +57,7 @@ class Job:
         """
         determinants = {"recipe": self.recipe.to_json(), "threads": self.threads, **self.implementation.determinants}
         key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
-        return self.records / f"{self.implementation.name}{'-trace' if self.trace else ''}-{key}"
+        return self.records / record_name(self.implementation.name, key, trace=self.trace)
 
     def read(self) -> Record:
         """Reads the finished record.
