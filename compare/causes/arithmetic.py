@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from compare.causes import convolution as network_causes
-from compare.causes.optimizer import OptimizerState, of_first_moment, of_parameter, of_second_moment
 from compare.causes.signatures import (
     EXPLAINED,
-    UNKNOWN,
     Signature,
     distance,
     first_that_fits,
@@ -32,18 +30,6 @@ from compare.oracle.convolution import linear
 from compare.oracle.network import Array, Weights
 from compare.oracle.step import RecordedStep
 from record.first_steps import Trace
-
-__all__ = [
-    "UNKNOWN",
-    "OptimizerState",
-    "of_activations",
-    "of_first_moment",
-    "of_gradient",
-    "of_loss",
-    "of_parameter",
-    "of_preactivations",
-    "of_second_moment",
-]
 
 _ENOUGH_SIGNS = 7
 """So many rounding errors have the same sign with a probability of under 1%."""

@@ -1,9 +1,12 @@
 """Climbs the rungs of two traces in their order."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from compare.ladder.arithmetic import forward, gradients, loss, optimizer
+from compare.ladder.arithmetic import forward, gradients, loss
 from compare.ladder.inputs import data, initial_weights, settings
+from compare.ladder.optimizer import optimizer
 from compare.ladder.rung import Rung, Sides
 
 
@@ -22,8 +25,13 @@ def climb(sides: Sides) -> list[Rung]:
 
 
 def mark_followers(rungs: list[Rung]) -> list[Rung]:
-    """Says in every failed rung after the first failed one which that is."""
-    failed = [rung for rung in rungs if rung.verdict == "not parity"]
-    for rung in failed[1:]:
-        rung.detail["follows"] = failed[0].name
-    return rungs
+    """The same rungs; every failed one after the first failed one says which that is."""
+    first = next((rung for rung in rungs if rung.verdict == "not parity"), None)
+    if first is None:
+        return rungs
+    return [
+        replace(rung, detail=rung.detail | {"follows": first.name})
+        if rung.verdict == "not parity" and rung is not first
+        else rung
+        for rung in rungs
+    ]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.oracle.network import Adam, Array, cross_entropies, softmax
+from compare.oracle.network import Adam, Array, Backward, cross_entropies, softmax
 
 ELEMENTARY_FUNCTION_ULPS = 4
 """The error of exp and log in the frameworks' vector libraries; Eigen, SLEEF and XLA state 1 to 4 ulp."""
@@ -129,6 +129,14 @@ class Rounding:
         terms = np.count_nonzero(left, axis=1, keepdims=True) + 1
         carried = Error(left_error.worst @ np.abs(right), np.sqrt(left_error.scatter**2 @ right**2))
         return carried.plus(self.gamma(terms) * (np.abs(left) @ np.abs(right)) + self.tiny)
+
+    def layer_gradients(self, of_layer: Backward, error: Error) -> tuple[Array, Array]:
+        """Of ∂loss/∂kernel and ∂loss/∂bias, where ∂loss/∂pre-activations carries an error, in its own shape."""
+        delta, errors = of_layer.delta.T, error.changed(lambda tensor: tensor.reshape(of_layer.delta.shape).T)
+        kernel, bias = (
+            self.product(delta, errors, rows).bound.T for rows in (of_layer.rows, np.ones((len(of_layer.delta), 1)))
+        )
+        return kernel.reshape(of_layer.kernel.shape), bias[0]
 
     def first_moment(self, moment: Array, gradient: Array, adam: Adam) -> Array:
         """Of m ← β₁·m + (1 − β₁)·g in any of its forms; β₁ itself is rounded."""

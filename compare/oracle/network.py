@@ -5,6 +5,7 @@ canonical layout (`recipe/initial_weights.py`). What is special in a convolution
 in `compare/oracle/convolution.py`.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -86,22 +87,76 @@ def output_delta(logits: Array, labels: NDArray[np.int64]) -> Array:
     return delta / len(labels)
 
 
-def gradients(weights: Weights, images: Array, labels: NDArray[np.int64], masks: Weights | None = None) -> Weights:
-    """∂loss/∂parameter of every parameter, by back-propagation."""
-    passed = forward(weights, images, masks)
-    layers = layer_names(weights)
-    delta = output_delta(passed.preactivations[layers[-1]], labels)
-    result: Weights = {}
+class Backward(NamedTuple):
+    """What back-propagation makes of one layer.
+
+    Args:
+        layer: Its name.
+        rows: What its kernel is multiplied with, shape (places, terms): a row an image, or a place of a convolution.
+        delta: ∂loss/∂pre-activations, shape (places, units).
+        kernel: ∂loss/∂kernel, rowsᵀ @ delta in the kernel's shape.
+        bias: ∂loss/∂bias, shape (units,).
+        spread: The two matrices whose product is `carried`; None in the first layer.
+        carried: ∂loss/∂inputs, in the shape of the layer's inputs; None in the first layer.
+    """
+
+    layer: str
+    rows: Array
+    delta: Array
+    kernel: Array
+    bias: Array
+    spread: tuple[Array, Array] | None = None
+    carried: Array | None = None
+
+
+Through = Callable[[str, Array], Array]
+"""How ∂loss/∂ what a hidden layer passes on becomes ∂loss/∂ its pre-activations."""
+
+
+def backward(weights: Weights, inputs: Weights, delta: Array, through: Through) -> Iterator[Backward]:
+    """Back-propagation, layer by layer from the output to the first.
+
+    Args:
+        weights: The parameters by canonical name.
+        inputs: What each layer was fed, by layer from input to output.
+        delta: ∂loss/∂logits, shape (batch, classes).
+        through: For each hidden layer, the way back through pooling, dropout and ReLU.
+    """
+    layers = list(inputs)
     for below, layer in zip((None, *layers[:-1])[::-1], layers[::-1], strict=True):
-        kernel, inputs = weights[f"{layer}.kernel"], passed.inputs[layer]
-        each = delta.reshape(-1, delta.shape[-1])
-        result[f"{layer}.kernel"] = (rows(inputs, kernel).T @ each).reshape(kernel.shape)
-        result[f"{layer}.bias"] = each.sum(axis=0)
-        if below is not None:
-            left, right = spread(delta, kernel)
-            mask = masks.get(below) if masks else None
-            delta = through((left @ right).reshape(inputs.shape), passed.activations[below], mask)
-    return {name: result[name] for name in weights}
+        kernel, taken = weights[f"{layer}.kernel"], rows(inputs[layer], weights[f"{layer}.kernel"])
+        by_place = delta.reshape(-1, delta.shape[-1])
+        of_layer = Backward(
+            layer=layer,
+            rows=taken,
+            delta=by_place,
+            kernel=(taken.T @ by_place).reshape(kernel.shape),
+            bias=(np.ones((1, len(by_place))) @ by_place)[0],
+        )
+        if below is None:
+            yield of_layer
+            continue
+        left, right = spread(delta, kernel)
+        carried = (left @ right).reshape(inputs[layer].shape)
+        yield of_layer._replace(spread=(left, right), carried=carried)
+        delta = through(below, carried)
+
+
+def by_parameter(weights: Weights, passes: Iterator[Backward]) -> Weights:
+    """The gradients of a backward pass by canonical name, in the order of the parameters."""
+    found = {f"{one.layer}.{kind}": getattr(one, kind) for one in passes for kind in ("kernel", "bias")}
+    return {name: found[name] for name in weights}
+
+
+def gradients(weights: Weights, images: Array, labels: NDArray[np.int64], masks: Weights | None = None) -> Weights:
+    """∂loss/∂parameter of every parameter; the arguments are those of `loss`."""
+    passed = forward(weights, images, masks)
+    delta = output_delta(passed.preactivations[layer_names(weights)[-1]], labels)
+
+    def back(layer: str, delta: Array) -> Array:
+        return through(delta, passed.activations[layer], masks.get(layer) if masks else None)
+
+    return by_parameter(weights, backward(weights, passed.inputs, delta, back))
 
 
 def through(delta: Array, activations: Array, mask: Array | None) -> Array:

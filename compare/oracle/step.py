@@ -1,6 +1,6 @@
 """What a trace recorded of a step, in float64 and in the shapes that the oracle takes."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from compare.oracle import convolution
 from compare.oracle import network as oracle
 from compare.oracle.bounds import Error, Rounding
-from compare.oracle.network import Array, Weights
+from compare.oracle.network import Array, Backward, Through, Weights
 from recipe import Recipe
 from recipe.dropout_masks import dropout_masks
 from record.first_steps import Trace
@@ -83,33 +83,33 @@ class RecordedStep:
         """∂loss/∂pre-activations of a hidden layer from that of what it passes on."""
         return oracle.through(delta, self.activations[layer], self.mask(layer))
 
-    def error_through(self, layer: str, delta: Array, error: Error) -> Error:
-        """How far `through` may be off for a `delta` that may be off by `error`."""
-        error = error.changed(partial(self.through, layer))
-        if layer in self.recipe.convolution_names:
-            activations = self.activations[layer]
-            open_question = convolution.undecided(delta, activations, self.inputs[layer])
-            return error.plus(open_question) if open_question.any() else error
-        if layer in self.dropped:
-            return error.plus(Rounding.of(self.recipe.dtype).dropout(self.through(layer, delta), self.recipe.dropout))
-        return error
+    def backward(self, delta: Array) -> Iterator[Backward]:
+        """Back-propagation from ∂loss/∂logits through the recorded activations, from the output to the first layer."""
+        return oracle.backward(self.weights, self.inputs, delta, self.through)
 
-    def gradients(self, delta: Array, through: Callable[[str, Array], Array] | None = None) -> Weights:
-        """The gradients that ∂loss/∂logits gives by way of the recorded activations.
+    def gradients(self, delta: Array, through: Through | None = None) -> Weights:
+        """The gradients that ∂loss/∂logits gives, by parameter; `through` may replace the way past hidden layers."""
+        passes = oracle.backward(self.weights, self.inputs, delta, through or self.through)
+        return oracle.by_parameter(self.weights, passes)
 
-        `through` says how it passes from behind a hidden layer to that layer's pre-activations.
+    def error_below(self, of_layer: Backward, error: Error) -> Error:
+        """How far ∂loss/∂pre-activations of the layer below may be off, from how far the layer's own may be.
+
+        `of_layer` is not the first.
         """
-        result: Weights = {}
-        for layer in reversed(self.layers):
-            kernel, inputs, below = self.kernel(layer), self.inputs[layer], self.below(layer)
-            each = delta.reshape(-1, delta.shape[-1])
-            result[f"{layer}.kernel"] = (convolution.rows(inputs, kernel).T @ each).reshape(kernel.shape)
-            result[f"{layer}.bias"] = each.sum(axis=0)
-            if below is not None:
-                left, right = convolution.spread(delta, kernel)
-                delta = (left @ right).reshape(inputs.shape)
-                delta = (through or self.through)(below, delta)
-        return result
+        layer, below = of_layer.layer, self.below(of_layer.layer)
+        if below is None or of_layer.spread is None or of_layer.carried is None:
+            raise ValueError(f"there is no layer below {layer}")
+        rounding, (left, right) = Rounding.of(self.recipe.dtype), of_layer.spread
+        error = error.changed(lambda tensor: convolution.spread(tensor, self.kernel(layer))[0])
+        error = rounding.product(left, error, right).changed(partial(np.reshape, shape=self.inputs[layer].shape))
+        error = error.changed(partial(self.through, below))
+        if below in self.recipe.convolution_names:
+            open_question = convolution.undecided(of_layer.carried, self.activations[below], self.inputs[below])
+            return error.plus(open_question) if open_question.any() else error
+        if below in self.dropped:
+            return error.plus(rounding.dropout(self.through(below, of_layer.carried), self.recipe.dropout))
+        return error
 
 
 def shared_masks(recipe: Recipe, index: int, num_images: int) -> Weights:
