@@ -1,6 +1,5 @@
 """`python -m compare run|align|study|report|predict|convert|completion`: the command line, over `compare/api.py`."""
 
-import json
 import os
 import shlex
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import jsonargparse
 
 from compare import api
-from compare.results_file import EXIT_CODES
+from compare.results_file import EXIT_CODES, results_text
 from compare.run.implementations import Backend
 from recipe import Recipe, RecipeError
 from recipe.errors import (
@@ -110,9 +109,9 @@ def judge(options: Any) -> int:
         command=options.command_line,
     )
     if options.json:
-        print(found.results_file.read_text(), end="")
+        print(results_text(found.to_json()), end="")
     else:
-        found.show(console)
+        api.show(found, console)
     console.print(f"Results: {found.results_file}\nPage: {found.page}", soft_wrap=True, markup=False, highlight=False)
     return found.exit_code
 
@@ -129,25 +128,18 @@ def _named_commands(definitions: list[str]) -> dict[str, str]:
 
 
 def report(options: Any) -> int:
-    """Shows findings again and writes their page anew; returns their exit code."""
+    """Shows findings again and writes their page again; returns their exit code."""
     from rich.console import Console
 
-    from compare.report.page import write_page
-    from compare.report.terminal import show
-    from compare.results_file import read_results
-
-    try:
-        results = read_results(options.directory)
-        if options.json:
-            print(json.dumps(results, indent=2))
-        else:
-            console = Console()
-            show(results, console)
-            page = write_page(results, options.directory)
-            console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)
-    except RecordError as error:
-        raise BadInputError(str(error)) from error
-    return int(results["exit_code"])
+    found = api.read(options.directory)
+    if options.json:
+        print(results_text(found.to_json()), end="")
+    else:
+        console = Console()
+        api.show(found, console)
+        page = api.rewrite_page(found)
+        console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)
+    return found.exit_code
 
 
 def predict(options: Any) -> int:

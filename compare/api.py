@@ -4,6 +4,7 @@ Each starts every implementation in processes of its own, leaves `results.json` 
 returns what they say as frozen dataclasses. Nothing is printed unless a console is given, and nothing ends the process.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from compare.findings import Comparison
+from compare.results_file import read_results, write_results
 from compare.run.implementations import Backend, Device, Implementation, keras, lightning, other
 from compare.run.jobs import Job, Outcome, run_all
 from compare.study.findings import Study
@@ -20,6 +22,7 @@ from recipe import Recipe, datasets
 from recipe.atomic import check_writable
 from recipe.errors import BadArgumentError, BadInputError, RecordError
 from record.places import RUNS
+from record.training import RunRecord, read_record
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,6 +68,7 @@ def run(
         DataError: The data set is damaged, or cannot be fetched.
     """
     from compare.judge import judge_trainings
+    from compare.report.page import write_page
 
     _check_at_least(0, "controls", controls)
     _check_at_least(1, "threads", threads)
@@ -82,16 +86,24 @@ def run(
         for number in range(recipe.perturbation + 1, recipe.perturbation + 1 + controls)
     ]
     outcomes = _run_all(start_order(traces, trainings, family), console, fresh=fresh)
-    results = judge_trainings(
+    trained = {name: outcomes[job] for name, job in trainings.items()}
+    controlled = [outcomes[job] for job in (control, *family)]
+    found = judge_trainings(
         recipe,
         {name: outcomes[job] for name, job in traces.items()},
-        {name: outcomes[job] for name, job in trainings.items()},
-        [outcomes[job] for job in (control, *family)],
+        trained,
+        controlled,
         directory,
-        margin / 100,
+        margin=margin / 100,
+        command=command,
     )
-    _write(results, directory, command)
-    return Comparison.read(directory)
+    write_results(found.to_json(), directory)
+    write_page(
+        found,
+        trainings={name: entry.record for name, entry in trained.items() if entry.record},
+        controls=[entry.record for entry in controlled if entry.record],
+    )
+    return found
 
 
 def start_order(traces: dict[str, Job], trainings: dict[str, Job], family: list[Job]) -> list[Job]:
@@ -135,6 +147,7 @@ def align(
         DataError: The data set is damaged, or cannot be fetched.
     """
     from compare.judge import judge_traces
+    from compare.report.page import write_page
 
     _check_at_least(1, "threads", threads)
     recipe, sides, directory = _prepare("align", recipe, implementations, keras_backend, device, out)
@@ -143,9 +156,10 @@ def align(
         for side in sides
     }
     outcomes = _run_all(list(traces.values()), console, fresh=fresh)
-    results = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory)
-    _write(results, directory, command)
-    return Comparison.read(directory)
+    found = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory, command=command)
+    write_results(found.to_json(), directory)
+    write_page(found)
+    return found
 
 
 def study(
@@ -195,6 +209,7 @@ def study(
         from compare.study.judge import judge_study
     except ImportError as error:
         raise BadInputError(f"a study needs {error.name}; in the clone: pip install '.[study]'") from error
+    from compare.report.page import write_page
     from compare.study.progress import StudyProgress
 
     for name, value in (("workers", workers), ("silence", silence)):
@@ -213,8 +228,62 @@ def study(
                     run_study(runs, results, client, silence, progress.report)
                 except Lost as error:
                     raise BadInputError(str(error)) from error
-    _write(judge_study(recipe, runs, results, margin / 100), directory, command)
-    return Study.read(directory)
+    found = judge_study(recipe, runs, results, directory, margin=margin / 100, command=command)
+    write_results(found.to_json(), directory)
+    write_page(found)
+    return found
+
+
+def read(directory: Path | str) -> Comparison | Study:
+    """The findings that an earlier call, or the command line, left in a directory, of whichever kind they are.
+
+    Raises:
+        RecordError: There are none, or none of this version.
+    """
+    directory = Path(directory)
+    results = read_results(directory)
+    kind = Study if results.get("kind") == "study" else Comparison
+    return kind.from_json(results, directory)
+
+
+def show(found: Comparison | Study, console: Console | None = None) -> None:
+    """Prints the tables and the verdict as the command line does.
+
+    Args:
+        found: What `run`, `align` or `study` returned, or `Comparison.read` or `Study.read` read.
+        console: Where to; left out, standard output.
+    """
+    from rich.console import Console
+
+    from compare.report.terminal import show
+
+    show(found, console or Console())
+
+
+def rewrite_page(found: Comparison | Study) -> Path:
+    """Writes the page of findings that were read again, from the records that they name; returns where.
+
+    A control that is gone leaves the page's band of controls narrower.
+
+    Raises:
+        RecordError: The record of a training is gone or damaged, or the page cannot be written.
+    """
+    from compare.report.page import write_page
+
+    if isinstance(found, Study) or not found.trained:
+        return write_page(found)
+    records: dict[Path, RunRecord] = {}
+    for place in found.controls:
+        with contextlib.suppress(RecordError):
+            records[place] = read_record(place)
+    trainings = {name: side.record for name, side in found.implementations.items() if side.record}
+    for place in trainings.values():
+        records[place] = records.get(place) or read_record(place)
+    return write_page(
+        found,
+        trainings={name: records[place] for name, place in trainings.items()},
+        controls=[records[place] for place in found.controls if place in records],
+    )
 
 
 def _check_at_least(lowest: int, name: str, value: object) -> None:
@@ -273,13 +342,3 @@ def _run_all(jobs: list[Job], console: Console | None, *, fresh: bool) -> dict[J
     with LiveProgress(jobs, console or _silent()) as progress:
         outcomes = run_all(jobs, fresh=fresh, report=progress.report)
     return dict(zip(jobs, outcomes, strict=True))
-
-
-def _write(results: dict[str, Any], directory: Path, command: str | None) -> None:
-    """Writes the findings and their page."""
-    from compare.report.page import write_page
-    from compare.results_file import write_results
-
-    results["command"] = command
-    write_results(results, directory)
-    write_page(results, directory)

@@ -322,7 +322,7 @@ def test_nothing_goes_on_at_a_scheduler(scheduler: str, tmp_path: Path, how: sig
 
 
 def findings(runs: Sequence[StudyRun], results: Results) -> str:
-    return json.dumps(judge_study(TINY, runs, results, 0.001))
+    return json.dumps(judge_study(TINY, runs, results, Path(), margin=0.001).to_json())
 
 
 @pytest.mark.parametrize("victim", ["run", "worker"])
