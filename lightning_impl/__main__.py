@@ -1,7 +1,6 @@
 """`python -m lightning_impl fit|validate|test|predict|export`: the network under the stock LightningCLI.
 
-`predict PICTURE...` is not the LightningCLI's: it says which digit each picture shows. Nor is `fit_seeds`, which trains
-many seeds at once.
+`predict PICTURE...` is not the LightningCLI's: it says which digit each picture shows.
 """
 
 import argparse
@@ -14,16 +13,16 @@ import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors.torch import save_file
 
-from lightning_impl import ensemble_recording, export
+from lightning_impl import export
+from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.checkpoints import CompleteCheckpoints, checkpoint_callbacks
 from lightning_impl.data import MnistDataModule
 from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers
 from lightning_impl.predicting import predict_images
-from lightning_impl.training import DigitClassifier
 from pictures.classify import add_options, predict_pictures
 from recipe import Recipe, RecipeError
 from recipe.atomic import complete_or_absent
@@ -67,6 +66,15 @@ class RecipeCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Leaves the checkpoint to the Trainer: it holds a recipe, not the hyperparameters sought here."""
+
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """Has `--lr_scheduler` alone schedule the recipe's optimizer; Lightning would pass over it in silence."""
+        super()._add_configure_optimizers_method_to_model(subcommand)
+        scheduler = self._get(self.config_init, "lr_scheduler")
+        if scheduler and not self._get(self.config_init, "optimizer"):
+            optimizer = self.model.configure_optimizers()
+            configured = self.configure_optimizers(self.model, optimizer, instantiate_class(optimizer, scheduler))
+            self.model.configure_optimizers = lambda: configured
 
     def before_instantiate_classes(self) -> None:
         """Refuses loggers whose packages are not installed; jsonargparse would take 30 lines to say so."""
@@ -144,8 +152,6 @@ def main() -> None:
     # The LightningCLI has subcommands for the Trainer's methods alone.
     if sys.argv[1:2] == ["export"]:
         export.main(sys.argv[2:])
-    elif sys.argv[1:2] == ["fit_seeds"]:
-        ensemble_recording.main(sys.argv[2:])
     elif asks_for_pictures(sys.argv[1:]):
         with errors_are_one_line():
             predict_pictures(picture_parser().parse_args(sys.argv[2:]), "lightning", predict_images)
@@ -157,7 +163,7 @@ def lightning_cli() -> None:
     """The stock command line."""
     try:
         RecipeCLI(
-            DigitClassifier,
+            BlockDigitClassifier,
             MnistDataModule,
             # The data module divides the batches among processes itself; metrics are logged by the epoch.
             trainer_defaults={"use_distributed_sampler": False, "log_every_n_steps": 1},
@@ -167,8 +173,7 @@ def lightning_cli() -> None:
             save_config_kwargs={"overwrite": True},
             parser_kwargs={
                 "prog": "python -m lightning_impl",
-                "epilog": "`export` writes a trained network to a file, `fit_seeds` trains many seeds at once: "
-                "python -m lightning_impl export --help, python -m lightning_impl fit_seeds --help",
+                "epilog": "`export` writes a trained network to a file: python -m lightning_impl export --help",
                 "predict": {"description": PREDICT},
             },
         )

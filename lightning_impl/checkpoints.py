@@ -5,10 +5,14 @@ import pickle  # its exception only
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
 
+from lightning_impl.departures import Departures, check_resumes, departures, in_words, note_departures
 from recipe import Recipe, RecipeError
 from recipe.atomic import complete_or_absent
 from recipe.errors import RecordError
@@ -28,6 +32,42 @@ def checkpoint_callbacks(directory: str | None) -> list[ModelCheckpoint]:
         ModelCheckpoint(filename="best", monitor="val_accuracy", mode="max", **common),
         ModelCheckpoint(filename="last", **common),
     ]
+
+
+class KeepsRecipe(lightning.LightningModule):
+    """A module whose checkpoints hold its recipe, and what departed from it.
+
+    Args:
+        recipe: What is trained.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.departures: Departures = {}
+        self._begun: dict[str, Any] | None = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Writes the recipe into the checkpoint, and what of the training is not the recipe's."""
+        checkpoint["recipe"] = self.recipe.to_json()
+        checkpoint["departures"] = self.departures
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another recipe before anything of it is used."""
+        fits = self.trainer.state.fn == TrainerFn.FITTING
+        check_recipe(self.recipe, checkpoint, resumes=fits)
+        if fits:
+            self._begun = checkpoint
+        elif checkpoint.get("departures"):
+            rank_zero_info(f"The checkpoint departs from its recipe: {in_words(checkpoint['departures'])}.")
+
+    def on_fit_start(self) -> None:
+        """Notes what departs from the recipe; refuses to go on from a checkpoint that departs otherwise."""
+        self.departures = departures(self.recipe, self.trainer)
+        if self._begun:
+            check_resumes(self.departures, self.trainer, self._begun)
+            self._begun = None
+        note_departures(self.departures, self.trainer)
 
 
 class CompleteCheckpoints(TorchCheckpointIO):

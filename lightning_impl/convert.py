@@ -1,11 +1,13 @@
 """`python -m lightning_impl.convert FROM TO`: canonical weights <-> a checkpoint, told apart by the names' endings."""
 
+import sys
 from pathlib import Path
 
 import lightning
 
 from lightning_impl.checkpoints import CompleteCheckpoints, load_checkpoint, recipe_of
-from lightning_impl.training import DigitClassifier
+from lightning_impl.departures import in_words
+from lightning_impl.module import DigitClassifier
 from lightning_impl.weights import get_weights, set_weights
 from recipe.errors import RecordError
 from record.weights import convert_main, read_weights, write_weights
@@ -23,6 +25,9 @@ def convert(source: Path, target: Path) -> None:
     """
     if target.suffix == ".safetensors":
         checkpoint = load_checkpoint(source)
+        if checkpoint.get("departures"):
+            departed = in_words(checkpoint["departures"])
+            print(f"note: {source} departs from the recipe that is written beside it: {departed}", file=sys.stderr)
         module = DigitClassifier(recipe_of(checkpoint))
         try:
             module.load_state_dict(checkpoint["state_dict"])

@@ -1,13 +1,10 @@
 """Forward and backward pass as a CUDA graph: launched at once, instead of kernel by kernel from Python."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lightning_impl.training import DigitClassifier
+from lightning_impl.module import DigitClassifier
 
 
 class GraphedGradients:
@@ -21,7 +18,7 @@ class GraphedGradients:
         batch_size: Images in every batch.
     """
 
-    def __init__(self, module: "DigitClassifier", batch_size: int) -> None:
+    def __init__(self, module: DigitClassifier, batch_size: int) -> None:
         parameter = next(module.parameters())
         width = module.recipe.images.num_pixels + module.recipe.num_mask_columns
         self.images = torch.zeros(batch_size, width, dtype=parameter.dtype, device=parameter.device)
@@ -41,7 +38,7 @@ class GraphedGradients:
             self.loss.backward()
         self.gradients = [parameter.grad for parameter in module.parameters()]
 
-    def __call__(self, module: "DigitClassifier", images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, module: DigitClassifier, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Leaves the gradients in the module's parameters and returns the loss and the logits."""
         self.images.copy_(images)
         self.labels.copy_(labels)
@@ -52,17 +49,22 @@ class GraphedGradients:
         return self.loss.detach().clone(), self.logits.detach().clone()
 
 
-def check_graph_works(module: "DigitClassifier") -> None:
+def check_graph_works(module: DigitClassifier, against: str | None) -> None:
     """Refuses a CUDA graph where it cannot be.
+
+    Args:
+        module: Knows its trainer, and whether it takes blocks of steps.
+        against: What stands against blocks.
 
     Raises:
         MisconfigurationException: Not on one CUDA device, or not in blocks of steps.
     """
     trainer = module.trainer
+    why = f"and there is {against}" if against else "set --model.steps_per_execution to 2 or more"
     reasons = {
         "it needs a GPU: use --trainer.accelerator gpu": trainer.strategy.root_device.type != "cuda",
         "it works on one device: use --trainer.devices 1": trainer.world_size > 1,
-        "it needs blocks of steps: set --model.steps_per_execution to 2 or more": module.automatic_optimization,
+        f"it needs blocks of steps, {why}": module.automatic_optimization,
         "it works without automatic mixed precision": "mixed" in str(trainer.precision),
     }
     for reason, applies in reasons.items():

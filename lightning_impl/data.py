@@ -153,8 +153,8 @@ class MnistDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Blocks of as many batches as the module takes at a time: images (n, pixels) and labels (n,)."""
         rank, world_size = self._place()
-        module: Any = self.trainer.lightning_module if self.trainer else None
-        block_size = module.steps_per_execution if module else 1
+        module = self.trainer.lightning_module if self.trainer else None
+        block_size = getattr(module, "steps_per_execution", 1)
         batches = TrainingBatches(self.recipe, len(self.train_digits), rank, world_size, block_size)
         return DataLoader(self.train_digits, batch_sampler=batches, collate_fn=as_it_is)
 

@@ -3,7 +3,12 @@
 from collections import OrderedDict
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+
+from recipe import Recipe
+from recipe.dropout_masks import dropout_masks
 
 
 class SharedDropout(nn.Module):
@@ -44,6 +49,19 @@ class MaskedSequential(nn.Sequential):
             else:
                 tensor = layer(tensor)
         return tensor
+
+
+def masks_of_step(recipe: Recipe, epoch: int, step: int, num_images: int) -> Tensor:
+    """The shared masks of step `step` of an epoch, both from 0, shape (images, mask columns), over all processes."""
+    start = step * recipe.batch_size
+    return torch.from_numpy(dropout_masks(recipe, epoch, start, start + num_images))
+
+
+def seed_dropout(recipe: Recipe, epoch: int, rank: int) -> None:
+    """Gives torch's own dropout a stream of its own in each epoch and process, so that a restart repeats it."""
+    if recipe.dropout and recipe.dropout_masks == "framework":
+        stream = np.random.SeedSequence((recipe.seed, epoch, rank))
+        torch.manual_seed(int(stream.generate_state(1)[0]))
 
 
 def dropout_settings(model: nn.Sequential) -> dict[str, Any]:

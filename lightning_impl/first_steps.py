@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from lightning_impl import backend
 from lightning_impl.data import MnistDataModule
 from lightning_impl.dropout import SharedDropout
+from lightning_impl.module import DigitClassifier
 from lightning_impl.recording import VERSIONS, quiet_trainer, settings
-from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import canonical_activation, get_weights, to_canonical
 from recipe import Recipe
 from recipe.initial_weights import Weights
@@ -23,7 +23,7 @@ def trace(recipe: Recipe, *, accelerator: str) -> Trace:
     """Takes the first steps of the training that the recipe describes."""
     watcher = Watcher()
     trainer = quiet_trainer(accelerator, watcher, max_steps=num_traced_steps(recipe), limit_val_batches=0)
-    module, digits = DigitClassifier(recipe, steps_per_execution=1), MnistDataModule(recipe)
+    module, digits = DigitClassifier(recipe), MnistDataModule(recipe)
     initial_weights = get_weights(module.model)
     trainer.fit(module, digits)
     device = module.device.type
@@ -33,7 +33,7 @@ def trace(recipe: Recipe, *, accelerator: str) -> Trace:
         versions=versions(*VERSIONS),
         backend="torch",
         device="cpu" if device == "cpu" else "gpu",
-        threads=torch.get_num_threads(),
+        threads=backend.num_threads(),
         settings=settings(trainer, module) | {"epochs": recipe.epochs},
         batch_hashes=_hash_epochs(digits),
         initial_weights=initial_weights,

@@ -84,3 +84,17 @@ class DenseGradients:
                 output, delta = (layer.bias.new_empty(num_images, len(layer.bias)) for _ in range(2))
                 self._scratch[num_images].append(_Scratch(output, delta, delta.t()))
         return self._scratch[num_images]
+
+
+def gives_its_gradients(model: nn.Sequential, loss: nn.Module) -> bool:
+    """Whether `DenseGradients` does what autograd would: its layers and loss, nothing frozen, no hook that listens."""
+    kinds = all(type(layer) in (nn.Linear, nn.ReLU) for layer in model)
+    plain_loss = type(loss) is nn.CrossEntropyLoss and (
+        (loss.weight, loss.ignore_index, loss.reduction, loss.label_smoothing) == (None, _IGNORED_LABEL, "mean", 0)
+    )
+    listens = any(
+        getattr(module, f"_{hooks}_hooks")
+        for module in (*model.modules(), loss)
+        for hooks in ("forward", "forward_pre", "backward", "backward_pre")
+    )
+    return kinds and plain_loss and not listens and all(parameter.requires_grad for parameter in model.parameters())

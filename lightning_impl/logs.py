@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from recipe.errors import UnavailableError
 
@@ -35,6 +37,16 @@ def default_loggers(directory: str | Path) -> list[Logger]:
     version = _slurm_version() or _new_version(TensorBoardLogger(directory))
     tensorboard = TensorBoardLogger(directory, version=version, default_hp_metric=False, flush_secs=1)
     return [tensorboard, CSVLogger(directory, version=tensorboard.version)]
+
+
+def log_epoch(loggers: Sequence[Any], epoch: int, values: dict[str, Tensor]) -> None:
+    """Hands metrics to the loggers, over the number of the epoch, from 0, as Keras does.
+
+    Lightning would write them over the number of training batches.
+    """
+    for logger in loggers:
+        logger.log_metrics({"epoch": epoch, **{name: value.item() for name, value in values.items()}}, step=epoch)
+        logger.save()
 
 
 def check_installed(loggers: Any) -> None:

@@ -1,11 +1,22 @@
-"""Adam with Keras's arithmetic, on torch's fused kernel."""
+"""The optimizer: Adam with Keras's arithmetic, on torch's fused kernel, or torch's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from recipe import Recipe
+
+
+def build_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Keras's Adam with the recipe's hyperparameters; torch's own where the recipe leaves Adam to the framework."""
+    if recipe.adam == "shared":
+        assert recipe.epsilon is not None  # noqa: S101 - the recipe fills it in for a shared Adam
+        return KerasAdam(parameters, lr=recipe.learning_rate, betas=recipe.adam_betas, eps=recipe.epsilon)
+    epsilon: dict[str, Any] = {} if recipe.epsilon is None else {"eps": recipe.epsilon}
+    return torch.optim.Adam(parameters, lr=recipe.learning_rate, betas=recipe.adam_betas, fused=True, **epsilon)
 
 
 class KerasAdam(torch.optim.Optimizer):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lightning_impl.data import preprocess
-from lightning_impl.training import DigitClassifier
+from lightning_impl.module import DigitClassifier
 from lightning_impl.weights import set_weights
 from pictures.classify import Images, Probabilities
 from recipe import Recipe

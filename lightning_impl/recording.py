@@ -1,4 +1,4 @@
-"""A training that leaves a record: what `docs/run-record.md` asks for, taken from live torch objects."""
+"""A training that leaves a record: what `docs/run-record.md` asks for, taken from live Lightning objects."""
 
 import math
 import time
@@ -12,13 +12,14 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch import nn
 
+from lightning_impl import backend
+from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.data import MnistDataModule
 from lightning_impl.dropout import dropout_settings
+from lightning_impl.module import DigitClassifier
 from lightning_impl.optimizer import KerasAdam
-from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights
 from recipe import Recipe
-from recipe.errors import UnavailableError
 from record.training import HISTORY_KEYS, RunRecord, Status, TestResults, divergence, write_training
 from record.worker import Progress, peak_memory_bytes, versions
 
@@ -40,16 +41,18 @@ def quiet_trainer(accelerator: str, callback: Callback, **options: Any) -> light
     )
 
 
-class ProgressReporter(Callback):
-    """Reports a training's progress and times its epochs.
+class Recorder(Callback):
+    """Collects history and step losses, reports progress, and stops a training that diverges."""
 
-    Args:
-        recipe: What is trained.
-    """
+    takes_blocks = True
+    """It counts the steps that were taken, whether by one or in blocks."""
 
     def __init__(self, recipe: Recipe) -> None:
         num_steps = math.ceil(recipe.images.num_training_images / recipe.batch_size)
         self.progress = Progress(recipe.epochs, num_steps)
+        self.history: dict[str, list[float]] = {key: [] for key in HISTORY_KEYS}
+        self.step_losses: list[NDArray[np.floating]] = []
+        self.status = Status("finished")
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Starts the epoch's clock."""
@@ -60,16 +63,6 @@ class ProgressReporter(Callback):
     ) -> None:
         """Reports progress."""
         self.progress.step(trainer.current_epoch, len(pl_module.step_losses))
-
-
-class Recorder(ProgressReporter):
-    """Collects history and step losses, reports progress, and stops a training that diverges."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        self.history: dict[str, list[float]] = {key: [] for key in HISTORY_KEYS}
-        self.step_losses: list[NDArray[np.floating]] = []
-        self.status = Status("finished")
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Fetches the epoch's losses from the device; validation has run by now."""
@@ -97,6 +90,7 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
     optimizer, loss = trainer.optimizers[0], module.loss_function
     group = optimizer.param_groups[0]
     layers: dict[str, Any] = dict(module.model.named_children())
+    betas = group.get("betas", (None, None))
     dtype = str(layers["output"].weight.dtype).removeprefix("torch.")
     convolves = any(isinstance(layer, nn.Conv2d) for layer in layers.values())
     loader: Any = trainer.train_dataloader
@@ -104,9 +98,9 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
     return {
         "optimizer.name": "adam" if isinstance(optimizer, KerasAdam) else type(optimizer).__name__.lower(),
         "optimizer.learning_rate": group["lr"],
-        "optimizer.beta_1": group["betas"][0],
-        "optimizer.beta_2": group["betas"][1],
-        "optimizer.epsilon": group["eps"],
+        "optimizer.beta_1": betas[0],
+        "optimizer.beta_2": betas[1],
+        "optimizer.epsilon": group.get("eps"),
         "optimizer.epsilon_added": f"{'before' if isinstance(optimizer, KerasAdam) else 'after'} bias correction",
         "optimizer.weight_decay": group.get("weight_decay", 0.0),
         "optimizer.amsgrad": group.get("amsgrad", False),
@@ -128,33 +122,18 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
         **dropout_settings(module.model),
         "dtype": dtype,
         "compute_dtype": dtype,
-        "tf32": torch.get_float32_matmul_precision() != "highest" or (convolves and torch.backends.cudnn.allow_tf32),
+        "tf32": backend.tf32(convolves=convolves),
         "batch_size": batches.recipe.batch_size,
         "epochs": trainer.max_epochs,
+        **({"departures": module.departures} if module.departures else {}),
     }
-
-
-def accelerator_of(device: str) -> str:
-    """Lightning's name of a device, which is "auto", "cpu" or "gpu": CUDA where it is to be had, else the CPU.
-
-    Lightning's own "auto" would take a Mac's GPU, which has no float64.
-
-    Raises:
-        UnavailableError: "gpu" was asked for, and torch finds none.
-    """
-    if device == "gpu" and not torch.cuda.is_available():
-        raise UnavailableError(
-            "a GPU was asked for, but torch finds none; check the driver and that torch is a CUDA "
-            "build, or ask for --device cpu"
-        )
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accelerator: str) -> None:
     """Trains, tests and writes the record; `start` is the perf_counter() at the process's start."""
     recorder = Recorder(recipe)
     trainer = quiet_trainer(accelerator, recorder, max_epochs=recipe.epochs, num_sanity_val_steps=0)
-    module, digits = DigitClassifier(recipe), MnistDataModule(recipe)
+    module, digits = BlockDigitClassifier(recipe), MnistDataModule(recipe)
     trainer.fit(module, digits)
     live_settings = settings(trainer, module)
 
@@ -171,7 +150,7 @@ def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accel
             versions=versions(*VERSIONS),
             backend="torch",
             device="cpu" if module.device.type == "cpu" else "gpu",
-            threads=torch.get_num_threads(),
+            threads=backend.num_threads(),
             settings=live_settings,
             history=recorder.history,
             test=test,

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recipe.initial_weights import Weights
+from recipe import Recipe
+from recipe.initial_weights import Weights, initial_weights, perturbed
 
 
 def to_canonical(model: nn.Sequential, value: Callable[[Tensor], Tensor | None]) -> Weights:
@@ -67,6 +68,14 @@ def set_weights(model: nn.Sequential, weights: Weights) -> None:
         layer.weight.copy_(torch.from_numpy(kernel))
         assert layer.bias is not None  # noqa: S101 - as above
         layer.bias.copy_(torch.from_numpy(weights[f"{name}.bias"]))
+
+
+def initialize(model: nn.Sequential, recipe: Recipe) -> None:
+    """Gives the model the weights that both sides start from; or moves its own as the recipe's perturbation says."""
+    if recipe.initial_weights == "shared":
+        set_weights(model, initial_weights(recipe))
+    else:
+        set_weights(model, perturbed(get_weights(model), recipe))
 
 
 def canonical_activation(activation: Tensor) -> NDArray[np.floating]:

@@ -13,8 +13,10 @@ def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> No
     """Trains or traces as the recipe says and writes the record to `run_directory`."""
     start = time.perf_counter()
 
+    # These import torch, for which --help need not wait.
+    from lightning_impl.backend import accelerator_of
     from lightning_impl.first_steps import trace
-    from lightning_impl.recording import accelerator_of, train_and_record
+    from lightning_impl.recording import train_and_record
 
     accelerator = accelerator_of(options.device)
     if options.trace:

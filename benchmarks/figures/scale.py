@@ -52,25 +52,9 @@ def two_workers(figure: Figures) -> str:
     return f"{figure['ratio']:.2f} times as fast: {one:,.0f} s and {two:,.0f} s for {figure['runs']} trainings."
 
 
-def seeds_at_once(figure: Figures) -> str:
-    """A process a seed against many seeds in one."""
-    seconds = {int(number): found for number, found in figure["cpu_seconds_a_run"].items()}
-    rows = [
-        [str(number) if number else "a process a seed", f"{found:.1f}", f"{3600 / found:,.0f}"]
-        for number, found in seconds.items()
-    ]
-    plural = "s" if figure["epochs"] > 1 else ""
-    caption = (
-        f"Trainings of {figure['epochs']} epoch{plural}, n = {figure['rounds']}, one thread a process, on "
-        f"{in_a_line(figure['machine'])}; CPU time, which other work disturbs little."
-    )
-    return f"{table('seeds in one process | CPU seconds a run | runs an hour and core', 'lrr', rows)}\n\n{caption}"
-
-
 BLOCKS: dict[str, Callable[[Any], str]] = {
     "overhead": overhead,
     "many": many,
     "two_workers": two_workers,
-    "seeds_at_once": seeds_at_once,
     "machine": lambda machine: f"n = 1, measured on {in_a_line(machine)}; {versions_in_a_line(machine['versions'])}.",
 }

@@ -8,8 +8,8 @@ import torch
 from benchmarks.scripts.clock import report
 from benchmarks.scripts.lightning_clock import EpochClock
 from benchmarks.scripts.our_options import our_options, recipe_of
+from lightning_impl.blocks import STEPS_PER_EXECUTION, BlockDigitClassifier
 from lightning_impl.data import MnistDataModule
-from lightning_impl.training import STEPS_PER_EXECUTION, DigitClassifier
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
             callbacks=[clock],
             use_distributed_sampler=False,
         )
-        trainer.fit(DigitClassifier(recipe, arguments.steps_per_execution), MnistDataModule(recipe))
+        trainer.fit(BlockDigitClassifier(recipe, arguments.steps_per_execution), MnistDataModule(recipe))
     report(clock.clock, device=arguments.device, threads=torch.get_num_threads())
 
 

@@ -17,8 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.scripts.lightning_clock import EpochClock
 from benchmarks.scripts.our_options import our_options, recipe_of
+from lightning_impl.blocks import STEPS_PER_EXECUTION, BlockDigitClassifier
 from lightning_impl.data import MnistDataModule
-from lightning_impl.training import STEPS_PER_EXECUTION, DigitClassifier
 
 PRODUCTS, ADAM, GATHER = "matrix products", "Adam's kernel", "gathering the batches"
 OTHERS = "other kernels: ReLU, softmax, loss, bias gradients"
@@ -71,7 +71,7 @@ class Parts(EpochClock):
             parts = {"epoch": epoch["seconds"], "training": epoch["training_seconds"]}
             self.timed.append(Counter(parts | {"training_step": self._in_training_step}))
 
-    def wrap(self, module: DigitClassifier) -> None:
+    def wrap(self, module: BlockDigitClassifier) -> None:
         """Puts a stopwatch around `training_step`."""
         training_step: Any = module.training_step
 
@@ -116,7 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     recipe = recipe_of(arguments)
-    parts, module = Parts(), DigitClassifier(recipe, arguments.steps_per_execution)
+    parts, module = Parts(), BlockDigitClassifier(recipe, arguments.steps_per_execution)
     parts.wrap(module)
     with tempfile.TemporaryDirectory() as root:
         trainer = lightning.Trainer(

@@ -11,12 +11,6 @@ FIGURE = {
     "many": [
         {"runs": 1000, "kill_every": 20, "finished": 999, "failed": 1, "wall_seconds": 60, "peak_memory_bytes": 2e8}
     ],
-    "seeds_at_once": {
-        "epochs": 1,
-        "rounds": 1,
-        "cpu_seconds_a_run": {"0": 10.0, "8": 5.0},
-        "machine": {"memory_bytes": 2**30, "gpu": None, "cpu": "Z80", "cores": 1, "date": "1976-07-01T00:00:00"},
-    },
     "two_workers": {"runs": 8, "seconds": [80, 50], "ratio": 1.6},
 }
 
@@ -32,6 +26,4 @@ def test_changed_figure_changes_the_document() -> None:
     text = fill_in((ROOT / DOCUMENT).read_text(), FIGURE)
     assert "0.100 CPU seconds a run, 1.0% of a run of 10 seconds" in text
     assert "| 1,000 | 50 | 999 | 1 | 60 | 200 |" in text
-    assert "| a process a seed | 10.0 | 360 |" in text
-    assert "| 8 | 5.0 | 720 |" in text
     assert "1.60 times as fast: 80 s and 50 s for 8 trainings." in text

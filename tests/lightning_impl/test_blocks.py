@@ -11,8 +11,8 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
+from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.data import MnistDataModule, preprocess
-from lightning_impl.training import DigitClassifier
 from lightning_impl.weights import get_weights
 from recipe import Recipe, datasets
 from tests.conftest import SMALL
@@ -48,7 +48,7 @@ class Listener(Callback):
 
 def fitted(
     recipe: Recipe, steps: int, *callbacks: Callback, **options: Any
-) -> tuple[DigitClassifier, History, lightning.Trainer]:
+) -> tuple[BlockDigitClassifier, History, lightning.Trainer]:
     torch.set_num_threads(1)
     history = History()
     trainer = lightning.Trainer(
@@ -63,7 +63,7 @@ def fitted(
         enable_model_summary=False,
         callbacks=[history, *callbacks],
     )
-    module = DigitClassifier(recipe, steps_per_execution=steps)
+    module = BlockDigitClassifier(recipe, steps_per_execution=steps)
     trainer.fit(module, MnistDataModule(recipe))
     return module, history, trainer
 
@@ -140,7 +140,7 @@ def test_blocks_resume_from_a_checkpoint(tmp_path: Path, own_data: str, fields: 
     whole, _, _ = fitted(recipe, 25)
     _, _, trainer = fitted(recipe, 25, max_epochs=1)
     trainer.save_checkpoint(tmp_path / "epoch.ckpt")
-    resumed = DigitClassifier(recipe, steps_per_execution=25)
+    resumed = BlockDigitClassifier(recipe, steps_per_execution=25)
     lightning.Trainer(
         accelerator="cpu",
         max_epochs=recipe.epochs,

@@ -13,8 +13,7 @@ from tests.conftest import Once, assert_one_line_of_error, run_python
 FIT = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.logger", "CSVLogger")
 FIT = (*FIT, "--trainer.logger.save_dir", ".", "--trainer.logger.version", "0")
 """One place for logs and checkpoints: ./lightning_logs/version_0."""
-SHORT = ("--recipe.dtype", "float64", "--recipe.epochs", "1", "--trainer.limit_train_batches", "3")
-UNEQUAL = ("--recipe.batch_size", "59995", *SHORT)
+UNEQUAL = ("--recipe.batch_size", "59995", "--recipe.dtype", "float64", "--recipe.epochs", "1")
 """Two steps, of 59,995 images and of 5: odd shares for two processes, and far from equal batches."""
 
 
@@ -91,6 +90,8 @@ def test_unknown_or_mistyped_option_is_refused_by_name(tmp_path: Path, arguments
 def _fit(directory: Path, *arguments: str) -> None:
     process = lightning(directory, "fit", *FIT, *UNEQUAL, *arguments)
     assert process.returncode == 0, process.stderr
+    in_blocks = "--model.steps_per_execution" not in arguments
+    assert ("steps_per_execution auto: 125, as nothing" in process.stderr) == in_blocks
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_impl.model import build_model
-from lightning_impl.training import DigitClassifier
+from lightning_impl.module import DigitClassifier
 from lightning_impl.weights import canonical_activation, get_weights, set_weights
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
