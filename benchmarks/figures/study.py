@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures.blocks import fill_blocks, table
-from benchmarks.measure.machine import describe, in_a_line, versions_in_a_line
+from benchmarks.machine import describe, in_a_line, versions_in_a_line
 from compare.findings import make
 from compare.report import plots
 from compare.study.findings import EquivalenceFindings, attribution

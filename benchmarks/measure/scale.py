@@ -22,8 +22,8 @@ import psutil
 from distributed import get_worker
 from safetensors.numpy import save
 
+from benchmarks import machine
 from benchmarks.figures.scale import DOCUMENT, FIGURES, fill_in
-from benchmarks.measure import machine
 from benchmarks.measure.process import ROOT
 from compare.run.implementations import Implementation, keras, lightning
 from compare.study import cluster
