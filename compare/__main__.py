@@ -101,7 +101,7 @@ def judge(options: Any) -> int:
     console = Console(stderr=options.json)
     function = _JUDGED[options.subcommand]
     arguments = {name: options[name] for name in signature(function).parameters if name in options}
-    found = function(
+    findings = function(
         **arguments,
         implementations=_named_commands(options.implementation),
         keras_backend=options.keras.backend,
@@ -109,11 +109,13 @@ def judge(options: Any) -> int:
         command=options.command_line,
     )
     if options.json:
-        print(results_text(found.to_json()), end="")
+        print(results_text(findings.to_json()), end="")
     else:
-        api.show(found, console)
-    console.print(f"Results: {found.results_file}\nPage: {found.page}", soft_wrap=True, markup=False, highlight=False)
-    return found.exit_code
+        api.show(findings, console)
+    console.print(
+        f"Results: {findings.results_file}\nPage: {findings.page}", soft_wrap=True, markup=False, highlight=False
+    )
+    return findings.exit_code
 
 
 def _named_commands(definitions: list[str]) -> dict[str, str]:
@@ -131,15 +133,15 @@ def report(options: Any) -> int:
     """Shows findings again and writes their page again; returns their exit code."""
     from rich.console import Console
 
-    found = api.read(options.directory)
+    findings = api.read(options.directory)
     if options.json:
-        print(results_text(found.to_json()), end="")
+        print(results_text(findings.to_json()), end="")
     else:
         console = Console()
-        api.show(found, console)
-        page = api.rewrite_page(found)
+        api.show(findings, console)
+        page = api.rewrite_page(findings)
         console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)
-    return found.exit_code
+    return findings.exit_code
 
 
 def predict(options: Any) -> int:

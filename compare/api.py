@@ -88,7 +88,7 @@ def run(
     outcomes = _run_all(start_order(traces, trainings, family), console, fresh=fresh)
     trained = {name: outcomes[job] for name, job in trainings.items()}
     controlled = [outcomes[job] for job in (control, *family)]
-    found = judge_trainings(
+    findings = judge_trainings(
         recipe,
         {name: outcomes[job] for name, job in traces.items()},
         trained,
@@ -97,13 +97,13 @@ def run(
         margin=margin / 100,
         command=command,
     )
-    write_results(found.to_json(), directory)
+    write_results(findings.to_json(), directory)
     write_page(
-        found,
+        findings,
         trainings={name: entry.record for name, entry in trained.items() if entry.record},
         controls=[entry.record for entry in controlled if entry.record],
     )
-    return found
+    return findings
 
 
 def start_order(traces: dict[str, Job], trainings: dict[str, Job], family: list[Job]) -> list[Job]:
@@ -156,10 +156,10 @@ def align(
         for side in sides
     }
     outcomes = _run_all(list(traces.values()), console, fresh=fresh)
-    found = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory, command=command)
-    write_results(found.to_json(), directory)
-    write_page(found)
-    return found
+    findings = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory, command=command)
+    write_results(findings.to_json(), directory)
+    write_page(findings)
+    return findings
 
 
 def study(
@@ -205,7 +205,7 @@ def study(
         DataError: The data set is damaged, or cannot be fetched.
     """
     try:
-        from compare.study.cluster import Lost, connect, run_study
+        from compare.study.cluster import SchedulerLostError, connect, run_study
         from compare.study.judge import judge_study
     except ImportError as error:
         raise BadInputError(f"a study needs {error.name}; in the clone: pip install '.[study]'") from error
@@ -226,12 +226,12 @@ def study(
             with StudyProgress(len(runs), console) as progress:
                 try:
                     run_study(runs, results, client, silence, progress.report)
-                except Lost as error:
+                except SchedulerLostError as error:
                     raise BadInputError(str(error)) from error
-    found = judge_study(recipe, runs, results, directory, margin=margin / 100, command=command)
-    write_results(found.to_json(), directory)
-    write_page(found)
-    return found
+    findings = judge_study(recipe, runs, results, directory, margin=margin / 100, command=command)
+    write_results(findings.to_json(), directory)
+    write_page(findings)
+    return findings
 
 
 def read(directory: Path | str) -> Comparison | Study:
@@ -246,21 +246,21 @@ def read(directory: Path | str) -> Comparison | Study:
     return kind.from_json(results, directory)
 
 
-def show(found: Comparison | Study, console: Console | None = None) -> None:
+def show(findings: Comparison | Study, console: Console | None = None) -> None:
     """Prints the tables and the verdict as the command line does.
 
     Args:
-        found: What `run`, `align` or `study` returned, or `Comparison.read` or `Study.read` read.
+        findings: What `run`, `align` or `study` returned, or `Comparison.read` or `Study.read` read.
         console: Where to; left out, standard output.
     """
     from rich.console import Console
 
     from compare.report.terminal import show
 
-    show(found, console or Console())
+    show(findings, console or Console())
 
 
-def rewrite_page(found: Comparison | Study) -> Path:
+def rewrite_page(findings: Comparison | Study) -> Path:
     """Writes the page of findings that were read again, from the records that they name; returns where.
 
     A control that is gone leaves the page's band of controls narrower.
@@ -270,19 +270,19 @@ def rewrite_page(found: Comparison | Study) -> Path:
     """
     from compare.report.page import write_page
 
-    if isinstance(found, Study) or not found.trained:
-        return write_page(found)
+    if isinstance(findings, Study) or not findings.trained:
+        return write_page(findings)
     records: dict[Path, RunRecord] = {}
-    for place in found.controls:
+    for place in findings.controls:
         with contextlib.suppress(RecordError):
             records[place] = read_record(place)
-    trainings = {name: side.record for name, side in found.implementations.items() if side.record}
+    trainings = {name: side.record for name, side in findings.implementations.items() if side.record}
     for place in trainings.values():
         records[place] = records.get(place) or read_record(place)
     return write_page(
-        found,
+        findings,
         trainings={name: records[place] for name, place in trainings.items()},
-        controls=[records[place] for place in found.controls if place in records],
+        controls=[records[place] for place in findings.controls if place in records],
     )
 
 
@@ -340,5 +340,5 @@ def _run_all(jobs: list[Job], console: Console | None, *, fresh: bool) -> dict[J
     from compare.run.progress import LiveProgress
 
     with LiveProgress(jobs, console or _silent()) as progress:
-        outcomes = run_all(jobs, fresh=fresh, report=progress.report)
+        outcomes = run_all(jobs, fresh=fresh, notify=progress.report)
     return dict(zip(jobs, outcomes, strict=True))

@@ -17,7 +17,7 @@ from recipe import Recipe
 from recipe.errors import RecordError
 from record.files import json_safe
 
-Status = Literal["finished", "diverged", "failed", "missing"]
+RunStatus = Literal["finished", "diverged", "failed", "missing"]
 Interval = tuple[float, float]
 
 
@@ -39,7 +39,7 @@ class ImplementationFindings:
     only a training has is None then, `diverged_at` where the traced steps diverge excepted.
     """
 
-    status: Status
+    status: RunStatus
     error: str | None = None
     framework: str | None = None
     backend: str | None = None

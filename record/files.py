@@ -135,9 +135,9 @@ class Fields:
         self.path = path
         self.content = content
 
-    def error(self, key: str, expected: str, found: object) -> RecordError:
+    def error(self, key: str, expected: str, value: object) -> RecordError:
         """The error that `key` should hold something else than it does."""
-        return RecordError(f"{self.path}: {key}: expected {expected}, found {found!r}")
+        return RecordError(f"{self.path}: {key}: expected {expected}, found {value!r}")
 
     def get(self, key: str) -> Any:
         """The value at `key`, whatever it is."""

@@ -21,9 +21,9 @@ NUM_TRACED_STEPS = 10
 _BY_LAYER = ("preactivations", "activations")
 _BY_PARAMETER = ("gradients", "parameters", "first_moments", "second_moments")
 
-Images = NDArray[np.floating]
+FedImages = NDArray[np.floating]
 Labels = NDArray[np.int64]
-Batch = tuple[Images, Labels]
+FedBatch = tuple[FedImages, Labels]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Step:
     activations that the dropout passes on; it is empty where the recipe drops none.
     """
 
-    images: Images
+    images: FedImages
     labels: Labels
     preactivations: Weights
     activations: Weights
@@ -74,17 +74,17 @@ def num_traced_steps(recipe: Recipe) -> int:
     return min(NUM_TRACED_STEPS, math.ceil(recipe.images.num_training_images / recipe.batch_size))
 
 
-def hash_batch(images: Images, labels: Labels) -> str:
+def hash_batch(images: FedImages, labels: Labels) -> str:
     """SHA-256 of a batch: the images' bytes as they are fed, then the labels' as int64, little-endian."""
     digest = hashlib.sha256(images.astype(images.dtype.newbyteorder("<"), copy=False).tobytes())
     digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
 
 
-def hash_batches(batches: Iterable[Batch], *, keep: int) -> tuple[list[str], list[Batch]]:
+def hash_batches(batches: Iterable[FedBatch], *, keep: int) -> tuple[list[str], list[FedBatch]]:
     """The hash of every batch, and copies of the first `keep` batches."""
     hashes: list[str] = []
-    kept: list[Batch] = []
+    kept: list[FedBatch] = []
     for images, labels in batches:
         hashes.append(hash_batch(images, labels))
         if len(kept) < keep:

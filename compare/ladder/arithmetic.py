@@ -19,9 +19,9 @@ from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides
 from compare.oracle import convolution
 from compare.oracle import network as oracle
-from compare.oracle.bounds import Error, Rounding
+from compare.oracle.bounds import ErrorBound, Rounding
 from compare.oracle.network import Array
-from compare.oracle.step import RecordedStep
+from compare.oracle.step import ExactStep
 from recipe.initial_weights import Weights
 from record.first_steps import Trace
 
@@ -61,7 +61,7 @@ def max_ulps(first: NDArray[np.floating], second: NDArray[np.floating]) -> float
 def _forward_checks(trace: Trace) -> Iterator[Check]:
     rounding = Rounding.of(trace.recipe.dtype)
     for index in range(len(trace.steps)):
-        step = RecordedStep.of(trace, index)
+        step = ExactStep.of(trace, index)
         for layer in step.layers:
             inputs, kernel, bias = step.inputs[layer], step.kernel(layer), step.bias(layer)
             z, activation = step.preactivations[layer], step.activations[layer]
@@ -99,7 +99,7 @@ def _forward_cause(trace: Trace, index: int, layer: str, expected: Array) -> str
             return "every step holds the same parameters: they are recorded without a copy, and later steps change them"
         if same[0]:
             return "the parameters of a step are recorded before its update"
-    return causes.of_preactivations(RecordedStep.of(trace, index), layer, expected)
+    return causes.of_preactivations(ExactStep.of(trace, index), layer, expected)
 
 
 def _same_arrays(first: Weights, second: Weights) -> bool:
@@ -140,10 +140,10 @@ def gradients(sides: Sides) -> Rung:
 def _gradient_checks(trace: Trace) -> Iterator[Check]:
     rounding = Rounding.of(trace.recipe.dtype)
     for index, recorded in enumerate(trace.steps):
-        step = RecordedStep.of(trace, index)
+        step = ExactStep.of(trace, index)
         logits = step.preactivations["output"]
         delta = oracle.output_delta(logits, step.labels)
-        error = Error.of(rounding.output_delta(logits, delta))
+        error = ErrorBound.of(rounding.output_delta(logits, delta))
         for of_layer in step.backward(delta):
             bounds = rounding.layer_gradients(of_layer, error)
             exact = (of_layer.kernel, of_layer.bias)

@@ -13,24 +13,24 @@ from record.first_steps import Trace
 
 @dataclass(frozen=True)
 class Check:
-    """One tensor of one side: what was found, what the oracle expects, how far rounding can carry it."""
+    """One tensor of one side: what was recorded, what the oracle expects, how far rounding can carry it."""
 
     tensor: str
-    found: Array
+    recorded: Array
     expected: Array
     bound: Array
     explain: Callable[[], str | None]
 
     def ratios(self, largest: float) -> Array:
-        """|found − expected| / bound, infinite where one of the two is not finite.
+        """|recorded − expected| / bound, infinite where one of the two is not finite.
 
         Both sides of a training that diverges overflow, and should: what exceeds `largest` may be
         infinite, and all that follows from it is NaN.
         """
         with np.errstate(invalid="ignore", over="ignore"):
-            ratios = np.abs(self.found - self.expected) / self.bound
+            ratios = np.abs(self.recorded - self.expected) / self.bound
             overflows = ~np.isfinite(self.expected) | (np.abs(self.expected) > largest)
-        finite = np.isfinite(self.found)
+        finite = np.isfinite(self.recorded)
         ratios = np.where(finite & np.isfinite(self.expected), ratios, np.inf)
         return np.where(~finite & overflows, 0, ratios)
 
@@ -50,9 +50,9 @@ def rung_of(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]])
             largest = max(largest, worst)
             if worst > 1 and where is None:
                 index = tuple(int(i) for i in np.unravel_index(int(ratios.argmax()), ratios.shape))
-                found, expected = float(check.found[index]), float(check.expected[index])
+                recorded, expected = float(check.recorded[index]), float(check.expected[index])
                 place = f" at {index}" if index else ""
-                where = f"{side}, {check.tensor}{place}: {found:.9g}, expected {expected:.9g}"
+                where = f"{side}, {check.tensor}{place}: {recorded:.9g}, expected {expected:.9g}"
                 cause = check.explain() or UNKNOWN
                 break
     return Rung(

@@ -35,7 +35,7 @@ _DEVIATIONS = math.sqrt(2 * math.log(2 / _FALSE_ALARM))
 
 
 @dataclass(frozen=True)
-class Error:
+class ErrorBound:
     """How far an array may be off after several operations.
 
     `worst` is reached where all rounding errors add up. From one layer to the next that grows until it
@@ -48,7 +48,7 @@ class Error:
     scatter: Array
 
     @classmethod
-    def of(cls, worst: Array) -> "Error":
+    def of(cls, worst: Array) -> "ErrorBound":
         """Of one operation."""
         return cls(worst, worst)
 
@@ -57,13 +57,13 @@ class Error:
         """The smaller of the two."""
         return np.minimum(self.worst, _DEVIATIONS * self.scatter)
 
-    def changed(self, change: Callable[[Array], Array]) -> "Error":
+    def changed(self, change: Callable[[Array], Array]) -> "ErrorBound":
         """After what moves or scales each number for itself."""
-        return Error(change(self.worst), change(self.scatter))
+        return ErrorBound(change(self.worst), change(self.scatter))
 
-    def plus(self, worst: Array) -> "Error":
+    def plus(self, worst: Array) -> "ErrorBound":
         """With the error of one more operation."""
-        return Error(self.worst + worst, np.hypot(self.scatter, worst))
+        return ErrorBound(self.worst + worst, np.hypot(self.scatter, worst))
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,13 @@ class Rounding:
         error = self.softmax_relative(logits) * probabilities / len(logits)
         return error + 3 * self.unit * np.abs(delta) + self.tiny
 
-    def product(self, left: Array, left_error: Error, right: Array) -> Error:
+    def product(self, left: Array, left_error: ErrorBound, right: Array) -> ErrorBound:
         """Of `left @ right` where `left` carries an error and `right` none."""
         terms = np.count_nonzero(left, axis=1, keepdims=True) + 1
-        carried = Error(left_error.worst @ np.abs(right), np.sqrt(left_error.scatter**2 @ right**2))
+        carried = ErrorBound(left_error.worst @ np.abs(right), np.sqrt(left_error.scatter**2 @ right**2))
         return carried.plus(self.gamma(terms) * (np.abs(left) @ np.abs(right)) + self.tiny)
 
-    def layer_gradients(self, of_layer: Backward, error: Error) -> tuple[Array, Array]:
+    def layer_gradients(self, of_layer: Backward, error: ErrorBound) -> tuple[Array, Array]:
         """Of ∂loss/∂kernel and ∂loss/∂bias, where ∂loss/∂pre-activations carries an error, in its own shape."""
         delta, errors = of_layer.delta.T, error.changed(lambda tensor: tensor.reshape(of_layer.delta.shape).T)
         kernel, bias = (

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from compare.oracle.convolution import linear, max_pool, route, rows, spread
 
 Array = NDArray[np.float64]
-Weights = dict[str, Array]
+ArraysByName = dict[str, Array]
 
 
-def exact(arrays: dict[str, NDArray[np.floating]]) -> Weights:
+def exact(arrays: dict[str, NDArray[np.floating]]) -> ArraysByName:
     """The same numbers in float64."""
     return {name: np.asarray(array, np.float64) for name, array in arrays.items()}
 
 
-def layer_names(weights: Weights) -> list[str]:
+def layer_names(weights: ArraysByName) -> list[str]:
     """The layers from input to output."""
     return [name.removesuffix(".kernel") for name in weights if name.endswith(".kernel")]
 
@@ -47,12 +47,12 @@ def cross_entropies(logits: Array, labels: NDArray[np.int64]) -> Array:
 class Forward(NamedTuple):
     """A forward pass: by layer, what goes in, the pre-activations and the activations before pooling and dropout."""
 
-    inputs: Weights
-    preactivations: Weights
-    activations: Weights
+    inputs: ArraysByName
+    preactivations: ArraysByName
+    activations: ArraysByName
 
 
-def forward(weights: Weights, images: Array, masks: Weights | None = None) -> Forward:
+def forward(weights: ArraysByName, images: Array, masks: ArraysByName | None = None) -> Forward:
     """The network: convolutions with ReLU and pooling, if any, hidden ReLU layers, then a softmax.
 
     Args:
@@ -74,7 +74,7 @@ def forward(weights: Weights, images: Array, masks: Weights | None = None) -> Fo
     return result
 
 
-def loss(weights: Weights, images: Array, labels: NDArray[np.int64], masks: Weights | None = None) -> float:
+def loss(weights: ArraysByName, images: Array, labels: NDArray[np.int64], masks: ArraysByName | None = None) -> float:
     """The mean cross-entropy of a batch."""
     logits = forward(weights, images, masks).preactivations[layer_names(weights)[-1]]
     return float(cross_entropies(logits, labels).mean())
@@ -113,7 +113,7 @@ Through = Callable[[str, Array], Array]
 """How ∂loss/∂ what a hidden layer passes on becomes ∂loss/∂ its pre-activations."""
 
 
-def backward(weights: Weights, inputs: Weights, delta: Array, through: Through) -> Iterator[Backward]:
+def backward(weights: ArraysByName, inputs: ArraysByName, delta: Array, through: Through) -> Iterator[Backward]:
     """Back-propagation, layer by layer from the output to the first.
 
     Args:
@@ -142,13 +142,15 @@ def backward(weights: Weights, inputs: Weights, delta: Array, through: Through) 
         delta = through(below, carried)
 
 
-def by_parameter(weights: Weights, passes: Iterator[Backward]) -> Weights:
+def by_parameter(weights: ArraysByName, passes: Iterator[Backward]) -> ArraysByName:
     """The gradients of a backward pass by canonical name, in the order of the parameters."""
-    found = {f"{one.layer}.{kind}": getattr(one, kind) for one in passes for kind in ("kernel", "bias")}
-    return {name: found[name] for name in weights}
+    by_name = {f"{layer.layer}.{kind}": getattr(layer, kind) for layer in passes for kind in ("kernel", "bias")}
+    return {name: by_name[name] for name in weights}
 
 
-def gradients(weights: Weights, images: Array, labels: NDArray[np.int64], masks: Weights | None = None) -> Weights:
+def gradients(
+    weights: ArraysByName, images: Array, labels: NDArray[np.int64], masks: ArraysByName | None = None
+) -> ArraysByName:
     """∂loss/∂parameter of every parameter; the arguments are those of `loss`."""
     passed = forward(weights, images, masks)
     delta = output_delta(passed.preactivations[layer_names(weights)[-1]], labels)

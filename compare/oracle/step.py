@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from compare.oracle import convolution
 from compare.oracle import network as oracle
-from compare.oracle.bounds import Error, Rounding
-from compare.oracle.network import Array, Backward, Through, Weights
+from compare.oracle.bounds import ErrorBound, Rounding
+from compare.oracle.network import Array, ArraysByName, Backward, Through
 from recipe import Recipe
 from recipe.dropout_masks import dropout_masks
 from record.first_steps import Trace
 
 
 @dataclass(frozen=True)
-class RecordedStep:
+class ExactStep:
     """A step of a trace: the parameters before it, and what each layer made of its inputs.
 
     Activations are those before pooling and dropout; `dropped` is what the dropout passes on.
@@ -26,13 +26,13 @@ class RecordedStep:
     recipe: Recipe
     images: Array
     labels: NDArray[np.int64]
-    weights: Weights
-    preactivations: Weights
-    activations: Weights
-    dropped: Weights
+    weights: ArraysByName
+    preactivations: ArraysByName
+    activations: ArraysByName
+    dropped: ArraysByName
 
     @classmethod
-    def of(cls, trace: Trace, index: int) -> "RecordedStep":
+    def of(cls, trace: Trace, index: int) -> "ExactStep":
         """Step `index` of a trace, from 0."""
         step = trace.steps[index]
         before = trace.initial_weights if index == 0 else trace.steps[index - 1].parameters
@@ -58,7 +58,7 @@ class RecordedStep:
         return self.layers[index - 1] if index else None
 
     @cached_property
-    def inputs(self) -> Weights:
+    def inputs(self) -> ArraysByName:
         """What each layer was fed, as recorded: (batch, units) or feature maps (batch, rows, columns, channels)."""
         tensor = self.images
         if self.recipe.network == "cnn":
@@ -87,12 +87,12 @@ class RecordedStep:
         """Back-propagation from ∂loss/∂logits through the recorded activations, from the output to the first layer."""
         return oracle.backward(self.weights, self.inputs, delta, self.through)
 
-    def gradients(self, delta: Array, through: Through | None = None) -> Weights:
+    def gradients(self, delta: Array, through: Through | None = None) -> ArraysByName:
         """The gradients that ∂loss/∂logits gives, by parameter; `through` may replace the way past hidden layers."""
         passes = oracle.backward(self.weights, self.inputs, delta, through or self.through)
         return oracle.by_parameter(self.weights, passes)
 
-    def error_below(self, of_layer: Backward, error: Error) -> Error:
+    def error_below(self, of_layer: Backward, error: ErrorBound) -> ErrorBound:
         """How far ∂loss/∂pre-activations of the layer below may be off, from how far the layer's own may be.
 
         `of_layer` is not the first.
@@ -112,7 +112,7 @@ class RecordedStep:
         return error
 
 
-def shared_masks(recipe: Recipe, index: int, num_images: int) -> Weights:
+def shared_masks(recipe: Recipe, index: int, num_images: int) -> ArraysByName:
     """By hidden layer, what the recipe has dropout multiply the activations of step `index` (from 0) with."""
     start = index * recipe.batch_size
     masks = dropout_masks(recipe, 0, start, start + num_images).astype(np.float64)

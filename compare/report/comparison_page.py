@@ -28,25 +28,25 @@ _QUESTIONS = {
 
 
 def comparison_page(
-    found: Comparison, trainings: Mapping[str, RunRecord], controls: Sequence[RunRecord]
+    findings: Comparison, trainings: Mapping[str, RunRecord], controls: Sequence[RunRecord]
 ) -> dict[str, Any]:
     """What the template of a comparison takes.
 
     Args:
-        found: What was found.
+        findings: What was found.
         trainings: The records of the trainings, by implementation.
         controls: Those of the A/A family; of fewer, the band of the controls is narrower.
     """
-    sides = found.implementations
+    sides = findings.implementations
     names = list(sides)
     finished = {name: record for name, record in trainings.items() if record.test}
     family = [record.step_losses for record in controls if not record.diverged]
     histories = {display_name(name): record.history for name, record in trainings.items() if record.history["loss"]}
-    page = common(found, {name: side.versions or {} for name, side in sides.items()})
+    page = common(findings, {name: side.versions or {} for name, side in sides.items()})
     page |= {
         "title": f"{' and '.join(display_name(name) for name in names)}: one MNIST network, compared",
-        "answer": _answer(found),
-        "lead": _lead(found),
+        "answer": _answer(findings),
+        "lead": _lead(findings),
         "names": [display_name(name) for name in names],
         "sides": _sides(sides.values()),
         "history": [
@@ -55,8 +55,8 @@ def comparison_page(
         ]
         if histories
         else [],
-        "comparisons": [_ladder(names[0], name, pair, finished, family) for name, pair in found.comparisons.items()],
-        "thing": things(found.recipe).removesuffix("s"),
+        "comparisons": [_ladder(names[0], name, pair, finished, family) for name, pair in findings.comparisons.items()],
+        "thing": things(findings.recipe).removesuffix("s"),
         "disputed": [],
         "confusions": [],
         "num_classes": 0,
@@ -69,21 +69,21 @@ def comparison_page(
     return page
 
 
-def _answer(found: Comparison) -> str:
-    reference, other = (display_name(name) for name in found.compared)
+def _answer(findings: Comparison) -> str:
+    reference, other = (display_name(name) for name in findings.compared)
     sentences = {
         "parity": f"{reference} and {other} are the same run, up to rounding."
-        if found.trained
+        if findings.trained
         else f"{reference} and {other} take the same first steps, up to rounding.",
-        "not parity": f"{reference} and {other} part at the {words(found.decisive.first_failed_rung or '')}.",
+        "not parity": f"{reference} and {other} part at the {words(findings.decisive.first_failed_rung or '')}.",
         "inconclusive": f"No rung shows {reference} and {other} to differ, but not every one could be decided.",
         "failed": "A run failed: the two cannot be compared to the end.",
     }
-    return sentences[found.verdict]
+    return sentences[findings.verdict]
 
 
-def _lead(found: Comparison) -> str:
-    sides = found.implementations
+def _lead(findings: Comparison) -> str:
+    sides = findings.implementations
     failures = [
         f"{display_name(name)} {side.status}{f': {side.error}' if side.error else ''}"
         for name, side in sides.items()
@@ -91,15 +91,15 @@ def _lead(found: Comparison) -> str:
     ]
     if failures:
         return "; ".join(failures) + "."
-    if found.verdict == "not parity" and (rung := found.decisive.first_failure):
+    if findings.verdict == "not parity" and (rung := findings.decisive.first_failure):
         return f"Likely cause: {rung.cause}."
     accuracies = [
         f"{display_name(name)} {side.test_accuracy:.2%}" for name, side in sides.items() if side.test_accuracy
     ]
     if not accuracies:
         return "Compared number by number without a training: rungs 1 to 7 of the ladder."
-    same = found.decisive.agreement
-    alike = f"; {same.same:,} of {same.total:,} test {things(found.recipe)} predicted alike" if same else ""
+    same = findings.decisive.agreement
+    alike = f"; {same.same:,} of {same.total:,} test {things(findings.recipe)} predicted alike" if same else ""
     return f"Test accuracy: {', '.join(accuracies)}{alike}."
 
 
@@ -162,7 +162,7 @@ def _rung(rung: Rung, first_failed: str | None, sides: tuple[str, str]) -> dict[
         ]
         tables.append({"header": ["setting", *map(display_name, sides), "changes the arithmetic"], "rows": rows})
     if detail.get("tensors"):
-        rows = [[name, *(number(found.get(side)) for side in sides)] for name, found in detail["tensors"].items()]
+        rows = [[name, *(number(by_side.get(side)) for side in sides)] for name, by_side in detail["tensors"].items()]
         tables.append({"header": ["error / bound of", *map(display_name, sides)], "rows": rows})
     if "paired" in detail:
         tables.append({"header": ["outcome", ""], "rows": _outcome(detail, sides)})

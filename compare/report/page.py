@@ -14,7 +14,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_page(
-    found: Comparison | Study,
+    findings: Comparison | Study,
     *,
     trainings: Mapping[str, RunRecord] | None = None,
     controls: Sequence[RunRecord] = (),
@@ -22,7 +22,7 @@ def write_page(
     """Writes report.html next to the findings, complete or not at all; returns where.
 
     Args:
-        found: What it shows.
+        findings: What it shows.
         trainings: The records of a comparison's trainings, by implementation.
         controls: Those of its A/A family.
 
@@ -38,12 +38,14 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("study.html.jinja" if isinstance(found, Study) else "comparison.html.jinja")
+    template = environment.get_template("study.html.jinja" if isinstance(findings, Study) else "comparison.html.jinja")
     text = template.render(
-        page=study_page(found) if isinstance(found, Study) else comparison_page(found, trainings or {}, controls),
+        page=study_page(findings)
+        if isinstance(findings, Study)
+        else comparison_page(findings, trainings or {}, controls),
         css=(_TEMPLATES / "page.css").read_text(),
         script=(_TEMPLATES / "draw.js").read_text(),
     )
-    with complete_or_absent(found.page) as partial:
+    with complete_or_absent(findings.page) as partial:
         partial.write_text(text, encoding="utf-8")
-    return found.page
+    return findings.page

@@ -11,20 +11,20 @@ TONES = {"parity": "good", "not parity": "bad", "failed": "bad", "inconclusive":
 """The colour of a verdict, by its class in the style sheet."""
 
 
-def common(found: Findings, versions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def common(findings: Findings, versions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """How to get the same result again, and the tone of the verdict.
 
     Args:
-        found: Of a comparison or of a study.
+        findings: Of a comparison or of a study.
         versions: Versions by package, by the name of who used them.
     """
     packages = list(dict.fromkeys(chain.from_iterable(versions.values())))
     return {
-        "command": found.command,
-        "recipe": [[name, _plain(value)] for name, value in asdict(found.recipe).items()],
+        "command": findings.command,
+        "recipe": [[name, _plain(value)] for name, value in asdict(findings.recipe).items()],
         "version_names": list(versions),
         "versions": [[package, *(of_side.get(package, "") for of_side in versions.values())] for package in packages],
-        "tone": TONES[found.verdict],
+        "tone": TONES[findings.verdict],
     }
 
 

@@ -11,20 +11,20 @@ from compare.report.words import display_name, things
 from compare.study.findings import AttributionFindings, Study
 
 
-def study_page(found: Study) -> dict[str, Any]:
+def study_page(findings: Study) -> dict[str, Any]:
     """What the template of a study takes."""
-    names = [display_name(name) for name in found.implementations]
-    attribution = found.attribution
-    unfinished = [run for run in found.runs if run.status != "finished"]
-    counts = ", ".join(f"{count:,} {status}" for status, count in found.counts.items())
-    page = common(found, {name: side["versions"] for name, side in found.versions.items()})
+    names = [display_name(name) for name in findings.implementations]
+    attribution = findings.attribution
+    unfinished = [run for run in findings.runs if run.status != "finished"]
+    counts = ", ".join(f"{count:,} {status}" for status, count in findings.counts.items())
+    page = common(findings, {name: side["versions"] for name, side in findings.versions.items()})
     return page | {
-        "title": f"{' and '.join(names)} over {len(found.seeds)} seeds: a study",
-        "answer": _study_answer(found),
-        "lead": f"{len(found.runs):,} runs: {counts}.",
-        "things": things(found.recipe),
+        "title": f"{' and '.join(names)} over {len(findings.seeds)} seeds: a study",
+        "answer": _study_answer(findings),
+        "lead": f"{len(findings.runs):,} runs: {counts}.",
+        "things": things(findings.recipe),
         "counts": f"{counts}. A run that did not finish has no part in any mean.",
-        "equivalence": plots.equivalence(found.equivalence, found.margin),
+        "equivalence": plots.equivalence(findings.equivalence, findings.margin),
         "attribution": _attribution_plots(attribution),
         "parting": [
             [e.variant, e.of, *(_step(e.parted_at_step[v]) for v in ("aligned", e.variant))]
@@ -38,7 +38,7 @@ def study_page(found: Study) -> dict[str, Any]:
                 f"{e.num_pairs:,}",
                 *(_or_empty(share, "{:.2%}") for share in (e.mean, e.lowest, e.highest)),
             ]
-            for e in found.churn
+            for e in findings.churn
             if e.num_pairs
         ],
         "accuracies": [
@@ -48,7 +48,7 @@ def study_page(found: Study) -> dict[str, Any]:
                 str(e.num_seeds),
                 *(_or_empty(getattr(e, key), form) for key, form in _ACCURACY_FORMS.items()),
             ]
-            for e in found.accuracies
+            for e in findings.accuracies
         ],
         "unfinished": [
             [f"{display_name(r.implementation)} {r.variant}, seed {r.seed}", r.status, why_unfinished(r)]
@@ -62,7 +62,7 @@ def study_page(found: Study) -> dict[str, Any]:
                 _or_empty(r.test_accuracy, "{:.2%}"),
                 _or_empty(r.test_loss, "{:.4f}"),
             ]
-            for r in found.runs
+            for r in findings.runs
         ],
     }
 
@@ -87,15 +87,15 @@ def _attribution_plots(attribution: Sequence[AttributionFindings]) -> list[Plot]
     ]
 
 
-def _study_answer(found: Study) -> str:
-    margin = f"{100 * found.margin:g} percentage points"
+def _study_answer(findings: Study) -> str:
+    margin = f"{100 * findings.margin:g} percentage points"
     parts = []
     for verdict, sentence in (
         ("parity", f"the same accuracy within {margin}"),
         ("not parity", f"further apart than {margin}"),
         ("inconclusive", "not decided"),
     ):
-        variants = [entry.variant for entry in found.equivalence if entry.verdict == verdict]
+        variants = [entry.variant for entry in findings.equivalence if entry.verdict == verdict]
         if variants:
             parts.append(f"{sentence}: {', '.join(words(variant) for variant in dict.fromkeys(variants))}")
     text = "; ".join(parts)

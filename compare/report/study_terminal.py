@@ -9,30 +9,30 @@ from compare.study.findings import EquivalenceFindings, RunFindings, Study
 _STYLES = {"parity": "green", "not parity": "red", "inconclusive": "yellow"}
 
 
-def study_tables(found: Study) -> list[Table]:
+def study_tables(findings: Study) -> list[Table]:
     """Accuracies, equivalence, attribution and churn; what could not be had has no row."""
-    tables = [_accuracies(found), _equivalence(found)]
-    if found.attribution:
-        tables.append(_attribution(found))
-    return [*tables, _churn(found)]
+    tables = [_accuracies(findings), _equivalence(findings)]
+    if findings.attribution:
+        tables.append(_attribution(findings))
+    return [*tables, _churn(findings)]
 
 
-def study_verdict_lines(found: Study) -> list[str]:
+def study_verdict_lines(findings: Study) -> list[str]:
     """Every run without a result by name, then the answer in a sentence for each variant."""
     lines = []
-    for run in found.runs:
+    for run in findings.runs:
         if run.status != "finished":
             place = f"{run.implementation} {run.variant}, seed {run.seed}"
             reason = why_unfinished(run)
             lines.append(f"{run.status}: {place}{': ' if reason else ''}{reason}")
-    counts = ", ".join(f"{count:,} {status}" for status, count in found.counts.items())
+    counts = ", ".join(f"{count:,} {status}" for status, count in findings.counts.items())
     lines.append(f"Runs: {counts}.")
-    for entry in found.equivalence:
+    for entry in findings.equivalence:
         pair = f"{entry.variant}: {entry.reference} and {entry.other}"
-        margin = f"±{100 * found.margin:g} percentage points over {entry.num_pairs} seeds"
+        margin = f"±{100 * findings.margin:g} percentage points over {entry.num_pairs} seeds"
         left_out = f" (left out: seeds {', '.join(map(str, entry.left_out))})" if entry.left_out else ""
         lines.append(f"{pair}: {_SENTENCES[entry.verdict].format(margin=margin)}{left_out}.{_needed(entry)}")
-    lines.append(f"Verdict: {found.verdict}.")
+    lines.append(f"Verdict: {findings.verdict}.")
     return lines
 
 
@@ -59,9 +59,9 @@ def _needed(entry: EquivalenceFindings) -> str:
     return "" if entry.mean is None else unreachable
 
 
-def _accuracies(found: Study) -> Table:
+def _accuracies(findings: Study) -> Table:
     table = _table("Test accuracy by seed", "Variant", "Implementation", "Seeds", "Mean", "Spread", "Loss", "Seconds")
-    for entry in found.accuracies:
+    for entry in findings.accuracies:
         table.add_row(
             entry.variant,
             entry.implementation,
@@ -74,10 +74,10 @@ def _accuracies(found: Study) -> Table:
     return table
 
 
-def _equivalence(found: Study) -> Table:
-    title = f"Difference of mean accuracy, percentage points; margin ±{100 * found.margin:g}"
+def _equivalence(findings: Study) -> Table:
+    title = f"Difference of mean accuracy, percentage points; margin ±{100 * findings.margin:g}"
     table = _table(title, "Variant", "Pair", "Mean", "90% interval", "95% interval", "p (TOST)", "Verdict")
-    for entry in found.equivalence:
+    for entry in findings.equivalence:
         verdict = f"[{_STYLES[entry.verdict]}]{entry.verdict}[/]"
         pair = f"{entry.other} - {entry.reference}"
         mean = "" if entry.mean is None else _points(entry.mean)
@@ -86,10 +86,10 @@ def _equivalence(found: Study) -> Table:
     return table
 
 
-def _attribution(found: Study) -> Table:
+def _attribution(findings: Study) -> Table:
     title = "What a variant changes, against aligned (95% intervals, corrected for their number)"
     table = _table(title, "Variant", "Of", "Accuracy, points", "", "Loss", "", "Parting step")
-    for entry in found.attribution:
+    for entry in findings.attribution:
         cells = [entry.variant, entry.of]
         for effect, form in ((entry.test_accuracy, _points), (entry.test_loss, "{:+.4f}".format)):
             if effect is None:
@@ -107,9 +107,9 @@ def _attribution(found: Study) -> Table:
     return table
 
 
-def _churn(found: Study) -> Table:
+def _churn(findings: Study) -> Table:
     table = _table("Test digits predicted differently", "Between", "Variant", "Pairs", "Mean", "Lowest", "Highest")
-    for entry in found.churn:
+    for entry in findings.churn:
         if entry.num_pairs:
             shares = [_form(share, "{:.2%}") for share in (entry.mean, entry.lowest, entry.highest)]
             table.add_row(entry.between, entry.variant, f"{entry.num_pairs:,}", *shares)

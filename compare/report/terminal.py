@@ -14,32 +14,32 @@ from compare.study.findings import Study
 _MAX_EPOCHS_SHOWN = 20
 
 
-def show(found: Comparison | Study, console: Console) -> None:
+def show(findings: Comparison | Study, console: Console) -> None:
     """Prints the findings of a comparison or of a study."""
-    if isinstance(found, Study):
-        tables, lines = study_tables(found), study_verdict_lines(found)
+    if isinstance(findings, Study):
+        tables, lines = study_tables(findings), study_verdict_lines(findings)
     else:
-        tables = [comparison_table(found)] if found.trained else []
-        judged = any(pair.rungs for pair in found.comparisons.values())
-        tables += [ladder_table(found)] if judged else []
-        lines = verdict_lines(found)
+        tables = [comparison_table(findings)] if findings.trained else []
+        judged = any(pair.rungs for pair in findings.comparisons.values())
+        tables += [ladder_table(findings)] if judged else []
+        lines = verdict_lines(findings)
     for table in tables:
         console.print(table)
     for line in lines:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def comparison_table(found: Comparison) -> Table:
+def comparison_table(findings: Comparison) -> Table:
     """One row a finding; the reference, then for each other implementation it and the difference."""
-    reference, *others = found.implementations
+    reference, *others = findings.implementations
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    table.add_column(_title(reference, found), justify="right")
+    table.add_column(_title(reference, findings), justify="right")
     for name in others:
-        table.add_column(_title(name, found), justify="right")
+        table.add_column(_title(name, findings), justify="right")
         table.add_column("Difference", justify="right")
 
-    columns = _Columns(found, table)
+    columns = _Columns(findings, table)
     columns.numbers("Parameters", lambda side: side.num_parameters, "{:,}", difference="{:+,}")
     columns.texts("Device, threads", lambda side: side.device and f"{side.device}, {side.threads}")
     for prefix, title in (("", "Training"), ("val_", "Validation")):
@@ -58,17 +58,17 @@ def comparison_table(found: Comparison) -> Table:
     return table
 
 
-def ladder_table(found: Comparison) -> Table:
+def ladder_table(findings: Comparison) -> Table:
     """One row a rung, for each implementation that is compared with the reference."""
-    reference = next(iter(found.implementations))
+    reference = next(iter(findings.implementations))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Rung", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
     table.add_column("Measured", justify="right", no_wrap=True, min_width=len("Measured"))
     table.add_column("Bound", justify="right", no_wrap=True, min_width=len("Bound"))
     table.add_column("Unit", ratio=1)
-    for name, pair in found.comparisons.items():
-        if len(found.comparisons) > 1 and pair.rungs:
+    for name, pair in findings.comparisons.items():
+        if len(findings.comparisons) > 1 and pair.rungs:
             table.add_row(f"{reference} and {name}", style="bold")
         for rung in pair.rungs:
             follows = rung.detail.get("follows")
@@ -79,13 +79,13 @@ def ladder_table(found: Comparison) -> Table:
     return table
 
 
-def verdict_lines(found: Comparison) -> list[str]:
+def verdict_lines(findings: Comparison) -> list[str]:
     """The verdict of every pair in a sentence, with the first place that differs and its cause."""
-    reference = next(iter(found.implementations))
+    reference = next(iter(findings.implementations))
     lines = []
-    for name, pair in found.comparisons.items():
+    for name, pair in findings.comparisons.items():
         if pair.verdict == "failed":
-            failures = [_failure(side, found.implementations[side]) for side in (reference, name)]
+            failures = [_failure(side, findings.implementations[side]) for side in (reference, name)]
             lines += [failure for failure in failures if failure and failure not in lines]
         else:
             names = f"{reference} and {name}"
@@ -111,8 +111,8 @@ def _failure(name: str, side: ImplementationFindings) -> str:
     return f"{name} failed: {side.error}" if side.status == "failed" else ""
 
 
-def _title(name: str, found: Comparison) -> str:
-    title, backend = display_name(name), found.implementations[name].backend
+def _title(name: str, findings: Comparison) -> str:
+    title, backend = display_name(name), findings.implementations[name].backend
     return f"{title}\n({backend})" if backend else title
 
 
@@ -137,10 +137,10 @@ History = Mapping[str, tuple[float | None, ...]]
 class _Columns:
     """Fills the table's rows; a failed run's cells say so."""
 
-    def __init__(self, found: Comparison, table: Table) -> None:
-        self.reference, *self.others = found.implementations.values()
-        self.pairs = list(found.comparisons.values())
-        self.things = things(found.recipe)
+    def __init__(self, findings: Comparison, table: Table) -> None:
+        self.reference, *self.others = findings.implementations.values()
+        self.pairs = list(findings.comparisons.values())
+        self.things = things(findings.recipe)
         self.table = table
 
     def texts(self, title: str, text: Callable[[ImplementationFindings], str | None]) -> None:
@@ -153,8 +153,8 @@ class _Columns:
         self, title: str, value: Callable[[ImplementationFindings], float | None], form: str, *, difference: str
     ) -> None:
         def cell(side: ImplementationFindings) -> str:
-            found = value(side)
-            return side.status if found is None else form.format(found)
+            findings = value(side)
+            return side.status if findings is None else form.format(findings)
 
         first, cells = value(self.reference), [cell(self.reference)]
         for side in self.others:

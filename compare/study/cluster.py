@@ -27,7 +27,7 @@ from compare.run.jobs import Job, run_all
 from compare.study import worker_check
 from compare.study.plan import StudyRun
 from compare.study.portable import local_implementation, portable_determinants, portable_words
-from compare.study.results import Results, Settled, condense
+from compare.study.results import FinishedRun, Results, condense
 from recipe import Recipe
 from recipe.errors import BadArgumentError, BadInputError
 
@@ -53,14 +53,14 @@ _CONFIGURATION = {
 }
 
 
-class Lost(RuntimeError):  # noqa: N818 - it is what happened
+class SchedulerLostError(RuntimeError):
     """The scheduler went away; the message says what to do."""
 
     def __init__(self) -> None:
         super().__init__("the scheduler went away; the same command goes on from there")
 
 
-class Unwanted(Exception):  # noqa: N818 - it is what happened
+class UnwantedError(Exception):
     """Nobody waits for a run any more."""
 
 
@@ -141,11 +141,11 @@ def check_workers(client: Client, workers: Sequence[str], implementations: Seque
     for address, answer in answers.items():
         if isinstance(answer, BaseException | str):
             raise BadInputError(f"worker {address} cannot run the study: {answer}; install this package there")
-        for name, here in expected.items():
-            there = answer[name]
-            differing = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+        for name, local in expected.items():
+            remote = answer[name]
+            differing = sorted(key for key in local.keys() | remote.keys() if local.get(key) != remote.get(key))
             if differing:
-                what = "; ".join(f"{key} is {there.get(key)} there, {here.get(key)} here" for key in differing)
+                what = "; ".join(f"{key} is {remote.get(key)} there, {local.get(key)} here" for key in differing)
                 raise BadInputError(f"worker {address} would not run the same {name}: {what}; install the same there")
     return list(answers)
 
@@ -163,7 +163,7 @@ def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: flo
         if job.directory.name != key:
             return f"{get_worker().address} has other code or other versions than the coordinator", True
         try:
-            (outcome,) = run_all([job], silence=silence, report=_stop_if_unwanted)
+            (outcome,) = run_all([job], silence=silence, notify=_stop_if_unwanted)
         except BadInputError as error:
             return str(error), False
         if outcome.record is not None:
@@ -179,11 +179,11 @@ def _stop_if_unwanted(_: object) -> None:
     worker = get_worker()
     task = worker.state.tasks.get(worker.get_current_task())
     if task is None or task.state == "cancelled":
-        raise Unwanted
+        raise UnwantedError
 
 
 def run_study(
-    runs: Sequence[StudyRun], results: Results, client: Client, silence: float, report: Callable[[Settled], None]
+    runs: Sequence[StudyRun], results: Results, client: Client, silence: float, report: Callable[[FinishedRun], None]
 ) -> None:
     """Has every run done that has no result yet, and keeps the results as they come.
 
@@ -199,14 +199,14 @@ def run_study(
 
     Raises:
         BadInputError: A worker lacks the package, or has other code or other versions.
-        Lost: The scheduler went away.
+        SchedulerLostError: The scheduler went away.
     """
     implementations = list({run.implementation.name: run.implementation for run in runs}.values())
     dispatch = _Dispatch(implementations, results, client, silence, report)
     for run in runs:
         if results.path(run).exists():
             results.lock_path(run).unlink(missing_ok=True)  # of a study killed just before it did this
-            report(Settled(run, None, done_here=False))
+            report(FinishedRun(run, None, done_here=False))
         else:
             dispatch.waiting.append(_Attempt(run, results.lock_path(run)))
     try:
@@ -292,7 +292,7 @@ class _Dispatch:
         results: Results,
         client: Client,
         silence: float,
-        report: Callable[[Settled], None],
+        report: Callable[[FinishedRun], None],
     ) -> None:
         self.implementations, self.results, self.client = implementations, results, client
         self.silence, self.report = silence, report
@@ -316,7 +316,7 @@ class _Dispatch:
                 self.waiting.append(attempt)
             elif self.results.settled(attempt.run):
                 attempt.settle()
-                self.report(Settled(attempt.run, self.results.read(attempt.run).error, done_here=False))
+                self.report(FinishedRun(attempt.run, self.results.read(attempt.run).error, done_here=False))
             else:
                 attempt.worker = free.pop()
                 self.in_flight[self._send(attempt)] = attempt
@@ -337,7 +337,7 @@ class _Dispatch:
             for worker, keys in self.client.processing().items():
                 taken[worker] += len(set(keys) - mine)
         except OSError as error:
-            raise Lost from error
+            raise SchedulerLostError from error
         return [worker for worker in threads for _ in range(threads[worker] - taken[worker])]
 
     def _fit_workers(self) -> dict[str, int]:
@@ -354,7 +354,7 @@ class _Dispatch:
         for future in _finished(self.in_flight):
             answer, again = _answer(future)
             if self.client.status != "running":  # then it is no fault of the run
-                raise Lost
+                raise SchedulerLostError
             attempt = self.in_flight.pop(future)
             if isinstance(answer, bytes):
                 self.results.write(attempt.run, answer)
@@ -365,7 +365,7 @@ class _Dispatch:
             else:
                 self.results.write_failure(attempt.run, answer)
             attempt.settle()
-            self.report(Settled(attempt.run, None if isinstance(answer, bytes) else answer, done_here=True))
+            self.report(FinishedRun(attempt.run, None if isinstance(answer, bytes) else answer, done_here=True))
 
     def release(self) -> None:
         """Lets other studies have what is not settled."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compare.findings import Divergence, Findings, Interval, Status, divergence, make
+from compare.findings import Divergence, Findings, Interval, RunStatus, divergence, make
 from compare.results_file import Verdict
 from compare.statistics import Effect
 from record.files import json_safe
@@ -88,7 +88,7 @@ class RunFindings:
     implementation: str
     variant: str
     seed: int
-    status: Status
+    status: RunStatus
     test_accuracy: float | None
     test_loss: float | None
     seconds: float | None

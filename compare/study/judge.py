@@ -51,33 +51,33 @@ def judge_study(
         margin: Mean accuracies closer than this count as the same, a proportion.
         command: What was typed.
     """
-    found = _Outcomes(runs, results)
-    pairs = [(other, variant) for variant in found.variants for other in found.names[1:]]
-    equivalences = [found.equivalence(other, variant, margin) for other, variant in pairs]
-    verdict = _verdict(found, equivalences)
+    outcomes = _Outcomes(runs, results)
+    pairs = [(other, variant) for variant in outcomes.variants for other in outcomes.names[1:]]
+    equivalences = [outcomes.equivalence(other, variant, margin) for other, variant in pairs]
+    verdict = _verdict(outcomes, equivalences)
     return Study(
         directory=directory,
         verdict=verdict,
         exit_code=EXIT_CODES[verdict],
         command=command,
         recipe=base,
-        implementations=tuple(found.names),
-        variants=tuple(found.variants),
+        implementations=tuple(outcomes.names),
+        variants=tuple(outcomes.variants),
         seeds=tuple(seeds_of(runs)),
         margin=margin,
-        counts=dict(Counter(result.status for result in found.outcomes.values())),
-        versions=found.versions(),
-        accuracies=tuple(found.accuracy(name, variant) for variant in found.variants for name in found.names),
+        counts=dict(Counter(result.status for result in outcomes.by_place.values())),
+        versions=outcomes.versions(),
+        accuracies=tuple(outcomes.accuracy(name, variant) for variant in outcomes.variants for name in outcomes.names),
         equivalence=tuple(equivalences),
-        attribution=tuple(found.attribution()),
-        churn=tuple(found.churn()),
-        runs=tuple(found.row(run) for run in runs),
+        attribution=tuple(outcomes.attribution()),
+        churn=tuple(outcomes.churn()),
+        runs=tuple(outcomes.row(run) for run in runs),
     )
 
 
-def _verdict(found: "_Outcomes", equivalences: Sequence[EquivalenceFindings]) -> Verdict:
+def _verdict(outcomes: "_Outcomes", equivalences: Sequence[EquivalenceFindings]) -> Verdict:
     """Of the worst variant; a run without a result, for whatever reason, is a failure to say so."""
-    if any(result.status in ("failed", "missing") for result in found.outcomes.values()):
+    if any(result.status in ("failed", "missing") for result in outcomes.by_place.values()):
         return "failed"
     verdicts = [entry.verdict for entry in equivalences]
     return next(verdict for verdict in WORST_FIRST if verdict in (*verdicts, "parity"))
@@ -89,7 +89,7 @@ class _Outcomes:
     def __init__(self, runs: Sequence[StudyRun], results: Results) -> None:
         self.results = results
         self.runs = dict(by_place(runs))
-        self.outcomes = {place: results.read(run) for place, run in self.runs.items()}
+        self.by_place = {place: results.read(run) for place, run in self.runs.items()}
         self.names = list(dict.fromkeys(name for name, _, _ in self.runs))
         self.variants = variants_of(runs)
         self.seeds = seeds_of(runs)
@@ -100,24 +100,26 @@ class _Outcomes:
             seed
             for seed in self.seeds
             if all(
-                (place := (name, variant, seed)) in self.outcomes and self.outcomes[place].status == "finished"
+                (place := (name, variant, seed)) in self.by_place and self.by_place[place].status == "finished"
                 for name, variant in places
             )
         ]
 
     def values(self, field: str, name: str, variant: str, seeds: Sequence[int]) -> NDArray[np.float64]:
         """A number of these runs, shape (seeds,)."""
-        return np.array([getattr(self.outcomes[name, variant, seed], field) for seed in seeds], np.float64)
+        return np.array([getattr(self.by_place[name, variant, seed], field) for seed in seeds], np.float64)
 
     def versions(self) -> dict[str, dict[str, Any]]:
         """Backend, devices and versions of each implementation, as its runs told."""
-        found: dict[str, dict[str, Any]] = {}
-        for (name, _, _), result in self.outcomes.items():
+        versions: dict[str, dict[str, Any]] = {}
+        for (name, _, _), result in self.by_place.items():
             if result.versions:
-                entry = found.setdefault(name, {"backend": result.backend, "devices": (), "versions": result.versions})
+                entry = versions.setdefault(
+                    name, {"backend": result.backend, "devices": (), "versions": result.versions}
+                )
                 if result.device not in entry["devices"]:
                     entry["devices"] += (result.device,)
-        return found
+        return versions
 
     def accuracy(self, name: str, variant: str) -> AccuracyFindings:
         """Mean and spread over the seeds that have finished."""
@@ -158,7 +160,7 @@ class _Outcomes:
         flipped = [variant for variant in self.variants if variant not in (ALIGNED, CONTROL)]
         if ALIGNED not in self.variants:
             return []
-        found = []
+        entries = []
         for variant in flipped:
             for name in self.names:
                 seeds = self.finished((name, ALIGNED), (name, variant))
@@ -166,7 +168,7 @@ class _Outcomes:
                     self.values(field, name, variant, seeds) - self.values(field, name, ALIGNED, seeds)
                     for field in ("test_accuracy", "test_loss")
                 )
-                found.append(
+                entries.append(
                     AttributionFindings(
                         variant=variant,
                         of=name,
@@ -176,8 +178,8 @@ class _Outcomes:
                         test_loss=effect(loss, len(flipped)),
                     )
                 )
-            found += [self._gap(other, variant, len(flipped)) for other in self.names[1:]]
-        return found
+            entries += [self._gap(other, variant, len(flipped)) for other in self.names[1:]]
+        return entries
 
     def _gap(self, other: str, variant: str, num_tried: int) -> AttributionFindings:
         """What a variant does to the difference between two implementations, and to when they part."""
@@ -216,22 +218,22 @@ class _Outcomes:
 
     def churn(self) -> list[ChurnFindings]:
         """Test digits predicted differently: between frameworks, between seeds, and in the A/A control."""
-        found = []
+        entries = []
         pairs: Iterable[_Pair]
         for variant in self.variants:
             for other in self.names[1:]:
                 seeds = self.finished((self.names[0], variant), (other, variant))
                 pairs = (((self.names[0], variant, seed), (other, variant, seed)) for seed in seeds)
-                found.append(self._churn(f"{self.names[0]} and {other}", variant, pairs))
+                entries.append(self._churn(f"{self.names[0]} and {other}", variant, pairs))
         for name in self.names:
             for variant in self.variants:
                 pairs = combinations([(name, variant, seed) for seed in self.finished((name, variant))], 2)
-                found.append(self._churn(f"seeds of {name}", variant, _thinned(list(pairs))))
+                entries.append(self._churn(f"seeds of {name}", variant, _thinned(list(pairs))))
             if {ALIGNED, CONTROL} <= set(self.variants):
                 seeds = self.finished((name, ALIGNED), (name, CONTROL))
                 pairs = (((name, ALIGNED, seed), (name, CONTROL, seed)) for seed in seeds)
-                found.append(self._churn(f"A/A of {name}", ALIGNED, pairs))
-        return found
+                entries.append(self._churn(f"A/A of {name}", ALIGNED, pairs))
+        return entries
 
     def _churn(self, between: str, variant: str, pairs: Iterable[_Pair]) -> ChurnFindings:
         shares = []
@@ -244,7 +246,7 @@ class _Outcomes:
 
     def row(self, run: StudyRun) -> RunFindings:
         """One run as the findings list it."""
-        result = self.outcomes[run.implementation.name, run.variant, run.seed]
+        result = self.by_place[run.implementation.name, run.variant, run.seed]
         return RunFindings(
             implementation=run.implementation.name,
             variant=run.variant,

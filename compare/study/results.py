@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from compare.findings import Status
+from compare.findings import RunStatus
 from compare.study.plan import StudyRun
 from recipe.atomic import complete_or_absent
 from recipe.errors import BadInputError
@@ -19,7 +19,7 @@ from record.training import RunRecord
 
 
 @dataclass(frozen=True)
-class Settled:
+class FinishedRun:
     """A run that need not be run any more; `done_here` says that this study ran it just now."""
 
     run: StudyRun
@@ -34,7 +34,7 @@ class Result:
     Accuracy is a proportion. Of a diverged run there is neither accuracy nor loss.
     """
 
-    status: Status
+    status: RunStatus
     error: str | None = None
     diverged_at: dict[str, int | None] | None = None
     test_accuracy: float | None = None
