@@ -44,7 +44,7 @@ def parser() -> jsonargparse.ArgumentParser:
         description="Writes trained weights as a file of the other framework's, bit for bit. The names' endings say "
         "what they are: .safetensors (as in a record), .keras, .weights.h5 or .ckpt (of Lightning)."
     )
-    convert_parser.add_argument("source", type=Path, help="What to read; a .ckpt, or with recipe.json beside it.")
+    convert_parser.add_argument("source", type=Path, help="What to read; a .ckpt, or with recipe.json next to it.")
     convert_parser.add_argument("target", type=Path, help="What to write; must not be there.")
     subparsers["convert"] = convert_parser
     subparsers["completion"] = jsonargparse.ArgumentParser(
@@ -202,8 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODES["failed"]
     except KeyboardInterrupt:
-        goes_on = "; finished runs are kept, the same command goes on from there" if subcommand in _JUDGED else ""
-        print(f"interrupted{goes_on}", file=sys.stderr)
+        continues = "; finished runs are kept, the same command continues from there" if subcommand in _JUDGED else ""
+        print(f"interrupted{continues}", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -51,10 +51,10 @@ def run(
 
     Args:
         recipe: What all of them train; left out, the tutorial's.
-        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        implementations: More implementations of the contract in docs/run-record.md, next to Keras and Lightning.
         keras_backend: Keras's backend.
         device: Where to compute; auto takes a GPU where there is one.
-        threads: CPU threads of each run; as many runs go side by side as there are cores for.
+        threads: CPU threads of each run; as many runs at once as there are cores for.
         controls: Trainings of the A/A control, which tell how far rounding carries.
         margin: Accuracies closer than this count as the same, in percentage points.
         fresh: Runs again what is finished already.
@@ -133,10 +133,10 @@ def align(
 
     Args:
         recipe: What all of them would train; left out, the tutorial's.
-        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        implementations: More implementations of the contract in docs/run-record.md, next to Keras and Lightning.
         keras_backend: Keras's backend.
         device: Where to compute; auto takes a GPU where there is one.
-        threads: CPU threads of each run; as many runs go side by side as there are cores for.
+        threads: CPU threads of each run; as many runs at once as there are cores for.
         fresh: Runs again what is finished already.
         out: Directory of the comparison; left out, one under `runs/` of this recipe and these implementations.
         console: Where to show progress; left out, nowhere.
@@ -185,7 +185,7 @@ def study(
 
     Args:
         recipe: What the variants are of, all switches shared; left out, the tutorial's.
-        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        implementations: More implementations of the contract in docs/run-record.md, next to Keras and Lightning.
         keras_backend: Keras's backend.
         device: Where to compute; auto takes a GPU where there is one.
         seeds: How many seeds, from the recipe's on.
@@ -193,14 +193,14 @@ def study(
         margin: Mean accuracies closer than this count as the same, in percentage points.
         scheduler: A Dask scheduler, such as tcp://host:8786; left out, this machine's cores.
         workers: Runs side by side on this machine; left out, one a core.
-        silence: A run that says nothing for so many seconds is ended and tried again.
+        silence: A run that prints nothing for this many seconds is ended and tried again.
         out: Directory of the study; left out, one under `runs/` of this recipe and these implementations.
         console: Where to show progress; left out, nowhere.
         command: What was typed, for those who read the findings.
 
     Raises:
         BadInputError: What was asked for cannot be run, what a study needs is not installed, or the scheduler went
-            away: called again, it goes on from there.
+            away: called again, it continues from there.
         RecipeError: There are fewer seeds from the recipe's on.
         DataError: The data set is damaged, or cannot be fetched.
     """

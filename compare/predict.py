@@ -67,7 +67,7 @@ def _newest_comparison() -> Path:
 
 
 def prediction_table(probabilities: dict[str, list[float]]) -> Table:
-    """One row a class, one column an implementation; its choice stands in the column's title."""
+    """One row per class, one column per implementation, with its choice in the column's title."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     choices = {name: max(range(len(row)), key=row.__getitem__) for name, row in probabilities.items()}

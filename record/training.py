@@ -1,4 +1,4 @@
-"""The record of a training: what a run leaves behind, and how it is read again.
+"""The record of a training: what a run leaves, written and read.
 
 `docs/run-record.md` is the specification. A record is a directory that appears complete or not at all.
 """

@@ -1,4 +1,4 @@
-"""Weights alone, in the canonical layout: a safetensors file with the `recipe.json` of its network beside it."""
+"""Weights alone, in the canonical layout: a safetensors file next to the `recipe.json` of its network."""
 
 import argparse
 import dataclasses
@@ -37,7 +37,7 @@ def convert_main(implementation: str, description: str | None, convert: Callable
 
 
 def read_weights(path: Path) -> tuple[Recipe, Weights]:
-    """Reads a safetensors file, as every training's record has one, and the recipe beside it.
+    """Reads a safetensors file, as every training's record has one, and the recipe next to it.
 
     Raises:
         RecordError: One of the two is missing or damaged, or they do not belong together.
@@ -47,7 +47,7 @@ def read_weights(path: Path) -> tuple[Recipe, Weights]:
 
 
 def write_weights(path: Path, recipe: Recipe, weights: Weights) -> None:
-    """Writes a safetensors file and the recipe beside it.
+    """Writes a safetensors file and the recipe next to it.
 
     Raises:
         RecordError: The directory is not writable, or holds the recipe of something else.

@@ -1,6 +1,6 @@
 """The catalogue of signatures for the optimizer: what a step of Adam that is off is most likely due to.
 
-A hypothesis has to fit every step that it is shown, since faults can be one in the first step.
+A hypothesis has to fit every step that it is shown, since different faults can look the same in the first step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +69,7 @@ class Observation:
 def all_that_fit(observations: Sequence[Observation], hypotheses: Iterator[Hypothesis]) -> str | None:
     """The cause that fits every step best; more than one where rounding hides which it is.
 
-    Faults can be one in the first step: without bias correction of its first moment, Adam does there
+    Faults can look the same in the first step: without bias correction of its first moment, Adam does there
     what it does with a tenth of its learning rate.
     """
     excesses: dict[str, float] = {}
@@ -200,7 +200,7 @@ def of_parameter(*states: OptimizerState) -> str | None:
         bound = s.rounding.parameter(s.after, update, s.adam, s.step)
         observations.append(Observation(s, s.before - s.after, update, bound))
     cause = all_that_fit(observations, _update_hypotheses(observations))
-    # As many free numbers as there are steps fit too much to stand beside the others.
+    # With as many free numbers as steps, this fits too much to compete with the others.
     cause = cause or all_that_fit(observations, _schedule(observations))
     return cause or kept_in(states[0].after, double=states[0].double)
 

@@ -17,7 +17,7 @@ def climb(sides: Sides) -> list[Rung]:
         ValueError: Not exactly two traces.
     """
     if len(sides) != 2:  # noqa: PLR2004
-        raise ValueError(f"a ladder stands on two traces, not {len(sides)}")
+        raise ValueError(f"a ladder compares two traces, not {len(sides)}")
     rungs = (settings, data, initial_weights, forward, loss, gradients, optimizer)
     # A trace may overflow; the checks say so, NumPy's warnings add nothing.
     with np.errstate(all="ignore"):

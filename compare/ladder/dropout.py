@@ -15,14 +15,14 @@ from compare.oracle.step import ExactStep, shared_masks
 from record.first_steps import Trace
 
 _FALSE_ALARM = 1e-9
-"""With this probability a generator that is right is said to be wrong."""
+"""The probability with which a correct generator is called wrong."""
 
 
 def of_layer(trace: Trace, index: int, layer: str) -> Iterator[Check]:
-    """What the dropout behind a hidden layer passes on in step `index` (from 0).
+    """What the dropout after a hidden layer passes on in step `index` (from 0).
 
-    Masks that a framework draws itself are taken from what it dropped. Then it remains to be seen that
-    they are drawn at the rate that the recipe asks for, for every image and every step anew.
+    Masks that a framework draws itself are taken from what it dropped. It is then checked that
+    they are drawn at the rate that the recipe asks for, independently for every image and every step.
     """
     step = ExactStep.of(trace, index)
     activation, recorded = step.activations[layer], step.dropped[layer]
@@ -76,7 +76,7 @@ def _decisions(trace: Trace, index: int, layer: str) -> tuple[NDArray[np.bool_],
 
 
 def _share(tensor: str, draws: NDArray[np.bool_], probability: float, cause: str) -> Check:
-    """By Hoeffding's inequality, so many draws of a probability are no further from it but by a false alarm."""
+    """The mean of draws against Hoeffding's bound, which it exceeds with the probability `_FALSE_ALARM`."""
     bound = math.sqrt(math.log(2 / _FALSE_ALARM) / (2 * len(draws))) if len(draws) else math.inf
     recorded = draws.mean() if len(draws) else probability
     return Check(tensor, np.asarray(recorded), np.asarray(probability), np.asarray(bound), lambda: cause)

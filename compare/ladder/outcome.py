@@ -25,7 +25,7 @@ _IMAGES_AT_ONCE = 500
 
 
 _AS_DROPOUT_STRAYS = 0.1
-"""Medians of so many images' deviations under two draws of the masks differ by less than this share."""
+"""The median deviations of `_IMAGES_AT_ONCE` images under two draws of the masks differ by a smaller share than this."""
 
 
 def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, margin: float) -> Rung:
@@ -33,7 +33,7 @@ def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, 
 
     Args:
         runs: Two runs that did not diverge.
-        controls: An A/A family, whose disagreement on single digits stands beside.
+        controls: An A/A family, whose disagreement on single digits is reported next to that of the runs.
         digits: Their test images decide what is right.
         margin: The accuracies are the same if the 95% interval of their difference lies within it.
     """

@@ -28,10 +28,10 @@ ELEMENTARY_FUNCTION_ULPS = 4
 
 
 _FALSE_ALARM = 1e-16
-"""With this probability a number is out of bounds for rounding errors that happen to add up; a trace has 1e8."""
+"""The probability that rounding errors add up beyond the bound of one number; a trace has 1e8 numbers."""
 
 _DEVIATIONS = math.sqrt(2 * math.log(2 / _FALSE_ALARM))
-"""By Hoeffding's inequality: so many roots of the sum of squares hold independent errors together."""
+"""By Hoeffding's inequality, the sum of independent errors stays within this many roots of their sum of squares."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class ErrorBound:
 class Rounding:
     """A floating-point type: its unit roundoff u, and what a few underflows may cost.
 
-    The oracle computes in float64. Beside float32 its own rounding errors are nothing; beside float64
-    they obey the same bounds, so that the two are apart by at most twice as much: u counts double.
+    The oracle computes in float64. Compared with float32, its own rounding errors are negligible; compared with
+    float64, they obey the same bounds, so that the two differ by at most twice as much: u counts double.
     """
 
     unit: float

@@ -1,7 +1,7 @@
-"""The third opinion: the network, its loss, its gradients and Adam in plain NumPy, in float64.
+"""The reference: the network, its loss, its gradients and Adam in plain NumPy, in float64.
 
 It is written from the formulas, shares no code with either framework, and takes the weights in the
-canonical layout (`recipe/initial_weights.py`). What is special in a convolution and in pooling stands
+canonical layout (`recipe/initial_weights.py`). What is special in a convolution and in pooling is
 in `compare/oracle/convolution.py`.
 """
 

@@ -76,7 +76,7 @@ class ExactStep:
         return float(np.dtype(self.recipe.dtype).type(1 / (1 - self.recipe.dropout)))
 
     def mask(self, layer: str) -> Array | None:
-        """What the dropout behind a layer multiplied with, as its outcome tells; None where there is none."""
+        """What the dropout after a layer multiplied with, inferred from its output; None where there is none."""
         return (self.dropped[layer] != 0) * self.scale if layer in self.dropped else None
 
     def through(self, layer: str, delta: Array) -> Array:

@@ -36,7 +36,7 @@ Record = RunRecord | Trace
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be had: from its implementation, its recipe and where the records of a comparison are.
+    """A run that is asked for: its implementation, its recipe, and the directory of the records.
 
     `trace` asks for the record of a trace instead of a training, `threads` is how many the run may
     use on the CPU, on which its bits depend; `title` is what people see.
@@ -75,7 +75,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobProgress:
-    """What a run reports: `fraction` of the training is done; `fields` are the numbers that it sent beside."""
+    """What a run reports: `fraction` of the training is done; `fields` are the other numbers that it sent."""
 
     job: Job
     fraction: float
@@ -102,12 +102,12 @@ def run_all(
     silence: float = math.inf,
     notify: Callable[[JobProgress | Outcome], None],
 ) -> list[Outcome]:
-    """Runs the jobs, as many side by side as the cores allow, and returns their outcomes in order.
+    """Runs the jobs, as many at once as the cores allow, and returns their outcomes in order.
 
     Args:
         jobs: What to run; a job whose record exists is not run again unless `fresh`.
         fresh: Replaces records that exist.
-        silence: A run that says nothing for so many seconds hangs, and is ended.
+        silence: A run that prints nothing for this many seconds counts as hung, and is ended.
         notify: Called in this thread with progress and outcomes as they come.
 
     Raises:
@@ -170,7 +170,7 @@ def _run(
 
 @contextlib.contextmanager
 def _claimed(lock: FileLock, stop: threading.Event) -> Iterator[None]:
-    """Holds the lock, after waiting for whoever does; told to stop, it does nothing any more."""
+    """Holds the lock, after waiting for whoever does; told to stop, it raises InterruptedError."""
     while not lock.is_locked and not stop.is_set():
         with contextlib.suppress(Timeout):
             lock.acquire(timeout=_SECONDS_BETWEEN_LOOKS)
@@ -183,7 +183,7 @@ def _claimed(lock: FileLock, stop: threading.Event) -> Iterator[None]:
 
 
 def _start_and_wait(job: Job, silence: float, notify: Callable[[JobProgress], None], stop: threading.Event) -> None:
-    """Runs the command; progress lines go to `notify`, all others to the log beside the record."""
+    """Runs the command; progress lines go to `notify`, all others to the log next to the record."""
     name = job.implementation.name
     recipe_file = job.directory.with_suffix(".recipe.json")
     log_file = job.directory.with_suffix(".log")

@@ -40,10 +40,10 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _LAST_LINES = 20
 
 _CONFIGURATION = {
-    # It is this module that counts the attempts.
+    # This module counts the attempts.
     "distributed.scheduler.allowed-failures": 0,
-    # A worker is started anew however often it dies. After this time, Dask looks once whether it is there, and if it
-    # happens to be starting just then, after another death, it is given up for good.
+    # A worker is started again however often it dies. After this time, Dask looks once whether it is alive, and if it
+    # is just then starting after another death, it is given up for good.
     "distributed.deploy.lost-worker-timeout": "1000h",
     # Memory is what the runs take, and those are not Dask's processes.
     "distributed.worker.memory.target": False,
@@ -57,7 +57,7 @@ class SchedulerLostError(RuntimeError):
     """The scheduler went away; the message says what to do."""
 
     def __init__(self) -> None:
-        super().__init__("the scheduler went away; the same command goes on from there")
+        super().__init__("the scheduler went away; the same command continues from there")
 
 
 class UnwantedError(Exception):
@@ -80,7 +80,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         if name.partition(".")[0] == "distributed":  # what goes wrong, this module says in a line
             logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler is None:
-        with _deaf_to_interrupts():
+        with _ignoring_interrupts():
             try:
                 # A cluster that its client started ends with it.
                 return Client(
@@ -107,10 +107,10 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Has processes that are started meanwhile ignore Ctrl-C: a terminal sends it to all, and one ends the rest.
+def _ignoring_interrupts() -> Iterator[None]:
+    """Makes processes that are started meanwhile ignore Ctrl-C: a terminal sends it to all, and this one ends the rest.
 
-    Python lets only the main thread say so; in any other, as in a server, there is no terminal to care for.
+    Python lets only the main thread say so; in any other, as in a server, there is no terminal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -185,16 +185,16 @@ def _stop_if_unwanted(_: object) -> None:
 def run_study(
     runs: Sequence[StudyRun], results: Results, client: Client, silence: float, report: Callable[[FinishedRun], None]
 ) -> None:
-    """Has every run done that has no result yet, and keeps the results as they come.
+    """Runs everything that has no result yet, and keeps the results as they come.
 
-    Another study on the same directory may go on at the same time: each run is claimed by a lock that
+    Another study on the same directory may run at the same time: each run is claimed by a lock that
     ends with the process that holds it.
 
     Args:
         runs: What to run, in this order.
         results: Where the results are kept.
         client: The cluster.
-        silence: A run that says nothing for so many seconds is ended, and tried again.
+        silence: A run that prints nothing for this many seconds is ended, and tried again.
         report: Called with every run that is settled, those first that were before.
 
     Raises:
@@ -221,9 +221,9 @@ def run_study(
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[Callable[[], None]]:
-    """Has Ctrl-C wait for a call of the function that it yields; a second Ctrl-C does not wait.
+    """Makes Ctrl-C wait for a call of the function that it yields; a second Ctrl-C does not wait.
 
-    Where it comes while a `__del__` runs, such as that of a Dask future, Python prints a KeyboardInterrupt and goes on.
+    If it comes while a `__del__` runs, such as a Dask future's, Python only prints the KeyboardInterrupt and continues.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -252,7 +252,7 @@ def _interrupts_held() -> Iterator[Callable[[], None]]:
 class _Attempt:
     """A run that waits or is in flight.
 
-    It is claimed from its first attempt to its last, so that two studies together try a run no oftener than one.
+    It is claimed from its first attempt to its last, so that two studies together try a run no more often than one.
     """
 
     run: StudyRun
@@ -262,7 +262,7 @@ class _Attempt:
     worker: str = ""
 
     def claim(self) -> bool:
-        """Whether no other study has the run done; from now on none will."""
+        """Claims the run; False if another study holds it."""
         if self.lock is None:
             lock = FileLock(self.lock_path)
             try:
@@ -312,7 +312,7 @@ class _Dispatch:
             if not free and not self.results.settled(attempt.run):
                 self.waiting.appendleft(attempt)
                 return
-            if not attempt.claim():  # another study has it done
+            if not attempt.claim():  # another study is running it
                 self.waiting.append(attempt)
             elif self.results.settled(attempt.run):
                 attempt.settle()

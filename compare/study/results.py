@@ -20,7 +20,7 @@ from record.training import RunRecord
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that need not be run any more; `done_here` says that this study ran it just now."""
+    """A run that is over, with a result or an error; `done_here` says that this study ran it just now."""
 
     run: StudyRun
     error: str | None
@@ -67,8 +67,8 @@ def condense(record: RunRecord) -> bytes:
 class Results:
     """The results of a study in a directory, a file each; complete or absent.
 
-    What failed is kept too, so that a second study beside this one need not try it as well; a study
-    that starts tries again what had failed before.
+    Failures are kept too, so that a second study at the same time does not try them as well; a study
+    that starts tries again what failed before.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -81,11 +81,11 @@ class Results:
         return self.directory / f"{run.key}.safetensors"
 
     def failure_path(self, run: StudyRun) -> Path:
-        """Where it stands that the run failed."""
+        """The file that says why the run failed."""
         return self.directory / f"{run.key}.failed.json"
 
     def lock_path(self, run: StudyRun) -> Path:
-        """What the study holds that has the run done."""
+        """The lock that is held by the study that is running it."""
         return self.directory / f"{run.key}.lock"
 
     def write(self, run: StudyRun, content: bytes) -> None:

@@ -264,7 +264,7 @@ def test_interrupted_coordinator_goes_on(
         _, errors = process.communicate(timeout=20)
         if how == signal.SIGINT:
             assert process.returncode == 130
-            assert errors == "interrupted; finished runs are kept, the same command goes on from there\n"
+            assert errors == "interrupted; finished runs are kept, the same command continues from there\n"
         assert not (tmp_path / "out" / "results.json").exists()
     assert_resumes(tmp_path, scheduler, uninterrupted, seconds)
 
@@ -308,7 +308,7 @@ def test_nothing_goes_on_on_this_machine(tmp_path: Path, how: signal.Signals) ->
     until(lambda: not descendants(tmp_path), 10)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert errors == "interrupted; finished runs are kept, the same command goes on from there\n"
+        assert errors == "interrupted; finished runs are kept, the same command continues from there\n"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=str)

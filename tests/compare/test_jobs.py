@@ -259,7 +259,7 @@ def test_told_to_stop_it_waits_for_no_other_comparison_and_touches_nothing(tmp_p
     job, stop = Job(stand_in("good"), TINY, tmp_path), threading.Event()
     run(job)
     messages: list[Any] = []
-    options: dict[str, Any] = {"fresh": True, "silence": 60, "report": messages.append, "stop": stop}
+    options: dict[str, Any] = {"fresh": True, "silence": 60, "notify": messages.append, "stop": stop}
     with FileLock(job.directory.with_suffix(".lock")):
         waiting = threading.Thread(target=jobs._run, args=(job,), kwargs=options)  # noqa: SLF001
         waiting.start()
