@@ -25,7 +25,7 @@ _IMAGES_AT_ONCE = 500
 
 
 _AS_DROPOUT_STRAYS = 0.1
-"""The median deviations of `_IMAGES_AT_ONCE` images under two draws of the masks differ by a smaller share than this."""
+"""The median deviations of `_IMAGES_AT_ONCE` images under two draws of the masks differ by less than this share."""
 
 
 def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, margin: float) -> Rung:
