@@ -11,13 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks import machine
 from benchmarks.figures import speed as speed_document
 from benchmarks.figures.speed import RESULTS
 from benchmarks.figures.speed_chart import draw_epochs
-from benchmarks.measure import commands, epochs, growth, machine
+from benchmarks.measure import commands, epochs, growth
 from benchmarks.measure.process import run
 from benchmarks.measure.table import table
-from benchmarks.measure.targets import OURS, TUTORIALS
+from benchmarks.targets import OURS, TUTORIALS
 
 PICTURE = RESULTS.with_suffix(".svg")
 

@@ -3,7 +3,7 @@
 `from compare import run, align, study`: the command line's jobs as functions that return what they found.
 """
 
-from compare.api import align, run, study
+from compare.api import align, run, show, study
 from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
 from compare.ladder.rung import Rung
 from compare.statistics import Effect
@@ -41,5 +41,6 @@ __all__ = [
     "Study",
     "align",
     "run",
+    "show",
     "study",
 ]

@@ -1,6 +1,5 @@
 """`python -m compare run|align|study|report|predict|convert|completion`: the command line, over `compare/api.py`."""
 
-import json
 import os
 import shlex
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import jsonargparse
 
 from compare import api
-from compare.results_file import EXIT_CODES
+from compare.results_file import EXIT_CODES, results_text
 from compare.run.implementations import Backend
 from recipe import Recipe, RecipeError
 from recipe.errors import (
@@ -45,7 +44,7 @@ def parser() -> jsonargparse.ArgumentParser:
         description="Writes trained weights as a file of the other framework's, bit for bit. The names' endings say "
         "what they are: .safetensors (as in a record), .keras, .weights.h5 or .ckpt (of Lightning)."
     )
-    convert_parser.add_argument("source", type=Path, help="What to read; a .ckpt, or with recipe.json beside it.")
+    convert_parser.add_argument("source", type=Path, help="What to read; a .ckpt, or with recipe.json next to it.")
     convert_parser.add_argument("target", type=Path, help="What to write; must not be there.")
     subparsers["convert"] = convert_parser
     subparsers["completion"] = jsonargparse.ArgumentParser(
@@ -102,7 +101,7 @@ def judge(options: Any) -> int:
     console = Console(stderr=options.json)
     function = _JUDGED[options.subcommand]
     arguments = {name: options[name] for name in signature(function).parameters if name in options}
-    found = function(
+    findings = function(
         **arguments,
         implementations=_named_commands(options.implementation),
         keras_backend=options.keras.backend,
@@ -110,11 +109,13 @@ def judge(options: Any) -> int:
         command=options.command_line,
     )
     if options.json:
-        print(found.results_file.read_text(), end="")
+        print(results_text(findings.to_json()), end="")
     else:
-        found.show(console)
-    console.print(f"Results: {found.results_file}\nPage: {found.page}", soft_wrap=True, markup=False, highlight=False)
-    return found.exit_code
+        api.show(findings, console)
+    console.print(
+        f"Results: {findings.results_file}\nPage: {findings.page}", soft_wrap=True, markup=False, highlight=False
+    )
+    return findings.exit_code
 
 
 def _named_commands(definitions: list[str]) -> dict[str, str]:
@@ -129,25 +130,18 @@ def _named_commands(definitions: list[str]) -> dict[str, str]:
 
 
 def report(options: Any) -> int:
-    """Shows findings again and writes their page anew; returns their exit code."""
+    """Shows findings again and writes their page again; returns their exit code."""
     from rich.console import Console
 
-    from compare.report.page import write_page
-    from compare.report.terminal import show
-    from compare.results_file import read_results
-
-    try:
-        results = read_results(options.directory)
-        if options.json:
-            print(json.dumps(results, indent=2))
-        else:
-            console = Console()
-            show(results, console)
-            page = write_page(results, options.directory)
-            console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)
-    except RecordError as error:
-        raise BadInputError(str(error)) from error
-    return int(results["exit_code"])
+    findings = api.read(options.directory)
+    if options.json:
+        print(results_text(findings.to_json()), end="")
+    else:
+        console = Console()
+        api.show(findings, console)
+        page = api.rewrite_page(findings)
+        console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)
+    return findings.exit_code
 
 
 def predict(options: Any) -> int:
@@ -200,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
             ["python", "-m", "compare", *(sys.argv[1:] if arguments is None else arguments)]
         )
         return _COMMANDS[subcommand](options)
-    except (RecipeError, BadInputError, DataError, OSError) as error:
+    except (RecipeError, BadInputError, DataError, RecordError, OSError) as error:
         dashes = "--" if isinstance(error, BadArgumentError) else ""
         print(f"error: {dashes}{str(error) or type(error).__name__}", file=sys.stderr)
         return BAD_INPUT
@@ -208,8 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODES["failed"]
     except KeyboardInterrupt:
-        goes_on = "; finished runs are kept, the same command goes on from there" if subcommand in _JUDGED else ""
-        print(f"interrupted{goes_on}", file=sys.stderr)
+        continues = "; finished runs are kept, the same command continues from there" if subcommand in _JUDGED else ""
+        print(f"interrupted{continues}", file=sys.stderr)
         return INTERRUPTED
 
 

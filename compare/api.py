@@ -4,6 +4,7 @@ Each starts every implementation in processes of its own, leaves `results.json` 
 returns what they say as frozen dataclasses. Nothing is printed unless a console is given, and nothing ends the process.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from compare.findings import Comparison
+from compare.results_file import read_results, write_results
 from compare.run.implementations import Backend, Device, Implementation, keras, lightning, other
 from compare.run.jobs import Job, Outcome, run_all
 from compare.study.findings import Study
@@ -19,6 +21,8 @@ from compare.study.results import Results
 from recipe import Recipe, datasets
 from recipe.atomic import check_writable
 from recipe.errors import BadArgumentError, BadInputError, RecordError
+from record.places import RUNS
+from record.training import RunRecord, read_record
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,10 +51,10 @@ def run(
 
     Args:
         recipe: What all of them train; left out, the tutorial's.
-        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        implementations: More implementations of the contract in docs/run-record.md, next to Keras and Lightning.
         keras_backend: Keras's backend.
         device: Where to compute; auto takes a GPU where there is one.
-        threads: CPU threads of each run; as many runs go side by side as there are cores for.
+        threads: CPU threads of each run; as many runs at once as there are cores for.
         controls: Trainings of the A/A control, which tell how far rounding carries.
         margin: Accuracies closer than this count as the same, in percentage points.
         fresh: Runs again what is finished already.
@@ -64,6 +68,7 @@ def run(
         DataError: The data set is damaged, or cannot be fetched.
     """
     from compare.judge import judge_trainings
+    from compare.report.page import write_page
 
     _check_at_least(0, "controls", controls)
     _check_at_least(1, "threads", threads)
@@ -81,16 +86,24 @@ def run(
         for number in range(recipe.perturbation + 1, recipe.perturbation + 1 + controls)
     ]
     outcomes = _run_all(start_order(traces, trainings, family), console, fresh=fresh)
-    results = judge_trainings(
+    trained = {name: outcomes[job] for name, job in trainings.items()}
+    controlled = [outcomes[job] for job in (control, *family)]
+    findings = judge_trainings(
         recipe,
         {name: outcomes[job] for name, job in traces.items()},
-        {name: outcomes[job] for name, job in trainings.items()},
-        [outcomes[job] for job in (control, *family)],
+        trained,
+        controlled,
         directory,
-        margin / 100,
+        margin=margin / 100,
+        command=command,
     )
-    _write(results, directory, command)
-    return Comparison.read(directory)
+    write_results(findings.to_json(), directory)
+    write_page(
+        findings,
+        trainings={name: entry.record for name, entry in trained.items() if entry.record},
+        controls=[entry.record for entry in controlled if entry.record],
+    )
+    return findings
 
 
 def start_order(traces: dict[str, Job], trainings: dict[str, Job], family: list[Job]) -> list[Job]:
@@ -120,10 +133,10 @@ def align(
 
     Args:
         recipe: What all of them would train; left out, the tutorial's.
-        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        implementations: More implementations of the contract in docs/run-record.md, next to Keras and Lightning.
         keras_backend: Keras's backend.
         device: Where to compute; auto takes a GPU where there is one.
-        threads: CPU threads of each run; as many runs go side by side as there are cores for.
+        threads: CPU threads of each run; as many runs at once as there are cores for.
         fresh: Runs again what is finished already.
         out: Directory of the comparison; left out, one under `runs/` of this recipe and these implementations.
         console: Where to show progress; left out, nowhere.
@@ -134,6 +147,7 @@ def align(
         DataError: The data set is damaged, or cannot be fetched.
     """
     from compare.judge import judge_traces
+    from compare.report.page import write_page
 
     _check_at_least(1, "threads", threads)
     recipe, sides, directory = _prepare("align", recipe, implementations, keras_backend, device, out)
@@ -142,9 +156,10 @@ def align(
         for side in sides
     }
     outcomes = _run_all(list(traces.values()), console, fresh=fresh)
-    results = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory)
-    _write(results, directory, command)
-    return Comparison.read(directory)
+    findings = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory, command=command)
+    write_results(findings.to_json(), directory)
+    write_page(findings)
+    return findings
 
 
 def study(
@@ -170,7 +185,7 @@ def study(
 
     Args:
         recipe: What the variants are of, all switches shared; left out, the tutorial's.
-        implementations: More implementations of the contract in docs/run-record.md, beside Keras and Lightning.
+        implementations: More implementations of the contract in docs/run-record.md, next to Keras and Lightning.
         keras_backend: Keras's backend.
         device: Where to compute; auto takes a GPU where there is one.
         seeds: How many seeds, from the recipe's on.
@@ -178,22 +193,23 @@ def study(
         margin: Mean accuracies closer than this count as the same, in percentage points.
         scheduler: A Dask scheduler, such as tcp://host:8786; left out, this machine's cores.
         workers: Runs side by side on this machine; left out, one a core.
-        silence: A run that says nothing for so many seconds is ended and tried again.
+        silence: A run that prints nothing for this many seconds is ended and tried again.
         out: Directory of the study; left out, one under `runs/` of this recipe and these implementations.
         console: Where to show progress; left out, nowhere.
         command: What was typed, for those who read the findings.
 
     Raises:
         BadInputError: What was asked for cannot be run, what a study needs is not installed, or the scheduler went
-            away: called again, it goes on from there.
+            away: called again, it continues from there.
         RecipeError: There are fewer seeds from the recipe's on.
         DataError: The data set is damaged, or cannot be fetched.
     """
     try:
-        from compare.study.cluster import Lost, connect, run_study
+        from compare.study.cluster import SchedulerLostError, connect, run_study
         from compare.study.judge import judge_study
     except ImportError as error:
         raise BadInputError(f"a study needs {error.name}; in the clone: pip install '.[study]'") from error
+    from compare.report.page import write_page
     from compare.study.progress import StudyProgress
 
     for name, value in (("workers", workers), ("silence", silence)):
@@ -210,10 +226,64 @@ def study(
             with StudyProgress(len(runs), console) as progress:
                 try:
                     run_study(runs, results, client, silence, progress.report)
-                except Lost as error:
+                except SchedulerLostError as error:
                     raise BadInputError(str(error)) from error
-    _write(judge_study(recipe, runs, results, margin / 100), directory, command)
-    return Study.read(directory)
+    findings = judge_study(recipe, runs, results, directory, margin=margin / 100, command=command)
+    write_results(findings.to_json(), directory)
+    write_page(findings)
+    return findings
+
+
+def read(directory: Path | str) -> Comparison | Study:
+    """The findings that an earlier call, or the command line, left in a directory, of whichever kind they are.
+
+    Raises:
+        RecordError: There are none, or none of this version.
+    """
+    directory = Path(directory)
+    results = read_results(directory)
+    kind = Study if results.get("kind") == "study" else Comparison
+    return kind.from_json(results, directory)
+
+
+def show(findings: Comparison | Study, console: Console | None = None) -> None:
+    """Prints the tables and the verdict as the command line does.
+
+    Args:
+        findings: What `run`, `align` or `study` returned, or `Comparison.read` or `Study.read` read.
+        console: Where to; left out, standard output.
+    """
+    from rich.console import Console
+
+    from compare.report.terminal import show
+
+    show(findings, console or Console())
+
+
+def rewrite_page(findings: Comparison | Study) -> Path:
+    """Writes the page of findings that were read again, from the records that they name; returns where.
+
+    A control that is gone leaves the page's band of controls narrower.
+
+    Raises:
+        RecordError: The record of a training is gone or damaged, or the page cannot be written.
+    """
+    from compare.report.page import write_page
+
+    if isinstance(findings, Study) or not findings.trained:
+        return write_page(findings)
+    records: dict[Path, RunRecord] = {}
+    for place in findings.controls:
+        with contextlib.suppress(RecordError):
+            records[place] = read_record(place)
+    trainings = {name: side.record for name, side in findings.implementations.items() if side.record}
+    for place in trainings.values():
+        records[place] = records.get(place) or read_record(place)
+    return write_page(
+        findings,
+        trainings={name: records[place] for name, place in trainings.items()},
+        controls=[records[place] for place in findings.controls if place in records],
+    )
 
 
 def _check_at_least(lowest: int, name: str, value: object) -> None:
@@ -257,7 +327,7 @@ def default_directory(recipe: Recipe, implementations: list[Implementation], com
     """A directory under runs/ of this command, this recipe and these implementations alone."""
     commands = [implementation.words for implementation in implementations]
     key = hashlib.sha256(f"{recipe.to_json()}{commands}".encode()).hexdigest()[:8]
-    return Path("runs") / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
+    return RUNS / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
 
 
 def _silent() -> Console:
@@ -270,15 +340,5 @@ def _run_all(jobs: list[Job], console: Console | None, *, fresh: bool) -> dict[J
     from compare.run.progress import LiveProgress
 
     with LiveProgress(jobs, console or _silent()) as progress:
-        outcomes = run_all(jobs, fresh=fresh, report=progress.report)
+        outcomes = run_all(jobs, fresh=fresh, notify=progress.report)
     return dict(zip(jobs, outcomes, strict=True))
-
-
-def _write(results: dict[str, Any], directory: Path, command: str | None) -> None:
-    """Writes the findings and their page."""
-    from compare.report.page import write_page
-    from compare.results_file import write_results
-
-    results["command"] = command
-    write_results(results, directory)
-    write_page(results, directory)

@@ -16,7 +16,7 @@ ENDINGS = {".ckpt": "lightning_impl", ".keras": "keras_impl", ".weights.h5": "ke
 def convert(source: Path, target: Path) -> None:
     """Writes the weights of `source` to `target`; the endings of the names say what they are.
 
-    A Lightning checkpoint holds its recipe, any other file has it beside it, in `recipe.json`.
+    A Lightning checkpoint holds its recipe, any other file has it in `recipe.json`, in the same directory.
 
     Raises:
         BadInputError: An ending is unknown, the source cannot be read, or the target is there already.

@@ -5,20 +5,19 @@ shares are proportions, losses are means over the test digits, times are in seco
 the accuracy of a run that failed, is None.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from compare.ladder.rung import Rung
-from compare.results_file import Verdict
+from compare.results_file import RESULTS, SCHEMA_VERSION, Verdict, read_results
 from recipe import Recipe
 from recipe.errors import RecordError
+from record.files import json_safe
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-Status = Literal["finished", "diverged", "failed", "missing"]
+RunStatus = Literal["finished", "diverged", "failed", "missing"]
 Interval = tuple[float, float]
 
 
@@ -40,7 +39,7 @@ class ImplementationFindings:
     only a training has is None then, `diverged_at` where the traced steps diverge excepted.
     """
 
-    status: Status
+    status: RunStatus
     error: str | None = None
     framework: str | None = None
     backend: str | None = None
@@ -110,21 +109,12 @@ class Findings:
     @property
     def results_file(self) -> Path:
         """The findings as JSON."""
-        return self.directory / "results.json"
+        return self.directory / RESULTS
 
     @property
     def page(self) -> Path:
         """The findings as a page that opens from disk."""
         return self.directory / "report.html"
-
-    def show(self, console: "Console | None" = None) -> None:
-        """Prints the tables and the verdict as the command line does, to this console of rich's or standard output."""
-        from rich.console import Console
-
-        from compare.report.terminal import show
-        from compare.results_file import read_results
-
-        show(read_results(self.directory), console or Console())
 
     @classmethod
     def read(cls, directory: Path | str) -> Self:
@@ -133,20 +123,47 @@ class Findings:
         Raises:
             RecordError: There are none, or none of this kind and version.
         """
-        from compare.results_file import read_results
-
         directory = Path(directory)
         results = read_results(directory)
         kind = results.get("kind", "comparison")
         if kind != cls.__name__.lower():
             raise RecordError(
-                f"{directory / 'results.json'} holds the findings of a {kind}: read them with {kind.capitalize()}.read"
+                f"{directory / RESULTS} holds the findings of a {kind}: read them with {str(kind).capitalize()}.read"
             )
-        return cls._of(results, directory)
+        return cls.from_json(results, directory)
 
     @classmethod
-    def _of(cls, results: Mapping[str, Any], directory: Path) -> Self:
+    def from_json(cls, results: Mapping[str, Any], directory: Path) -> Self:
+        """What `to_json` made, of the results in this directory.
+
+        Raises:
+            RecordError: A key is missing or holds something else.
+        """
+        try:
+            return make(cls, results, directory=directory, recipe=_recipe(results), **cls._parts(results, directory))
+        except RecordError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise RecordError(f"{directory / RESULTS} is damaged: {what}; run the comparison again") from error
+
+    @classmethod
+    def _parts(cls, results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+        """The fields that are more than plain JSON."""
         raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """What results.json holds, which docs/results.md documents."""
+        raise NotImplementedError
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict,
+            "exit_code": self.exit_code,
+            "command": self.command,
+            "recipe": asdict(self.recipe),
+        }
 
 
 @dataclass(frozen=True)
@@ -155,12 +172,14 @@ class Comparison(Findings):
 
     `implementations` and `comparisons` go by name; the first implementation is the reference that each of the others
     is compared with. `compared` are the two that decide the verdict: the reference and the first of the worst.
-    `controls` are the records of the A/A family, empty after `align`.
+    `trained` says whether there were trainings, as of `run`, or traces alone, as of `align`. `controls` are the records
+    of the A/A family, empty after `align`.
     """
 
     compared: tuple[str, str]
     implementations: Mapping[str, ImplementationFindings]
     comparisons: Mapping[str, Pair]
+    trained: bool = False
     controls: tuple[Path, ...] = ()
 
     @property
@@ -169,17 +188,39 @@ class Comparison(Findings):
         return self.comparisons[self.compared[1]]
 
     @classmethod
-    def _of(cls, results: Mapping[str, Any], directory: Path) -> Self:
-        implementations, comparisons = results["implementations"], results["comparisons"]
-        return make(
-            cls,
-            results,
-            directory=directory,
-            recipe=Recipe(**results["recipe"]),
-            implementations={name: _implementation(entry, directory) for name, entry in implementations.items()},
-            comparisons={name: _pair(entry) for name, entry in comparisons.items()},
-            controls=tuple(directory / record for record in results.get("controls", ())),
-        )
+    def _parts(cls, results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+        entries, comparisons = results["implementations"], results["comparisons"]
+        return {
+            "implementations": {name: _implementation(entry, directory) for name, entry in entries.items()},
+            "comparisons": {name: _pair(entry) for name, entry in comparisons.items()},
+            "trained": bool(results.get("trained", "controls" in results)),
+            "controls": tuple(directory / record for record in results.get("controls", ())),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """What results.json holds; what the decisive pair found is also at the top."""
+        comparisons = {name: asdict(pair) for name, pair in self.comparisons.items()}
+        decisive = {key: value for key, value in comparisons[self.compared[1]].items() if key != "verdict"}
+        results = self._head() | {
+            "compared": self.compared,
+            "trained": self.trained,
+            "implementations": {name: self._entry(side) for name, side in self.implementations.items()},
+            **decisive,
+            "comparisons": comparisons,
+        }
+        if self.trained:
+            results["controls"] = [self._place(record) for record in self.controls]
+        plain: dict[str, Any] = json_safe(results)
+        return plain
+
+    def _entry(self, side: ImplementationFindings) -> dict[str, Any]:
+        """An implementation; what only a training has is null where this one lacks it, and left out without one."""
+        trained = side.history is not None
+        entry = {key: value for key, value in asdict(side).items() if value is not None or (trained and key != "error")}
+        return entry | ({"record": self._place(side.record)} if side.record else {})
+
+    def _place(self, record: Path) -> str:
+        return str(record.relative_to(self.directory))
 
 
 # --- from JSON -------------------------------------------------------------------------------------
@@ -189,8 +230,12 @@ _Kind = TypeVar("_Kind")
 
 def make(kind: type[_Kind], entry: Mapping[str, Any], **made: Any) -> _Kind:
     """A `kind` with those fields `made`, and all others from the entry's keys."""
-    found = {field.name: _frozen(entry[field.name]) for field in fields(kind) if field.name in entry}  # type: ignore[arg-type]
-    return kind(**{**found, **made})
+    plain = {
+        field.name: _frozen(entry[field.name])
+        for field in fields(kind)  # type: ignore[arg-type]
+        if field.name in entry and field.name not in made
+    }
+    return kind(**plain, **made)
 
 
 def _frozen(value: Any) -> Any:
@@ -204,6 +249,10 @@ def divergence(entry: Mapping[str, Any]) -> Divergence | None:
     """Where the entry's training diverged, if it did."""
     place = entry.get("diverged_at")
     return make(Divergence, place) if place else None
+
+
+def _recipe(results: Mapping[str, Any]) -> Recipe:
+    return Recipe.from_json(json.dumps(results["recipe"]))
 
 
 def _implementation(entry: Mapping[str, Any], directory: Path) -> ImplementationFindings:

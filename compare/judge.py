@@ -1,22 +1,25 @@
-"""Records -> findings: everything that `results.json` says and the report shows."""
+"""Records -> typed findings: everything that `results.json` says and the report shows."""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
 from compare.ladder.climb import climb, mark_followers
 from compare.ladder.outcome import outcome
 from compare.ladder.rung import Rung
 from compare.ladder.trajectory import trajectory
-from compare.results_file import EXIT_CODES, SCHEMA_VERSION, WORST_FIRST, Verdict
+from compare.results_file import EXIT_CODES, WORST_FIRST
 from compare.run.jobs import Outcome
 from compare.statistics import Interval, wilson_interval
 from recipe import Recipe, datasets
+from record.files import json_safe
 from record.first_steps import Trace
+from record.header import Header
 from record.training import RunRecord
 
 Outcomes = Mapping[str, Outcome]
@@ -24,8 +27,15 @@ Outcomes = Mapping[str, Outcome]
 
 
 def judge_trainings(
-    recipe: Recipe, traces: Outcomes, trainings: Outcomes, controls: Sequence[Outcome], directory: Path, margin: float
-) -> dict[str, Any]:
+    recipe: Recipe,
+    traces: Outcomes,
+    trainings: Outcomes,
+    controls: Sequence[Outcome],
+    directory: Path,
+    *,
+    margin: float,
+    command: str | None = None,
+) -> Comparison:
     """Compares the first implementation with each of the others on all nine rungs.
 
     Args:
@@ -33,11 +43,9 @@ def judge_trainings(
         traces: A trace of each implementation.
         trainings: A training of each implementation.
         controls: Trainings of one implementation that differ by perturbation alone.
-        directory: The comparison's; paths in the findings are relative to it.
+        directory: The comparison's, where the records are.
         margin: Accuracies closer than this count as the same, a proportion.
-
-    Returns:
-        What `results.json` holds; docs/results.md documents it.
+        command: What was typed.
     """
     digits = datasets.load(recipe)
     family = [control.record for control in controls if control.record and not control.record.diverged]
@@ -52,87 +60,94 @@ def judge_trainings(
             comparisons[name] = _failed(rungs)
             continue
         rungs += [trajectory(runs, family, sides), outcome(runs, family, digits, margin=margin)]
-        comparisons[name] = _comparison(rungs) | _outcome_of(runs)
-    implementations = {name: _training(entry, directory) for name, entry in trainings.items()}
+        comparisons[name] = replace(_pair(rungs), **_outcome_of(runs))
+    implementations = {name: _training(entry) for name, entry in trainings.items()}
     for name, trace in traces.items():
-        if trace.record is None and implementations[name]["status"] == "finished":
-            implementations[name] |= {"status": "failed", "error": f"its trace: {trace.error}"}
-    records = [_record(control, directory) for control in controls if control.record]
-    return _results(recipe, implementations, comparisons) | {"controls": records}
+        if trace.record is None and implementations[name].status == "finished":
+            error = f"its trace: {trace.error}"
+            implementations[name] = replace(implementations[name], status="failed", error=error)
+    records = tuple(control.job.directory for control in controls if control.record)
+    return _comparison(recipe, implementations, comparisons, directory, command, trained=True, controls=records)
 
 
-def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path) -> dict[str, Any]:
+def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path, *, command: str | None = None) -> Comparison:
     """Compares the first implementation with each of the others on rungs 1 to 7; see `judge_trainings`."""
     reference, *others = traces
     comparisons = {}
     for name in others:
         sides = {side: traces[side].record for side in (reference, name)}
-        comparisons[name] = _comparison(climb(sides)) if _usable(sides) else _failed([])
-    implementations = {name: _trace(entry, directory) for name, entry in traces.items()}
-    return _results(recipe, implementations, comparisons)
+        comparisons[name] = _pair(climb(sides)) if _usable(sides) else _failed([])
+    implementations = {name: _trace(entry) for name, entry in traces.items()}
+    return _comparison(recipe, implementations, comparisons, directory, command)
 
 
-def _results(recipe: Recipe, implementations: dict[str, Any], comparisons: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The findings; what the decisive comparison found, the first of the worst, also stands at the top."""
-    decisive = min(comparisons, key=lambda name: WORST_FIRST.index(comparisons[name]["verdict"]))
-    verdict: Verdict = comparisons[decisive]["verdict"]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "verdict": verdict,
-        "exit_code": EXIT_CODES[verdict],
-        "recipe": asdict(recipe),
-        "compared": [next(iter(implementations)), decisive],
-        "implementations": implementations,
-        **{key: value for key, value in comparisons[decisive].items() if key != "verdict"},
-        "comparisons": comparisons,
-    }
+def _comparison(
+    recipe: Recipe,
+    implementations: dict[str, ImplementationFindings],
+    comparisons: dict[str, Pair],
+    directory: Path,
+    command: str | None,
+    **of_trainings: Any,
+) -> Comparison:
+    """The findings; the first of the worst pairs decides."""
+    decisive = min(comparisons, key=lambda name: WORST_FIRST.index(comparisons[name].verdict))
+    verdict = comparisons[decisive].verdict
+    return Comparison(
+        directory=directory,
+        verdict=verdict,
+        exit_code=EXIT_CODES[verdict],
+        command=command,
+        recipe=recipe,
+        compared=(next(iter(implementations)), decisive),
+        implementations=implementations,
+        comparisons=comparisons,
+        **of_trainings,
+    )
 
 
-def _header(entry: Outcome, directory: Path) -> dict[str, Any]:
-    record = entry.record
+def _implementation(entry: Outcome) -> ImplementationFindings:
+    """What a training and a trace have in common."""
+    record: Header | None = entry.record
     if record is None:
-        return {"status": "failed", "error": str(entry.error)}
-    return {
-        "status": "finished",
-        "reused": entry.reused,
-        "framework": record.framework,
-        "backend": record.backend,
-        "device": record.device,
-        "threads": record.threads,
-        "versions": record.versions,
-        "record": _record(entry, directory),
-    }
+        return ImplementationFindings("failed", error=str(entry.error))
+    return ImplementationFindings(
+        "finished",
+        reused=entry.reused,
+        framework=record.framework,
+        backend=record.backend,
+        device=record.device,
+        threads=record.threads,
+        versions=record.versions,
+        record=entry.job.directory,
+    )
 
 
-def _record(entry: Outcome, directory: Path) -> str:
-    return str(entry.job.directory.relative_to(directory))
-
-
-def _trace(entry: Outcome, directory: Path) -> dict[str, Any]:
-    header = _header(entry, directory)
+def _trace(entry: Outcome) -> ImplementationFindings:
+    findings = _implementation(entry)
     if entry.record and (step := entry.record.diverged_at_step):
-        header |= {"status": "diverged", "diverged_at": {"epoch": 1, "step": step}}
-    return header
+        return replace(findings, status="diverged", diverged_at=Divergence(1, step))
+    return findings
 
 
-def _training(entry: Outcome, directory: Path) -> dict[str, Any]:
+def _training(entry: Outcome) -> ImplementationFindings:
     record: RunRecord | None = entry.record
-    header = _header(entry, directory)
+    findings = _implementation(entry)
     if record is None:
-        return header
+        return findings
     seconds = record.history["seconds"]
-    return header | {
-        "status": record.status.outcome,
-        "diverged_at": {"epoch": record.status.epoch, "step": record.status.step} if record.diverged else None,
-        "test_accuracy": record.test.accuracy if record.test else None,
-        "test_accuracy_interval": _interval(record),
-        "test_loss": record.test.loss if record.test else None,
-        "num_parameters": record.num_parameters,
-        "seconds_per_epoch": statistics.median(seconds) if seconds else None,
-        "seconds": record.seconds,
-        "peak_memory_bytes": record.peak_memory_bytes,
-        "history": record.history,
-    }
+    return replace(
+        findings,
+        status=record.status.outcome,
+        diverged_at=Divergence(record.status.epoch, record.status.step) if record.diverged else None,
+        test_accuracy=record.test.accuracy if record.test else None,
+        test_accuracy_interval=_interval(record),
+        test_loss=record.test.loss if record.test else None,
+        num_parameters=record.num_parameters,
+        seconds_per_epoch=statistics.median(seconds) if seconds else None,
+        seconds=record.seconds,
+        peak_memory_bytes=record.peak_memory_bytes,
+        history={key: tuple(values) for key, values in record.history.items()},
+    )
 
 
 def _interval(record: RunRecord) -> Interval | None:
@@ -145,23 +160,20 @@ def _usable(sides: Mapping[str, Trace | None]) -> bool:
     return all(sides.values()) and not all(trace and trace.diverged_at_step for trace in sides.values())
 
 
-def _failed(rungs: list[Rung]) -> dict[str, Any]:
-    """A comparison of which a training or a trace is missing; the rungs that are there may say why."""
-    return _comparison(rungs) | {"verdict": "failed"}
+def _failed(rungs: list[Rung]) -> Pair:
+    """A pair of which a training or a trace is missing; the rungs that are there may say why."""
+    return replace(_pair(rungs), verdict="failed")
 
 
-def _comparison(rungs: list[Rung]) -> dict[str, Any]:
+def _pair(rungs: list[Rung]) -> Pair:
     """The verdict of the ladder: that of its worst rung."""
     rungs = mark_followers(rungs)
     verdicts = [rung.verdict for rung in rungs]
-    verdict = next(verdict for verdict in WORST_FIRST if verdict in (*verdicts, "parity"))
-    return {
-        "verdict": verdict,
-        "first_failed_rung": next((rung.name for rung in rungs if rung.verdict == "not parity"), None),
-        "rungs": [asdict(rung) for rung in rungs],
-        "difference": None,
-        "agreement": None,
-    }
+    return Pair(
+        verdict=next(verdict for verdict in WORST_FIRST if verdict in (*verdicts, "parity")),
+        first_failed_rung=next((rung.name for rung in rungs if rung.verdict == "not parity"), None),
+        rungs=tuple(replace(rung, detail=json_safe(rung.detail)) for rung in rungs),
+    )
 
 
 def _outcome_of(runs: dict[str, RunRecord]) -> dict[str, Any]:
@@ -170,6 +182,6 @@ def _outcome_of(runs: dict[str, RunRecord]) -> dict[str, Any]:
         return {}
     alike = np.equal(first.predictions.argmax(axis=1), second.predictions.argmax(axis=1))
     return {
-        "difference": {"test_accuracy": second.accuracy - first.accuracy, "test_loss": second.loss - first.loss},
-        "agreement": {"same": int(alike.sum()), "total": len(alike)},
+        "difference": Difference(second.accuracy - first.accuracy, second.loss - first.loss),
+        "agreement": Agreement(int(alike.sum()), len(alike)),
     }

@@ -10,17 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from compare.run.process import check_ended_well, environment
-from pictures.classify import (
-    bar_line,
-    check_takes_pictures,
-    drawing,
-    newest_comparison,
-    newest_record,
-    shown_paths,
-    write_image,
-)
+from pictures.classify import bar_line, check_takes_pictures, drawing, shown_paths, write_image
 from pictures.prepare import read_picture
+from recipe.errors import RecordError
 from record.files import read_recipe
+from record.places import RUNS, finished_trainings, newest_training, time_written
 
 IMPLEMENTATIONS = ["keras", "lightning"]
 
@@ -37,8 +31,8 @@ def show_predictions(pictures: list[Path], comparison: Path | None, *, show: boo
     """
     images = [read_picture(path) for path in pictures]
     shown = shown_paths(pictures) if show else {}
-    comparison = comparison or newest_comparison(IMPLEMENTATIONS)
-    records = {name: newest_record(name, comparison) for name in IMPLEMENTATIONS}
+    comparison = comparison or _newest_comparison()
+    records = {name: newest_training(name, comparison) for name in IMPLEMENTATIONS}
     for record in records.values():
         check_takes_pictures(read_recipe(record), record)
     probabilities = _ask(pictures, records)
@@ -53,8 +47,27 @@ def show_predictions(pictures: list[Path], comparison: Path | None, *, show: boo
         console.print(prediction_table({name: rows[index] for name, rows in probabilities.items()}))
 
 
+def _newest_comparison() -> Path:
+    """The directory under `RUNS` that has a finished training of each, and the newest of the reference.
+
+    Raises:
+        RecordError: There is none.
+    """
+    newest: dict[Path, float] = {}
+    for directory in RUNS.glob("*"):
+        reference, *others = (finished_trainings(name, directory) for name in IMPLEMENTATIONS)
+        if reference and all(others):
+            newest[directory] = max(map(time_written, reference))
+    if not newest:
+        raise RecordError(
+            f"there is no finished comparison under {RUNS}; make one with `python -m compare run`, "
+            "or name one with --from"
+        )
+    return max(newest, key=newest.__getitem__)
+
+
 def prediction_table(probabilities: dict[str, list[float]]) -> Table:
-    """One row a class, one column an implementation; its choice stands in the column's title."""
+    """One row per class, one column per implementation, with its choice in the column's title."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     choices = {name: max(range(len(row)), key=row.__getitem__) for name, row in probabilities.items()}

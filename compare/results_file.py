@@ -1,10 +1,11 @@
-"""results.json: written whole, read with every key checked."""
+"""results.json: written completely or not at all, read with its version checked."""
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from recipe.atomic import complete_or_absent
 from recipe.errors import RUN_FAILED, RecordError
 from record.files import json_safe
 
@@ -20,19 +21,21 @@ EXIT_CODES: dict[Verdict, int] = {"parity": 0, "not parity": 1, "inconclusive": 
 WORST_FIRST: tuple[Verdict, ...] = ("failed", "not parity", "inconclusive", "parity")
 
 
-def write_results(results: dict[str, Any], directory: Path) -> Path:
-    """Writes results.json, complete or not at all."""
-    return write_whole(directory / RESULTS, json.dumps(json_safe(results), indent=2, allow_nan=False) + "\n")
+def results_text(results: Mapping[str, Any]) -> str:
+    """What results.json holds; numbers that JSON cannot say, NaN and the infinities, are null."""
+    return json.dumps(json_safe(results), indent=2, allow_nan=False) + "\n"
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Writes a file complete or not at all, beside others that may be writing it too; returns where."""
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    try:
+def write_results(results: Mapping[str, Any], directory: Path) -> Path:
+    """Writes results.json, complete or not at all; returns where.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
+    path, text = directory / RESULTS, results_text(results)
+    with complete_or_absent(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        return partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    return path
 
 
 def read_results(directory: Path) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def _pairs_needed(mean: float, spread: float, margin: float) -> int | None:
 
 
 def _power(pairs: int, mean: float, spread: float, margin: float) -> float:
-    """How often two one-sided t tests of so many normal pairs show equivalence (Phillips 1990).
+    """How often two one-sided t tests of this many normal pairs show equivalence (Phillips 1990).
 
     The measured mean is normal and the measured spread independent of it, so that the probability is one of the
     mean, averaged over equally likely spreads.

@@ -11,7 +11,7 @@ from recipe import RecipeError, datasets
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import initial_weights
 from record.first_steps import Step, Trace, hash_batches, num_traced_steps, write_trace
-from record.training import HISTORY_KEYS, Status, TestResults, write_training
+from record.training import HISTORY_KEYS, RunRecord, Status, TestResults, write_training
 from record.worker import Progress, main, peak_memory_bytes, versions
 
 
@@ -112,7 +112,7 @@ def work(recipe, run_directory, options):
     if options.trace:
         write_trace(run_directory, Trace(**network.trace(), **header))
     else:
-        write_training(run_directory, **network.train(), **header)
+        write_training(run_directory, RunRecord(**network.train(), **header))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from keras_impl.training import compile_model, evaluate, fit, predict
 from keras_impl.weights import get_weights, layers_with_parameters
 from recipe import Recipe
 from recipe.mnist import Digits
-from record.training import HISTORY_KEYS, Status, TestResults, divergence, write_training
+from record.training import HISTORY_KEYS, RunRecord, Status, TestResults, divergence, write_training
 from record.worker import Progress, peak_memory_bytes, versions
 
 
@@ -118,18 +118,20 @@ def train_and_record(recipe: Recipe, digits: Digits, run_directory: Path, start:
     name = keras.backend.backend()
     write_training(
         run_directory,
-        recipe=recipe,
-        framework="keras",
-        versions=versions("keras", name, "numpy"),
-        backend=name,
-        device=backend.current_device(),
-        threads=backend.num_threads(),
-        settings=live_settings,
-        history=recorder.history,
-        test=test,
-        seconds=time.perf_counter() - start,
-        peak_memory_bytes=peak_memory_bytes(),
-        status=recorder.status,
-        step_losses=np.concatenate(recorder.step_losses),
-        weights=get_weights(model),
+        RunRecord(
+            recipe=recipe,
+            framework="keras",
+            versions=versions("keras", name, "numpy"),
+            backend=name,
+            device=backend.current_device(),
+            threads=backend.num_threads(),
+            settings=live_settings,
+            history=recorder.history,
+            test=test,
+            seconds=time.perf_counter() - start,
+            peak_memory_bytes=peak_memory_bytes(),
+            status=recorder.status,
+            step_losses=np.concatenate(recorder.step_losses),
+            weights=get_weights(model),
+        ),
     )

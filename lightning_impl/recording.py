@@ -20,7 +20,7 @@ from lightning_impl.module import DigitClassifier
 from lightning_impl.optimizer import KerasAdam
 from lightning_impl.weights import get_weights
 from recipe import Recipe
-from record.training import HISTORY_KEYS, Status, TestResults, divergence, write_training
+from record.training import HISTORY_KEYS, RunRecord, Status, TestResults, divergence, write_training
 from record.worker import Progress, peak_memory_bytes, versions
 
 VERSIONS = ("lightning", "torch", "torchvision", "torchmetrics", "numpy")
@@ -144,18 +144,20 @@ def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accel
         test = TestResults(metrics["test_loss"], metrics["test_accuracy"], torch.cat(predictions).cpu().numpy())
     write_training(
         run_directory,
-        recipe=recipe,
-        framework="lightning",
-        versions=versions(*VERSIONS),
-        backend="torch",
-        device=backend.current_device(trainer),
-        threads=backend.num_threads(),
-        settings=live_settings,
-        history=recorder.history,
-        test=test,
-        seconds=time.perf_counter() - start,
-        peak_memory_bytes=peak_memory_bytes(),
-        status=recorder.status,
-        step_losses=np.concatenate(recorder.step_losses),
-        weights=get_weights(module.model),
+        RunRecord(
+            recipe=recipe,
+            framework="lightning",
+            versions=versions(*VERSIONS),
+            backend="torch",
+            device=backend.current_device(trainer),
+            threads=backend.num_threads(),
+            settings=live_settings,
+            history=recorder.history,
+            test=test,
+            seconds=time.perf_counter() - start,
+            peak_memory_bytes=peak_memory_bytes(),
+            status=recorder.status,
+            step_losses=np.concatenate(recorder.step_losses),
+            weights=get_weights(module.model),
+        ),
     )

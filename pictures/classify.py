@@ -16,11 +16,8 @@ from recipe.errors import PictureError, RecordError
 from recipe.initial_weights import Weights
 from recipe.mnist import IMAGE_SHAPE
 from recipe.recipe import Recipe
-from record.files import read_json, read_recipe
+from record.places import RUNS, newest_training
 from record.weights import read_weights
-
-RUNS = Path("runs")
-"""Where `compare run` leaves its comparisons, seen from where the user is."""
 
 _SHADES = " ░▒▓█"
 _BAR_LENGTH = 40
@@ -37,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         type=Path,
-        help="a training's record, or its weights.safetensors (default: the newest under runs/)",
+        help=f"a training's record, or its weights.safetensors (default: the newest under {RUNS}/)",
     )
     parser.add_argument(
         "--show", action="store_true", help="draw what the network saw, and write it as PICTURE-28x28.png"
@@ -54,7 +51,7 @@ def predict_pictures(options: argparse.Namespace, implementation: str, network: 
     """
     images = np.stack([read_picture(path) for path in options.pictures])
     shown = shown_paths(options.pictures) if options.show else {}
-    record = options.weights or newest_record(implementation)
+    record = options.weights or newest_training(implementation)
     recipe, weights = chosen_weights(record)
     check_takes_pictures(recipe, record)
     probabilities = network(recipe, weights, images)
@@ -133,55 +130,3 @@ def chosen_weights(path: Path) -> tuple[Recipe, Weights]:
     if file.suffix != ".safetensors":
         raise RecordError(f"--weights: {path} is no safetensors file; expected a record's weights.safetensors")
     return read_weights(file)
-
-
-def newest_record(implementation: str, comparison: Path | None = None) -> Path:
-    """The record of the implementation's newest finished training under `RUNS`, or in one comparison.
-
-    The controls of a comparison do not count: trainings whose perturbation is not that of its recipe,
-    the lowest.
-
-    Raises:
-        RecordError: There is none.
-    """
-    comparisons = [comparison] if comparison else RUNS.glob("*")
-    found = [record for directory in comparisons for record in _finished_trainings(directory, implementation)]
-    if not found:
-        raise RecordError(
-            f"there is no finished training of {implementation} under {comparison or RUNS}; "
-            "train it with `python -m compare run`, or name the directory where that was done"
-        )
-    return max(found, key=_time_written)
-
-
-def newest_comparison(implementations: list[str]) -> Path:
-    """The directory under `RUNS` that has a finished training of each and the newest of the first.
-
-    Raises:
-        RecordError: There is none.
-    """
-    finished = [
-        directory for directory in RUNS.glob("*") if all(_finished_trainings(directory, i) for i in implementations)
-    ]
-    if not finished:
-        raise RecordError(
-            f"there is no finished comparison under {RUNS}; make one with `python -m compare run`, "
-            "or name one with --from"
-        )
-    return max(finished, key=lambda directory: _time_written(newest_record(implementations[0], directory)))
-
-
-def _finished_trainings(comparison: Path, implementation: str) -> list[Path]:
-    records = []
-    for path in comparison.glob(f"records/{implementation}-*/weights.safetensors"):
-        try:
-            if read_json(path.parent, "training")["status"]["outcome"] == "finished":
-                records.append((read_recipe(path.parent).perturbation, path.parent))
-        except (RecordError, KeyError, TypeError):
-            continue  # somebody else's file, or of another version
-    lowest = min((perturbation for perturbation, _ in records), default=0)
-    return [record for perturbation, record in records if perturbation == lowest]
-
-
-def _time_written(record: Path) -> float:
-    return (record / "weights.safetensors").stat().st_mtime

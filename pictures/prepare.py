@@ -87,7 +87,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
             # Pillow warns beyond its limit, from the header alone; that is already more than any picture needs.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as picture:
-                # MPO is what many phones write as .jpg: a JPEG with further pictures behind the first.
+                # MPO is what many phones write as .jpg: a JPEG with further pictures after the first.
                 num_pictures = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
                 if num_pictures == 1:
                     picture.draft("RGB", (2 * WORKING_SIZE, 2 * WORKING_SIZE))

@@ -45,11 +45,9 @@ def download(name: str, archive: Path) -> None:
                 ) from error
             # Of QMNIST's eight columns of labels, the first is the class.
             arrays += [images.data.numpy(), images.targets.numpy().reshape(len(images), -1)[:, 0].astype(np.uint8)]
-        # Written where no other process that fetches the same writes, and under a name that NumPy leaves as it is.
-        whole = Path(root) / f"{name}.npz"
-        with complete_or_absent(whole) as partial:
-            np.savez_compressed(partial, **dict(zip(Digits._fields, arrays, strict=True)))
-        whole.replace(archive)
+    # NumPy would add ".npz" to a name, but not to an open file's.
+    with complete_or_absent(archive) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **dict(zip(Digits._fields, arrays, strict=True)))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,19 @@
-"""The files of a record: written beside their place and renamed, read with every key checked."""
+"""The files of a record: written completely or not at all, read with every key checked."""
 
+import errno
 import json
 import math
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from recipe.atomic import on_disk
+from recipe.atomic import complete_or_absent
 from recipe.errors import DataError, RecipeError, RecordError
 from recipe.recipe import Recipe, is_finite_number
 
@@ -25,45 +24,33 @@ Shape = tuple[int | None, ...]
 """A tensor's shape; None where any length will do."""
 
 
-class RecordWriter:
-    """Writes a record's files beside `directory` and renames them into place on a clean exit.
+@contextmanager
+def new_record(directory: Path) -> Iterator[Path]:
+    """A place for the files of a record, which appear together at `directory` after the block, or not at all.
 
-    Used as a context manager; when the block raises, nothing is left behind. A record that
-    somebody else finished in the meantime is kept and this one dropped.
+    A record that another process has finished in the meantime is kept, and this one dropped.
+
+    Raises:
+        RecordError: It cannot be written.
     """
+    try:
+        with complete_or_absent(directory) as partial:
+            partial.mkdir(parents=True)
+            yield partial
+    except RecordError as error:
+        taken = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if not taken or not (directory / "record.json").exists():
+            raise
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.partial = directory.with_name(f"{directory.name}.partial-{os.getpid()}")
 
-    def __enter__(self) -> Self:
-        """Makes the directory to write to, and with it proves that the place is writable."""
-        shutil.rmtree(self.partial, ignore_errors=True)  # of a killed process that had the same number
-        self.partial.mkdir(parents=True)
-        return self
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file; numbers that JSON cannot say, NaN and the infinities, become null."""
+    path.write_text(json.dumps(json_safe(content), indent=2, allow_nan=False) + "\n")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Renames a complete record into place, removes an incomplete one."""
-        try:
-            if kind is None:
-                for file in self.partial.iterdir():
-                    on_disk(file)
-                self.partial.rename(self.directory)
-        except OSError:
-            if not (self.directory / "record.json").exists():
-                raise
-        finally:
-            shutil.rmtree(self.partial, ignore_errors=True)
 
-    def json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Writes a JSON file; numbers that JSON cannot say, NaN and the infinities, become null."""
-        (self.partial / name).write_text(json.dumps(json_safe(content), indent=2, allow_nan=False) + "\n")
-
-    def tensors(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Writes a safetensors file."""
-        save_file({key: np.asarray(array, order="C") for key, array in arrays.items()}, self.partial / name)
+def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes a safetensors file, every array in C order."""
+    save_file({key: np.asarray(array, order="C") for key, array in arrays.items()}, path)
 
 
 def read_recipe(directory: Path) -> Recipe:
@@ -148,9 +135,9 @@ class Fields:
         self.path = path
         self.content = content
 
-    def error(self, key: str, expected: str, found: object) -> RecordError:
+    def error(self, key: str, expected: str, value: object) -> RecordError:
         """The error that `key` should hold something else than it does."""
-        return RecordError(f"{self.path}: {key}: expected {expected}, found {found!r}")
+        return RecordError(f"{self.path}: {key}: expected {expected}, found {value!r}")
 
     def get(self, key: str) -> Any:
         """The value at `key`, whatever it is."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from recipe.errors import RecordError
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import FORMAT_VERSION, Fields, RecordWriter, Shape, read_json, read_recipe, read_tensors
+from record.files import Fields, Shape, new_record, read_tensors, write_tensors
+from record.header import Header, read_header, write_header
 
 NUM_TRACED_STEPS = 10
 
 _BY_LAYER = ("preactivations", "activations")
 _BY_PARAMETER = ("gradients", "parameters", "first_moments", "second_moments")
 
-Images = NDArray[np.floating]
+FedImages = NDArray[np.floating]
 Labels = NDArray[np.int64]
-Batch = tuple[Images, Labels]
+FedBatch = tuple[FedImages, Labels]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Step:
     activations that the dropout passes on; it is empty where the recipe drops none.
     """
 
-    images: Images
+    images: FedImages
     labels: Labels
     preactivations: Weights
     activations: Weights
@@ -48,20 +49,13 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trace:
+class Trace(Header):
     """The first steps of a run.
 
     `batch_hashes` holds what `hash_batch` says of each batch of the first epoch and of the first
     batch of the second.
     """
 
-    recipe: Recipe
-    framework: str
-    versions: Mapping[str, str]
-    backend: str
-    device: str
-    threads: int
-    settings: Mapping[str, Any]
     batch_hashes: list[str]
     initial_weights: Weights
     steps: list[Step]
@@ -80,17 +74,17 @@ def num_traced_steps(recipe: Recipe) -> int:
     return min(NUM_TRACED_STEPS, math.ceil(recipe.images.num_training_images / recipe.batch_size))
 
 
-def hash_batch(images: Images, labels: Labels) -> str:
+def hash_batch(images: FedImages, labels: Labels) -> str:
     """SHA-256 of a batch: the images' bytes as they are fed, then the labels' as int64, little-endian."""
     digest = hashlib.sha256(images.astype(images.dtype.newbyteorder("<"), copy=False).tobytes())
     digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
 
 
-def hash_batches(batches: Iterable[Batch], *, keep: int) -> tuple[list[str], list[Batch]]:
+def hash_batches(batches: Iterable[FedBatch], *, keep: int) -> tuple[list[str], list[FedBatch]]:
     """The hash of every batch, and copies of the first `keep` batches."""
     hashes: list[str] = []
-    kept: list[Batch] = []
+    kept: list[FedBatch] = []
     for images, labels in batches:
         hashes.append(hash_batch(images, labels))
         if len(kept) < keep:
@@ -99,7 +93,11 @@ def hash_batches(batches: Iterable[Batch], *, keep: int) -> tuple[list[str], lis
 
 
 def write_trace(directory: Path, trace: Trace) -> None:
-    """Writes the record of a trace."""
+    """Writes the record of a trace.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
     tensors: dict[str, NDArray[Any]] = {f"initial_weights/{k}": v for k, v in trace.initial_weights.items()}
     for number, step in enumerate(trace.steps, 1):
         tensors[f"step_{number}/images"] = step.images
@@ -107,14 +105,9 @@ def write_trace(directory: Path, trace: Trace) -> None:
         tensors[f"step_{number}/loss"] = np.asarray(step.loss, trace.recipe.dtype)
         for group in (*_BY_LAYER, "dropped", *_BY_PARAMETER):
             tensors |= {f"step_{number}/{group}/{name}": array for name, array in getattr(step, group).items()}
-    with RecordWriter(directory) as record:
-        (record.partial / "recipe.json").write_text(trace.recipe.to_json())
-        header = ("framework", "versions", "backend", "device", "threads", "settings", "batch_hashes")
-        record.json(
-            "record.json",
-            {"format_version": FORMAT_VERSION, "kind": "trace", **{key: getattr(trace, key) for key in header}},
-        )
-        record.tensors("trace.safetensors", tensors)
+    with new_record(directory) as partial:
+        write_header(partial, trace, "trace", {"batch_hashes": trace.batch_hashes})
+        write_tensors(partial / "trace.safetensors", tensors)
 
 
 def read_trace(directory: Path) -> Trace:
@@ -125,13 +118,9 @@ def read_trace(directory: Path) -> Trace:
     Raises:
         RecordError: A file is missing, damaged, of another version, or lacks or misstates a key.
     """
-    recipe = read_recipe(directory)
-    fields = Fields(directory / "record.json", read_json(directory, "trace"))
-    hashes = fields.get("batch_hashes")
-    if not isinstance(hashes, list) or not all(isinstance(entry, str) for entry in hashes):
-        raise fields.error("batch_hashes", "a list of texts", hashes)
-    if len(hashes) < 2:  # noqa: PLR2004 - at least one batch of each epoch
-        raise fields.error("batch_hashes", "the first epoch's and the second's first", f"{len(hashes)} entries")
+    header, fields = read_header(directory, "trace")
+    recipe: Recipe = header["recipe"]
+    hashes = _read_hashes(fields)
     shapes = _shapes(recipe)
     tensors = read_tensors(directory, "trace.safetensors", shapes, recipe.dtype, finite=False)
     _check_batches(directory, {key: len(tensors[key]) for key, shape in shapes.items() if shape[:1] == (None,)})
@@ -154,18 +143,16 @@ def read_trace(directory: Path) -> Trace:
                 **{name: group(f"{prefix}{name}/") for name in (*_BY_LAYER, "dropped", *_BY_PARAMETER)},
             )
         )
-    return Trace(
-        recipe=recipe,
-        framework=fields.text("framework"),
-        versions=fields.texts("versions"),
-        backend=fields.text("backend"),
-        device=fields.device(),
-        threads=fields.count("threads"),
-        settings=fields.mapping("settings"),
-        batch_hashes=hashes,
-        initial_weights=group("initial_weights/"),
-        steps=steps,
-    )
+    return Trace(**header, batch_hashes=hashes, initial_weights=group("initial_weights/"), steps=steps)
+
+
+def _read_hashes(fields: Fields) -> list[str]:
+    hashes = fields.get("batch_hashes")
+    if not isinstance(hashes, list) or not all(isinstance(entry, str) for entry in hashes):
+        raise fields.error("batch_hashes", "a list of texts", hashes)
+    if len(hashes) < 2:  # noqa: PLR2004 - at least one batch of each epoch
+        raise fields.error("batch_hashes", "the first epoch's and the second's first", f"{len(hashes)} entries")
+    return hashes
 
 
 def _check_batches(directory: Path, lengths: dict[str, int]) -> None:

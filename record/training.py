@@ -1,7 +1,6 @@
-"""The record of a training: what a run leaves behind, and how it is read again.
+"""The record of a training: what a run leaves, written and read.
 
-`docs/run-record.md` is the specification. A record is a directory that appears complete or not at
-all.
+`docs/run-record.md` is the specification. A record is a directory that appears complete or not at all.
 """
 
 import math
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from recipe.errors import RecordError
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import FORMAT_VERSION, Fields, RecordWriter, read_json, read_recipe, read_tensors
+from record.files import Fields, new_record, read_tensors, write_tensors
+from record.header import Header, read_header, write_header
 
 HISTORY_KEYS = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -45,30 +45,27 @@ class TestResults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRecord:
+class RunRecord(Header):
     """A training as its record tells it.
 
     `history` holds one number an epoch for each of `HISTORY_KEYS`, `seconds` being the wall time of
     the epoch with its validation. `step_losses` has shape (steps,). Of a diverged run, history and
-    steps end where it diverged, and `test` is None.
+    steps end where it diverged, and `test` is None. `directory` is where it was read from.
     """
 
-    directory: Path
-    recipe: Recipe
-    framework: str
-    versions: dict[str, str]
-    backend: str
-    device: str
-    threads: int
-    settings: dict[str, Any]
-    num_parameters: int
-    history: dict[str, list[float]]
+    history: Mapping[str, list[float]]
     test: TestResults | None
     seconds: float
     peak_memory_bytes: int
     status: Status
     step_losses: NDArray[np.floating]
     weights: Weights
+    directory: Path | None = None
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the weights are."""
+        return sum(array.size for array in self.weights.values())
 
     @property
     def diverged(self) -> bool:
@@ -99,50 +96,27 @@ def divergence(
     return losses, Status("finished")
 
 
-def write_training(
-    directory: Path,
-    *,
-    recipe: Recipe,
-    framework: str,
-    versions: Mapping[str, str],
-    backend: str,
-    device: str,
-    threads: int,
-    settings: Mapping[str, Any],
-    history: Mapping[str, list[float]],
-    test: TestResults | None,
-    seconds: float,
-    peak_memory_bytes: int,
-    status: Status,
-    step_losses: NDArray[np.floating],
-    weights: Weights,
-) -> None:
-    """Writes the record of a training; the arguments are the fields of `RunRecord`."""
-    with RecordWriter(directory) as record:
-        (record.partial / "recipe.json").write_text(recipe.to_json())
-        record.json(
-            "record.json",
-            {
-                "format_version": FORMAT_VERSION,
-                "kind": "training",
-                "framework": framework,
-                "versions": versions,
-                "backend": backend,
-                "device": device,
-                "threads": threads,
-                "settings": settings,
-                "num_parameters": sum(array.size for array in weights.values()),
-                "history": history,
-                "test": {"loss": test.loss, "accuracy": test.accuracy} if test else None,
-                "seconds": seconds,
-                "peak_memory_bytes": peak_memory_bytes,
-                "status": {"outcome": status.outcome, "epoch": status.epoch, "step": status.step},
-            },
-        )
-        record.tensors("steps.safetensors", {"loss": step_losses})
-        record.tensors("weights.safetensors", weights)
+def write_training(directory: Path, record: RunRecord) -> None:
+    """Writes the record of a training.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
+    test, status = record.test, record.status
+    content = {
+        "num_parameters": record.num_parameters,
+        "history": record.history,
+        "test": {"loss": test.loss, "accuracy": test.accuracy} if test else None,
+        "seconds": record.seconds,
+        "peak_memory_bytes": record.peak_memory_bytes,
+        "status": {"outcome": status.outcome, "epoch": status.epoch, "step": status.step},
+    }
+    with new_record(directory) as partial:
+        write_header(partial, record, "training", content)
+        write_tensors(partial / "steps.safetensors", {"loss": record.step_losses})
+        write_tensors(partial / "weights.safetensors", record.weights)
         if test:
-            record.tensors("predictions.safetensors", {"probabilities": test.predictions})
+            write_tensors(partial / "predictions.safetensors", {"probabilities": test.predictions})
 
 
 def read_record(directory: Path) -> RunRecord:
@@ -151,52 +125,47 @@ def read_record(directory: Path) -> RunRecord:
     Raises:
         RecordError: A file is missing, damaged, of another version, or lacks or misstates a key.
     """
-    recipe = read_recipe(directory)
-    content = read_json(directory, "training")
-    fields = Fields(directory / "record.json", content)
-    outcome = fields.text("status.outcome")
-    if outcome not in ("finished", "diverged"):
-        raise fields.error("status.outcome", "finished or diverged", outcome)
-    diverged = outcome == "diverged"
-    if diverged:
-        status = Status("diverged", fields.count("status.epoch"), fields.count("status.step"))
-    else:
-        status = Status("finished")
-    history = _read_history(fields, diverged=diverged)
-    weights = read_tensors(directory, "weights.safetensors", weight_shapes(recipe), recipe.dtype, finite=not diverged)
-    num_parameters = fields.integer("num_parameters")
-    if num_parameters != sum(array.size for array in weights.values()):
-        raise fields.error("num_parameters", "the number of values in weights.safetensors", num_parameters)
-    step_losses = _read_step_losses(directory, recipe, finite=not diverged)
-    test = None
-    if not diverged:
-        shapes = {"probabilities": (recipe.images.num_test_images, recipe.images.num_classes)}
-        predictions = read_tensors(directory, "predictions.safetensors", shapes, recipe.dtype)["probabilities"]
-        test = TestResults(fields.number("test.loss"), fields.number("test.accuracy"), predictions)
-        if not 0 <= test.accuracy <= 1:
-            raise fields.error("test.accuracy", "a proportion from 0 to 1", test.accuracy)
-        if predictions.min() < 0 or predictions.max() > 1 + 1e-6:  # a rounded sum may exceed 1 by its rounding
-            path = directory / "predictions.safetensors"
-            span = f"{predictions.min()} to {predictions.max()}"
-            raise RecordError(f"{path}: probabilities: expected numbers from 0 to 1, found {span}")
-    return RunRecord(
+    header, fields = read_header(directory, "training")
+    recipe: Recipe = header["recipe"]
+    status = _read_status(fields)
+    finite = status.outcome == "finished"
+    record = RunRecord(
+        **header,
         directory=directory,
-        recipe=recipe,
-        framework=fields.text("framework"),
-        versions=fields.texts("versions"),
-        backend=fields.text("backend"),
-        device=fields.device(),
-        threads=fields.count("threads"),
-        settings=fields.mapping("settings"),
-        num_parameters=num_parameters,
-        history=history,
-        test=test,
+        history=_read_history(fields, diverged=not finite),
+        test=_read_test(directory, recipe, fields) if finite else None,
         seconds=fields.number("seconds"),
         peak_memory_bytes=fields.integer("peak_memory_bytes"),
         status=status,
-        step_losses=step_losses,
-        weights=weights,
+        step_losses=_read_step_losses(directory, recipe, finite=finite),
+        weights=read_tensors(directory, "weights.safetensors", weight_shapes(recipe), recipe.dtype, finite=finite),
     )
+    num_parameters = fields.integer("num_parameters")
+    if num_parameters != record.num_parameters:
+        raise fields.error("num_parameters", "the number of values in weights.safetensors", num_parameters)
+    return record
+
+
+def _read_status(fields: Fields) -> Status:
+    outcome = fields.text("status.outcome")
+    if outcome not in ("finished", "diverged"):
+        raise fields.error("status.outcome", "finished or diverged", outcome)
+    if outcome == "diverged":
+        return Status("diverged", fields.count("status.epoch"), fields.count("status.step"))
+    return Status("finished")
+
+
+def _read_test(directory: Path, recipe: Recipe, fields: Fields) -> TestResults:
+    shapes = {"probabilities": (recipe.images.num_test_images, recipe.images.num_classes)}
+    predictions = read_tensors(directory, "predictions.safetensors", shapes, recipe.dtype)["probabilities"]
+    test = TestResults(fields.number("test.loss"), fields.number("test.accuracy"), predictions)
+    if not 0 <= test.accuracy <= 1:
+        raise fields.error("test.accuracy", "a proportion from 0 to 1", test.accuracy)
+    if predictions.min() < 0 or predictions.max() > 1 + 1e-6:  # a rounded sum may exceed 1 by its rounding
+        path = directory / "predictions.safetensors"
+        span = f"{predictions.min()} to {predictions.max()}"
+        raise RecordError(f"{path}: probabilities: expected numbers from 0 to 1, found {span}")
+    return test
 
 
 def _read_history(fields: Fields, *, diverged: bool) -> dict[str, list[float]]:

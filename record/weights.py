@@ -1,4 +1,4 @@
-"""Weights alone, in the canonical layout: a safetensors file with the `recipe.json` of its network beside it."""
+"""Weights alone, in the canonical layout: a safetensors file next to the `recipe.json` of its network."""
 
 import argparse
 import dataclasses
@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from recipe.atomic import check_absent, check_writable, complete_or_absent
 from recipe.errors import RecordError, errors_are_one_line
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import read_recipe, read_tensors
+from record.files import read_recipe, read_tensors, write_tensors
 
 
 def add_export_options(parser: argparse.ArgumentParser, formats: Any) -> None:
@@ -38,7 +37,7 @@ def convert_main(implementation: str, description: str | None, convert: Callable
 
 
 def read_weights(path: Path) -> tuple[Recipe, Weights]:
-    """Reads a safetensors file, as every training's record has one, and the recipe beside it.
+    """Reads a safetensors file, as every training's record has one, and the recipe next to it.
 
     Raises:
         RecordError: One of the two is missing or damaged, or they do not belong together.
@@ -48,14 +47,14 @@ def read_weights(path: Path) -> tuple[Recipe, Weights]:
 
 
 def write_weights(path: Path, recipe: Recipe, weights: Weights) -> None:
-    """Writes a safetensors file and the recipe beside it.
+    """Writes a safetensors file and the recipe next to it.
 
     Raises:
         RecordError: The directory is not writable, or holds the recipe of something else.
     """
     write_recipe(path.parent, recipe)
     with complete_or_absent(path) as partial:
-        save_file({name: np.asarray(array, order="C") for name, array in weights.items()}, partial)
+        write_tensors(partial, weights)
 
 
 def write_recipe(directory: Path, recipe: Recipe) -> None:

@@ -167,7 +167,7 @@ TINY = Recipe(hidden_sizes=(2,), batch_size=30_000, epochs=2)
 
 
 def write_canned(directory: Path, recipe: Recipe = TINY, **changes: Any) -> None:
-    """Writes a valid record of random results; `changes` are arguments of `write_training`."""
+    """Writes a valid record of random results; `changes` are fields of `RunRecord`."""
     random = np.random.default_rng(0)
     images = recipe.images
     probabilities = random.dirichlet(np.ones(images.num_classes), images.num_test_images).astype(recipe.dtype)
@@ -188,4 +188,4 @@ def write_canned(directory: Path, recipe: Recipe = TINY, **changes: Any) -> None
         "step_losses": np.full(recipe.epochs * -(-images.num_training_images // recipe.batch_size), 2.3, recipe.dtype),
         "weights": initial_weights(recipe),
     }
-    write_training(directory, **{**arguments, **changes})
+    write_training(directory, RunRecord(**{**arguments, **changes}))

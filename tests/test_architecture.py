@@ -1,8 +1,13 @@
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 from tests.conftest import ROOT, run_python
@@ -10,17 +15,90 @@ from tests.conftest import ROOT, run_python
 FRAMEWORKS = {"torch", "tensorflow", "keras", "lightning", "jax", "torchvision", "torchmetrics"}
 
 
-def test_arrows_between_the_packages_hold(tmp_path: Path) -> None:
+def lint_imports(root: Path, cache: Path) -> subprocess.CompletedProcess:
+    """Holds the packages in `root` against the contracts in its pyproject.toml."""
     program = Path(sys.executable).with_name("lint-imports")
-    process = subprocess.run(
-        [program, "--config", ROOT / "pyproject.toml", "--cache-dir", tmp_path],
-        cwd=ROOT,
+    return subprocess.run(
+        [program, "--config", root / "pyproject.toml", "--cache-dir", cache],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_arrows_between_and_inside_the_packages_hold(tmp_path: Path) -> None:
+    process = lint_imports(ROOT, tmp_path)
     assert process.returncode == 0, process.stdout
     assert " 0 broken" in process.stdout
+
+
+LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+(ACYCLIC,) = (contract for contract in LINTER["contracts"] if contract["type"] == "acyclic_siblings")
+
+
+def test_contracts_are_of_every_package() -> None:
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert set(LINTER["root_packages"]) == packages
+    assert set(ACYCLIC["ancestors"]) == packages
+
+
+def test_no_circle_leads_through_a_package_itself() -> None:
+    """A package that imports its modules is no sibling of theirs, so that the contract does not look at it."""
+    graph = grimp.build_graph(*LINTER["root_packages"], cache_dir=None)
+    for arrow in ACYCLIC.get("ignore_imports", []):
+        importer, imported = arrow.split(" -> ")
+        graph.remove_import(importer=importer, imported=imported)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert "recipe.recipe" in imports["recipe"]
+    TopologicalSorter(imports).prepare()
+
+
+PLANTED = {
+    "the ladder imports the API late": ("compare/ladder/climb.py", "def late():\n    from compare.api import run\n"),
+    "the oracle imports the causes": ("compare/oracle/network.py", "from compare.causes import signatures\n"),
+    "findings import the report for types": (
+        "compare/findings.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from compare.report import page\n",
+    ),
+    "the record imports the judge late": ("record/files.py", "def late():\n    import compare.judge\n"),
+    "a room inside benchmarks turns round": (
+        "benchmarks/figures/blocks.py",
+        "from benchmarks.measure import process\n",
+    ),
+    "the judge imports a framework late": ("compare/judge.py", "def late():\n    import torch\n"),
+    "one twin imports the other": ("keras_impl/model.py", "from lightning_impl import model\n"),
+    "a twin goes round in a circle": (
+        "lightning_impl/model.py",
+        "def late():\n    from lightning_impl import worker\n",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the packages and their contracts, to break."""
+    root = tmp_path_factory.mktemp("copied")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    for path in ROOT.glob("*/__init__.py"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.npz")
+        shutil.copytree(path.parent, root / path.parent.name, ignore=ignored)
+    return root
+
+
+@pytest.mark.parametrize(("file", "planted"), PLANTED.values(), ids=PLANTED)
+def test_planted_back_arrow_turns_the_contracts_red(copied: Path, tmp_path: Path, file: str, planted: str) -> None:
+    path = copied / file
+    text = path.read_text()
+    try:
+        path.write_text(f"{text}\n\n{planted}")
+        process = lint_imports(copied, tmp_path)
+    finally:
+        path.write_text(text)
+    assert process.returncode == 1, process.stdout
+    assert " 0 broken" not in process.stdout
+    assert re.search(rf"\.{path.stem}\b", process.stdout), process.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from compare.oracle import network as oracle
-from pictures.classify import newest_record
 from pictures.prepare import read_picture
 from recipe import Recipe, mnist
 from recipe.errors import RecordError
 from recipe.initial_weights import initial_weights
+from record.places import newest_training
 from record.training import Status
 from tests.conftest import TINY, assert_one_line_of_error, run_python, write_canned
 
@@ -141,6 +141,10 @@ def test_newest_finished_training_is_no_control_and_did_not_diverge(tmp_path: Pa
     write_canned(records / "keras-diverged", status=Status("diverged", 1, 1), test=None)
     for age, name in enumerate(("diverged", "control", "new", "old")):
         os.utime(records / f"keras-{name}" / "weights.safetensors", (1000 - age, 1000 - age))
-    assert newest_record("keras", tmp_path) == records / "keras-new"
+    assert newest_training("keras", tmp_path) == records / "keras-new"
     with pytest.raises(RecordError, match="no finished training of lightning"):
-        newest_record("lightning", tmp_path)
+        newest_training("lightning", tmp_path)
+    # Of another comparison, all of whose trainings are perturbed, the newest counts.
+    other = tmp_path / "another" / "records" / "keras-perturbed"
+    write_canned(other, Recipe(**{**vars(TINY), "perturbation": 1}))
+    assert newest_training("keras", tmp_path) == other

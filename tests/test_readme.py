@@ -5,27 +5,29 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PACKAGES = ("recipe", "keras_impl", "lightning_impl", "compare")
+PACKAGES = ("recipe", "record", "pictures", "keras_impl", "lightning_impl", "compare")
 
 
 def tree() -> set[str]:
-    """The files that the README's tree names."""
+    """The files that the README's tree names; what stands further to the right is in the folder above it."""
     block = README.partition("## The files")[2].split("```")[1]
-    found, folder = set(), ""
+    found: set[str] = set()
+    folders: dict[int, str] = {0: ""}
     for line in block.strip().splitlines():
-        name = line.split()[0]
-        if line.startswith("  "):
-            found.add(folder + name)
-        else:
-            folder = name
+        name, indent = line.split()[0], len(line) - len(line.lstrip())
+        path = folders[indent] + name
+        found.add(path)
+        if name.endswith("/"):
+            folders[indent + 2] = path
     return found
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_tree_names_every_file_and_no_other(package: str) -> None:
-    files = {f"{package}/{path.name}" for path in (ROOT / package).iterdir() if path.suffix in (".py", ".npz")}
-    files |= {f"{package}/{path.name}/" for path in (ROOT / package).iterdir() if path.name == "templates"}
-    assert {name for name in tree() if name.startswith(f"{package}/")} == files - {f"{package}/__init__.py"}
+    paths = [path for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".npz") or path.is_dir()]
+    names = {f"{path.relative_to(ROOT)}{'/' * path.is_dir()}" for path in paths if path.name != "__pycache__"}
+    files = {name for name in names if not name.endswith("/__init__.py")}
+    assert {name for name in tree() if name.startswith(f"{package}/")} == {f"{package}/", *files}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from benchmarks.figures.parity import DOCUMENT, FIGURES, HORIZON, fill_in
 from benchmarks.figures.parity_chart import Line, draw
 from compare.ladder.trajectory import MIN_CONTROLS, PARTED, Parting, trajectory
 from compare.run.implementations import Implementation, keras, lightning
-from compare.run.jobs import Job, Outcome, Progress, run_all
+from compare.run.jobs import Job, JobProgress, Outcome, run_all
 from recipe import Recipe
 from record.training import RunRecord
 
@@ -70,7 +70,7 @@ class Laboratory:
         """
         start = time.perf_counter()
         job = Job(SIDES[side](), Recipe(**fields), self.records, title=side)
-        (outcome,) = run_all([job], report=_ignore)
+        (outcome,) = run_all([job], notify=_ignore)
         if outcome.error is not None:
             raise outcome.error
         record: RunRecord = outcome.record
@@ -79,7 +79,7 @@ class Laboratory:
         return record
 
 
-def _ignore(_: Progress | Outcome) -> None:
+def _ignore(_: JobProgress | Outcome) -> None:
     """Progress of a single run is not shown."""
 
 

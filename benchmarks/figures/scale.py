@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures.blocks import fill_blocks, table
-from benchmarks.measure.machine import in_a_line, versions_in_a_line
+from benchmarks.machine import in_a_line, versions_in_a_line
 
 DOCUMENT = Path("docs/scale.md")
 FIGURES = Path("docs/scale.json")

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.figures.blocks import fill_blocks, table
-from benchmarks.measure.machine import in_a_line, versions_in_a_line
+from benchmarks.machine import in_a_line, versions_in_a_line
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "speed.md"

@@ -6,8 +6,8 @@ from typing import Any
 
 import altair as alt
 
-from benchmarks.measure.machine import in_a_line
-from benchmarks.measure.targets import OURS, SCRIPTS
+from benchmarks.machine import in_a_line
+from benchmarks.targets import OURS, SCRIPTS
 
 KERAS_COLOR, LIGHTNING_COLOR, OTHER_COLOR = "#d55e00", "#0072b2", "#8a939c"
 COLORS = {"Keras": KERAS_COLOR, "Lightning": LIGHTNING_COLOR}

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures.blocks import fill_blocks, table
-from benchmarks.measure.machine import describe, in_a_line, versions_in_a_line
+from benchmarks.machine import describe, in_a_line, versions_in_a_line
+from compare.findings import make
 from compare.report import plots
+from compare.study.findings import EquivalenceFindings, attribution
 from compare.study.plan import ALIGNED, CONTROL
 
 DOCUMENT = Path("docs/framework-differences.md")
@@ -158,9 +160,14 @@ BLOCKS = {
 def draw(findings: Findings) -> dict[str, str]:
     """The study's plots as SVG files on white paper, by file name."""
     drawn = {
-        "equivalence.svg": plots.equivalence(findings["equivalence"], findings["margin"]),
+        "equivalence.svg": plots.equivalence(
+            [make(EquivalenceFindings, entry) for entry in findings["equivalence"]], findings["margin"]
+        ),
         "attribution.svg": plots.attribution(
-            findings["attribution"], "test_accuracy", "accuracy, percentage points", 100.0
+            [attribution(entry) for entry in findings["attribution"]],
+            "test_accuracy",
+            "accuracy, percentage points",
+            100.0,
         ),
     }
     return {name: re.sub("<svg ", '<svg style="background:#fff" ', plot.svg, count=1) for name, plot in drawn.items()}

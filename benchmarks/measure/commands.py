@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.measure.process import run
-from benchmarks.measure.targets import COMPARE_ALIGN, COMPARE_HELP, COMPARE_RUN, KERAS_HELP, LIGHTNING_HELP, Limit
+from benchmarks.targets import COMPARE_ALIGN, COMPARE_HELP, COMPARE_RUN, KERAS_HELP, LIGHTNING_HELP, Limit
 
 Times = dict[str, float]
 

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.measure.process import FailedError, run
-from benchmarks.measure.targets import EPOCH_RATIOS, SCRIPTS, TUTORIALS, Ratio
+from benchmarks.targets import EPOCH_RATIOS, SCRIPTS, TUTORIALS, Ratio
 
 Run = dict[str, Any]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks import machine
 from benchmarks.figures.speed import DOCUMENT, GROWTH
 from benchmarks.figures.speed_chart import draw_growth
-from benchmarks.measure import machine
 from benchmarks.measure.epochs import Run, run_script
-from benchmarks.measure.targets import OURS
+from benchmarks.targets import OURS
 from recipe import Recipe
 
 PICTURE = DOCUMENT.with_suffix(".svg")

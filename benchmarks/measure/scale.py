@@ -22,13 +22,13 @@ import psutil
 from distributed import get_worker
 from safetensors.numpy import save
 
+from benchmarks import machine
 from benchmarks.figures.scale import DOCUMENT, FIGURES, fill_in
-from benchmarks.measure import machine
 from benchmarks.measure.process import ROOT
 from compare.run.implementations import Implementation, keras, lightning
 from compare.study import cluster
 from compare.study.plan import plan
-from compare.study.results import Results, Settled
+from compare.study.results import FinishedRun, Results
 from recipe import Recipe
 
 SECONDS_OF_A_RUN = 10
@@ -62,7 +62,7 @@ def simulate(_: str, words: tuple[str, ...], recipe: str, key: str, __: float) -
 def coordinate(seconds: float, runs: int, workers: int, kill_every: int) -> dict[str, Any]:
     """A study of simulated runs, in this process; its own cost, and how the runs ended."""
     cluster.train = simulate  # type: ignore[assignment]
-    settled: list[Settled] = []
+    settled: list[FinishedRun] = []
     with tempfile.TemporaryDirectory() as directory, cluster.connect(None, workers) as client:
         study = plan([simulated(seconds, kill_every)], Recipe(), ["aligned"], runs)
         results = Results(Path(directory))

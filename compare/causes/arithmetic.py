@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from compare.causes import convolution as network_causes
-from compare.causes.optimizer import OptimizerState, of_first_moment, of_parameter, of_second_moment
 from compare.causes.signatures import (
     EXPLAINED,
-    UNKNOWN,
     Signature,
     distance,
     first_that_fits,
@@ -29,21 +27,9 @@ from compare.causes.signatures import (
 from compare.oracle import network as oracle
 from compare.oracle.bounds import Rounding
 from compare.oracle.convolution import linear
-from compare.oracle.network import Array, Weights
-from compare.oracle.step import RecordedStep
+from compare.oracle.network import Array, ArraysByName
+from compare.oracle.step import ExactStep
 from record.first_steps import Trace
-
-__all__ = [
-    "UNKNOWN",
-    "OptimizerState",
-    "of_activations",
-    "of_first_moment",
-    "of_gradient",
-    "of_loss",
-    "of_parameter",
-    "of_preactivations",
-    "of_second_moment",
-]
 
 _ENOUGH_SIGNS = 7
 """So many rounding errors have the same sign with a probability of under 1%."""
@@ -51,10 +37,15 @@ _ENOUGH_SIGNS = 7
 # --- forward ---------------------------------------------------------------------------------------
 
 
-def of_preactivations(step: RecordedStep, layer: str, expected: Array) -> str | None:
+def of_preactivations(step: ExactStep, layer: str, expected: Array) -> str | None:
     """Why a layer's pre-activations differ from `inputs @ kernel + bias`."""
-    inputs, kernel, bias, found = step.inputs[layer], step.kernel(layer), step.bias(layer), step.preactivations[layer]
-    factor = ratio(found, expected)
+    inputs, kernel, bias, recorded = (
+        step.inputs[layer],
+        step.kernel(layer),
+        step.bias(layer),
+        step.preactivations[layer],
+    )
+    factor = ratio(recorded, expected)
 
     def signatures() -> Iterator[Signature]:
         yield "the bias is missing from the layer", linear(inputs, kernel, 0 * bias)
@@ -71,14 +62,14 @@ def of_preactivations(step: RecordedStep, layer: str, expected: Array) -> str | 
             yield f"the layer computes in {dtype}", product
             yield f"the layer computes in {dtype}", rounded(product, dtype)
 
-    cause = first_that_fits(found, expected, signatures())
-    return cause or low_precision(found, expected, double=is_double(kernel))
+    cause = first_that_fits(recorded, expected, signatures())
+    return cause or low_precision(recorded, expected, double=is_double(kernel))
 
 
-def of_activations(preactivations: Array, found: Array, expected: Array) -> str | None:
+def of_activations(preactivations: Array, recorded: Array, expected: Array) -> str | None:
     """Why activations differ from the ReLU or the softmax of the recorded pre-activations."""
     # Of a convolution each place counts as a row.
-    z, found, expected = (tensor.reshape(-1, tensor.shape[-1]) for tensor in (preactivations, found, expected))
+    z, recorded, expected = (tensor.reshape(-1, tensor.shape[-1]) for tensor in (preactivations, recorded, expected))
 
     def signatures() -> Iterator[Signature]:
         yield "softmax is applied twice", oracle.softmax(oracle.softmax(z))
@@ -93,15 +84,15 @@ def of_activations(preactivations: Array, found: Array, expected: Array) -> str 
         yield "the activation is ELU instead of ReLU", np.where(z > 0, z, np.expm1(np.minimum(z, 0)))
         yield "the activation is softplus instead of ReLU", np.log1p(np.exp(z))
         yield "the activation is ReLU6 instead of ReLU", np.clip(z, 0, 6)
-        slope = ratio(np.where(z < 0, found, 0), np.where(z < 0, z, 0))
+        slope = ratio(np.where(z < 0, recorded, 0), np.where(z < 0, z, 0))
         yield f"the activation is a leaky ReLU of slope {slope:.4g}", np.where(z < 0, slope * z, z)
-        kept = (found != 0) & (expected != 0)
-        factor = ratio(np.where(kept, found, 0), np.where(kept, expected, 0))
+        kept = (recorded != 0) & (expected != 0)
+        factor = ratio(np.where(kept, recorded, 0), np.where(kept, expected, 0))
         if factor > 1:
             name = f"dropout of rate {1 - 1 / factor:.3g} is active"
-            yield name, np.where(found != 0, factor * expected, 0)
+            yield name, np.where(recorded != 0, factor * expected, 0)
 
-    return first_that_fits(found, expected, signatures()) or low_precision(found, expected, double=is_double(z))
+    return first_that_fits(recorded, expected, signatures()) or low_precision(recorded, expected, double=is_double(z))
 
 
 def _gelu_tanh(z: Array) -> Array:
@@ -118,7 +109,7 @@ def of_loss(trace: Trace, index: int) -> str | None:
     """
     logits = [np.asarray(step.preactivations["output"], np.float64) for step in trace.steps]
     labels = [step.labels for step in trace.steps]
-    found = np.array([step.loss for step in trace.steps])
+    recorded = np.array([step.loss for step in trace.steps])
     probabilities = [oracle.softmax(z) for z in logits]
     expected = _means(logits, labels)
     sizes = np.array([len(step.labels) for step in trace.steps])
@@ -140,41 +131,41 @@ def of_loss(trace: Trace, index: int) -> str | None:
             yield f"the probabilities are clipped to [{limit:g}, 1 - {limit:g}] before the logarithm", losses
         yield "the loss is the running mean over the epoch", np.cumsum(expected) / np.arange(1, len(expected) + 1)
         yield "the loss is that of the step before", np.roll(expected, 1)
-        if len(found) == 1:
+        if len(recorded) == 1:
             return
         uniform = np.array([(np.log(np.exp(z).sum(1)) - z.mean(1)).mean() for z in logits])
-        smoothing = ratio(found - expected, uniform - expected)
+        smoothing = ratio(recorded - expected, uniform - expected)
         if 0 < smoothing < 1:
             yield f"labels are smoothed by {smoothing:.3g}", expected + smoothing * (uniform - expected)
-        yield from _added_terms(trace, index, found, expected)
-        factor = ratio(found, expected)
+        yield from _added_terms(trace, index, recorded, expected)
+        factor = ratio(recorded, expected)
         yield f"the loss is {times(factor)}", factor * expected
 
     rounding = Rounding.of(trace.recipe.dtype)
     bounds = np.array([rounding.cross_entropy(z, y) for z, y in zip(logits, labels, strict=True)])
-    deviations = distance(found, expected)
+    deviations = distance(recorded, expected)
     tolerance = np.maximum(bounds, EXPLAINED * np.where(np.isfinite(deviations), deviations, 0))
     with np.errstate(all="ignore"):
         for cause, predicted in signatures():
-            if fits(found, predicted, tolerance):
+            if fits(recorded, predicted, tolerance):
                 return cause
-    if len(set(np.sign(found - expected))) == 1 and len(found) > _ENOUGH_SIGNS:
+    if len(set(np.sign(recorded - expected))) == 1 and len(recorded) > _ENOUGH_SIGNS:
         return None  # rounding errors have both signs
-    return low_precision(found[[index]], expected[[index]], double=trace.recipe.dtype == "float64")
+    return low_precision(recorded[[index]], expected[[index]], double=trace.recipe.dtype == "float64")
 
 
-def _added_terms(trace: Trace, index: int, found: Array, expected: Array) -> Iterator[Signature]:
+def _added_terms(trace: Trace, index: int, recorded: Array, expected: Array) -> Iterator[Signature]:
     """What may have been added to the loss. Ten steps hardly change the weights; which it is, a gradient tells."""
-    step = RecordedStep.of(trace, index)
+    step = ExactStep.of(trace, index)
     name = f"{step.layers[0]}.kernel"
     added = np.asarray(trace.steps[index].gradients[name], np.float64)
     added = added - step.gradients(oracle.output_delta(step.preactivations["output"], step.labels))[name]
-    weights = [RecordedStep.of(trace, i).weights for i in range(len(found))]
+    weights = [ExactStep.of(trace, i).weights for i in range(len(recorded))]
     kernels = [[array for key, array in of_step.items() if key.endswith(".kernel")] for of_step in weights]
     squares = np.array([sum(float((w**2).sum()) for w in of_step) for of_step in kernels])
     magnitudes = np.array([sum(float(np.abs(w).sum()) for w in of_step) for of_step in kernels])
-    l2, l1 = ratio(found - expected, squares), ratio(found - expected, magnitudes)
-    constant = float((found - expected).mean())
+    l2, l1 = ratio(recorded - expected, squares), ratio(recorded - expected, magnitudes)
+    constant = float((recorded - expected).mean())
     terms = (
         (f"an L2 penalty of {l2:.3g} times the squared kernels is added", l2 * squares, 2 * l2 * step.weights[name]),
         (f"an L1 penalty of {l1:.3g} times the kernels is added", l1 * magnitudes, l1 * np.sign(step.weights[name])),
@@ -193,12 +184,12 @@ def _means(logits: list[Array], labels: list[NDArray[np.int64]]) -> Array:
 
 def of_gradient(trace: Trace, index: int, name: str, expected: Array) -> str | None:
     """Why the gradient of parameter `name` in step `index` (from 0) differs from back-propagation."""
-    step = RecordedStep.of(trace, index)
-    found = np.asarray(trace.steps[index].gradients[name], np.float64)
+    step = ExactStep.of(trace, index)
+    recorded = np.asarray(trace.steps[index].gradients[name], np.float64)
     weight = step.weights[name]
-    if not found.any() and name.endswith(".bias") and not weight.any():
+    if not recorded.any() and name.endswith(".bias") and not weight.any():
         return f"{name} stays zero with a zero gradient: the layer has no bias, or it is frozen"
-    if not found.any():
+    if not recorded.any():
         return f"the gradient of {name} is zero: it is frozen, detached from the loss, or not in the network"
     logits = step.preactivations["output"]
 
@@ -217,25 +208,25 @@ def of_gradient(trace: Trace, index: int, name: str, expected: Array) -> str | N
         delta = oracle.output_delta(logits, step.labels)
         yield from network_causes.of_gradient(step, name, delta, expected)
         norms = [_gradient_norm(other.gradients) for other in trace.steps]
-        factor = ratio(found, expected)
+        factor = ratio(recorded, expected)
         # Clipped gradients have one norm, the largest of all, in more than one step.
         if factor < 1 and norms[index] >= max(norms) * (1 - 1e-5) and np.isclose(norms, max(norms), 1e-5, 0).sum() > 1:
             yield f"gradients are clipped to a norm of {norms[index]:.4g}", factor * expected
         yield f"the gradient is {times(factor)}", factor * expected
-        limit = np.abs(found).max()
+        limit = np.abs(recorded).max()
         yield f"gradients are clipped to ±{limit:.4g}", np.clip(expected, -limit, limit)
-        decay = ratio(found - expected, weight)
+        decay = ratio(recorded - expected, weight)
         yield f"an L2 penalty adds {decay:.3g} times the weights to the gradient", expected + decay * weight
-        decay = ratio(found - expected, np.sign(weight))
+        decay = ratio(recorded - expected, np.sign(weight))
         yield (
             f"an L1 penalty adds {decay:.3g} times the weights' signs to the gradient",
             expected + decay * np.sign(weight),
         )
-        if found.ndim == 2 and found.shape[0] == found.shape[1]:  # noqa: PLR2004
+        if recorded.ndim == 2 and recorded.shape[0] == recorded.shape[1]:  # noqa: PLR2004
             yield "the gradient is transposed", expected.T
 
-    cause = first_that_fits(found, expected, signatures())
-    return cause or low_precision(found, expected, double=trace.recipe.dtype == "float64")
+    cause = first_that_fits(recorded, expected, signatures())
+    return cause or low_precision(recorded, expected, double=trace.recipe.dtype == "float64")
 
 
 def _gradient_norm(gradients: Mapping[str, NDArray[np.floating]]) -> float:
@@ -250,9 +241,9 @@ def _delta_of_softmax_twice(logits: Array, labels: NDArray[np.int64]) -> Array:
     return probabilities * (delta - (delta * probabilities).sum(axis=1, keepdims=True))
 
 
-def _smoothing(trace: Trace, index: int) -> tuple[float, Weights]:
+def _smoothing(trace: Trace, index: int) -> tuple[float, ArraysByName]:
     """The label smoothing that fits the output bias's gradient best, and the gradients it gives."""
-    step = RecordedStep.of(trace, index)
+    step = ExactStep.of(trace, index)
     logits = step.preactivations["output"]
     plain = oracle.output_delta(logits, step.labels)
     one_hot = np.eye(logits.shape[1])[step.labels]

@@ -7,8 +7,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from compare.causes.signatures import Signature
 from compare.oracle.convolution import is_convolution, linear, unpool, windows
-from compare.oracle.network import Array, Weights
-from compare.oracle.step import RecordedStep
+from compare.oracle.network import Array, ArraysByName
+from compare.oracle.step import ExactStep
 from recipe.recipe import POOL_SIZE
 
 FLATTENED = "feature maps are flattened channel by channel, as torch lays them out, instead of row, column, channel"
@@ -29,7 +29,7 @@ OTHER_KERNELS: dict[str, Callable[[Array], Array]] = {
 """What may have been done to a convolution's kernel."""
 
 
-def of_layer(step: RecordedStep, layer: str) -> Iterator[Signature]:
+def of_layer(step: ExactStep, layer: str) -> Iterator[Signature]:
     """What else a layer's pre-activations may be, near convolutions; nothing far from them."""
     kernel, bias, inputs, below = step.kernel(layer), step.bias(layer), step.inputs[layer], step.below(layer)
     if is_convolution(kernel):
@@ -56,7 +56,7 @@ def _other_pooling(maps: Array) -> Iterator[Signature]:
         yield "the pooling takes the largest of 3×3 instead of 2×2", overlapping.max(axis=(-2, -1))
 
 
-def of_gradient(step: RecordedStep, name: str, delta: Array, expected: Array) -> Iterator[Signature]:
+def of_gradient(step: ExactStep, name: str, delta: Array, expected: Array) -> Iterator[Signature]:
     """What else the gradient of a parameter may be where there are convolutions or dropout."""
     if is_convolution(expected):
         for cause, change in OTHER_KERNELS.items():
@@ -73,7 +73,7 @@ def of_gradient(step: RecordedStep, name: str, delta: Array, expected: Array) ->
         yield cause, _past_dropout(step, delta, step.dropped)[name]
 
 
-def _to_all(step: RecordedStep, delta: Array, factor: float) -> Weights:
+def _to_all(step: ExactStep, delta: Array, factor: float) -> ArraysByName:
     """The gradients where that of the pooling goes to all four activations, `factor` of it to each."""
 
     def through(layer: str, delta: Array) -> Array:
@@ -85,7 +85,7 @@ def _to_all(step: RecordedStep, delta: Array, factor: float) -> Weights:
     return step.gradients(delta, through)
 
 
-def _past_dropout(step: RecordedStep, delta: Array, passed: Weights) -> Weights:
+def _past_dropout(step: ExactStep, delta: Array, passed: ArraysByName) -> ArraysByName:
     """The gradients where that of the dropout goes unscaled to what is positive in `passed`."""
 
     def through(layer: str, delta: Array) -> Array:

@@ -240,54 +240,54 @@ def of_initial_weights(first: Trace, second: Trace, names: Names, parameter: str
         )
     expected = initial_weights(first.recipe)[parameter]
     for name, trace in zip(names, (first, second), strict=True):
-        found = trace.initial_weights[parameter]
-        if (found != expected).any():
-            exact, wanted = found.astype(np.float64), expected.astype(np.float64)
+        recorded = trace.initial_weights[parameter]
+        if (recorded != expected).any():
+            exact, wanted = recorded.astype(np.float64), expected.astype(np.float64)
             fault = _layout_fault(first.recipe, parameter, exact, wanted)
             return f"{name}: {fault or _weights_fault(parameter, exact, expected)}"
     return UNKNOWN
 
 
 def _layout_fault(
-    recipe: Recipe, parameter: str, found: NDArray[np.float64], expected: NDArray[np.float64]
+    recipe: Recipe, parameter: str, recorded: NDArray[np.float64], expected: NDArray[np.float64]
 ) -> str | None:
     """How a kernel near convolutions was laid out otherwise."""
     if is_convolution(expected):
         for cause, change in OTHER_KERNELS.items():
             changed = change(expected)
-            if changed.shape == expected.shape and (found == changed).all():
+            if changed.shape == expected.shape and (recorded == changed).all():
                 return f"{parameter}: {cause}"
     elif recipe.network == "cnn" and parameter == f"{recipe.layer_names[len(recipe.filters)]}.kernel":
         maps = expected.reshape(*recipe.feature_map_shapes[-1], recipe.filters[-1], -1)
         torchs = np.moveaxis(maps, 2, 0)
         back = np.moveaxis(expected.reshape(torchs.shape), 0, 2)
-        if any((found == changed.reshape(expected.shape)).all() for changed in (torchs, back)):
+        if any((recorded == changed.reshape(expected.shape)).all() for changed in (torchs, back)):
             return f"{parameter}: {FLATTENED}"
     return None
 
 
-def _weights_fault(parameter: str, found: NDArray[np.float64], expected: NDArray[np.floating]) -> str:
+def _weights_fault(parameter: str, recorded: NDArray[np.float64], expected: NDArray[np.floating]) -> str:
     if not expected.any():
         return f"{parameter} does not start at zero"
-    if found.ndim == 2 and found.shape[0] == found.shape[1] and (found == expected.T).all():  # noqa: PLR2004
+    if recorded.ndim == 2 and recorded.shape[0] == recorded.shape[1] and (recorded == expected.T).all():  # noqa: PLR2004
         return f"{parameter} is transposed: it is square, so the shapes still fit"
-    if any((found == reshaped).all() for reshaped in _reshaped(expected)):
+    if any((recorded == reshaped).all() for reshaped in _reshaped(expected)):
         return f"{parameter} is reshaped where it should be transposed"
-    if np.abs(found - expected).max() <= np.finfo(expected.dtype).eps * np.abs(expected).max():
+    if np.abs(recorded - expected).max() <= np.finfo(expected.dtype).eps * np.abs(expected).max():
         return f"{parameter} is off by rounding: one unit in the last place"
     for dtype in ("float16", "bfloat16"):
-        if (found == rounded(expected.astype(np.float64), dtype)).all():
+        if (recorded == rounded(expected.astype(np.float64), dtype)).all():
             return f"{parameter} is rounded to {dtype}"
-    factor = ratio(found, expected.astype(np.float64))
-    if np.allclose(found, factor * expected, rtol=1e-4, atol=0):
-        inputs, units = _fans(found.shape)
+    factor = ratio(recorded, expected.astype(np.float64))
+    if np.allclose(recorded, factor * expected, rtol=1e-4, atol=0):
+        inputs, units = _fans(recorded.shape)
         glorot = math.sqrt(6 / (inputs + units))
         named = [
             name for name, limit in _limits(inputs, units).items() if math.isclose(factor * glorot, limit, rel_tol=1e-4)
         ]
         limits = f"those of {named[0]}" if named else f"{factor:.5g} times those of the recipe"
         return f"{parameter} has other limits: {limits}"
-    return _distribution_fault(parameter, found)
+    return _distribution_fault(parameter, recorded)
 
 
 def _reshaped(kernel: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -323,24 +323,26 @@ def _deviations(inputs: int, units: int) -> dict[str, float]:
     }
 
 
-def _distribution_fault(parameter: str, found: NDArray[np.float64]) -> str:
+def _distribution_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
     """Which initialiser other numbers come from, by their largest magnitude or their spread."""
-    if not found.any():
+    if not recorded.any():
         return f"{parameter} is all zeros"
-    largest, deviation = np.abs(found).max(), float(found.std())
+    largest, deviation = np.abs(recorded).max(), float(recorded.std())
     named: list[str] = []
     # A uniform distribution reaches √3 standard deviations, a truncated normal more than two.
     if largest < 2 * deviation:
         # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
         named = [
-            name for name, limit in _limits(*_fans(found.shape)).items() if 0.99 * limit < largest <= limit * (1 + 1e-6)
+            name
+            for name, limit in _limits(*_fans(recorded.shape)).items()
+            if 0.99 * limit < largest <= limit * (1 + 1e-6)
         ]
     else:
         # The estimate scatters by 1/√(2n); four times that is ample.
-        tolerance = 4 / math.sqrt(2 * found.size)
+        tolerance = 4 / math.sqrt(2 * recorded.size)
         named = [
             name
-            for name, value in _deviations(*_fans(found.shape)).items()
+            for name, value in _deviations(*_fans(recorded.shape)).items()
             if math.isclose(deviation, value, rel_tol=tolerance)
         ]
     if not named:

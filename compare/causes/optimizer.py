@@ -1,6 +1,6 @@
 """The catalogue of signatures for the optimizer: what a step of Adam that is off is most likely due to.
 
-A hypothesis has to fit every step that it is shown, since faults can be one in the first step.
+A hypothesis has to fit every step that it is shown, since different faults can look the same in the first step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -52,24 +52,24 @@ class Observation:
     """Of one step: what was found, what the recipe asks for, and how far rounding can carry it."""
 
     state: OptimizerState
-    found: Array
+    recorded: Array
     expected: Array
     bound: Array
 
     def fits(self, predicted: Array) -> bool:
         """Whether these numbers were found, up to rounding or a small rest of the deviation."""
-        rest = EXPLAINED * largest(distance(self.found, self.expected))
-        return bool((distance(self.found, predicted) <= np.maximum(self.bound, rest)).all())
+        rest = EXPLAINED * largest(distance(self.recorded, self.expected))
+        return bool((distance(self.recorded, predicted) <= np.maximum(self.bound, rest)).all())
 
     def excess(self, predicted: Array) -> float:
         """How many times the rounding-error bound the found numbers lie off the predicted."""
-        return float((distance(self.found, predicted) / self.bound).max(initial=0))
+        return float((distance(self.recorded, predicted) / self.bound).max(initial=0))
 
 
 def all_that_fit(observations: Sequence[Observation], hypotheses: Iterator[Hypothesis]) -> str | None:
     """The cause that fits every step best; more than one where rounding hides which it is.
 
-    Faults can be one in the first step: without bias correction of its first moment, Adam does there
+    Faults can look the same in the first step: without bias correction of its first moment, Adam does there
     what it does with a tenth of its learning rate.
     """
     excesses: dict[str, float] = {}
@@ -152,10 +152,10 @@ def _squared_gradient_factor(state: OptimizerState) -> float:
 
 
 def _other_number(
-    name: str, found: float, expected: float, predict: Callable[[OptimizerState], Array]
+    name: str, recorded: float, expected: float, predict: Callable[[OptimizerState], Array]
 ) -> Iterator[Hypothesis]:
     """That a number is another one; nothing where the two are one in six digits."""
-    found_text, expected_text = f"{found:.6g}", f"{expected:.6g}"
+    found_text, expected_text = f"{recorded:.6g}", f"{expected:.6g}"
     if found_text != expected_text:
         yield Hypothesis(f"{name} is {found_text} instead of {expected_text}", predict)
 
@@ -200,7 +200,7 @@ def of_parameter(*states: OptimizerState) -> str | None:
         bound = s.rounding.parameter(s.after, update, s.adam, s.step)
         observations.append(Observation(s, s.before - s.after, update, bound))
     cause = all_that_fit(observations, _update_hypotheses(observations))
-    # As many free numbers as there are steps fit too much to stand beside the others.
+    # With as many free numbers as steps, this fits too much to compete with the others.
     cause = cause or all_that_fit(observations, _schedule(observations))
     return cause or kept_in(states[0].after, double=states[0].double)
 
@@ -274,9 +274,9 @@ def _fitted(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
     """Those with a free number, which is fitted to the first step that is off."""
     first = observations[0]
     rate = first.state.adam.learning_rate
-    factor = ratio(first.found, first.expected)
+    factor = ratio(first.recorded, first.expected)
     yield from _other_number("the learning rate", factor * rate, rate, lambda s: factor * _update(s))
-    decay = ratio(first.found - first.expected, rate * first.state.before)
+    decay = ratio(first.recorded - first.expected, rate * first.state.before)
     name = f"decoupled weight decay of {decay:.3g} (AdamW)"
     yield Hypothesis(name, lambda s: _update(s) + rate * decay * s.before)
 
@@ -284,7 +284,7 @@ def _fitted(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
 def _schedule(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
     """Another learning rate in every step."""
     first = observations[0].state
-    factors = [ratio(observation.found, observation.expected) for observation in observations]
+    factors = [ratio(observation.recorded, observation.expected) for observation in observations]
     rate = first.adam.learning_rate
     digits = 4 if len({f"{factor * rate:.4g}" for factor in factors}) > 1 else 9
     rates = ", ".join(f"{factor * rate:.{digits}g}" for factor in factors)
@@ -304,6 +304,6 @@ def _solve_epsilon(observation: Observation) -> float:
     state = observation.state
     with np.errstate(all="ignore"):
         alpha = state.adam.step_size(state.step)
-        each = alpha * state.first / observation.found - np.sqrt(state.second)
+        each = alpha * state.first / observation.recorded - np.sqrt(state.second)
     each = each[np.isfinite(each)]
     return float(np.median(each)) if each.size else 0.0

@@ -28,29 +28,29 @@ Signature = tuple[str, Array]
 """A cause in words and the numbers it would have left."""
 
 
-def first_that_fits(found: Array, expected: Array, signatures: Iterator[Signature]) -> str | None:
+def first_that_fits(recorded: Array, expected: Array, signatures: Iterator[Signature]) -> str | None:
     """The first cause whose numbers are those found, but for a small rest of the deviation."""
-    tolerance = EXPLAINED * largest(distance(found, expected))
+    tolerance = EXPLAINED * largest(distance(recorded, expected))
     with np.errstate(all="ignore"):
         for cause, predicted in signatures:
-            if predicted.shape == found.shape and fits(found, predicted, tolerance):
+            if predicted.shape == recorded.shape and fits(recorded, predicted, tolerance):
                 return cause
     return None
 
 
-def fits(found: Array, predicted: Array, tolerance: float | Array) -> bool:
+def fits(recorded: Array, predicted: Array, tolerance: float | Array) -> bool:
     """Whether the numbers are those predicted; a prediction without a finite number explains nothing.
 
     A factor that was fitted to NaN is NaN, and predicts what it was fitted to.
     """
-    return bool(np.isfinite(predicted).any() and (distance(found, predicted) <= tolerance).all())
+    return bool(np.isfinite(predicted).any() and (distance(recorded, predicted) <= tolerance).all())
 
 
-def distance(found: Array, predicted: Array) -> Array:
-    """|found − predicted|; nothing between two infinities or NaNs, infinite between one and a number."""
+def distance(recorded: Array, predicted: Array) -> Array:
+    """|recorded − predicted|; nothing between two infinities or NaNs, infinite between one and a number."""
     with np.errstate(all="ignore"):
-        same = (found == predicted) | (np.isnan(found) & np.isnan(predicted))
-        return np.where(same, 0, np.nan_to_num(np.abs(found - predicted), nan=np.inf))
+        same = (recorded == predicted) | (np.isnan(recorded) & np.isnan(predicted))
+        return np.where(same, 0, np.nan_to_num(np.abs(recorded - predicted), nan=np.inf))
 
 
 def largest(distance: Array) -> float:
@@ -58,10 +58,10 @@ def largest(distance: Array) -> float:
     return float(np.where(np.isfinite(distance), distance, 0).max(initial=0))
 
 
-def ratio(found: Array, expected: Array) -> float:
+def ratio(recorded: Array, expected: Array) -> float:
     """The factor r that brings r·expected closest to found, in least squares."""
     norm = float((expected * expected).sum())
-    return float((found * expected).sum()) / norm if norm else float("nan")
+    return float((recorded * expected).sum()) / norm if norm else float("nan")
 
 
 def times(factor: float) -> str:
@@ -79,14 +79,14 @@ def rounded(array: Array, dtype: str) -> Array:
     return (nearest & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
-def low_precision(found: Array, expected: Array, *, double: bool) -> str | None:
+def low_precision(recorded: Array, expected: Array, *, double: bool) -> str | None:
     """Whether the numbers are those of a lower precision, or off by its rounding errors.
 
     `double` says that they should be float64.
     """
-    if (cause := kept_in(found, double=double)) is not None:
+    if (cause := kept_in(recorded, double=double)) is not None:
         return cause
-    size = np.abs(found - expected).max() / np.abs(expected).max()
+    size = np.abs(recorded - expected).max() / np.abs(expected).max()
     if LOW_PRECISION[0] < size < LOW_PRECISION[1]:
         return f"the deviation of {size:.1g} has the size of low precision: TF32, float16 or bfloat16"
     if double and SINGLE_PRECISION[0] < size < SINGLE_PRECISION[1]:
@@ -94,16 +94,16 @@ def low_precision(found: Array, expected: Array, *, double: bool) -> str | None:
     return None
 
 
-def kept_in(found: Array, *, double: bool) -> str | None:
+def kept_in(recorded: Array, *, double: bool) -> str | None:
     """The lower precision that all the numbers have, if they do; or that some are no numbers."""
-    if not np.isfinite(found).all():
+    if not np.isfinite(recorded).all():
         return "the numbers are not finite"
-    if np.count_nonzero(found) < ENOUGH_NUMBERS:
+    if np.count_nonzero(recorded) < ENOUGH_NUMBERS:
         return None
     for dtype in ("bfloat16", "float16"):
-        if (found == rounded(found, dtype)).all():
+        if (recorded == rounded(recorded, dtype)).all():
             return f"the numbers are kept in {dtype}"
-    return "the numbers are kept in float32" if double and not is_double(found) else None
+    return "the numbers are kept in float32" if double and not is_double(recorded) else None
 
 
 def is_double(array: Array) -> bool:

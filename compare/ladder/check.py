@@ -1,32 +1,72 @@
-"""One tensor of one side beside what the oracle expects of it."""
+"""One tensor of one side against what the oracle expects of it, and the rung that many of them make."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from compare.causes.signatures import UNKNOWN
+from compare.ladder.rung import Rung, Sides
 from compare.oracle.network import Array
+from record.first_steps import Trace
 
 
 @dataclass(frozen=True)
 class Check:
-    """One tensor of one side: what was found, what the oracle expects, how far rounding can carry it."""
+    """One tensor of one side: what was recorded, what the oracle expects, how far rounding can carry it."""
 
     tensor: str
-    found: Array
+    recorded: Array
     expected: Array
     bound: Array
     explain: Callable[[], str | None]
 
     def ratios(self, largest: float) -> Array:
-        """|found − expected| / bound, infinite where one of the two is not finite.
+        """|recorded − expected| / bound, infinite where one of the two is not finite.
 
         Both sides of a training that diverges overflow, and should: what exceeds `largest` may be
         infinite, and all that follows from it is NaN.
         """
         with np.errstate(invalid="ignore", over="ignore"):
-            ratios = np.abs(self.found - self.expected) / self.bound
+            ratios = np.abs(self.recorded - self.expected) / self.bound
             overflows = ~np.isfinite(self.expected) | (np.abs(self.expected) > largest)
-        finite = np.isfinite(self.found)
+        finite = np.isfinite(self.recorded)
         ratios = np.where(finite & np.isfinite(self.expected), ratios, np.inf)
         return np.where(~finite & overflows, 0, ratios)
+
+
+def rung_of(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]]) -> Rung:
+    """Fails at the first tensor, in the order of computation, that holds a number out of bounds."""
+    largest = 0.0
+    where = cause = None
+    by_tensor: dict[str, dict[str, float]] = {}
+    for side, trace in sides.items():
+        for check in checks(trace):
+            ratios = check.ratios(_overflows_from(trace.recipe.dtype))
+            worst = float(ratios.max(initial=0))
+            kind = check.tensor.partition(": ")[2]
+            side_ratios = by_tensor.setdefault(kind, {})
+            side_ratios[side] = max(side_ratios.get(side, 0.0), worst)
+            largest = max(largest, worst)
+            if worst > 1 and where is None:
+                index = tuple(int(i) for i in np.unravel_index(int(ratios.argmax()), ratios.shape))
+                recorded, expected = float(check.recorded[index]), float(check.expected[index])
+                place = f" at {index}" if index else ""
+                where = f"{side}, {check.tensor}{place}: {recorded:.9g}, expected {expected:.9g}"
+                cause = check.explain() or UNKNOWN
+                break
+    return Rung(
+        name,
+        "parity" if where is None else "not parity",
+        measured=largest if np.isfinite(largest) else None,
+        bound=1.0,
+        where=where,
+        cause=cause,
+        detail={"unit": "error / bound", "tensors": by_tensor},
+    )
+
+
+def _overflows_from(dtype: str) -> float:
+    """Sums whose terms are below the dtype's largest number by a factor of 1/eps may overflow on their way."""
+    info = np.finfo(dtype)
+    return float(info.max * info.eps)

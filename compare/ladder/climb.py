@@ -1,9 +1,12 @@
 """Climbs the rungs of two traces in their order."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from compare.ladder.arithmetic import forward, gradients, loss, optimizer
+from compare.ladder.arithmetic import forward, gradients, loss
 from compare.ladder.inputs import data, initial_weights, settings
+from compare.ladder.optimizer import optimizer
 from compare.ladder.rung import Rung, Sides
 
 
@@ -14,7 +17,7 @@ def climb(sides: Sides) -> list[Rung]:
         ValueError: Not exactly two traces.
     """
     if len(sides) != 2:  # noqa: PLR2004
-        raise ValueError(f"a ladder stands on two traces, not {len(sides)}")
+        raise ValueError(f"a ladder compares two traces, not {len(sides)}")
     rungs = (settings, data, initial_weights, forward, loss, gradients, optimizer)
     # A trace may overflow; the checks say so, NumPy's warnings add nothing.
     with np.errstate(all="ignore"):
@@ -22,8 +25,13 @@ def climb(sides: Sides) -> list[Rung]:
 
 
 def mark_followers(rungs: list[Rung]) -> list[Rung]:
-    """Says in every failed rung after the first failed one which that is."""
-    failed = [rung for rung in rungs if rung.verdict == "not parity"]
-    for rung in failed[1:]:
-        rung.detail["follows"] = failed[0].name
-    return rungs
+    """The same rungs; every failed one after the first failed one says which that is."""
+    first = next((rung for rung in rungs if rung.verdict == "not parity"), None)
+    if first is None:
+        return rungs
+    return [
+        replace(rung, detail=rung.detail | {"follows": first.name})
+        if rung.verdict == "not parity" and rung is not first
+        else rung
+        for rung in rungs
+    ]

@@ -11,30 +11,30 @@ from compare.causes.signatures import Signature, first_that_fits, low_precision,
 from compare.ladder.check import Check
 from compare.oracle.bounds import Rounding
 from compare.oracle.network import Array
-from compare.oracle.step import RecordedStep, shared_masks
+from compare.oracle.step import ExactStep, shared_masks
 from record.first_steps import Trace
 
 _FALSE_ALARM = 1e-9
-"""With this probability a generator that is right is said to be wrong."""
+"""The probability with which a correct generator is called wrong."""
 
 
 def of_layer(trace: Trace, index: int, layer: str) -> Iterator[Check]:
-    """What the dropout behind a hidden layer passes on in step `index` (from 0).
+    """What the dropout after a hidden layer passes on in step `index` (from 0).
 
-    Masks that a framework draws itself are taken from what it dropped. Then it remains to be seen that
-    they are drawn at the rate that the recipe asks for, for every image and every step anew.
+    Masks that a framework draws itself are taken from what it dropped. It is then checked that
+    they are drawn at the rate that the recipe asks for, independently for every image and every step.
     """
-    step = RecordedStep.of(trace, index)
-    activation, found = step.activations[layer], step.dropped[layer]
+    step = ExactStep.of(trace, index)
+    activation, recorded = step.activations[layer], step.dropped[layer]
     if trace.recipe.dropout_masks == "shared":
         mask = shared_masks(trace.recipe, index, len(activation))[layer]
         # What has overflowed may be dropped as 0, or as the NaN that 0 times infinity is.
-        expected = np.where((mask == 0) & ~np.isfinite(activation), found, activation * mask)
+        expected = np.where((mask == 0) & ~np.isfinite(activation), recorded, activation * mask)
     else:
-        expected = np.where(found != 0, activation * step.scale, 0)
+        expected = np.where(recorded != 0, activation * step.scale, 0)
     yield Check(
         f"step {index + 1}: what dropout passes on of {layer}",
-        found,
+        recorded,
         expected,
         Rounding.of(trace.recipe.dtype).dropout(expected, trace.recipe.dropout),
         partial(_cause, trace, index, layer, expected),
@@ -76,16 +76,16 @@ def _decisions(trace: Trace, index: int, layer: str) -> tuple[NDArray[np.bool_],
 
 
 def _share(tensor: str, draws: NDArray[np.bool_], probability: float, cause: str) -> Check:
-    """By Hoeffding's inequality, so many draws of a probability are no further from it but by a false alarm."""
+    """The mean of draws against Hoeffding's bound, which it exceeds with the probability `_FALSE_ALARM`."""
     bound = math.sqrt(math.log(2 / _FALSE_ALARM) / (2 * len(draws))) if len(draws) else math.inf
-    found = draws.mean() if len(draws) else probability
-    return Check(tensor, np.asarray(found), np.asarray(probability), np.asarray(bound), lambda: cause)
+    recorded = draws.mean() if len(draws) else probability
+    return Check(tensor, np.asarray(recorded), np.asarray(probability), np.asarray(bound), lambda: cause)
 
 
 def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
-    step = RecordedStep.of(trace, index)
-    activation, found, rate = step.activations[layer], step.dropped[layer], trace.recipe.dropout
-    kept = found != 0
+    step = ExactStep.of(trace, index)
+    activation, recorded, rate = step.activations[layer], step.dropped[layer], trace.recipe.dropout
+    kept = recorded != 0
 
     def signatures() -> Iterator[Signature]:
         yield "dropout is missing: all activations are passed on as they are", activation
@@ -94,12 +94,12 @@ def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
             name = f"rate and keep probability are confused: {1 - rate:.3g} is dropped instead of {rate:.3g}"
             yield name, np.where(kept, activation / rate, 0)
         yield _other_masks(trace, index, layer, kept), np.where(kept, activation * step.scale, 0)
-        factor = ratio(np.where(kept, found, 0), np.where(kept, activation, 0))
+        factor = ratio(np.where(kept, recorded, 0), np.where(kept, activation, 0))
         name = f"what dropout keeps is multiplied by {factor:.6g} instead of {step.scale:.6g}"
         yield name, np.where(kept, factor * activation, 0)
 
     double = trace.recipe.dtype == "float64"
-    return first_that_fits(found, expected, signatures()) or low_precision(found, expected, double=double)
+    return first_that_fits(recorded, expected, signatures()) or low_precision(recorded, expected, double=double)
 
 
 def _other_masks(trace: Trace, index: int, layer: str, kept: NDArray[np.bool_]) -> str:

@@ -1,8 +1,4 @@
-"""The ladder of parity: rungs 1 to 7, from two traces.
-
-The first three compare the two sides with each other, byte for byte; the other four stand in
-`compare/ladder/arithmetic.py`.
-"""
+"""Rungs 1 to 3: settings, data and initial weights, the two sides against each other, byte for byte."""
 
 from typing import Any
 
@@ -24,7 +20,7 @@ _LONGEST_TEXT = 1000
 
 
 def settings(sides: Sides) -> Rung:
-    """The settings read back from the live objects, as a diff."""
+    """The settings that were read back from the live objects, compared."""
     (first_name, first), (second_name, second) = sides.items()
     differences: list[dict[str, Any]] = []
     for key in sorted({*first.settings, *second.settings}):
@@ -71,7 +67,7 @@ def _same_setting(first: Any, second: Any, *, dtype: str) -> bool:
 
 
 def _text(value: Any, other: Any) -> str:
-    """A setting's value, but no novel; in quotation marks where only they tell it from the other."""
+    """A setting's value, cut short if long; in quotation marks where only they tell it from the other."""
     text = repr(value) if str(value) == str(other) else str(value)
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
 

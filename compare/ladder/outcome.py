@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare.causes.signatures import kept_in, low_precision
-from compare.ladder.rung import Rung, Verdict
+from compare.ladder.rung import Rung, RungVerdict
 from compare.ladder.trajectory import MIN_CONTROLS, PARTED, Parting, Runs, as_long, farther_than_controls
 from compare.oracle import convolution
 from compare.oracle import network as oracle
@@ -25,7 +25,7 @@ _IMAGES_AT_ONCE = 500
 
 
 _AS_DROPOUT_STRAYS = 0.1
-"""Medians of so many images' deviations under two draws of the masks differ by less than this share."""
+"""The median deviations of `_IMAGES_AT_ONCE` images under two draws of the masks differ by less than this share."""
 
 
 def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, margin: float) -> Rung:
@@ -33,7 +33,7 @@ def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, 
 
     Args:
         runs: Two runs that did not diverge.
-        controls: An A/A family, whose disagreement on single digits stands beside.
+        controls: An A/A family, whose disagreement on single digits is reported next to that of the runs.
         digits: Their test images decide what is right.
         margin: The accuracies are the same if the 95% interval of their difference lies within it.
     """
@@ -62,7 +62,7 @@ def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, 
             return Rung("outcome", "not parity", measured, margin, f"{name}, {where}", cause, detail)
     if (apart := _results_apart(runs, controls)) is not None:
         return Rung("outcome", "not parity", measured, margin, *apart, detail)
-    verdict: Verdict = "inconclusive"
+    verdict: RungVerdict = "inconclusive"
     if -margin < low and high < margin:
         verdict = "parity"
     elif high < -margin or low > margin:
@@ -80,13 +80,13 @@ def _results_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str]
     (first_name, first), (second_name, second) = runs.items()
     if len(controls) <= MIN_CONTROLS or not as_long(first, second):
         return None
-    found = Parting.of(first, second)
-    if found.parted_at_step is not None:
+    parting = Parting.of(first, second)
+    if parting.parted_at_step is not None:
         return None
     differences = [Parting.of(a, b).weight_difference for a, b in combinations(controls, 2)]
-    if farther_than_controls(found.weight_difference, differences, first):
+    if farther_than_controls(parting.weight_difference, differences, first):
         largest = f"the controls' at most {max(differences):.2g}"
-        where = f"final weights: ‖ΔW‖ / ‖W‖ is {found.weight_difference:.2g}, {largest}"
+        where = f"final weights: ‖ΔW‖ / ‖W‖ is {parting.weight_difference:.2g}, {largest}"
         return where, "they are not what the same steps led to: averaged, of another step, or rounded"
     for epoch, (a, b) in enumerate(zip(first.history["val_loss"], second.history["val_loss"], strict=True), 1):
         if abs(a - b) > PARTED:
@@ -157,8 +157,8 @@ def _unlike_its_steps(run: RunRecord) -> tuple[str, str] | None:
 
 def _prediction_cause(run: RunRecord, images: NDArray[np.floating], logits: NDArray[np.float64]) -> str:
     """Why the predictions are not those of the final weights: computed in float32, or as dropout makes them stray."""
-    found, expected = np.asarray(_test(run).predictions, np.float64), oracle.softmax(logits)
-    if run.recipe.dtype == "float64" and (precision := low_precision(found, expected, double=True)) is not None:
+    recorded, expected = np.asarray(_test(run).predictions, np.float64), oracle.softmax(logits)
+    if run.recipe.dtype == "float64" and (precision := low_precision(recorded, expected, double=True)) is not None:
         return f"the predictions are not computed in float64: {precision}"
     few = slice(_IMAGES_AT_ONCE)
     if run.recipe.dropout:
@@ -171,12 +171,12 @@ def _prediction_cause(run: RunRecord, images: NDArray[np.floating], logits: NDAr
         by_run, by_dropout = (float(np.median(np.abs(part[np.isfinite(part)]))) for part in strayed)
         if math.isclose(by_run, by_dropout, rel_tol=_AS_DROPOUT_STRAYS):
             return "dropout is active in evaluation: the predictions stray from the final weights' as it makes them"
-    other = _other_predictions(run, images, found, logits)
+    other = _other_predictions(run, images, recorded, logits)
     return f"the predictions are {other or 'not those of the final weights: of another epoch or model'}"
 
 
 def _other_predictions(
-    run: RunRecord, images: NDArray[np.floating], found: NDArray[np.float64], logits: NDArray[np.float64]
+    run: RunRecord, images: NDArray[np.floating], recorded: NDArray[np.float64], logits: NDArray[np.float64]
 ) -> str | None:
     """What else than the softmax of the logits the predictions are."""
     expected = oracle.softmax(logits)
@@ -190,14 +190,14 @@ def _other_predictions(
     }
     # Far above rounding in float32, far below what another softmax or epoch changes.
     for words, predicted in candidates.items():
-        if np.abs(found - predicted).max() < PARTED:
+        if np.abs(recorded - predicted).max() < PARTED:
             return words
-    if run.recipe.dtype == "float32" and (cause := kept_in(found, double=False)) is not None:
+    if run.recipe.dtype == "float32" and (cause := kept_in(recorded, double=False)) is not None:
         return f"not computed in float32: {cause}"
-    if np.abs(np.sort(found, axis=0) - np.sort(expected, axis=0)).max() < PARTED:
+    if np.abs(np.sort(recorded, axis=0) - np.sort(expected, axis=0)).max() < PARTED:
         return "those of the final weights in another order of the images"
     few = slice(_IMAGES_AT_ONCE)
-    if np.abs(found[few] - oracle.softmax(_logits(run, 255 * images[few])[0])).max() < PARTED:
+    if np.abs(recorded[few] - oracle.softmax(_logits(run, 255 * images[few])[0])).max() < PARTED:
         return "those of pixels that are not divided by 255"
     return None
 

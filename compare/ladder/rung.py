@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from record.first_steps import Trace
 
-Verdict = Literal["parity", "not parity", "inconclusive"]
+RungVerdict = Literal["parity", "not parity", "inconclusive"]
 RUNGS = (
     "settings",
     "data",
@@ -28,7 +28,7 @@ class Rung:
     """
 
     name: str
-    verdict: Verdict
+    verdict: RungVerdict
     measured: float | None
     bound: float | None
     where: str | None = None

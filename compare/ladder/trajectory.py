@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.ladder.rung import Rung, Sides, Verdict
+from compare.ladder.rung import Rung, RungVerdict, Sides
 from compare.oracle.bounds import Rounding
 from compare.statistics import prediction_margin
 from record.training import RunRecord
@@ -103,19 +103,19 @@ def trajectory(runs: Runs, controls: Sequence[RunRecord], sides: Sides | None = 
         )
     where: str | None = None
     cause: str | None = None
-    found = Parting.of(first, second)
+    parting = Parting.of(first, second)
     pairs = [Parting.of(a, b) for a, b in combinations(controls, 2)]
     detail = {
         "unit": "step of parting",
-        **asdict(found),
+        **asdict(parting),
         "controls": [asdict(pair) for pair in pairs],
     }
     if len(controls) <= MIN_CONTROLS:
         cause = f"{max(0, len(controls) - 1)} controls are too few to judge by; ask for at least {MIN_CONTROLS}"
-        return Rung("trajectory", "inconclusive", found.parted_at_step, None, cause=cause, detail=detail)
+        return Rung("trajectory", "inconclusive", parting.parted_at_step, None, cause=cause, detail=detail)
 
     never = len(first.step_losses) + 1
-    parted = found.parted_at_step or never
+    parted = parting.parted_at_step or never
     earliest = min(pair.parted_at_step or never for pair in pairs)
     unit = Rounding.of(first.recipe.dtype).unit
     verdict, limit = _no_sooner(parted, [pair.parted_at_step or never for pair in pairs], len(controls), unit)
@@ -126,17 +126,17 @@ def trajectory(runs: Runs, controls: Sequence[RunRecord], sides: Sides | None = 
         cause = _unlike_its_trace(runs, sides or {}) or "the two part sooner than rounding alone explains"
         if verdict == "inconclusive":
             cause = "the two part so little sooner than the controls that more controls would have to tell"
-    elif found.parted_at_step is None:
+    elif parting.parted_at_step is None:
         differences = [pair.max_loss_difference for pair in pairs]
-        if farther_than_controls(found.max_loss_difference, differences, first):
+        if farther_than_controls(parting.max_loss_difference, differences, first):
             verdict = "not parity"
             largest = f"the controls' by at most {max(differences):.2g}"
-            where = f"loss of a step: they differ by up to {found.max_loss_difference:.2g}, {largest}"
+            where = f"loss of a step: they differ by up to {parting.max_loss_difference:.2g}, {largest}"
             cause = "something larger than rounding comes between, such as numbers kept in float32"
     else:
-        latest = max(pair.parted_at_step or never for pair in (found, *pairs))
+        latest = max(pair.parted_at_step or never for pair in (parting, *pairs))
         verdict, where, cause = _drift(first, second, controls, latest)
-    return Rung("trajectory", verdict, found.parted_at_step, limit, where, cause, detail)
+    return Rung("trajectory", verdict, parting.parted_at_step, limit, where, cause, detail)
 
 
 def as_long(first: RunRecord, second: RunRecord) -> bool:
@@ -155,7 +155,7 @@ def _step_count_cause(runs: Runs) -> str:
     return f"{second_name} takes another number of steps an epoch"
 
 
-def _no_sooner(parted: int, controls: list[int], num_runs: int, unit: float) -> tuple[Verdict, float]:
+def _no_sooner(parted: int, controls: list[int], num_runs: int, unit: float) -> tuple[RungVerdict, float]:
     """Parity if not sooner than the controls part, allowing for the rounding errors that they lack.
 
     Rounding errors grow exponentially, so that the step's logarithm is what scatters evenly. A
@@ -187,7 +187,7 @@ def _unlike_its_trace(runs: Runs, sides: Sides) -> str | None:
     return None
 
 
-Finding = tuple[Verdict, str | None, str | None]
+Finding = tuple[RungVerdict, str | None, str | None]
 """A verdict, and where and why, if it is not parity."""
 
 
@@ -226,8 +226,8 @@ def _drift(first: RunRecord, second: RunRecord, controls: Sequence[RunRecord], l
     inconclusive, limit = (float(f.ppf(level, num_epochs, (len(controls) - 1) * num_epochs)) for level in (0.99, 0.999))
     if ratio <= inconclusive:
         return "parity", None, None
-    found, usual = math.sqrt(float((difference**2).mean())), math.sqrt(expected / num_epochs)
-    where = f"mean training loss by epoch, from epoch {begin + 1} on: they differ by {found:.2g} (root mean square)"
+    drift, usual = math.sqrt(float((difference**2).mean())), math.sqrt(expected / num_epochs)
+    where = f"mean training loss by epoch, from epoch {begin + 1} on: they differ by {drift:.2g} (root mean square)"
     cause = f"after parting they drift further than the controls, which differ by {usual:.2g}"
     return ("inconclusive" if ratio <= limit else "not parity"), where, cause
 

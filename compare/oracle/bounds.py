@@ -21,21 +21,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.oracle.network import Adam, Array, cross_entropies, softmax
+from compare.oracle.network import Adam, Array, Backward, cross_entropies, softmax
 
 ELEMENTARY_FUNCTION_ULPS = 4
 """The error of exp and log in the frameworks' vector libraries; Eigen, SLEEF and XLA state 1 to 4 ulp."""
 
 
 _FALSE_ALARM = 1e-16
-"""With this probability a number is out of bounds for rounding errors that happen to add up; a trace has 1e8."""
+"""The probability that rounding errors add up beyond the bound of one number; a trace has 1e8 numbers."""
 
 _DEVIATIONS = math.sqrt(2 * math.log(2 / _FALSE_ALARM))
-"""By Hoeffding's inequality: so many roots of the sum of squares hold independent errors together."""
+"""By Hoeffding's inequality, the sum of independent errors stays within this many roots of their sum of squares."""
 
 
 @dataclass(frozen=True)
-class Error:
+class ErrorBound:
     """How far an array may be off after several operations.
 
     `worst` is reached where all rounding errors add up. From one layer to the next that grows until it
@@ -48,7 +48,7 @@ class Error:
     scatter: Array
 
     @classmethod
-    def of(cls, worst: Array) -> "Error":
+    def of(cls, worst: Array) -> "ErrorBound":
         """Of one operation."""
         return cls(worst, worst)
 
@@ -57,21 +57,21 @@ class Error:
         """The smaller of the two."""
         return np.minimum(self.worst, _DEVIATIONS * self.scatter)
 
-    def changed(self, change: Callable[[Array], Array]) -> "Error":
+    def changed(self, change: Callable[[Array], Array]) -> "ErrorBound":
         """After what moves or scales each number for itself."""
-        return Error(change(self.worst), change(self.scatter))
+        return ErrorBound(change(self.worst), change(self.scatter))
 
-    def plus(self, worst: Array) -> "Error":
+    def plus(self, worst: Array) -> "ErrorBound":
         """With the error of one more operation."""
-        return Error(self.worst + worst, np.hypot(self.scatter, worst))
+        return ErrorBound(self.worst + worst, np.hypot(self.scatter, worst))
 
 
 @dataclass(frozen=True)
 class Rounding:
     """A floating-point type: its unit roundoff u, and what a few underflows may cost.
 
-    The oracle computes in float64. Beside float32 its own rounding errors are nothing; beside float64
-    they obey the same bounds, so that the two are apart by at most twice as much: u counts double.
+    The oracle computes in float64. Compared with float32, its own rounding errors are negligible; compared with
+    float64, they obey the same bounds, so that the two differ by at most twice as much: u counts double.
     """
 
     unit: float
@@ -124,11 +124,19 @@ class Rounding:
         error = self.softmax_relative(logits) * probabilities / len(logits)
         return error + 3 * self.unit * np.abs(delta) + self.tiny
 
-    def product(self, left: Array, left_error: Error, right: Array) -> Error:
+    def product(self, left: Array, left_error: ErrorBound, right: Array) -> ErrorBound:
         """Of `left @ right` where `left` carries an error and `right` none."""
         terms = np.count_nonzero(left, axis=1, keepdims=True) + 1
-        carried = Error(left_error.worst @ np.abs(right), np.sqrt(left_error.scatter**2 @ right**2))
+        carried = ErrorBound(left_error.worst @ np.abs(right), np.sqrt(left_error.scatter**2 @ right**2))
         return carried.plus(self.gamma(terms) * (np.abs(left) @ np.abs(right)) + self.tiny)
+
+    def layer_gradients(self, of_layer: Backward, error: ErrorBound) -> tuple[Array, Array]:
+        """Of ∂loss/∂kernel and ∂loss/∂bias, where ∂loss/∂pre-activations carries an error, in its own shape."""
+        delta, errors = of_layer.delta.T, error.changed(lambda tensor: tensor.reshape(of_layer.delta.shape).T)
+        kernel, bias = (
+            self.product(delta, errors, rows).bound.T for rows in (of_layer.rows, np.ones((len(of_layer.delta), 1)))
+        )
+        return kernel.reshape(of_layer.kernel.shape), bias[0]
 
     def first_moment(self, moment: Array, gradient: Array, adam: Adam) -> Array:
         """Of m ← β₁·m + (1 − β₁)·g in any of its forms; β₁ itself is rounded."""

@@ -1,10 +1,11 @@
-"""The third opinion: the network, its loss, its gradients and Adam in plain NumPy, in float64.
+"""The reference: the network, its loss, its gradients and Adam in plain NumPy, in float64.
 
 It is written from the formulas, shares no code with either framework, and takes the weights in the
-canonical layout (`recipe/initial_weights.py`). What is special in a convolution and in pooling stands
+canonical layout (`recipe/initial_weights.py`). What is special in a convolution and in pooling is
 in `compare/oracle/convolution.py`.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +14,15 @@ from numpy.typing import NDArray
 from compare.oracle.convolution import linear, max_pool, route, rows, spread
 
 Array = NDArray[np.float64]
-Weights = dict[str, Array]
+ArraysByName = dict[str, Array]
 
 
-def exact(arrays: dict[str, NDArray[np.floating]]) -> Weights:
+def exact(arrays: dict[str, NDArray[np.floating]]) -> ArraysByName:
     """The same numbers in float64."""
     return {name: np.asarray(array, np.float64) for name, array in arrays.items()}
 
 
-def layer_names(weights: Weights) -> list[str]:
+def layer_names(weights: ArraysByName) -> list[str]:
     """The layers from input to output."""
     return [name.removesuffix(".kernel") for name in weights if name.endswith(".kernel")]
 
@@ -46,12 +47,12 @@ def cross_entropies(logits: Array, labels: NDArray[np.int64]) -> Array:
 class Forward(NamedTuple):
     """A forward pass: by layer, what goes in, the pre-activations and the activations before pooling and dropout."""
 
-    inputs: Weights
-    preactivations: Weights
-    activations: Weights
+    inputs: ArraysByName
+    preactivations: ArraysByName
+    activations: ArraysByName
 
 
-def forward(weights: Weights, images: Array, masks: Weights | None = None) -> Forward:
+def forward(weights: ArraysByName, images: Array, masks: ArraysByName | None = None) -> Forward:
     """The network: convolutions with ReLU and pooling, if any, hidden ReLU layers, then a softmax.
 
     Args:
@@ -73,7 +74,7 @@ def forward(weights: Weights, images: Array, masks: Weights | None = None) -> Fo
     return result
 
 
-def loss(weights: Weights, images: Array, labels: NDArray[np.int64], masks: Weights | None = None) -> float:
+def loss(weights: ArraysByName, images: Array, labels: NDArray[np.int64], masks: ArraysByName | None = None) -> float:
     """The mean cross-entropy of a batch."""
     logits = forward(weights, images, masks).preactivations[layer_names(weights)[-1]]
     return float(cross_entropies(logits, labels).mean())
@@ -86,22 +87,78 @@ def output_delta(logits: Array, labels: NDArray[np.int64]) -> Array:
     return delta / len(labels)
 
 
-def gradients(weights: Weights, images: Array, labels: NDArray[np.int64], masks: Weights | None = None) -> Weights:
-    """∂loss/∂parameter of every parameter, by back-propagation."""
-    passed = forward(weights, images, masks)
-    layers = layer_names(weights)
-    delta = output_delta(passed.preactivations[layers[-1]], labels)
-    result: Weights = {}
+class Backward(NamedTuple):
+    """What back-propagation makes of one layer.
+
+    Args:
+        layer: Its name.
+        rows: What its kernel is multiplied with, shape (places, terms): a row an image, or a place of a convolution.
+        delta: ∂loss/∂pre-activations, shape (places, units).
+        kernel: ∂loss/∂kernel, rowsᵀ @ delta in the kernel's shape.
+        bias: ∂loss/∂bias, shape (units,).
+        spread: The two matrices whose product is `carried`; None in the first layer.
+        carried: ∂loss/∂inputs, in the shape of the layer's inputs; None in the first layer.
+    """
+
+    layer: str
+    rows: Array
+    delta: Array
+    kernel: Array
+    bias: Array
+    spread: tuple[Array, Array] | None = None
+    carried: Array | None = None
+
+
+Through = Callable[[str, Array], Array]
+"""How ∂loss/∂ what a hidden layer passes on becomes ∂loss/∂ its pre-activations."""
+
+
+def backward(weights: ArraysByName, inputs: ArraysByName, delta: Array, through: Through) -> Iterator[Backward]:
+    """Back-propagation, layer by layer from the output to the first.
+
+    Args:
+        weights: The parameters by canonical name.
+        inputs: What each layer was fed, by layer from input to output.
+        delta: ∂loss/∂logits, shape (batch, classes).
+        through: For each hidden layer, the way back through pooling, dropout and ReLU.
+    """
+    layers = list(inputs)
     for below, layer in zip((None, *layers[:-1])[::-1], layers[::-1], strict=True):
-        kernel, inputs = weights[f"{layer}.kernel"], passed.inputs[layer]
-        each = delta.reshape(-1, delta.shape[-1])
-        result[f"{layer}.kernel"] = (rows(inputs, kernel).T @ each).reshape(kernel.shape)
-        result[f"{layer}.bias"] = each.sum(axis=0)
-        if below is not None:
-            left, right = spread(delta, kernel)
-            mask = masks.get(below) if masks else None
-            delta = through((left @ right).reshape(inputs.shape), passed.activations[below], mask)
-    return {name: result[name] for name in weights}
+        kernel, taken = weights[f"{layer}.kernel"], rows(inputs[layer], weights[f"{layer}.kernel"])
+        by_place = delta.reshape(-1, delta.shape[-1])
+        of_layer = Backward(
+            layer=layer,
+            rows=taken,
+            delta=by_place,
+            kernel=(taken.T @ by_place).reshape(kernel.shape),
+            bias=(np.ones((1, len(by_place))) @ by_place)[0],
+        )
+        if below is None:
+            yield of_layer
+            continue
+        left, right = spread(delta, kernel)
+        carried = (left @ right).reshape(inputs[layer].shape)
+        yield of_layer._replace(spread=(left, right), carried=carried)
+        delta = through(below, carried)
+
+
+def by_parameter(weights: ArraysByName, passes: Iterator[Backward]) -> ArraysByName:
+    """The gradients of a backward pass by canonical name, in the order of the parameters."""
+    by_name = {f"{layer.layer}.{kind}": getattr(layer, kind) for layer in passes for kind in ("kernel", "bias")}
+    return {name: by_name[name] for name in weights}
+
+
+def gradients(
+    weights: ArraysByName, images: Array, labels: NDArray[np.int64], masks: ArraysByName | None = None
+) -> ArraysByName:
+    """∂loss/∂parameter of every parameter; the arguments are those of `loss`."""
+    passed = forward(weights, images, masks)
+    delta = output_delta(passed.preactivations[layer_names(weights)[-1]], labels)
+
+    def back(layer: str, delta: Array) -> Array:
+        return through(delta, passed.activations[layer], masks.get(layer) if masks else None)
+
+    return by_parameter(weights, backward(weights, passed.inputs, delta, back))
 
 
 def through(delta: Array, activations: Array, mask: Array | None) -> Array:

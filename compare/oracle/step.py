@@ -1,6 +1,6 @@
 """What a trace recorded of a step, in float64 and in the shapes that the oracle takes."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from compare.oracle import convolution
 from compare.oracle import network as oracle
-from compare.oracle.bounds import Error, Rounding
-from compare.oracle.network import Array, Weights
+from compare.oracle.bounds import ErrorBound, Rounding
+from compare.oracle.network import Array, ArraysByName, Backward, Through
 from recipe import Recipe
 from recipe.dropout_masks import dropout_masks
 from record.first_steps import Trace
 
 
 @dataclass(frozen=True)
-class RecordedStep:
+class ExactStep:
     """A step of a trace: the parameters before it, and what each layer made of its inputs.
 
     Activations are those before pooling and dropout; `dropped` is what the dropout passes on.
@@ -26,13 +26,13 @@ class RecordedStep:
     recipe: Recipe
     images: Array
     labels: NDArray[np.int64]
-    weights: Weights
-    preactivations: Weights
-    activations: Weights
-    dropped: Weights
+    weights: ArraysByName
+    preactivations: ArraysByName
+    activations: ArraysByName
+    dropped: ArraysByName
 
     @classmethod
-    def of(cls, trace: Trace, index: int) -> "RecordedStep":
+    def of(cls, trace: Trace, index: int) -> "ExactStep":
         """Step `index` of a trace, from 0."""
         step = trace.steps[index]
         before = trace.initial_weights if index == 0 else trace.steps[index - 1].parameters
@@ -58,7 +58,7 @@ class RecordedStep:
         return self.layers[index - 1] if index else None
 
     @cached_property
-    def inputs(self) -> Weights:
+    def inputs(self) -> ArraysByName:
         """What each layer was fed, as recorded: (batch, units) or feature maps (batch, rows, columns, channels)."""
         tensor = self.images
         if self.recipe.network == "cnn":
@@ -76,43 +76,43 @@ class RecordedStep:
         return float(np.dtype(self.recipe.dtype).type(1 / (1 - self.recipe.dropout)))
 
     def mask(self, layer: str) -> Array | None:
-        """What the dropout behind a layer multiplied with, as its outcome tells; None where there is none."""
+        """What the dropout after a layer multiplied with, inferred from its output; None where there is none."""
         return (self.dropped[layer] != 0) * self.scale if layer in self.dropped else None
 
     def through(self, layer: str, delta: Array) -> Array:
         """∂loss/∂pre-activations of a hidden layer from that of what it passes on."""
         return oracle.through(delta, self.activations[layer], self.mask(layer))
 
-    def error_through(self, layer: str, delta: Array, error: Error) -> Error:
-        """How far `through` may be off for a `delta` that may be off by `error`."""
-        error = error.changed(partial(self.through, layer))
-        if layer in self.recipe.convolution_names:
-            activations = self.activations[layer]
-            open_question = convolution.undecided(delta, activations, self.inputs[layer])
+    def backward(self, delta: Array) -> Iterator[Backward]:
+        """Back-propagation from ∂loss/∂logits through the recorded activations, from the output to the first layer."""
+        return oracle.backward(self.weights, self.inputs, delta, self.through)
+
+    def gradients(self, delta: Array, through: Through | None = None) -> ArraysByName:
+        """The gradients that ∂loss/∂logits gives, by parameter; `through` may replace the way past hidden layers."""
+        passes = oracle.backward(self.weights, self.inputs, delta, through or self.through)
+        return oracle.by_parameter(self.weights, passes)
+
+    def error_below(self, of_layer: Backward, error: ErrorBound) -> ErrorBound:
+        """How far ∂loss/∂pre-activations of the layer below may be off, from how far the layer's own may be.
+
+        `of_layer` is not the first.
+        """
+        layer, below = of_layer.layer, self.below(of_layer.layer)
+        if below is None or of_layer.spread is None or of_layer.carried is None:
+            raise ValueError(f"there is no layer below {layer}")
+        rounding, (left, right) = Rounding.of(self.recipe.dtype), of_layer.spread
+        error = error.changed(lambda tensor: convolution.spread(tensor, self.kernel(layer))[0])
+        error = rounding.product(left, error, right).changed(partial(np.reshape, shape=self.inputs[layer].shape))
+        error = error.changed(partial(self.through, below))
+        if below in self.recipe.convolution_names:
+            open_question = convolution.undecided(of_layer.carried, self.activations[below], self.inputs[below])
             return error.plus(open_question) if open_question.any() else error
-        if layer in self.dropped:
-            return error.plus(Rounding.of(self.recipe.dtype).dropout(self.through(layer, delta), self.recipe.dropout))
+        if below in self.dropped:
+            return error.plus(rounding.dropout(self.through(below, of_layer.carried), self.recipe.dropout))
         return error
 
-    def gradients(self, delta: Array, through: Callable[[str, Array], Array] | None = None) -> Weights:
-        """The gradients that ∂loss/∂logits gives by way of the recorded activations.
 
-        `through` says how it passes from behind a hidden layer to that layer's pre-activations.
-        """
-        result: Weights = {}
-        for layer in reversed(self.layers):
-            kernel, inputs, below = self.kernel(layer), self.inputs[layer], self.below(layer)
-            each = delta.reshape(-1, delta.shape[-1])
-            result[f"{layer}.kernel"] = (convolution.rows(inputs, kernel).T @ each).reshape(kernel.shape)
-            result[f"{layer}.bias"] = each.sum(axis=0)
-            if below is not None:
-                left, right = convolution.spread(delta, kernel)
-                delta = (left @ right).reshape(inputs.shape)
-                delta = (through or self.through)(below, delta)
-        return result
-
-
-def shared_masks(recipe: Recipe, index: int, num_images: int) -> Weights:
+def shared_masks(recipe: Recipe, index: int, num_images: int) -> ArraysByName:
     """By hidden layer, what the recipe has dropout multiply the activations of step `index` (from 0) with."""
     start = index * recipe.batch_size
     masks = dropout_masks(recipe, 0, start, start + num_images).astype(np.float64)

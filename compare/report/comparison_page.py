@@ -1,18 +1,18 @@
-"""Findings of a comparison -> what its page shows: both sides, the ladder, and what `page_digits.py` adds."""
+"""Findings of a comparison -> what its page shows: both sides, the ladder, and what `digits.py` adds."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.findings import Comparison, ImplementationFindings, Pair
+from compare.ladder.rung import Rung
 from compare.report import plots
 from compare.report.digits import digits_part
 from compare.report.page_common import TONES, common, words
 from compare.report.words import display_name, measured, number, things
-from recipe.errors import RecordError
-from record.training import RunRecord, read_record
+from record.training import RunRecord
 
 _QUESTIONS = {
     "settings": "Do both sides run what the recipe says? Read back from the live objects.",
@@ -27,41 +27,36 @@ _QUESTIONS = {
 }
 
 
-def comparison_page(results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+def comparison_page(
+    findings: Comparison, trainings: Mapping[str, RunRecord], controls: Sequence[RunRecord]
+) -> dict[str, Any]:
     """What the template of a comparison takes.
 
     Args:
-        results: What `results.json` holds.
-        directory: The comparison's, where the records of the runs are.
-
-    Raises:
-        RecordError: A record is gone or damaged.
+        findings: What was found.
+        trainings: The records of the trainings, by implementation.
+        controls: Those of the A/A family; of fewer, the band of the controls is narrower.
     """
-    entries = results["implementations"]
-    names = list(entries)
-    trained = "controls" in results
-    controls = _controls(results, directory)
-    records = _records(entries, directory) if trained else {}
-    finished = {name: record for name, record in records.items() if record.test}
-    page = common(results, {name: entry.get("versions", {}) for name, entry in entries.items()})
-    histories = {display_name(name): record.history for name, record in records.items() if record.history["loss"]}
+    sides = findings.implementations
+    names = list(sides)
+    finished = {name: record for name, record in trainings.items() if record.test}
+    family = [record.step_losses for record in controls if not record.diverged]
+    histories = {display_name(name): record.history for name, record in trainings.items() if record.history["loss"]}
+    page = common(findings, {name: side.versions or {} for name, side in sides.items()})
     page |= {
         "title": f"{' and '.join(display_name(name) for name in names)}: one MNIST network, compared",
-        "answer": _answer(results),
-        "lead": _lead(results),
+        "answer": _answer(findings),
+        "lead": _lead(findings),
         "names": [display_name(name) for name in names],
-        "sides": _sides(entries),
+        "sides": _sides(sides.values()),
         "history": [
             plots.history(histories, "loss", "Loss"),
             plots.history(histories, "accuracy", "Accuracy"),
         ]
         if histories
         else [],
-        "comparisons": [
-            _ladder(names[0], name, comparison, finished, controls)
-            for name, comparison in results["comparisons"].items()
-        ],
-        "thing": things(results).removesuffix("s"),
+        "comparisons": [_ladder(names[0], name, pair, finished, family) for name, pair in findings.comparisons.items()],
+        "thing": things(findings.recipe).removesuffix("s"),
         "disputed": [],
         "confusions": [],
         "num_classes": 0,
@@ -74,58 +69,37 @@ def comparison_page(results: Mapping[str, Any], directory: Path) -> dict[str, An
     return page
 
 
-def _records(entries: Mapping[str, Any], directory: Path) -> dict[str, RunRecord]:
-    return {name: read_record(directory / entry["record"]) for name, entry in entries.items() if "record" in entry}
-
-
-def _controls(results: Mapping[str, Any], directory: Path) -> list[NDArray[np.floating]]:
-    """The losses of every step of the A/A family; a control that is gone leaves the band narrower."""
-    losses = []
-    for path in results.get("controls", []):
-        try:
-            record = read_record(directory / path)
-        except RecordError:
-            continue
-        if not record.diverged:
-            losses.append(record.step_losses)
-    return losses
-
-
-def _answer(results: Mapping[str, Any]) -> str:
-    reference, other = (display_name(name) for name in results["compared"])
-    trained = "controls" in results
+def _answer(findings: Comparison) -> str:
+    reference, other = (display_name(name) for name in findings.compared)
     sentences = {
         "parity": f"{reference} and {other} are the same run, up to rounding."
-        if trained
+        if findings.trained
         else f"{reference} and {other} take the same first steps, up to rounding.",
-        "not parity": f"{reference} and {other} part at the {words(results['first_failed_rung'] or '')}.",
+        "not parity": f"{reference} and {other} part at the {words(findings.decisive.first_failed_rung or '')}.",
         "inconclusive": f"No rung shows {reference} and {other} to differ, but not every one could be decided.",
         "failed": "A run failed: the two cannot be compared to the end.",
     }
-    return sentences[results["verdict"]]
+    return sentences[findings.verdict]
 
 
-def _lead(results: Mapping[str, Any]) -> str:
-    entries = results["implementations"]
+def _lead(findings: Comparison) -> str:
+    sides = findings.implementations
     failures = [
-        f"{display_name(name)} {entry['status']}{': ' + entry['error'] if entry.get('error') else ''}"
-        for name, entry in entries.items()
-        if entry["status"] != "finished"
+        f"{display_name(name)} {side.status}{f': {side.error}' if side.error else ''}"
+        for name, side in sides.items()
+        if side.status != "finished"
     ]
     if failures:
         return "; ".join(failures) + "."
-    if results["verdict"] == "not parity":
-        rung = next(rung for rung in results["rungs"] if rung["verdict"] == "not parity")
-        return f"Likely cause: {rung['cause']}."
+    if findings.verdict == "not parity" and (rung := findings.decisive.first_failure):
+        return f"Likely cause: {rung.cause}."
     accuracies = [
-        f"{display_name(name)} {entry['test_accuracy']:.2%}"
-        for name, entry in entries.items()
-        if entry.get("test_accuracy")
+        f"{display_name(name)} {side.test_accuracy:.2%}" for name, side in sides.items() if side.test_accuracy
     ]
     if not accuracies:
         return "Compared number by number without a training: rungs 1 to 7 of the ladder."
-    same = results["agreement"]
-    alike = f"; {same['same']:,} of {same['total']:,} test {things(results)} predicted alike" if same else ""
+    same = findings.decisive.agreement
+    alike = f"; {same.same:,} of {same.total:,} test {things(findings.recipe)} predicted alike" if same else ""
     return f"Test accuracy: {', '.join(accuracies)}{alike}."
 
 
@@ -138,24 +112,20 @@ _SIDES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def _sides(entries: Mapping[str, Any]) -> list[list[str]]:
-    rows = [["Status", *(entry["status"] for entry in entries.values())]]
+def _sides(sides: Collection[ImplementationFindings]) -> list[list[str]]:
+    rows = [["Status", *(side.status for side in sides)]]
     for title, key, form in _SIDES:
-        values = [entry.get(key) for entry in entries.values()]
+        values = [getattr(side, key) for side in sides]
         if any(value is not None for value in values):
             rows.append([title, *("" if value is None else form.format(value) for value in values)])
             if key == "test_accuracy":
-                rows.append(["95% interval", *(_interval(e.get("test_accuracy_interval")) for e in entries.values())])
-    if any("peak_memory_bytes" in entry for entry in entries.values()):
-        memory = [entry.get("peak_memory_bytes") for entry in entries.values()]
+                rows.append(["95% interval", *(_interval(side.test_accuracy_interval) for side in sides)])
+    memory = [side.peak_memory_bytes for side in sides]
+    if any(size is not None for size in memory):
         rows.append(["Peak memory", *("" if size is None else f"{size / 1e6:,.0f} MB" for size in memory)])
-    for title, key in (
-        ("Framework", "framework"),
-        ("Backend", "backend"),
-        ("Device", "device"),
-        ("Threads", "threads"),
-    ):
-        rows.append([title, *(str(entry.get(key, "")) for entry in entries.values())])
+    for key in ("framework", "backend", "device", "threads"):
+        values = [getattr(side, key) for side in sides]
+        rows.append([key.capitalize(), *("" if value is None else str(value) for value in values)])
     return rows
 
 
@@ -166,26 +136,24 @@ def _interval(interval: Sequence[float] | None) -> str:
 def _ladder(
     reference: str,
     other: str,
-    comparison: Mapping[str, Any],
+    pair: Pair,
     finished: Mapping[str, RunRecord],
     controls: Sequence[NDArray[np.floating]],
 ) -> dict[str, Any]:
-    pair = f"{display_name(reference)} and {display_name(other)}"
+    names = f"{display_name(reference)} and {display_name(other)}"
     losses = {display_name(name): finished[name].step_losses for name in (reference, other) if name in finished}
-    ulps: list[Mapping[str, float]] = [
-        rung["detail"]["ulps"] for rung in comparison["rungs"] if "ulps" in rung["detail"]
-    ]
+    ulps: list[Mapping[str, float]] = [rung.detail["ulps"] for rung in pair.rungs if "ulps" in rung.detail]
     return {
-        "pair": pair,
-        "rungs": [_rung(rung, comparison["first_failed_rung"], (reference, other)) for rung in comparison["rungs"]],
+        "pair": names,
+        "rungs": [_rung(rung, pair.first_failed_rung, (reference, other)) for rung in pair.rungs],
         "horizon": plots.horizon(losses, controls) if len(losses) == 2 else None,  # noqa: PLR2004 - a pair
-        "ulps": plots.ulps(ulps[0], ulps[1], pair) if len(ulps) == 2 else None,  # noqa: PLR2004 - both ways
+        "ulps": plots.ulps(ulps[0], ulps[1], names) if len(ulps) == 2 else None,  # noqa: PLR2004 - both ways
     }
 
 
-def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, str]) -> dict[str, Any]:
-    detail = rung["detail"]
-    verdict = f"{rung['verdict']}, after {words(detail['follows'])}" if "follows" in detail else rung["verdict"]
+def _rung(rung: Rung, first_failed: str | None, sides: tuple[str, str]) -> dict[str, Any]:
+    detail = rung.detail
+    verdict = f"{rung.verdict}, after {words(detail['follows'])}" if "follows" in detail else rung.verdict
     tables = []
     if detail.get("differences"):
         rows = [
@@ -194,20 +162,20 @@ def _rung(rung: Mapping[str, Any], first_failed: str | None, sides: tuple[str, s
         ]
         tables.append({"header": ["setting", *map(display_name, sides), "changes the arithmetic"], "rows": rows})
     if detail.get("tensors"):
-        rows = [[name, *(number(found.get(side)) for side in sides)] for name, found in detail["tensors"].items()]
+        rows = [[name, *(number(by_side.get(side)) for side in sides)] for name, by_side in detail["tensors"].items()]
         tables.append({"header": ["error / bound of", *map(display_name, sides)], "rows": rows})
     if "paired" in detail:
         tables.append({"header": ["outcome", ""], "rows": _outcome(detail, sides)})
     return {
-        "name": rung["name"],
-        "title": words(rung["name"]),
+        "name": rung.name,
+        "title": words(rung.name),
         "verdict": verdict,
-        "tone": TONES[rung["verdict"]],
-        "open": rung["name"] == first_failed,
-        "question": _QUESTIONS[rung["name"]],
-        "where": rung["where"],
-        "cause": rung["cause"],
-        "numbers": f"{detail['unit']}: {measured(rung)}, bound {number(rung['bound'])}",
+        "tone": TONES[rung.verdict],
+        "open": rung.name == first_failed,
+        "question": _QUESTIONS[rung.name],
+        "where": rung.where,
+        "cause": rung.cause,
+        "numbers": f"{detail['unit']}: {measured(rung)}, bound {number(rung.bound)}",
         "tables": tables,
     }
 

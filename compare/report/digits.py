@@ -35,15 +35,15 @@ def digits_part(finished: Mapping[str, RunRecord], thing: str) -> dict[str, Any]
     recipe = next(iter(finished.values())).recipe
     digits, num_classes = datasets.load(recipe), recipe.images.num_classes
     probabilities = {name: record.test.predictions for name, record in finished.items() if record.test}
-    predicted = {name: found.argmax(axis=1) for name, found in probabilities.items()}
+    predicted = {name: of_side.argmax(axis=1) for name, of_side in probabilities.items()}
     disputed = np.flatnonzero(np.ptp(np.stack(list(predicted.values())), axis=0))
     # First those of which the sides are surest, each in its own way.
-    certainty = np.min([found[disputed].max(axis=1) for found in probabilities.values()], axis=0)
+    certainty = np.min([of_side[disputed].max(axis=1) for of_side in probabilities.values()], axis=0)
     order = disputed[np.argsort(-certainty, kind="stable")]
     shown = order[:_MAX_DISPUTED]
     networks, sizes = _networks(finished)
     no_networks = _why_no_networks(recipe.images, sizes)
-    right = np.array([found[disputed] == digits.y_test[disputed] for found in predicted.values()])
+    right = np.array([classes[disputed] == digits.y_test[disputed] for classes in predicted.values()])
     scores = ", ".join(f"{display_name(n)} is right on {int(r.sum()):,}" for n, r in zip(predicted, right, strict=True))
     bars = (
         f" The small bars are the probabilities of 0 to {num_classes - 1}." if num_classes <= _MAX_CLASSES_SHOWN else ""
@@ -56,7 +56,8 @@ def digits_part(finished: Mapping[str, RunRecord], thing: str) -> dict[str, Any]
         ),
         "num_classes": num_classes,
         "confusions": [
-            {"name": display_name(n), **_confusion(found, digits.y_test, num_classes)} for n, found in predicted.items()
+            {"name": display_name(n), **_confusion(classes, digits.y_test, num_classes)}
+            for n, classes in predicted.items()
         ],
         "networks": [] if no_networks else networks,
         "samples": [] if no_networks else [_base64(digits.x_test[index].tobytes()) for index in shown],
@@ -92,13 +93,13 @@ def _disputed(index: int, digits: mnist.Digits, probabilities: Mapping[str, NDAr
             {
                 "name": display_name(name),
                 "color": color,
-                "predicted": int(found[index].argmax()),
-                "probability": f"{found[index].max():.0%}",
-                "probabilities": [round(100 * float(share)) for share in found[index]]
-                if found.shape[1] <= _MAX_CLASSES_SHOWN
+                "predicted": int(of_side[index].argmax()),
+                "probability": f"{of_side[index].max():.0%}",
+                "probabilities": [round(100 * float(share)) for share in of_side[index]]
+                if of_side.shape[1] <= _MAX_CLASSES_SHOWN
                 else [],
             }
-            for (name, found), color in zip(probabilities.items(), itertools.cycle(COLORS), strict=False)
+            for (name, of_side), color in zip(probabilities.items(), itertools.cycle(COLORS), strict=False)
         ],
     }
 

@@ -1,24 +1,33 @@
-"""Findings -> report.html, one page that opens from disk and asks nothing of any network."""
+"""Findings -> report.html, one page that opens from disk and makes no network requests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from compare.findings import Comparison
 from compare.report.comparison_page import comparison_page
 from compare.report.study_page import study_page
-from compare.results_file import write_whole
-
-PAGE = "report.html"
+from compare.study.findings import Study
+from recipe.atomic import complete_or_absent
+from record.training import RunRecord
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
-def write_page(results: Mapping[str, Any], directory: Path) -> Path:
-    """Writes report.html beside the findings, complete or not at all.
+def write_page(
+    findings: Comparison | Study,
+    *,
+    trainings: Mapping[str, RunRecord] | None = None,
+    controls: Sequence[RunRecord] = (),
+) -> Path:
+    """Writes report.html next to the findings, complete or not at all; returns where.
 
     Args:
-        results: What `results.json` holds, of a comparison or of a study.
-        directory: The comparison's, where the records of the runs are.
+        findings: What it shows.
+        trainings: The records of a comparison's trainings, by implementation.
+        controls: Those of its A/A family.
+
+    Raises:
+        RecordError: It cannot be written.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -29,11 +38,14 @@ def write_page(results: Mapping[str, Any], directory: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    study = results.get("kind") == "study"
-    template = environment.get_template("study.html.jinja" if study else "comparison.html.jinja")
+    template = environment.get_template("study.html.jinja" if isinstance(findings, Study) else "comparison.html.jinja")
     text = template.render(
-        page=study_page(results) if study else comparison_page(results, directory),
+        page=study_page(findings)
+        if isinstance(findings, Study)
+        else comparison_page(findings, trainings or {}, controls),
         css=(_TEMPLATES / "page.css").read_text(),
         script=(_TEMPLATES / "draw.js").read_text(),
     )
-    return write_whole(directory / PAGE, text)
+    with complete_or_absent(findings.page) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return findings.page

@@ -1,27 +1,30 @@
 """What the pages of a comparison and of a study share."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import chain
 from typing import Any
+
+from compare.findings import Findings
 
 TONES = {"parity": "good", "not parity": "bad", "failed": "bad", "inconclusive": "unsure"}
 """The colour of a verdict, by its class in the style sheet."""
 
 
-def common(results: Mapping[str, Any], versions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def common(findings: Findings, versions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """How to get the same result again, and the tone of the verdict.
 
     Args:
-        results: What `results.json` holds.
+        findings: Of a comparison or of a study.
         versions: Versions by package, by the name of who used them.
     """
     packages = list(dict.fromkeys(chain.from_iterable(versions.values())))
     return {
-        "command": results.get("command"),
-        "recipe": [[name, _plain(value)] for name, value in results["recipe"].items()],
+        "command": findings.command,
+        "recipe": [[name, _plain(value)] for name, value in asdict(findings.recipe).items()],
         "version_names": list(versions),
-        "versions": [[package, *(found.get(package, "") for found in versions.values())] for package in packages],
-        "tone": TONES[results["verdict"]],
+        "versions": [[package, *(of_side.get(package, "") for of_side in versions.values())] for package in packages],
+        "tone": TONES[findings.verdict],
     }
 
 

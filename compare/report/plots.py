@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -18,6 +18,8 @@ import vl_convert
 from numpy.typing import NDArray
 
 from compare.ladder.trajectory import PARTED, loss_difference
+from compare.statistics import Effect
+from compare.study.findings import AttributionFindings, EquivalenceFindings
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette, which the colour-blind tell apart; an implementation each."""
@@ -29,6 +31,7 @@ _WIDTH, _HEIGHT = 340, 210
 _numbers = itertools.count()
 
 Rows = list[list[str]]
+Measure = Literal["test_accuracy", "test_loss"]
 
 
 @dataclass(frozen=True)
@@ -164,24 +167,24 @@ def ulps(forward: Mapping[str, float], backward: Mapping[str, float], pair: str)
     )
 
 
-def equivalence(entries: Sequence[Mapping[str, Any]], margin: float) -> Plot:
+def equivalence(entries: Sequence[EquivalenceFindings], margin: float) -> Plot:
     """The paired differences of accuracy, a dot a seed, with the mean's 90% interval and the margin."""
     labels = [_label(entry) for entry in entries]
     dots = [
-        {"place": label, "value": 100 * value, "name": entry["verdict"]}
+        {"place": label, "value": 100 * value, "name": entry.verdict}
         for label, entry in zip(labels, entries, strict=True)
-        for value in entry["differences"]
+        for value in entry.differences
     ]
-    means = [
+    means: list[dict[str, Any]] = [
         {
             "place": label,
-            "value": 100 * entry["mean"],
-            "low": 100 * entry["interval_90"][0],
-            "high": 100 * entry["interval_90"][1],
-            "name": entry["verdict"],
+            "value": 100 * entry.mean,
+            "low": 100 * entry.interval_90[0],
+            "high": 100 * entry.interval_90[1],
+            "name": entry.verdict,
         }
         for label, entry in zip(labels, entries, strict=True)
-        if "mean" in entry
+        if entry.mean is not None and entry.interval_90 is not None
     ]
     color = alt.Color("name:N").scale(
         domain=["parity", "inconclusive", "not parity"], range=[COLORS[2], COLORS[4], COLORS[1]]
@@ -205,24 +208,25 @@ def equivalence(entries: Sequence[Mapping[str, Any]], margin: float) -> Plot:
     )
 
 
-def _label(entry: Mapping[str, Any]) -> str:
-    return f"{entry['variant']}: {entry['other']} - {entry['reference']}"
+def _label(entry: EquivalenceFindings) -> str:
+    return f"{entry.variant}: {entry.other} - {entry.reference}"
 
 
-def attribution(entries: Sequence[Mapping[str, Any]], field: str, title: str, scale: float) -> Plot:
+def attribution(entries: Sequence[AttributionFindings], measure: Measure, title: str, scale: float) -> Plot:
     """What each variant changes against aligned, as a forest: the mean and its corrected 95% interval."""
-    known = [entry for entry in entries if entry[field] is not None]
-    names = list(dict.fromkeys(entry["of"] for entry in known))
+    effects: list[tuple[AttributionFindings, Effect | None]] = [(entry, getattr(entry, measure)) for entry in entries]
     values: list[dict[str, Any]] = [
         {
-            "variant": entry["variant"],
-            "name": entry["of"],
-            "value": scale * entry[field]["mean"],
-            "low": scale * entry[field]["interval"][0],
-            "high": scale * entry[field]["interval"][1],
+            "variant": entry.variant,
+            "name": entry.of,
+            "value": scale * effect.mean,
+            "low": scale * effect.interval[0],
+            "high": scale * effect.interval[1],
         }
-        for entry in known
+        for entry, effect in effects
+        if effect is not None
     ]
+    names = list(dict.fromkeys(row["name"] for row in values))
     variants = list(dict.fromkeys(row["variant"] for row in values))
     size: dict[str, Any] = {"width": 2 * _WIDTH - 160, "height": {"step": 16}}
     base = alt.Chart(_data(values), **size)

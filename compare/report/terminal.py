@@ -1,99 +1,99 @@
-"""Findings -> the terminal and results.json. Computes nothing."""
+"""Findings -> the terminal. Computes nothing."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from compare.findings import Comparison, ImplementationFindings
 from compare.report.study_terminal import study_tables, study_verdict_lines
 from compare.report.words import display_name, measured, number, things
+from compare.study.findings import Study
 
 _MAX_EPOCHS_SHOWN = 20
 
 
-def show(results: dict[str, Any], console: Console) -> None:
+def show(findings: Comparison | Study, console: Console) -> None:
     """Prints the findings of a comparison or of a study."""
-    if results.get("kind") == "study":
-        tables, lines = study_tables(results), study_verdict_lines(results)
+    if isinstance(findings, Study):
+        tables, lines = study_tables(findings), study_verdict_lines(findings)
     else:
-        tables = [comparison_table(results)] if "controls" in results else []
-        judged = any(comparison["rungs"] for comparison in results["comparisons"].values())
-        tables += [ladder_table(results)] if judged else []
-        lines = verdict_lines(results)
+        tables = [comparison_table(findings)] if findings.trained else []
+        judged = any(pair.rungs for pair in findings.comparisons.values())
+        tables += [ladder_table(findings)] if judged else []
+        lines = verdict_lines(findings)
     for table in tables:
         console.print(table)
     for line in lines:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def comparison_table(results: dict[str, Any]) -> Table:
+def comparison_table(findings: Comparison) -> Table:
     """One row a finding; the reference, then for each other implementation it and the difference."""
-    reference, *others = results["implementations"]
+    reference, *others = findings.implementations
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    table.add_column(_title(reference, results), justify="right")
+    table.add_column(_title(reference, findings), justify="right")
     for name in others:
-        table.add_column(_title(name, results), justify="right")
+        table.add_column(_title(name, findings), justify="right")
         table.add_column("Difference", justify="right")
 
-    columns = _Columns(results, table)
-    columns.row("Parameters", "num_parameters", "{:,}", difference="{:+,}")
-    columns.row("Device, threads", lambda entry: f"{entry['device']}, {entry['threads']}")
+    columns = _Columns(findings, table)
+    columns.numbers("Parameters", lambda side: side.num_parameters, "{:,}", difference="{:+,}")
+    columns.texts("Device, threads", lambda side: side.device and f"{side.device}, {side.threads}")
     for prefix, title in (("", "Training"), ("val_", "Validation")):
         table.add_section()
         columns.epochs(prefix, title)
     table.add_section()
-    columns.row("Test loss", "test_loss", "{:.4f}", difference="{:+.4f}")
-    columns.row("Test accuracy", "test_accuracy", "{:.2%}", difference="{:+.2%}")
-    columns.row("  95% interval", _interval)
+    columns.numbers("Test loss", lambda side: side.test_loss, "{:.4f}", difference="{:+.4f}")
+    columns.numbers("Test accuracy", lambda side: side.test_accuracy, "{:.2%}", difference="{:+.2%}")
+    columns.texts("  95% interval", _interval)
     columns.agreement()
     table.add_section()
-    columns.row("Seconds per epoch", "seconds_per_epoch", "{:.2f}", difference="{:+.2f}")
-    columns.row("Wall time, s", "seconds", "{:.1f}", difference="{:+.1f}")
-    columns.row("Peak memory, MB", lambda entry: f"{entry['peak_memory_bytes'] / 1e6:,.0f}")
-    columns.row("Versions", lambda entry: "\n".join(f"{name} {text}" for name, text in entry["versions"].items()))
+    columns.numbers("Seconds per epoch", lambda side: side.seconds_per_epoch, "{:.2f}", difference="{:+.2f}")
+    columns.numbers("Wall time, s", lambda side: side.seconds, "{:.1f}", difference="{:+.1f}")
+    columns.texts("Peak memory, MB", _megabytes)
+    columns.texts("Versions", _versions)
     return table
 
 
-def ladder_table(results: dict[str, Any]) -> Table:
+def ladder_table(findings: Comparison) -> Table:
     """One row a rung, for each implementation that is compared with the reference."""
-    reference, *others = results["implementations"]
+    reference = next(iter(findings.implementations))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Rung", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
     table.add_column("Measured", justify="right", no_wrap=True, min_width=len("Measured"))
     table.add_column("Bound", justify="right", no_wrap=True, min_width=len("Bound"))
     table.add_column("Unit", ratio=1)
-    for name in others:
-        if len(others) > 1 and results["comparisons"][name]["rungs"]:
+    for name, pair in findings.comparisons.items():
+        if len(findings.comparisons) > 1 and pair.rungs:
             table.add_row(f"{reference} and {name}", style="bold")
-        for rung in results["comparisons"][name]["rungs"]:
-            follows = rung["detail"].get("follows")
-            verdict = f"{rung['verdict']}, after {follows}" if follows else rung["verdict"]
-            style = {"parity": "green", "not parity": "red"}.get(rung["verdict"], "yellow")
-            table.add_row(
-                rung["name"], f"[{style}]{verdict}[/]", measured(rung), number(rung["bound"]), rung["detail"]["unit"]
-            )
+        for rung in pair.rungs:
+            follows = rung.detail.get("follows")
+            verdict = f"{rung.verdict}, after {follows}" if follows else rung.verdict
+            style = {"parity": "green", "not parity": "red"}.get(rung.verdict, "yellow")
+            table.add_row(rung.name, f"[{style}]{verdict}[/]", measured(rung), number(rung.bound), rung.detail["unit"])
         table.add_section()
     return table
 
 
-def verdict_lines(results: dict[str, Any]) -> list[str]:
-    """The verdict of every comparison in a sentence, with the first place that differs and its cause."""
-    reference = next(iter(results["implementations"]))
+def verdict_lines(findings: Comparison) -> list[str]:
+    """The verdict of every pair in a sentence, with the first place that differs and its cause."""
+    reference = next(iter(findings.implementations))
     lines = []
-    for name, comparison in results["comparisons"].items():
-        pair = f"{reference} and {name}"
-        if comparison["verdict"] == "failed":
-            failures = [_failure(side, results["implementations"][side]) for side in (reference, name)]
+    for name, pair in findings.comparisons.items():
+        if pair.verdict == "failed":
+            failures = [_failure(side, findings.implementations[side]) for side in (reference, name)]
             lines += [failure for failure in failures if failure and failure not in lines]
         else:
-            lines.append(f"Verdict: {comparison['verdict']}. {_SENTENCES[comparison['verdict']].format(pair=pair)}")
-        for rung in comparison["rungs"]:
-            if rung["verdict"] != "parity":
-                label = "likely cause" if rung["verdict"] == "not parity" else "undecided"
-                lines += [f"  {rung['name']}: {rung['where'] or rung['verdict']}", f"    {label}: {rung['cause']}"]
+            names = f"{reference} and {name}"
+            lines.append(f"Verdict: {pair.verdict}. {_SENTENCES[pair.verdict].format(pair=names)}")
+        for rung in pair.rungs:
+            if rung.verdict != "parity":
+                label = "likely cause" if rung.verdict == "not parity" else "undecided"
+                lines += [f"  {rung.name}: {rung.where or rung.verdict}", f"    {label}: {rung.cause}"]
     return lines
 
 
@@ -104,54 +104,67 @@ _SENTENCES = {
 }
 
 
-def _failure(name: str, entry: dict[str, Any]) -> str:
-    if entry["status"] == "diverged":
-        where = entry["diverged_at"]
-        return f"{name} diverged: its loss is no longer finite in epoch {where['epoch']}, step {where['step']:,}."
-    return f"{name} failed: {entry['error']}" if entry["status"] == "failed" else ""
+def _failure(name: str, side: ImplementationFindings) -> str:
+    if side.status == "diverged" and side.diverged_at:
+        where = side.diverged_at
+        return f"{name} diverged: its loss is no longer finite in epoch {where.epoch}, step {where.step:,}."
+    return f"{name} failed: {side.error}" if side.status == "failed" else ""
 
 
-def _title(name: str, results: dict[str, Any]) -> str:
-    entry = results["implementations"][name]
-    title = display_name(name)
-    return f"{title}\n({entry['backend']})" if "backend" in entry else title
+def _title(name: str, findings: Comparison) -> str:
+    title, backend = display_name(name), findings.implementations[name].backend
+    return f"{title}\n({backend})" if backend else title
 
 
-def _interval(entry: dict[str, Any]) -> str:
-    low, high = entry["test_accuracy_interval"]
+def _interval(side: ImplementationFindings) -> str | None:
+    if side.test_accuracy_interval is None:
+        return None
+    low, high = side.test_accuracy_interval
     return f"{low:.2%} to {high:.2%}"
+
+
+def _megabytes(side: ImplementationFindings) -> str | None:
+    return None if side.peak_memory_bytes is None else f"{side.peak_memory_bytes / 1e6:,.0f}"
+
+
+def _versions(side: ImplementationFindings) -> str | None:
+    return None if side.versions is None else "\n".join(f"{name} {text}" for name, text in side.versions.items())
+
+
+History = Mapping[str, tuple[float | None, ...]]
 
 
 class _Columns:
     """Fills the table's rows; a failed run's cells say so."""
 
-    def __init__(self, results: dict[str, Any], table: Table) -> None:
-        self.reference, *self.others = results["implementations"].values()
-        self.comparisons = list(results["comparisons"].values())
-        self.things = things(results)
+    def __init__(self, findings: Comparison, table: Table) -> None:
+        self.reference, *self.others = findings.implementations.values()
+        self.pairs = list(findings.comparisons.values())
+        self.things = things(findings.recipe)
         self.table = table
 
-    def row(self, title: str, key: Any, form: str = "{}", *, difference: str = "") -> None:
-        def cell(entry: dict[str, Any]) -> str:
-            if callable(key):
-                try:
-                    return str(key(entry))
-                except (KeyError, TypeError):
-                    return entry["status"]
-            value = entry.get(key)
-            return entry["status"] if value is None else form.format(value)
+    def texts(self, title: str, text: Callable[[ImplementationFindings], str | None]) -> None:
+        cells = [text(self.reference) or self.reference.status]
+        for side in self.others:
+            cells += [text(side) or side.status, ""]
+        self.table.add_row(title, *cells)
 
-        cells = [cell(self.reference)]
-        for entry in self.others:
-            cells.append(cell(entry))
-            values = [] if callable(key) else [entry.get(key), self.reference.get(key)]
-            known = difference and None not in values
-            cells.append(difference.format(values[0] - values[1]) if known else "")
+    def numbers(
+        self, title: str, value: Callable[[ImplementationFindings], float | None], form: str, *, difference: str
+    ) -> None:
+        def cell(side: ImplementationFindings) -> str:
+            findings = value(side)
+            return side.status if findings is None else form.format(findings)
+
+        first, cells = value(self.reference), [cell(self.reference)]
+        for side in self.others:
+            second = value(side)
+            cells += [cell(side), "" if first is None or second is None else difference.format(second - first)]
         self.table.add_row(title, *cells)
 
     def epochs(self, prefix: str, title: str) -> None:
-        first, *rest = (entry.get("history", {}) for entry in (self.reference, *self.others))
-        num_epochs = max(len(history.get("loss", [])) for history in (first, *rest))
+        first, *rest = (side.history or {} for side in (self.reference, *self.others))
+        num_epochs = max(len(history.get("loss", ())) for history in (first, *rest))
         self.table.add_row(f"{title}: loss, accuracy")
         head, tail = _MAX_EPOCHS_SHOWN // 2, num_epochs - _MAX_EPOCHS_SHOWN // 2
         for epoch in range(num_epochs):
@@ -167,19 +180,25 @@ class _Columns:
 
     def agreement(self) -> None:
         cells = [""]
-        for comparison in self.comparisons:
-            same = comparison["agreement"]
-            cells += ["", f"{same['same']:,} of {same['total']:,}" if same else ""]
+        for pair in self.pairs:
+            same = pair.agreement
+            cells += ["", f"{same.same:,} of {same.total:,}" if same else ""]
         self.table.add_row(f"{self.things.capitalize()} predicted alike", *cells)
 
 
-def _loss_and_accuracy(
-    history: dict[str, list[float]], prefix: str, epoch: int, minus: dict[str, list[float]] | None = None
-) -> str:
-    try:
-        loss, accuracy = history[f"{prefix}loss"][epoch], history[f"{prefix}accuracy"][epoch]
-        if minus is None:
-            return f"{loss:.4f}  {accuracy:.2%}"
-        return f"{loss - minus[f'{prefix}loss'][epoch]:+.4f}  {accuracy - minus[f'{prefix}accuracy'][epoch]:+.2%}"
-    except (KeyError, IndexError):
+def _loss_and_accuracy(history: History, prefix: str, epoch: int, minus: History | None = None) -> str:
+    loss, accuracy = (_at(history, f"{prefix}{key}", epoch) for key in ("loss", "accuracy"))
+    if loss is None or accuracy is None:
         return ""
+    if minus is None:
+        return f"{loss:.4f}  {accuracy:.2%}"
+    other_loss, other_accuracy = (_at(minus, f"{prefix}{key}", epoch) for key in ("loss", "accuracy"))
+    if other_loss is None or other_accuracy is None:
+        return ""
+    return f"{loss - other_loss:+.4f}  {accuracy - other_accuracy:+.2%}"
+
+
+def _at(history: History, key: str, epoch: int) -> float | None:
+    """A number of an epoch, from 0; None where the training did not come that far."""
+    values = history.get(key, ())
+    return values[epoch] if epoch < len(values) else None

@@ -1,12 +1,12 @@
 """How findings are put into words and numbers, the same on the page and in the terminal."""
 
-from collections.abc import Mapping
-from typing import Any
+from compare.ladder.rung import Rung
+from recipe import Recipe
 
 
-def measured(rung: Mapping[str, Any]) -> str:
+def measured(rung: Rung) -> str:
     """What a rung measured, as people read it; no step of parting is never."""
-    return "never" if rung["name"] == "trajectory" and rung["measured"] is None else number(rung["measured"])
+    return "never" if rung.name == "trajectory" and rung.measured is None else number(rung.measured)
 
 
 def number(value: float | None) -> str:
@@ -14,9 +14,9 @@ def number(value: float | None) -> str:
     return "none" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def things(results: Mapping[str, Any]) -> str:
+def things(recipe: Recipe) -> str:
     """What the images of the data set are called."""
-    return "digits" if results["recipe"].get("dataset", "mnist") in ("mnist", "qmnist") else "images"
+    return "digits" if recipe.dataset in ("mnist", "qmnist") else "images"
 
 
 def display_name(name: str) -> str:

@@ -39,15 +39,15 @@ class Implementation:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The command but for this Python in front of it, which is elsewhere on every machine; its version counts."""
+        """The command without this Python at its front, whose path differs between machines; its version counts."""
         return self.command[1:] if self.command[0] in (sys.executable, "python", "python3") else self.command
 
     @cached_property
     def determinants(self) -> dict[str, Any]:
-        """What a run depends on beside the recipe: the command, the code and the installed versions."""
+        """What a run depends on apart from the recipe: the command, the code and the installed versions."""
         packages = [ROOT / word.split(".")[0] for word in self.words if word in _WORKERS]
         files = [] if packages else sources(self.words)
-        for package in [ROOT / "recipe", *packages]:
+        for package in [ROOT / "recipe", ROOT / "record", *packages]:
             files += sorted(package.glob("*.py"))
         code = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
         return {"command": self.words, "code": code, "versions": _installed_versions()}

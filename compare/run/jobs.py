@@ -21,9 +21,11 @@ from filelock import FileLock, Timeout
 from compare.run.implementations import Implementation
 from compare.run.process import Watchdog, ending_with_this_process, environment
 from recipe import Recipe
+from recipe.atomic import remove_partials
 from recipe.errors import BAD_INPUT, BadInputError, RecordError, RunFailedError
 from recipe.recipe import is_finite_number
 from record.first_steps import Trace, read_trace
+from record.places import record_name
 from record.training import RunRecord, read_record
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -34,7 +36,7 @@ Record = RunRecord | Trace
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be had: from its implementation, its recipe and where the records of a comparison are.
+    """A run that is asked for: its implementation, its recipe, and the directory of the records.
 
     `trace` asks for the record of a trace instead of a training, `threads` is how many the run may
     use on the CPU, on which its bits depend; `title` is what people see.
@@ -55,7 +57,7 @@ class Job:
         """
         determinants = {"recipe": self.recipe.to_json(), "threads": self.threads, **self.implementation.determinants}
         key = hashlib.sha256(json.dumps(determinants, sort_keys=True).encode()).hexdigest()[:16]
-        return self.records / f"{self.implementation.name}{'-trace' if self.trace else ''}-{key}"
+        return self.records / record_name(self.implementation.name, key, trace=self.trace)
 
     def read(self) -> Record:
         """Reads the finished record.
@@ -65,15 +67,15 @@ class Job:
         """
         record: Record = read_trace(self.directory) if self.trace else read_record(self.directory)
         for name, asked in vars(self.recipe).items():
-            found = getattr(record.recipe, name)
-            if found != asked and asked is not None:  # what the recipe leaves to the run, this may state
-                raise RecordError(f"{self.directory / 'recipe.json'}: {name}: expected {asked}, found {found}")
+            stated = getattr(record.recipe, name)
+            if stated != asked and asked is not None:  # what the recipe leaves to the run, this may state
+                raise RecordError(f"{self.directory / 'recipe.json'}: {name}: expected {asked}, found {stated}")
         return record
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What a run reports: `fraction` of the training is done; `fields` are the numbers that it sent beside."""
+class JobProgress:
+    """What a run reports: `fraction` of the training is done; `fields` are the other numbers that it sent."""
 
     job: Job
     fraction: float
@@ -98,26 +100,26 @@ def run_all(
     *,
     fresh: bool = False,
     silence: float = math.inf,
-    report: Callable[[Progress | Outcome], None],
+    notify: Callable[[JobProgress | Outcome], None],
 ) -> list[Outcome]:
-    """Runs the jobs, as many side by side as the cores allow, and returns their outcomes in order.
+    """Runs the jobs, as many at once as the cores allow, and returns their outcomes in order.
 
     Args:
         jobs: What to run; a job whose record exists is not run again unless `fresh`.
         fresh: Replaces records that exist.
-        silence: A run that says nothing for so many seconds hangs, and is ended.
-        report: Called in this thread with progress and outcomes as they come.
+        silence: A run that prints nothing for this many seconds counts as hung, and is ended.
+        notify: Called in this thread with progress and outcomes as they come.
 
     Raises:
         BadInputError: A run refused its input or broke the contract; the others are stopped.
     """
-    messages: queue.Queue[Progress | Outcome] = queue.Queue()
+    messages: queue.Queue[JobProgress | Outcome] = queue.Queue()
     stop = threading.Event()
     outcomes: dict[int, Outcome] = {}
     side_by_side = max(1, _num_cores() // max(job.threads for job in jobs))
     with ThreadPoolExecutor(side_by_side) as pool:
         for job in jobs:
-            pool.submit(_run, job, fresh=fresh, silence=silence, report=messages.put, stop=stop)
+            pool.submit(_run, job, fresh=fresh, silence=silence, notify=messages.put, stop=stop)
         try:
             while len(outcomes) < len(jobs):
                 message = messages.get()
@@ -125,7 +127,7 @@ def run_all(
                     outcomes[id(message.job)] = message
                     if isinstance(message.error, BadInputError):
                         raise message.error
-                report(message)
+                notify(message)
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -142,10 +144,10 @@ def _run(
     *,
     fresh: bool,
     silence: float,
-    report: Callable[[Progress | Outcome], None],
+    notify: Callable[[JobProgress | Outcome], None],
     stop: threading.Event,
 ) -> None:
-    """Runs one job and reports its outcome, whatever happens."""
+    """Runs one job and passes on its outcome, whatever happens."""
     hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
     try:
         job.records.mkdir(parents=True, exist_ok=True)
@@ -156,19 +158,19 @@ def _run(
                 hint = "; --fresh runs it again"
                 outcome = Outcome(job, job.read(), reused=True)
             else:
-                _start_and_wait(job, silence, report, stop)
+                _start_and_wait(job, silence, notify, stop)
                 outcome = Outcome(job, job.read())
     except RecordError as error:
         broken = BadInputError(f"the record of {job.implementation.name} breaks the contract: {error}{hint}")
         outcome = Outcome(job, None, error=broken)
     except Exception as error:  # noqa: BLE001 - carried to the caller's thread, which decides
         outcome = Outcome(job, None, error=error)
-    report(outcome)
+    notify(outcome)
 
 
 @contextlib.contextmanager
 def _claimed(lock: FileLock, stop: threading.Event) -> Iterator[None]:
-    """Holds the lock, after waiting for whoever does; told to stop, it does nothing any more."""
+    """Holds the lock, after waiting for whoever does; told to stop, it raises InterruptedError."""
     while not lock.is_locked and not stop.is_set():
         with contextlib.suppress(Timeout):
             lock.acquire(timeout=_SECONDS_BETWEEN_LOOKS)
@@ -180,13 +182,13 @@ def _claimed(lock: FileLock, stop: threading.Event) -> Iterator[None]:
         lock.release()
 
 
-def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None], stop: threading.Event) -> None:
-    """Runs the command; progress lines go to `report`, all others to the log beside the record."""
+def _start_and_wait(job: Job, silence: float, notify: Callable[[JobProgress], None], stop: threading.Event) -> None:
+    """Runs the command; progress lines go to `notify`, all others to the log next to the record."""
     name = job.implementation.name
     recipe_file = job.directory.with_suffix(".recipe.json")
     log_file = job.directory.with_suffix(".log")
     recipe_file.write_text(job.recipe.to_json())
-    _remove_partial(job)
+    remove_partials(job.directory)
     command = [*job.implementation.command, str(recipe_file), str(job.directory)]
     command += ["--trace"] if job.trace else []
     with ending_with_this_process() as group:
@@ -206,11 +208,11 @@ def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None]
             raise BadInputError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
         watchdog = Watchdog(process, group, stop, silence)
         try:
-            last_line = _follow(process, job, log_file, report, watchdog)
+            last_line = _copy_output(process, job, log_file, notify, watchdog)
         finally:
             recipe_file.unlink()
-            _remove_partial(job)
-    if watchdog.barked:
+            remove_partials(job.directory)
+    if watchdog.timed_out:
         raise RunFailedError(f"{name} hung: it said nothing for {silence:,.0f} seconds; its log: {log_file}")
     if process.returncode == BAD_INPUT and last_line.startswith("error: "):
         raise BadInputError(f"{name}: {last_line.removeprefix('error: ')}")
@@ -220,34 +222,29 @@ def _start_and_wait(job: Job, silence: float, report: Callable[[Progress], None]
         raise BadInputError(f"{name} breaks the contract: it ended without leaving a record at {job.directory}")
 
 
-def _follow(
+def _copy_output(
     process: "subprocess.Popen[str]",
     job: Job,
     log_file: Path,
-    report: Callable[[Progress], None],
+    notify: Callable[[JobProgress], None],
     watchdog: "Watchdog",
 ) -> str:
-    """Reads the process's output until it ends; returns the last line that is not empty."""
+    """Copies the process's output to progress and log until it ends; returns the last line that is not empty."""
     last_line = ""
     watching = threading.Thread(target=watchdog.watch, daemon=True)
     with log_file.open("w", encoding="utf-8") as log, process:
         watching.start()
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         for line in process.stdout:
-            watchdog.heard()
+            watchdog.note_output()
             fields = _progress_fields(line)
             if fields is not None:
-                report(Progress(job, fields.pop("fraction"), fields))
+                notify(JobProgress(job, fields.pop("fraction"), fields))
                 continue
             log.write(line)
             last_line = line.strip() or last_line
     watching.join()
     return last_line
-
-
-def _remove_partial(job: Job) -> None:
-    for partial in job.records.glob(f"{job.directory.name}.partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _progress_fields(line: str) -> dict[str, float] | None:

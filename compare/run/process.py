@@ -54,18 +54,18 @@ class Watchdog:
 
     def __init__(self, process: "subprocess.Popen[str]", group: int, stop: threading.Event, silence: float) -> None:
         self.process, self.group, self.stop, self.silence = process, group, stop, silence
-        self.barked = False
-        self.heard()
+        self.timed_out = False
+        self.note_output()
 
-    def heard(self) -> None:
-        """Takes note of a sign of life."""
-        self.last_heard = time.monotonic()
+    def note_output(self) -> None:
+        """Notes that the process has written something."""
+        self.last_output = time.monotonic()
 
     def watch(self) -> None:
         """Returns when the process has ended; told to, it has a while to end by itself before it is killed."""
         while not self._ended_within(0.1):
-            self.barked = time.monotonic() - self.last_heard > self.silence
-            if self.stop.is_set() or self.barked:
+            self.timed_out = time.monotonic() - self.last_output > self.silence
+            if self.stop.is_set() or self.timed_out:
                 self.process.terminate()
                 self._ended_within(_SECONDS_TO_END)
                 break

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from compare.run.jobs import Job, Outcome, Progress
+from compare.run.jobs import Job, JobProgress, Outcome
 
 
 class Display:
@@ -51,11 +51,11 @@ class LiveProgress(Display):
         for job in jobs:
             self.tasks[id(job)] = self.bars.add_task(job.title, total=job.recipe.epochs, metrics="waiting")
 
-    def report(self, message: Progress | Outcome) -> None:
+    def report(self, message: JobProgress | Outcome) -> None:
         """Shows one message of a run."""
         job = message.job
         name, epochs = job.title, job.recipe.epochs
-        if isinstance(message, Progress):
+        if isinstance(message, JobProgress):
             if {"epoch", "loss", "val_accuracy"} <= message.fields.keys():
                 metrics = f"loss {message.fields['loss']:.4f}  validation accuracy {message.fields['val_accuracy']:.2%}"
                 if not self.console.is_terminal:

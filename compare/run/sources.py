@@ -14,7 +14,7 @@ _NO_PYTHON = (ImportError, OSError, SyntaxError, ValueError)
 
 
 def sources(command: Sequence[str]) -> list[Path]:
-    """The files that a command names, and what a Python script or `-m` module imports from beside itself.
+    """The files that a command names, and what a Python script or `-m` module imports from its own directory.
 
     Imports are read, not run (`modulefinder` of the standard library): what a program loads by a name that it
     computes, or from another directory, is not found.
@@ -29,7 +29,7 @@ class _Finder(ModuleFinder):
     """Takes a directory without `__init__.py` for a package, too, as Python does."""
 
     def determine_parent(self, caller: Any, level: int = -1) -> Any:
-        """A script belongs to no package: what it imports from one may be beside it, for where that import fails."""
+        """A script belongs to no package: what it imports from one may be next to it, for where that import fails."""
         try:
             return super().determine_parent(caller, level)
         except ImportError:

@@ -27,7 +27,7 @@ from compare.run.jobs import Job, run_all
 from compare.study import worker_check
 from compare.study.plan import StudyRun
 from compare.study.portable import local_implementation, portable_determinants, portable_words
-from compare.study.results import Results, Settled, condense
+from compare.study.results import FinishedRun, Results, condense
 from recipe import Recipe
 from recipe.errors import BadArgumentError, BadInputError
 
@@ -40,10 +40,10 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _LAST_LINES = 20
 
 _CONFIGURATION = {
-    # It is this module that counts the attempts.
+    # This module counts the attempts.
     "distributed.scheduler.allowed-failures": 0,
-    # A worker is started anew however often it dies. After this time, Dask looks once whether it is there, and if it
-    # happens to be starting just then, after another death, it is given up for good.
+    # A worker is started again however often it dies. After this time, Dask looks once whether it is alive, and if it
+    # is just then starting after another death, it is given up for good.
     "distributed.deploy.lost-worker-timeout": "1000h",
     # Memory is what the runs take, and those are not Dask's processes.
     "distributed.worker.memory.target": False,
@@ -53,14 +53,14 @@ _CONFIGURATION = {
 }
 
 
-class Lost(RuntimeError):  # noqa: N818 - it is what happened
+class SchedulerLostError(RuntimeError):
     """The scheduler went away; the message says what to do."""
 
     def __init__(self) -> None:
-        super().__init__("the scheduler went away; the same command goes on from there")
+        super().__init__("the scheduler went away; the same command continues from there")
 
 
-class Unwanted(Exception):  # noqa: N818 - it is what happened
+class UnwantedError(Exception):
     """Nobody waits for a run any more."""
 
 
@@ -80,7 +80,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
         if name.partition(".")[0] == "distributed":  # what goes wrong, this module says in a line
             logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler is None:
-        with _deaf_to_interrupts():
+        with _ignoring_interrupts():
             try:
                 # A cluster that its client started ends with it.
                 return Client(
@@ -107,10 +107,10 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Has processes that are started meanwhile ignore Ctrl-C: a terminal sends it to all, and one ends the rest.
+def _ignoring_interrupts() -> Iterator[None]:
+    """Makes processes that are started meanwhile ignore Ctrl-C: a terminal sends it to all, and this one ends the rest.
 
-    Python lets only the main thread say so; in any other, as in a server, there is no terminal to care for.
+    Python lets only the main thread say so; in any other, as in a server, there is no terminal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -141,11 +141,11 @@ def check_workers(client: Client, workers: Sequence[str], implementations: Seque
     for address, answer in answers.items():
         if isinstance(answer, BaseException | str):
             raise BadInputError(f"worker {address} cannot run the study: {answer}; install this package there")
-        for name, here in expected.items():
-            there = answer[name]
-            differing = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+        for name, local in expected.items():
+            remote = answer[name]
+            differing = sorted(key for key in local.keys() | remote.keys() if local.get(key) != remote.get(key))
             if differing:
-                what = "; ".join(f"{key} is {there.get(key)} there, {here.get(key)} here" for key in differing)
+                what = "; ".join(f"{key} is {remote.get(key)} there, {local.get(key)} here" for key in differing)
                 raise BadInputError(f"worker {address} would not run the same {name}: {what}; install the same there")
     return list(answers)
 
@@ -163,7 +163,7 @@ def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: flo
         if job.directory.name != key:
             return f"{get_worker().address} has other code or other versions than the coordinator", True
         try:
-            (outcome,) = run_all([job], silence=silence, report=_stop_if_unwanted)
+            (outcome,) = run_all([job], silence=silence, notify=_stop_if_unwanted)
         except BadInputError as error:
             return str(error), False
         if outcome.record is not None:
@@ -179,34 +179,34 @@ def _stop_if_unwanted(_: object) -> None:
     worker = get_worker()
     task = worker.state.tasks.get(worker.get_current_task())
     if task is None or task.state == "cancelled":
-        raise Unwanted
+        raise UnwantedError
 
 
 def run_study(
-    runs: Sequence[StudyRun], results: Results, client: Client, silence: float, report: Callable[[Settled], None]
+    runs: Sequence[StudyRun], results: Results, client: Client, silence: float, report: Callable[[FinishedRun], None]
 ) -> None:
-    """Has every run done that has no result yet, and keeps the results as they come.
+    """Runs everything that has no result yet, and keeps the results as they come.
 
-    Another study on the same directory may go on at the same time: each run is claimed by a lock that
+    Another study on the same directory may run at the same time: each run is claimed by a lock that
     ends with the process that holds it.
 
     Args:
         runs: What to run, in this order.
         results: Where the results are kept.
         client: The cluster.
-        silence: A run that says nothing for so many seconds is ended, and tried again.
+        silence: A run that prints nothing for this many seconds is ended, and tried again.
         report: Called with every run that is settled, those first that were before.
 
     Raises:
         BadInputError: A worker lacks the package, or has other code or other versions.
-        Lost: The scheduler went away.
+        SchedulerLostError: The scheduler went away.
     """
     implementations = list({run.implementation.name: run.implementation for run in runs}.values())
     dispatch = _Dispatch(implementations, results, client, silence, report)
     for run in runs:
         if results.path(run).exists():
             results.lock_path(run).unlink(missing_ok=True)  # of a study killed just before it did this
-            report(Settled(run, None, done_here=False))
+            report(FinishedRun(run, None, done_here=False))
         else:
             dispatch.waiting.append(_Attempt(run, results.lock_path(run)))
     try:
@@ -221,9 +221,9 @@ def run_study(
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[Callable[[], None]]:
-    """Has Ctrl-C wait for a call of the function that it yields; a second Ctrl-C does not wait.
+    """Makes Ctrl-C wait for a call of the function that it yields; a second Ctrl-C does not wait.
 
-    Where it comes while a `__del__` runs, such as that of a Dask future, Python prints a KeyboardInterrupt and goes on.
+    If it comes while a `__del__` runs, such as a Dask future's, Python only prints the KeyboardInterrupt and continues.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -252,7 +252,7 @@ def _interrupts_held() -> Iterator[Callable[[], None]]:
 class _Attempt:
     """A run that waits or is in flight.
 
-    It is claimed from its first attempt to its last, so that two studies together try a run no oftener than one.
+    It is claimed from its first attempt to its last, so that two studies together try a run no more often than one.
     """
 
     run: StudyRun
@@ -262,7 +262,7 @@ class _Attempt:
     worker: str = ""
 
     def claim(self) -> bool:
-        """Whether no other study has the run done; from now on none will."""
+        """Claims the run; False if another study holds it."""
         if self.lock is None:
             lock = FileLock(self.lock_path)
             try:
@@ -292,7 +292,7 @@ class _Dispatch:
         results: Results,
         client: Client,
         silence: float,
-        report: Callable[[Settled], None],
+        report: Callable[[FinishedRun], None],
     ) -> None:
         self.implementations, self.results, self.client = implementations, results, client
         self.silence, self.report = silence, report
@@ -312,11 +312,11 @@ class _Dispatch:
             if not free and not self.results.settled(attempt.run):
                 self.waiting.appendleft(attempt)
                 return
-            if not attempt.claim():  # another study has it done
+            if not attempt.claim():  # another study is running it
                 self.waiting.append(attempt)
             elif self.results.settled(attempt.run):
                 attempt.settle()
-                self.report(Settled(attempt.run, self.results.read(attempt.run).error, done_here=False))
+                self.report(FinishedRun(attempt.run, self.results.read(attempt.run).error, done_here=False))
             else:
                 attempt.worker = free.pop()
                 self.in_flight[self._send(attempt)] = attempt
@@ -337,7 +337,7 @@ class _Dispatch:
             for worker, keys in self.client.processing().items():
                 taken[worker] += len(set(keys) - mine)
         except OSError as error:
-            raise Lost from error
+            raise SchedulerLostError from error
         return [worker for worker in threads for _ in range(threads[worker] - taken[worker])]
 
     def _fit_workers(self) -> dict[str, int]:
@@ -354,7 +354,7 @@ class _Dispatch:
         for future in _finished(self.in_flight):
             answer, again = _answer(future)
             if self.client.status != "running":  # then it is no fault of the run
-                raise Lost
+                raise SchedulerLostError
             attempt = self.in_flight.pop(future)
             if isinstance(answer, bytes):
                 self.results.write(attempt.run, answer)
@@ -365,7 +365,7 @@ class _Dispatch:
             else:
                 self.results.write_failure(attempt.run, answer)
             attempt.settle()
-            self.report(Settled(attempt.run, None if isinstance(answer, bytes) else answer, done_here=True))
+            self.report(FinishedRun(attempt.run, None if isinstance(answer, bytes) else answer, done_here=True))
 
     def release(self) -> None:
         """Lets other studies have what is not settled."""

@@ -1,14 +1,14 @@
-"""Findings of a study as types: what its `results.json` says, for programs to read; see `compare.findings`."""
+"""Findings of a study as types, to results.json and back; see `compare.findings`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from compare.findings import Divergence, Findings, Interval, Status, divergence, make
+from compare.findings import Divergence, Findings, Interval, RunStatus, divergence, make
 from compare.results_file import Verdict
 from compare.statistics import Effect
-from recipe import Recipe
+from record.files import json_safe
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class RunFindings:
     implementation: str
     variant: str
     seed: int
-    status: Status
+    status: RunStatus
     test_accuracy: float | None
     test_loss: float | None
     seconds: float | None
@@ -117,21 +117,53 @@ class Study(Findings):
     runs: tuple[RunFindings, ...]
 
     @classmethod
-    def _of(cls, results: Mapping[str, Any], directory: Path) -> Self:
-        return make(
-            cls,
-            results,
-            directory=directory,
-            recipe=Recipe(**results["recipe"]),
-            accuracies=tuple(make(AccuracyFindings, entry) for entry in results["accuracies"]),
-            equivalence=tuple(make(EquivalenceFindings, entry) for entry in results["equivalence"]),
-            attribution=tuple(_attribution(entry) for entry in results["attribution"]),
-            churn=tuple(make(ChurnFindings, entry) for entry in results["churn"]),
-            runs=tuple(make(RunFindings, entry, diverged_at=divergence(entry)) for entry in results["runs"]),
-        )
+    def _parts(cls, results: Mapping[str, Any], directory: Path) -> dict[str, Any]:  # noqa: ARG003 - has no paths
+        return {
+            "accuracies": tuple(make(AccuracyFindings, entry) for entry in results["accuracies"]),
+            "equivalence": tuple(make(EquivalenceFindings, entry) for entry in results["equivalence"]),
+            "attribution": tuple(attribution(entry) for entry in results["attribution"]),
+            "churn": tuple(make(ChurnFindings, entry) for entry in results["churn"]),
+            "runs": tuple(make(RunFindings, entry, diverged_at=divergence(entry)) for entry in results["runs"]),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """What results.json holds; what there was too little for is left out of its entry."""
+        results = self._head() | {
+            "kind": "study",
+            "implementations": self.implementations,
+            "variants": self.variants,
+            "seeds": self.seeds,
+            "margin": self.margin,
+            "counts": self.counts,
+            "versions": self.versions,
+            "accuracies": [asdict(entry) for entry in self.accuracies],
+            "equivalence": [_equivalence_entry(entry) for entry in self.equivalence],
+            "attribution": [_attribution_entry(entry) for entry in self.attribution],
+            "churn": [asdict(entry) for entry in self.churn],
+            "runs": [_run_entry(entry) for entry in self.runs],
+        }
+        plain: dict[str, Any] = json_safe(results)
+        return plain
 
 
-def _attribution(entry: Mapping[str, Any]) -> AttributionFindings:
+def attribution(entry: Mapping[str, Any]) -> AttributionFindings:
+    """From an entry of results.json."""
     names = ("test_accuracy", "test_loss", "log2_parted_at_step")
     effects = {name: make(Effect, entry[name]) for name in names if entry.get(name)}
     return make(AttributionFindings, entry, **effects)
+
+
+def _equivalence_entry(entry: EquivalenceFindings) -> dict[str, Any]:
+    return {key: value for key, value in asdict(entry).items() if value is not None or entry.mean is not None}
+
+
+def _attribution_entry(entry: AttributionFindings) -> dict[str, Any]:
+    """Without what only a difference has, of one implementation."""
+    of_a_difference = () if entry.parted_at_step else ("log2_parted_at_step", "parted_at_step")
+    return {key: value for key, value in asdict(entry).items() if key not in of_a_difference}
+
+
+def _run_entry(entry: RunFindings) -> dict[str, Any]:
+    """Without what only a run has that did not finish."""
+    absent = [key for key in ("error", "diverged_at") if getattr(entry, key) is None]
+    return {key: value for key, value in asdict(entry).items() if key not in absent}

@@ -1,19 +1,28 @@
-"""Results of a study -> findings: equivalence over seeds, what each difference costs, and every run."""
+"""Results of a study -> typed findings: equivalence over seeds, what each difference costs, and every run."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.findings import Divergence
 from compare.ladder.trajectory import loss_difference, parted_at_step
-from compare.results_file import EXIT_CODES, SCHEMA_VERSION, WORST_FIRST, Verdict
+from compare.results_file import EXIT_CODES, WORST_FIRST, Verdict
 from compare.statistics import effect, equivalence
+from compare.study.findings import (
+    AccuracyFindings,
+    AttributionFindings,
+    ChurnFindings,
+    EquivalenceFindings,
+    RunFindings,
+    Study,
+)
 from compare.study.plan import ALIGNED, CONTROL, StudyRun, by_place, seeds_of, variants_of
-from compare.study.results import Result, Results
+from compare.study.results import Results
 from recipe import Recipe
 
 _MAX_SEED_PAIRS = 200
@@ -23,58 +32,64 @@ _Place = tuple[str, str, int]
 _Pair = tuple[_Place, _Place]
 
 
-def judge_study(base: Recipe, runs: Sequence[StudyRun], results: Results, margin: float) -> dict[str, Any]:
+def judge_study(
+    base: Recipe,
+    runs: Sequence[StudyRun],
+    results: Results,
+    directory: Path,
+    *,
+    margin: float,
+    command: str | None = None,
+) -> Study:
     """Judges the runs of a plan by their results.
 
     Args:
         base: The recipe whose switches the variants flip.
         runs: The plan.
         results: A result for each run, or the reason why there is none.
+        directory: The study's.
         margin: Mean accuracies closer than this count as the same, a proportion.
-
-    Returns:
-        What `results.json` holds; docs/results.md documents it.
+        command: What was typed.
     """
-    study = _Study(runs, results)
-    equivalences = [
-        study.equivalence(other, variant, margin) for variant in study.variants for other in study.names[1:]
-    ]
-    verdict = _verdict(study, equivalences)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "study",
-        "verdict": verdict,
-        "exit_code": EXIT_CODES[verdict],
-        "recipe": asdict(base),
-        "implementations": study.names,
-        "variants": study.variants,
-        "seeds": seeds_of(runs),
-        "margin": margin,
-        "counts": dict(Counter(result.status for result in study.outcomes.values())),
-        "versions": study.versions(),
-        "accuracies": [study.accuracy(name, variant) for variant in study.variants for name in study.names],
-        "equivalence": equivalences,
-        "attribution": study.attribution(),
-        "churn": study.churn(),
-        "runs": [study.row(run) for run in runs],
-    }
+    outcomes = _Outcomes(runs, results)
+    pairs = [(other, variant) for variant in outcomes.variants for other in outcomes.names[1:]]
+    equivalences = [outcomes.equivalence(other, variant, margin) for other, variant in pairs]
+    verdict = _verdict(outcomes, equivalences)
+    return Study(
+        directory=directory,
+        verdict=verdict,
+        exit_code=EXIT_CODES[verdict],
+        command=command,
+        recipe=base,
+        implementations=tuple(outcomes.names),
+        variants=tuple(outcomes.variants),
+        seeds=tuple(seeds_of(runs)),
+        margin=margin,
+        counts=dict(Counter(result.status for result in outcomes.by_place.values())),
+        versions=outcomes.versions(),
+        accuracies=tuple(outcomes.accuracy(name, variant) for variant in outcomes.variants for name in outcomes.names),
+        equivalence=tuple(equivalences),
+        attribution=tuple(outcomes.attribution()),
+        churn=tuple(outcomes.churn()),
+        runs=tuple(outcomes.row(run) for run in runs),
+    )
 
 
-def _verdict(study: "_Study", equivalences: list[dict[str, Any]]) -> Verdict:
+def _verdict(outcomes: "_Outcomes", equivalences: Sequence[EquivalenceFindings]) -> Verdict:
     """Of the worst variant; a run without a result, for whatever reason, is a failure to say so."""
-    if any(result.status in ("failed", "missing") for result in study.outcomes.values()):
+    if any(result.status in ("failed", "missing") for result in outcomes.by_place.values()):
         return "failed"
-    verdicts = [entry["verdict"] for entry in equivalences]
+    verdicts = [entry.verdict for entry in equivalences]
     return next(verdict for verdict in WORST_FIRST if verdict in (*verdicts, "parity"))
 
 
-class _Study:
+class _Outcomes:
     """The results of a study by implementation, variant and seed."""
 
     def __init__(self, runs: Sequence[StudyRun], results: Results) -> None:
         self.results = results
         self.runs = dict(by_place(runs))
-        self.outcomes = {place: results.read(run) for place, run in self.runs.items()}
+        self.by_place = {place: results.read(run) for place, run in self.runs.items()}
         self.names = list(dict.fromkeys(name for name, _, _ in self.runs))
         self.variants = variants_of(runs)
         self.seeds = seeds_of(runs)
@@ -85,175 +100,170 @@ class _Study:
             seed
             for seed in self.seeds
             if all(
-                (place := (name, variant, seed)) in self.outcomes and self.outcomes[place].status == "finished"
+                (place := (name, variant, seed)) in self.by_place and self.by_place[place].status == "finished"
                 for name, variant in places
             )
         ]
 
     def values(self, field: str, name: str, variant: str, seeds: Sequence[int]) -> NDArray[np.float64]:
         """A number of these runs, shape (seeds,)."""
-        return np.array([getattr(self.outcomes[name, variant, seed], field) for seed in seeds], np.float64)
+        return np.array([getattr(self.by_place[name, variant, seed], field) for seed in seeds], np.float64)
 
     def versions(self) -> dict[str, dict[str, Any]]:
         """Backend, devices and versions of each implementation, as its runs told."""
-        found: dict[str, dict[str, Any]] = {}
-        for (name, _, _), result in self.outcomes.items():
+        versions: dict[str, dict[str, Any]] = {}
+        for (name, _, _), result in self.by_place.items():
             if result.versions:
-                entry = found.setdefault(name, {"backend": result.backend, "devices": [], "versions": result.versions})
+                entry = versions.setdefault(
+                    name, {"backend": result.backend, "devices": (), "versions": result.versions}
+                )
                 if result.device not in entry["devices"]:
-                    entry["devices"].append(result.device)
-        return found
+                    entry["devices"] += (result.device,)
+        return versions
 
-    def accuracy(self, name: str, variant: str) -> dict[str, Any]:
+    def accuracy(self, name: str, variant: str) -> AccuracyFindings:
         """Mean and spread over the seeds that have finished."""
         seeds = self.finished((name, variant))
         accuracies = self.values("test_accuracy", name, variant, seeds)
-        return {
-            "implementation": name,
-            "variant": variant,
-            "num_seeds": len(seeds),
-            "mean": _mean(accuracies),
-            "standard_deviation": float(np.std(accuracies, ddof=1)) if len(seeds) > 1 else None,
-            "mean_test_loss": _mean(self.values("test_loss", name, variant, seeds)),
-            "median_seconds": _median(self.values("seconds", name, variant, seeds)),
-        }
+        return AccuracyFindings(
+            implementation=name,
+            variant=variant,
+            num_seeds=len(seeds),
+            mean=_mean(accuracies),
+            standard_deviation=float(np.std(accuracies, ddof=1)) if len(seeds) > 1 else None,
+            mean_test_loss=_mean(self.values("test_loss", name, variant, seeds)),
+            median_seconds=_median(self.values("seconds", name, variant, seeds)),
+        )
 
-    def equivalence(self, other: str, variant: str, margin: float) -> dict[str, Any]:
+    def equivalence(self, other: str, variant: str, margin: float) -> EquivalenceFindings:
         """The other implementation's accuracy minus the reference's, seed by seed."""
         reference = self.names[0]
         seeds = self.finished((reference, variant), (other, variant))
         differences = self.differences("test_accuracy", other, variant, seeds)
-        found = equivalence(differences, margin)
-        return {
-            "reference": reference,
-            "other": other,
-            "variant": variant,
-            "seeds": seeds,
-            "left_out": self._left_out(seeds),
-            "differences": differences.tolist(),
-            **({"verdict": "inconclusive", "num_pairs": len(seeds)} if found is None else asdict(found)),
-        }
+        test = equivalence(differences, margin)
+        return EquivalenceFindings(
+            reference=reference,
+            other=other,
+            variant=variant,
+            seeds=tuple(seeds),
+            left_out=self._left_out(seeds),
+            differences=tuple(differences.tolist()),
+            **(vars(test) if test else {"verdict": "inconclusive", "num_pairs": len(seeds)}),
+        )
 
     def differences(self, field: str, other: str, variant: str, seeds: Sequence[int]) -> NDArray[np.float64]:
         """The other implementation minus the reference, shape (seeds,)."""
         return self.values(field, other, variant, seeds) - self.values(field, self.names[0], variant, seeds)
 
-    def attribution(self) -> list[dict[str, Any]]:
+    def attribution(self) -> list[AttributionFindings]:
         """What each variant changes, against aligned: in each implementation, and in what is between them."""
         flipped = [variant for variant in self.variants if variant not in (ALIGNED, CONTROL)]
         if ALIGNED not in self.variants:
             return []
-        found = []
+        entries = []
         for variant in flipped:
             for name in self.names:
                 seeds = self.finished((name, ALIGNED), (name, variant))
-                entry: dict[str, Any] = {
-                    "variant": variant,
-                    "of": name,
-                    "seeds": seeds,
-                    "left_out": self._left_out(seeds),
-                }
-                for field in ("test_accuracy", "test_loss"):
-                    change = self.values(field, name, variant, seeds) - self.values(field, name, ALIGNED, seeds)
-                    entry[field] = _asdict(effect(change, len(flipped)))
-                found.append(entry)
-            found += [self._gap(other, variant, len(flipped)) for other in self.names[1:]]
-        return found
+                accuracy, loss = (
+                    self.values(field, name, variant, seeds) - self.values(field, name, ALIGNED, seeds)
+                    for field in ("test_accuracy", "test_loss")
+                )
+                entries.append(
+                    AttributionFindings(
+                        variant=variant,
+                        of=name,
+                        seeds=tuple(seeds),
+                        left_out=self._left_out(seeds),
+                        test_accuracy=effect(accuracy, len(flipped)),
+                        test_loss=effect(loss, len(flipped)),
+                    )
+                )
+            entries += [self._gap(other, variant, len(flipped)) for other in self.names[1:]]
+        return entries
 
-    def _gap(self, other: str, variant: str, num_tried: int) -> dict[str, Any]:
+    def _gap(self, other: str, variant: str, num_tried: int) -> AttributionFindings:
         """What a variant does to the difference between two implementations, and to when they part."""
         reference = self.names[0]
         seeds = self.finished(*((name, v) for name in (reference, other) for v in (ALIGNED, variant)))
-        entry: dict[str, Any] = {
-            "variant": variant,
-            "of": f"{other} - {reference}",
-            "seeds": seeds,
-            "left_out": self._left_out(seeds),
-        }
-        for field in ("test_accuracy", "test_loss"):
-            change = self.differences(field, other, variant, seeds) - self.differences(field, other, ALIGNED, seeds)
-            entry[field] = _asdict(effect(change, num_tried))
+        accuracy, loss = (
+            self.differences(field, other, variant, seeds) - self.differences(field, other, ALIGNED, seeds)
+            for field in ("test_accuracy", "test_loss")
+        )
         aligned, flipped = ([self._parted(other, v, seed) for seed in seeds] for v in (ALIGNED, variant))
         known = [(before, after) for before, after in zip(aligned, flipped, strict=True) if before and after]
         # Rounding grows exponentially until two runs part, so that the step's logarithm is what compares.
-        change = np.array([np.log2(after / before) for before, after in known])
-        entry["log2_parted_at_step"] = _asdict(effect(change, num_tried))
-        entry["parted_at_step"] = {
-            ALIGNED: _median(np.array([step for step in aligned if step])),
-            variant: _median(np.array([step for step in flipped if step])),
-            "never": sum(1 for pair in zip(aligned, flipped, strict=True) if None in pair),
-        }
-        return entry
+        parted = np.array([np.log2(after / before) for before, after in known])
+        return AttributionFindings(
+            variant=variant,
+            of=f"{other} - {reference}",
+            seeds=tuple(seeds),
+            left_out=self._left_out(seeds),
+            test_accuracy=effect(accuracy, num_tried),
+            test_loss=effect(loss, num_tried),
+            log2_parted_at_step=effect(parted, num_tried),
+            parted_at_step={
+                ALIGNED: _median(np.array([step for step in aligned if step])),
+                variant: _median(np.array([step for step in flipped if step])),
+                "never": sum(1 for pair in zip(aligned, flipped, strict=True) if None in pair),
+            },
+        )
 
-    def _left_out(self, seeds: Sequence[int]) -> list[int]:
-        return [seed for seed in self.seeds if seed not in seeds]
+    def _left_out(self, seeds: Sequence[int]) -> tuple[int, ...]:
+        return tuple(seed for seed in self.seeds if seed not in seeds)
 
     def _parted(self, other: str, variant: str, seed: int) -> int | None:
         """When the losses of the two part under a variant."""
         first, second = (self.results.step_losses(self.runs[name, variant, seed]) for name in (self.names[0], other))
         return parted_at_step(loss_difference(first, second))
 
-    def churn(self) -> list[dict[str, Any]]:
+    def churn(self) -> list[ChurnFindings]:
         """Test digits predicted differently: between frameworks, between seeds, and in the A/A control."""
-        found = []
+        entries = []
         pairs: Iterable[_Pair]
         for variant in self.variants:
             for other in self.names[1:]:
                 seeds = self.finished((self.names[0], variant), (other, variant))
                 pairs = (((self.names[0], variant, seed), (other, variant, seed)) for seed in seeds)
-                found.append(self._churn(f"{self.names[0]} and {other}", variant, pairs))
+                entries.append(self._churn(f"{self.names[0]} and {other}", variant, pairs))
         for name in self.names:
             for variant in self.variants:
                 pairs = combinations([(name, variant, seed) for seed in self.finished((name, variant))], 2)
-                found.append(self._churn(f"seeds of {name}", variant, _thinned(list(pairs))))
+                entries.append(self._churn(f"seeds of {name}", variant, _thinned(list(pairs))))
             if {ALIGNED, CONTROL} <= set(self.variants):
                 seeds = self.finished((name, ALIGNED), (name, CONTROL))
                 pairs = (((name, ALIGNED, seed), (name, CONTROL, seed)) for seed in seeds)
-                found.append(self._churn(f"A/A of {name}", ALIGNED, pairs))
-        return found
+                entries.append(self._churn(f"A/A of {name}", ALIGNED, pairs))
+        return entries
 
-    def _churn(self, between: str, variant: str, pairs: Iterable[_Pair]) -> dict[str, Any]:
+    def _churn(self, between: str, variant: str, pairs: Iterable[_Pair]) -> ChurnFindings:
         shares = []
         for first, second in pairs:
             predicted = [self.results.predicted(self.runs[place]) for place in (first, second)]
             shares.append(float(np.not_equal(*predicted).mean()))
         values = np.array(shares)
-        return {
-            "between": between,
-            "variant": variant,
-            "num_pairs": len(shares),
-            "mean": _mean(values),
-            "lowest": _or_none(np.min, values),
-            "highest": _or_none(np.max, values),
-        }
+        lowest, highest = _or_none(np.min, values), _or_none(np.max, values)
+        return ChurnFindings(between, variant, len(shares), _mean(values), lowest, highest)
 
-    def row(self, run: StudyRun) -> dict[str, Any]:
+    def row(self, run: StudyRun) -> RunFindings:
         """One run as the findings list it."""
-        result: Result = self.outcomes[run.implementation.name, run.variant, run.seed]
-        row: dict[str, Any] = {
-            "implementation": run.implementation.name,
-            "variant": run.variant,
-            "seed": run.seed,
-            "status": result.status,
-            "test_accuracy": result.test_accuracy,
-            "test_loss": result.test_loss,
-            "seconds": result.seconds,
-        }
-        if result.error:
-            row["error"] = result.error
-        if result.diverged_at:
-            row["diverged_at"] = result.diverged_at
-        return row
+        result = self.by_place[run.implementation.name, run.variant, run.seed]
+        return RunFindings(
+            implementation=run.implementation.name,
+            variant=run.variant,
+            seed=run.seed,
+            status=result.status,
+            test_accuracy=result.test_accuracy,
+            test_loss=result.test_loss,
+            seconds=result.seconds,
+            error=result.error,
+            diverged_at=Divergence(**result.diverged_at) if result.diverged_at else None,
+        )
 
 
 def _thinned(pairs: list[Any]) -> list[Any]:
     if len(pairs) <= _MAX_SEED_PAIRS:
         return pairs
     return [pairs[int(i)] for i in np.linspace(0, len(pairs) - 1, _MAX_SEED_PAIRS)]
-
-
-def _asdict(found: Any) -> dict[str, Any] | None:
-    return asdict(found) if found is not None else None
 
 
 def _mean(values: NDArray[np.floating]) -> float | None:

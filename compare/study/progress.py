@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from compare.run.progress import Display
-from compare.study.results import Settled
+from compare.study.results import FinishedRun
 
 
 class StudyProgress(Display):
@@ -34,20 +34,20 @@ class StudyProgress(Display):
         )
         self.task = self.bars.add_task("runs", total=num_runs, left="")
 
-    def report(self, settled: Settled) -> None:
-        """Shows that a run is settled."""
-        run = settled.run
-        if settled.done_here:
+    def report(self, finished: FinishedRun) -> None:
+        """Shows that a run is over, with a result or without."""
+        run = finished.run
+        if finished.done_here:
             self.done += 1
         else:
             self.reused += 1
         name = f"{run.implementation.name} {run.variant}, seed {run.seed}"
-        if settled.error is not None:
+        if finished.error is not None:
             self.failed += 1
-            self.console.print(f"{name} failed: {settled.error}", markup=False, highlight=False)
+            self.console.print(f"{name} failed: {finished.error}", markup=False, highlight=False)
         left = self._left()
         self.bars.update(self.task, completed=self.done + self.reused, left=left)
-        if not self.console.is_terminal and settled.done_here:
+        if not self.console.is_terminal and finished.done_here:
             self.console.print(f"{self.done + self.reused:,} of {self.num_runs:,}: {name}; {left}", highlight=False)
 
     def _left(self) -> str:

@@ -1,6 +1,7 @@
 """What a study keeps of each run: a small file each, complete or absent."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from compare.findings import Status
+from compare.findings import RunStatus
 from compare.study.plan import StudyRun
-from recipe.atomic import on_disk
+from recipe.atomic import complete_or_absent
 from recipe.errors import BadInputError
 from record.training import RunRecord
 
 
 @dataclass(frozen=True)
-class Settled:
-    """A run that need not be run any more; `done_here` says that this study ran it just now."""
+class FinishedRun:
+    """A run that is over, with a result or an error; `done_here` says that this study ran it just now."""
 
     run: StudyRun
     error: str | None
@@ -33,13 +34,13 @@ class Result:
     Accuracy is a proportion. Of a diverged run there is neither accuracy nor loss.
     """
 
-    status: Status
+    status: RunStatus
     error: str | None = None
     diverged_at: dict[str, int | None] | None = None
     test_accuracy: float | None = None
     test_loss: float | None = None
     seconds: float | None = None
-    versions: dict[str, str] | None = None
+    versions: Mapping[str, str] | None = None
     backend: str | None = None
     device: str | None = None
 
@@ -66,8 +67,8 @@ def condense(record: RunRecord) -> bytes:
 class Results:
     """The results of a study in a directory, a file each; complete or absent.
 
-    What failed is kept too, so that a second study beside this one need not try it as well; a study
-    that starts tries again what had failed before.
+    Failures are kept too, so that a second study at the same time does not try them as well; a study
+    that starts tries again what failed before.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -80,21 +81,23 @@ class Results:
         return self.directory / f"{run.key}.safetensors"
 
     def failure_path(self, run: StudyRun) -> Path:
-        """Where it stands that the run failed."""
+        """The file that says why the run failed."""
         return self.directory / f"{run.key}.failed.json"
 
     def lock_path(self, run: StudyRun) -> Path:
-        """What the study holds that has the run done."""
+        """The lock that is held by the study that is running it."""
         return self.directory / f"{run.key}.lock"
 
     def write(self, run: StudyRun, content: bytes) -> None:
         """Keeps the result of a run; no failure of it is remembered."""
-        _write(self.path(run), content)
+        with complete_or_absent(self.path(run)) as partial:
+            partial.write_bytes(content)
         self.failure_path(run).unlink(missing_ok=True)
 
     def write_failure(self, run: StudyRun, error: str) -> None:
         """Keeps the reason why a run has no result."""
-        _write(self.failure_path(run), json.dumps({"error": error}).encode())
+        with complete_or_absent(self.failure_path(run)) as partial:
+            partial.write_text(json.dumps({"error": error}))
 
     def settled(self, run: StudyRun) -> bool:
         """Whether the run need not be run: it has a result, or failed since this study began."""
@@ -136,11 +139,3 @@ def _time_of(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    # Whoever holds the run's lock writes, so that what a killed study left half-written is overwritten.
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    on_disk(partial)
-    partial.replace(path)

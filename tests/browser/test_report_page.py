@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compare.api import rewrite_page
 from compare.oracle import convolution
 from compare.oracle import network as oracle
 from compare.report.page import write_page
@@ -16,7 +17,7 @@ from recipe import Recipe
 from recipe.initial_weights import initial_weights
 from record.training import read_record
 from tests.browser.strokes import prepare
-from tests.compare.test_page import study, trained
+from tests.compare.test_page import study, trained, with_side
 from tests.conftest import Once, run_python, write_canned
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -100,7 +101,7 @@ def test_opens_from_disk_and_draws_every_plot(opened: Any, comparison: Path) -> 
 
 
 def test_page_of_a_study_draws_every_plot_in_any_width(opened: Any, tmp_path: Path) -> None:
-    write_page(study(), tmp_path)
+    write_page(study(tmp_path))
     page = opened(tmp_path, viewport={"width": 360, "height": 740}, color_scheme="dark")
     plots = page.locator("figure svg")
     assert plots.count() == 2
@@ -164,8 +165,7 @@ def test_page_computes_convolutions_as_python_does(opened: Any, tmp_path: Path) 
     weights = {name: 2 * array + random.normal(size=array.shape) for name, array in initial_weights(recipe).items()}
     weights = {name: array.astype(np.float32).astype(np.float64) for name, array in weights.items()}
     write_canned(tmp_path / "records" / "e", recipe, weights=weights)
-    found["implementations"]["keras"]["record"] = "records/e"
-    write_page(found, tmp_path)
+    rewrite_page(with_side(found, "keras", record=tmp_path / "records" / "e"))
     page = opened(tmp_path)
     for strokes in (SEVEN, ONE):
         shown = page.evaluate("(strokes) => drawDigit(strokes)", strokes)["probabilities"][0]

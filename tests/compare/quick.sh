@@ -25,6 +25,7 @@ case $mode in
 esac
 record=$canned/record
 [ "$mode" = diverge ] && record=$canned/diverged
-cp -r "$record" "$run.partial-$$"
-cp "$recipe" "$run.partial-$$/recipe.json"
-mv "$run.partial-$$" "$run"
+partial=${run%/*}/partial-$$-$name
+cp -r "$record" "$partial"
+cp "$recipe" "$partial/recipe.json"
+mv "$partial" "$run"

@@ -15,8 +15,9 @@ import numpy as np
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
+from record.files import new_record, write_json
 from record.first_steps import Step, Trace, num_traced_steps, write_trace
-from record.training import RecordWriter, Status
+from record.training import Status
 from tests.conftest import write_canned
 
 parser = argparse.ArgumentParser()
@@ -91,8 +92,8 @@ elif options.mode == "invalid":
 elif options.mode in ("hang", "hang-uninterrupted"):
     # Either of the two signals alone ends it: the interrupt of a terminal, or compare's own SIGTERM.
     signal.signal(signal.SIGTERM if options.mode == "hang" else signal.SIGINT, signal.SIG_IGN)
-    with RecordWriter(options.run_directory) as record:
-        record.json("record.json", {})
+    with new_record(options.run_directory) as partial:
+        write_json(partial / "record.json", {})
         time.sleep(120)
 else:
     assert options.mode == "nothing"

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.console import Console
 import compare
 from compare import BadArgumentError, BadInputError, Comparison, Recipe, RecordError, Study, api
 from compare.run.implementations import Implementation
+from record import files
 from tests.compare.quick import VARIANTS, can, quick
 from tests.conftest import ROOT, TINY, run_python
 
@@ -36,7 +38,7 @@ ARGUMENTS = {
 }
 FINDINGS = {"directory", "verdict", "exit_code", "command", "recipe"}
 FIELDS = {
-    "Comparison": {*FINDINGS, "compared", "implementations", "comparisons", "controls"},
+    "Comparison": {*FINDINGS, "compared", "implementations", "comparisons", "trained", "controls"},
     "Study": {
         *FINDINGS,
         *("implementations", "variants", "seeds", "margin", "counts", "versions"),
@@ -73,7 +75,7 @@ ERRORS = {"BadArgumentError", "BadInputError", "DataError", "RecipeError", "Reco
 
 
 def test_public_names_are_these() -> None:
-    assert set(compare.__all__) == {*ARGUMENTS, *FIELDS, *ERRORS, "Recipe"}
+    assert set(compare.__all__) == {*ARGUMENTS, *FIELDS, *ERRORS, "Recipe", "show"}
     assert compare.__all__ == sorted(compare.__all__)
     for name in compare.__all__:
         assert inspect.getdoc(getattr(compare, name)), name
@@ -197,6 +199,43 @@ def test_run_returns_silently_what_it_wrote(tmp_path: Path, capfd: pytest.Captur
 
 
 @pytest.mark.usefixtures("stand_ins")
+def test_every_record_is_read_once_and_what_was_written_is_not_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: Counter[str] = Counter()
+    read, load = Path.read_text, files.load_file
+
+    def noted_read(path: Path, *arguments: Any, **options: Any) -> str:
+        opened[str(path.resolve())] += 1
+        return read(path, *arguments, **options)
+
+    def noted_load(path: Path) -> Any:
+        opened[str(path.resolve())] += 1
+        return load(path)
+
+    monkeypatch.setattr(Path, "read_text", noted_read)
+    monkeypatch.setattr(files, "load_file", noted_load)
+    compare.run(TINY, controls=1, out=tmp_path)
+    of_records = {name: times for name, times in opened.items() if str(tmp_path) in name}
+    # Two traces of 3 files; of the trainings, 2 and a control, 5 each.
+    assert sorted(of_records.values()) == [1] * (2 * 3 + 3 * 5)
+    assert not [name for name in of_records if name.endswith(("results.json", "report.html"))]
+    opened.clear()
+    api.rewrite_page(api.read(tmp_path))
+    of_records = {name: times for name, times in opened.items() if str(tmp_path) in name}
+    assert sorted(of_records.values()) == [1] * (1 + 3 * 5)
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize("damage", ["recipe", "comparisons", "implementations", "verdict"])
+def test_results_that_are_damaged_are_one_line(tmp_path: Path, damage: str) -> None:
+    compare.align(TINY, out=tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({k: v for k, v in results(tmp_path).items() if k != damage}))
+    with pytest.raises(RecordError, match=rf"results\.json is damaged: .*{damage}.* run the comparison again"):
+        Comparison.read(tmp_path)
+
+
+@pytest.mark.usefixtures("stand_ins")
 def test_align_trains_nothing_and_names_the_first_failure(tmp_path: Path) -> None:
     found = compare.align(TINY, out=tmp_path)
     assert_says(found.implementations, results(tmp_path)["implementations"])
@@ -214,10 +253,10 @@ def test_progress_and_tables_go_to_the_console_that_is_given(tmp_path: Path, cap
     console = Console(record=True, quiet=False, file=(tmp_path / "console").open("w"), width=100)
     found = compare.align(TINY, out=tmp_path / "out", console=console)
     assert "keras: done" in console.export_text()
-    found.show(console)
+    compare.show(found, console)
     assert "Verdict: " in console.export_text()
     assert capfd.readouterr() == ("", "")
-    found.show()
+    compare.show(found)
     assert "Verdict: " in capfd.readouterr().out
 
 
@@ -297,6 +336,6 @@ def test_study_of_a_script_that_its_workers_would_run_again_says_so(tmp_path: Pa
     process = run_python("script.py", cwd=tmp_path)
     assert process.returncode == 1
     last_line = process.stderr.strip().splitlines()[-1]
-    assert last_line.startswith("compare.run.jobs.BadInputError: the workers on this machine do not start")
+    assert last_line.startswith("recipe.errors.BadInputError: the workers on this machine do not start")
     assert last_line.endswith("a script must call study under `if __name__ == '__main__':`")
     assert not list(tmp_path.rglob("results.json"))

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compare.oracle import network as oracle
-from compare.oracle.bounds import Error, Rounding
+from compare.oracle.bounds import ErrorBound, Rounding
 from compare.oracle.network import Adam
 
 FLOAT32 = Rounding.of("float32")
@@ -167,7 +167,7 @@ def test_a_product_stays_within_its_bound_with_the_error_of_its_left_side(draw: 
     error = np.abs(left) * np.float32(1e-5)
     moved = (left + error * random.choice([-1, 1], left.shape)).astype(np.float32)
     exact = left.astype(np.float64) @ right
-    carried = Error.of(error.astype(np.float64) + 2.0**-24 * np.abs(moved))
+    carried = ErrorBound.of(error.astype(np.float64) + 2.0**-24 * np.abs(moved))
     bound = FLOAT32.product(left.astype(np.float64), carried, right.astype(float)).worst
     for add_up in SUMS:
         found = np.array([[add_up(row * column) for column in right.T] for row in moved])

@@ -27,7 +27,7 @@ from compare.run.implementations import Implementation
 from compare.study.cluster import ATTEMPTS, connect, run_study
 from compare.study.judge import judge_study
 from compare.study.plan import StudyRun, plan
-from compare.study.results import Results, Settled
+from compare.study.results import FinishedRun, Results
 from recipe.errors import BadInputError
 from tests.compare.quick import RECIPE, VARIANTS, can, living, quick, started
 from tests.conftest import ROOT, TINY, assert_one_line_of_error, run_python
@@ -101,11 +101,11 @@ def study(
     seeds: int = 2,
     silence: float = 30,
     results: Results | None = None,
-) -> tuple[list[StudyRun], Results, list[Settled]]:
+) -> tuple[list[StudyRun], Results, list[FinishedRun]]:
     """Runs a plan of these implementations; what was settled comes in that order."""
     runs = plan(implementations, TINY, VARIANTS, seeds)
     results = results or Results(directory / "results")
-    settled: list[Settled] = []
+    settled: list[FinishedRun] = []
     run_study(runs, results, client, silence, settled.append)
     assert Counter(one.run.key for one in settled) == Counter(run.key for run in runs)
     assert not [path for path in results.directory.iterdir() if path.suffix not in (".safetensors", ".json")]
@@ -264,7 +264,7 @@ def test_interrupted_coordinator_goes_on(
         _, errors = process.communicate(timeout=20)
         if how == signal.SIGINT:
             assert process.returncode == 130
-            assert errors == "interrupted; finished runs are kept, the same command goes on from there\n"
+            assert errors == "interrupted; finished runs are kept, the same command continues from there\n"
         assert not (tmp_path / "out" / "results.json").exists()
     assert_resumes(tmp_path, scheduler, uninterrupted, seconds)
 
@@ -278,9 +278,9 @@ class Interrupting:
 
 def test_no_interrupt_is_lost(here: Client, tmp_path: Path) -> None:
     runs = plan([quick("first", can(tmp_path / "canned"))], TINY, VARIANTS, 2)
-    settled: list[Settled] = []
+    settled: list[FinishedRun] = []
 
-    def report(one: Settled) -> None:
+    def report(one: FinishedRun) -> None:
         settled.append(one)
         if len(settled) == 1:
             Interrupting()
@@ -308,7 +308,7 @@ def test_nothing_goes_on_on_this_machine(tmp_path: Path, how: signal.Signals) ->
     until(lambda: not descendants(tmp_path), 10)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert errors == "interrupted; finished runs are kept, the same command goes on from there\n"
+        assert errors == "interrupted; finished runs are kept, the same command continues from there\n"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=str)
@@ -322,7 +322,7 @@ def test_nothing_goes_on_at_a_scheduler(scheduler: str, tmp_path: Path, how: sig
 
 
 def findings(runs: Sequence[StudyRun], results: Results) -> str:
-    return json.dumps(judge_study(TINY, runs, results, 0.001))
+    return json.dumps(judge_study(TINY, runs, results, Path(), margin=0.001).to_json())
 
 
 @pytest.mark.parametrize("victim", ["run", "worker"])
@@ -433,7 +433,7 @@ def test_workers_may_join_late_if_they_are_fit(tmp_path: Path) -> None:
         address = stack.enter_context(cluster(tmp_path))
         client = stack.enter_context(Client(address, timeout=30))
 
-        def report(_: Settled) -> None:
+        def report(_: FinishedRun) -> None:
             if len(list(tmp_path.glob("results/*.safetensors"))) == 3:
                 stack.enter_context(worker(address, tmp_path, PYTHONPATH=package))
 

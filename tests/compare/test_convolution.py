@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from compare.oracle import convolution
 from compare.oracle import network as oracle
 from compare.oracle.bounds import Rounding
-from compare.oracle.network import Array, Weights
+from compare.oracle.network import Array, ArraysByName
 
 SHAPES = [(10, 10), (11, 14), (13, 10)]
 
@@ -90,14 +90,14 @@ def test_ties_over_other_pixels_leave_the_gradient_open_and_ties_over_the_same_d
 
 def network(
     hidden_sizes: tuple[int, ...], shape: tuple[int, int], seed: int
-) -> tuple[Weights, Array, NDArray[np.int64]]:
+) -> tuple[ArraysByName, Array, NDArray[np.int64]]:
     random = np.random.default_rng(seed)
     pooled = [((size - 2) // 2 - 2) // 2 for size in shape]
     shapes: dict[str, tuple[int, ...]] = {"convolution_1": (3, 3, 1, 3), "convolution_2": (3, 3, 3, 2)}
     sizes = (pooled[0] * pooled[1] * 2, *hidden_sizes, 5)
     names = [*(f"hidden_{i}" for i in range(1, len(sizes) - 1)), "output"]
     shapes |= dict(zip(names, pairwise(sizes), strict=True))
-    weights: Weights = {}
+    weights: ArraysByName = {}
     for name, kernel in shapes.items():
         weights[f"{name}.kernel"] = random.normal(size=kernel) / math.sqrt(math.prod(kernel[:-1]))
         weights[f"{name}.bias"] = random.normal(size=kernel[-1]) / 10

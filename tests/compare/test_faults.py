@@ -149,7 +149,7 @@ NUM_IMAGES = 4000
 def run(network: type[Base], directory: Path, /, **fields: Any) -> RunRecord:
     few = digits()._replace(x_train=digits().x_train[:NUM_IMAGES], y_train=digits().y_train[:NUM_IMAGES])
     net = network(Recipe(**{**SHORT, **fields}), few)
-    write_training(directory, **net.train(), **net.header())
+    write_training(directory, RunRecord(**net.train(), **net.header()))
     return read_record(directory)
 
 

@@ -28,7 +28,7 @@ def stand_in(mode: str, name: str = "third") -> Implementation:
 
 def run(*jobs: Job, **options: Any) -> tuple[list[jobs.Outcome], list[Any]]:
     messages: list[Any] = []
-    return run_all(jobs, report=messages.append, **options), messages
+    return run_all(jobs, notify=messages.append, **options), messages
 
 
 def test_progress_and_outcomes_are_reported_as_they_come(tmp_path: Path) -> None:
@@ -81,6 +81,19 @@ def test_directory_is_keyed_by_all_that_determines_a_run(tmp_path: Path) -> None
     assert len(others - {first}) == 5
 
 
+@pytest.mark.parametrize("room", ["recipe", "record"])
+def test_code_that_reads_the_recipe_and_writes_the_record_counts(
+    room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(implementations, "ROOT", tmp_path)
+    (tmp_path / room).mkdir()
+    directories = set()
+    for text in ("1", "2"):
+        (tmp_path / room / "module.py").write_text(text)
+        directories.add(Job(Implementation("third", ("program",)), TINY, tmp_path).directory)
+    assert len(directories) == 2
+
+
 def test_backend_that_is_not_installed_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(implementations, "find_spec", lambda name: None)
     for backend in ("jax", "tensorflow"):
@@ -118,7 +131,7 @@ def test_command_that_cannot_be_executed_is_bad_input(tmp_path: Path) -> None:
     script.chmod(0o755)
     job = Job(Implementation("a", (str(script),)), TINY, tmp_path)
     with pytest.raises(BadInputError, match="cannot be started"):
-        run_all([job], report=lambda message: None)
+        run_all([job], notify=lambda message: None)
     assert not list(tmp_path.rglob("*.recipe.json"))
 
 
@@ -127,7 +140,7 @@ def test_output_that_is_no_utf8_is_logged_all_the_same(tmp_path: Path) -> None:
     call = f"subprocess.run([sys.executable, {str(STAND_IN)!r}, *sys.argv[1:]])"
     script.write_text(f"import os, subprocess, sys\nos.write(1, b'\\xff\\n')\nsys.exit({call}.returncode)\n")
     job = Job(Implementation("a", (sys.executable, str(script))), TINY, tmp_path / "records")
-    (outcome,) = run_all([job], report=lambda message: None)
+    (outcome,) = run_all([job], notify=lambda message: None)
     assert outcome.error is None
 
 
@@ -175,7 +188,7 @@ def test_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         "from pathlib import Path; from compare.run.jobs import *; "
         "from compare.run.implementations import *; from tests.conftest import ROOT, TINY; "
         f"run_all([Job(Implementation('a', {implementation.command!r}), TINY, Path('records'))], "
-        "report=print)"
+        "notify=print)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environment)
@@ -246,7 +259,7 @@ def test_told_to_stop_it_waits_for_no_other_comparison_and_touches_nothing(tmp_p
     job, stop = Job(stand_in("good"), TINY, tmp_path), threading.Event()
     run(job)
     messages: list[Any] = []
-    options: dict[str, Any] = {"fresh": True, "silence": 60, "report": messages.append, "stop": stop}
+    options: dict[str, Any] = {"fresh": True, "silence": 60, "notify": messages.append, "stop": stop}
     with FileLock(job.directory.with_suffix(".lock")):
         waiting = threading.Thread(target=jobs._run, args=(job,), kwargs=options)  # noqa: SLF001
         waiting.start()

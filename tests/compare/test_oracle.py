@@ -8,16 +8,16 @@ import pytest
 from numpy.typing import NDArray
 
 from compare.oracle import network as oracle
-from compare.oracle.network import Adam, Weights
+from compare.oracle.network import Adam, ArraysByName
 
-Case = tuple[Weights, NDArray[np.float64], NDArray[np.int64]]
+Case = tuple[ArraysByName, NDArray[np.float64], NDArray[np.int64]]
 
 
 def case(*hidden_sizes: int, batch: int = 5, seed: int = 0) -> Case:
     random = np.random.default_rng(seed)
     sizes = (12, *hidden_sizes, 10)
     names = [*(f"hidden_{i}" for i in range(1, len(sizes) - 1)), "output"]
-    weights: Weights = {}
+    weights: ArraysByName = {}
     for name, inputs, units in zip(names, sizes[:-1], sizes[1:], strict=True):
         weights[f"{name}.kernel"] = random.normal(size=(inputs, units)) / math.sqrt(inputs)
         weights[f"{name}.bias"] = random.normal(size=units) / 10

@@ -1,72 +1,79 @@
+import dataclasses
 import io
 import json
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
+from compare.ladder.rung import Rung
 from compare.report.terminal import comparison_table, verdict_lines
 from compare.report.words import measured
-from compare.results_file import write_results
+from compare.results_file import EXIT_CODES, WORST_FIRST, Verdict, write_results
 from recipe import Recipe
+from recipe.errors import RecordError
 
 
-def entry(**changes: Any) -> dict[str, Any]:
-    history = {"loss": [0.25, 0.125], "accuracy": [0.9, 0.95], "val_loss": [0.2, 0.1], "val_accuracy": [0.92, 0.96]}
-    return {
-        "status": "finished",
-        "diverged_at": None,
-        "backend": "numpy",
-        "device": "cpu",
-        "threads": 1,
-        "test_accuracy": 0.975,
-        "test_accuracy_interval": (0.9718, 0.9779),
-        "test_loss": 0.0875,
-        "num_parameters": 270_218,
-        "seconds_per_epoch": 2.5,
-        "seconds": 30.0,
-        "peak_memory_bytes": 512_000_000,
-        "history": {**history, "seconds": [2.0, 3.0]},
-        "versions": {"numpy": "2.4"},
-    } | changes
+def entry(**changes: Any) -> ImplementationFindings:
+    history = {"loss": (0.25, 0.125), "accuracy": (0.9, 0.95), "val_loss": (0.2, 0.1), "val_accuracy": (0.92, 0.96)}
+    finished = ImplementationFindings(
+        status="finished",
+        backend="numpy",
+        device="cpu",
+        threads=1,
+        test_accuracy=0.975,
+        test_accuracy_interval=(0.9718, 0.9779),
+        test_loss=0.0875,
+        num_parameters=270_218,
+        seconds_per_epoch=2.5,
+        seconds=30.0,
+        peak_memory_bytes=512_000_000,
+        history={**history, "seconds": (2.0, 3.0)},
+        versions={"numpy": "2.4"},
+    )
+    return dataclasses.replace(finished, **changes)
 
 
-FAILED = {"status": "failed", "error": "third ended with exit code 1; its log: runs/third.log"}
+FAILED = ImplementationFindings("failed", error="third ended with exit code 1; its log: runs/third.log")
 DIVERGED = entry(
     status="diverged",
-    diverged_at={"epoch": 1, "step": 1234},
+    diverged_at=Divergence(epoch=1, step=1234),
     test_accuracy=None,
     test_accuracy_interval=None,
     test_loss=None,
     seconds_per_epoch=None,
-    history={key: [] for key in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")},
+    history=dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy", "seconds"), ()),
 )
 
 
-def comparison(verdict: str) -> dict[str, Any]:
+def comparison(verdict: Verdict, rungs: tuple[Rung, ...] = ()) -> Pair:
+    first_failed = next((rung.name for rung in rungs if rung.verdict == "not parity"), None)
     if verdict == "failed":
-        return {"verdict": verdict, "rungs": [], "difference": None, "agreement": None}
-    agreement = {"same": 9876, "total": 10_000}
-    return {
-        "verdict": verdict,
-        "rungs": [],
-        "difference": {"test_accuracy": 0.0, "test_loss": 0.0},
-        "agreement": agreement,
-    }
+        return Pair(verdict, first_failed, rungs)
+    return Pair(verdict, first_failed, rungs, Difference(0.0, 0.0), Agreement(same=9876, total=10_000))
 
 
-def results(verdicts: dict[str, str], **implementations: Any) -> dict[str, Any]:
-    return {
-        "recipe": asdict(Recipe()),
-        "implementations": implementations,
-        "comparisons": {name: comparison(verdict) for name, verdict in verdicts.items()},
-    }
+def results(
+    verdicts: dict[str, Verdict], *, directory: Path = Path(), rungs: tuple[Rung, ...] = (), **implementations: Any
+) -> Comparison:
+    worst = min(verdicts, key=lambda name: WORST_FIRST.index(verdicts[name]))
+    return Comparison(
+        directory=directory,
+        verdict=verdicts[worst],
+        exit_code=EXIT_CODES[verdicts[worst]],
+        command=None,
+        recipe=Recipe(),
+        compared=(next(iter(implementations)), worst),
+        implementations=implementations,
+        comparisons={name: comparison(verdict, rungs) for name, verdict in verdicts.items()},
+        trained=True,
+    )
 
 
-def rendered(found: dict[str, Any]) -> str:
+def rendered(found: Comparison) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(comparison_table(found))
     return console.export_text()
@@ -101,21 +108,23 @@ def test_third_implementation_has_its_columns() -> None:
 
 @pytest.mark.parametrize(("bad", "word"), [(FAILED, "failed"), (DIVERGED, "diverged")], ids=["failed", "diverged"])
 @pytest.mark.parametrize("place", ["keras", "lightning", "third"])
-def test_table_says_what_did_not_finish(place: str, bad: dict[str, Any], word: str) -> None:
+def test_table_says_what_did_not_finish(place: str, bad: ImplementationFindings, word: str) -> None:
     sides = {"keras": entry(), "lightning": entry(), "third": entry(), place: bad}
-    verdicts = {name: "failed" if place in (name, "keras") else "parity" for name in ("lightning", "third")}
+    verdicts: dict[str, Verdict] = {
+        name: "failed" if place in (name, "keras") else "parity" for name in ("lightning", "third")
+    }
     found = results(verdicts, **sides)
     text = rendered(found)
     (accuracy,) = [line for line in text.splitlines() if line.strip().startswith("Test accuracy")]
     assert word in accuracy
     assert "97.50%" in accuracy
     lines = verdict_lines(found)
-    expected = f"{place} failed: {FAILED['error']}" if bad is FAILED else f"{place} diverged: "
+    expected = f"{place} failed: {FAILED.error}" if bad is FAILED else f"{place} diverged: "
     assert sum(line.startswith(expected) for line in lines) == 1
 
 
 def test_long_training_shows_its_first_and_last_epochs() -> None:
-    history = {key: [0.5] * 100 for key in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")}
+    history = dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy", "seconds"), (0.5,) * 100)
     side = entry(history=history)
     text = rendered(results({"lightning": "parity"}, keras=side, lightning=side))
     epochs = [int(line.split()[1]) for line in text.splitlines() if line.strip().startswith("epoch ")]
@@ -137,15 +146,15 @@ def test_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RecordError, match="No space left"):
         write_results({"a": 1}, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_only_a_step_of_parting_is_never() -> None:
-    assert measured({"name": "trajectory", "measured": None}) == "never"
-    assert measured({"name": "forward", "measured": None}) == "none"
-    assert measured({"name": "trajectory", "measured": 1875}) == "1,875"
+    assert measured(Rung("trajectory", "parity", None, None)) == "never"
+    assert measured(Rung("forward", "parity", None, None)) == "none"
+    assert measured(Rung("trajectory", "parity", 1875, None)) == "1,875"
 
 
 def test_infinity_is_null(tmp_path: Path) -> None:

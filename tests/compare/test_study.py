@@ -13,7 +13,7 @@ import compare.__main__ as program
 from compare.run.implementations import Implementation
 from compare.study.plan import DEFAULT_VARIANTS, StudyRun, plan, variant_recipe
 from compare.study.progress import StudyProgress
-from compare.study.results import Results, Settled, condense
+from compare.study.results import FinishedRun, Results, condense
 from recipe import Recipe
 from recipe.errors import BadInputError
 from recipe.recipe import SWITCHES
@@ -170,11 +170,11 @@ def test_time_left_is_told_by_the_runs_done_here(clock: Callable[[float], None],
     console = Console(record=True, width=100)
     with StudyProgress(len(runs), console) as progress:
         for run in runs[:4]:
-            progress.report(Settled(run, None, done_here=False))
+            progress.report(FinishedRun(run, None, done_here=False))
         clock(20)
-        progress.report(Settled(runs[4], None, done_here=True))
+        progress.report(FinishedRun(runs[4], None, done_here=True))
         clock(60)
-        progress.report(Settled(runs[5], "it broke [here]", done_here=True))
+        progress.report(FinishedRun(runs[5], "it broke [here]", done_here=True))
     lines = console.export_text().splitlines()
     assert lines == [
         "5 of 10: first aligned, seed 4; 4 reused, 0:01:40 left",

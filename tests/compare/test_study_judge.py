@@ -12,6 +12,7 @@ from rich.console import Console
 from safetensors.numpy import save
 
 from compare.report.study_terminal import study_tables, study_verdict_lines
+from compare.study.findings import Study
 from compare.study.judge import judge_study
 from compare.study.plan import StudyRun, plan
 from compare.study.results import Result, Results
@@ -55,9 +56,15 @@ def judge(tmp_path: Path) -> Callable[..., dict[str, Any]]:
                 results.write(run, made)
             elif made:
                 results.write_failure(run, made)
-        return judge_study(TINY, runs, results, MARGIN)
+        found = judge_study(TINY, runs, results, tmp_path, margin=MARGIN)
+        assert typed(found.to_json(), tmp_path) == found
+        return found.to_json()
 
     return get
+
+
+def typed(found: dict[str, Any], directory: Path = Path()) -> Study:
+    return Study.from_json(found, directory)
 
 
 def place(run: StudyRun) -> tuple[str, str, int]:
@@ -128,7 +135,7 @@ def test_every_run_is_counted_and_named(judge: Callable[..., dict[str, Any]]) ->
     for key in TROUBLE:
         assert rows[key]["test_accuracy"] is None
 
-    lines = study_verdict_lines(found)
+    lines = study_verdict_lines(typed(found))
     assert lines[:4] == [
         "failed: first aligned, seed 1: hung: it said nothing",
         "diverged: second aligned, seed 2: epoch 1, step 2",
@@ -209,7 +216,7 @@ def test_of_many_seeds_no_more_than_200_pairs_are_compared(judge: Callable[..., 
 def test_tables_show_every_study(judge: Callable[..., dict[str, Any]]) -> None:
     for make in (alike, troubled, lambda run: diverged(), lambda run: None):
         console = Console(record=True, width=200, file=None)
-        for table in study_tables(judge(make)):
+        for table in study_tables(typed(judge(make))):
             console.print(table)
         assert "second - first" in console.export_text()
 

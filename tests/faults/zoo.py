@@ -23,7 +23,7 @@ from recipe.batch_order import epoch_order
 from recipe.initial_weights import Weights
 from recipe.recipe import KERAS_EPSILON
 from record.first_steps import Trace, write_trace
-from record.training import write_training
+from record.training import RunRecord, write_training
 from record.worker import main
 
 Array = NDArray[np.floating]
@@ -1082,7 +1082,7 @@ def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> No
     if options.trace:
         write_trace(run_directory, Trace(**network.trace(), **network.header()))
     else:
-        write_training(run_directory, **network.train(), **network.header())
+        write_training(run_directory, RunRecord(**network.train(), **network.header()))
 
 
 def start(description: str | None) -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -11,8 +12,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from recipe.errors import RecordError
-from record.files import read_tensors
-from record.training import RecordWriter, Status, TestResults, read_record
+from record.files import new_record, read_tensors, write_json, write_tensors
+from record.training import Status, TestResults, read_record
 from tests.conftest import TINY, write_canned
 
 
@@ -271,12 +272,12 @@ def test_record_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     directory = tmp_path / "new" / "record"
 
     def break_off() -> None:
-        with RecordWriter(directory) as writer:
-            writer.json("record.json", {})
+        with new_record(directory) as partial:
+            write_json(partial / "record.json", {})
             assert not directory.exists()
-            raise InterruptedError
+            raise KeyboardInterrupt
 
-    with pytest.raises(InterruptedError):
+    with pytest.raises(KeyboardInterrupt):
         break_off()
     assert not list((tmp_path / "new").iterdir())
     write_canned(directory)
@@ -284,12 +285,21 @@ def test_record_appears_complete_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_of_the_same_number_left_is_overwritten(tmp_path: Path) -> None:
-    writer = RecordWriter(tmp_path / "record")
-    writer.partial.mkdir()
-    (writer.partial / "rest").touch()
-    with writer:
-        writer.json("record.json", {})
+    left_over = tmp_path / f"partial-{os.getpid()}-record"
+    left_over.mkdir()
+    (left_over / "rest").touch()
+    with new_record(tmp_path / "record") as partial:
+        assert partial == left_over
+        write_json(partial / "record.json", {})
     assert [path.name for path in (tmp_path / "record").iterdir()] == ["record.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
+
+
+def test_what_stands_in_the_way_of_a_record_is_said(tmp_path: Path) -> None:
+    (tmp_path / "record" / "no record").mkdir(parents=True)
+    with pytest.raises(RecordError, match=r"cannot write .*/record: Directory not empty; .* choose another place"):
+        write_canned(tmp_path / "record")
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
 
 
 def test_record_finished_by_somebody_else_is_kept(record: Path) -> None:
@@ -300,8 +310,8 @@ def test_record_finished_by_somebody_else_is_kept(record: Path) -> None:
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
-    with RecordWriter(tmp_path / "record") as writer:
-        writer.json("record.json", {"a": math.nan, "b": [math.inf, 1.0], "c": {"d": -math.inf}})
+    with new_record(tmp_path / "record") as partial:
+        write_json(partial / "record.json", {"a": math.nan, "b": [math.inf, 1.0], "c": {"d": -math.inf}})
     assert json.loads((tmp_path / "record" / "record.json").read_text()) == {
         "a": None,
         "b": [None, 1.0],
@@ -311,8 +321,8 @@ def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
 
 def test_tensors_are_written_in_their_order_of_rows(tmp_path: Path) -> None:
     array = np.arange(6.0).reshape(2, 3)
-    with RecordWriter(tmp_path / "record") as writer:
-        writer.tensors("a.safetensors", {"transposed": array.T})
+    with new_record(tmp_path / "record") as partial:
+        write_tensors(partial / "a.safetensors", {"transposed": array.T})
     assert np.array_equal(load_file(tmp_path / "record" / "a.safetensors")["transposed"], array.T)
 
 

@@ -1,0 +1,86 @@
+"""Rung 7: the optimizer, each side's moments and parameters against the oracle's Adam, step by step."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product, takewhile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.causes import optimizer as causes
+from compare.ladder.check import Check, rung_of
+from compare.ladder.rung import Rung, Sides
+from compare.oracle.bounds import Rounding
+from compare.oracle.network import Adam, Array
+from recipe import Recipe
+from recipe.recipe import KERAS_EPSILON
+from record.first_steps import Trace
+
+
+def optimizer(sides: Sides) -> Rung:
+    """Both moments and the parameters after every traced step, from the recorded gradients."""
+    return rung_of("optimizer", sides, _optimizer_checks)
+
+
+def reference_adam(recipe: Recipe) -> Adam:
+    """Adam as a recipe shares it: Keras's arithmetic."""
+    beta_1, beta_2 = recipe.adam_betas
+    epsilon = KERAS_EPSILON if recipe.epsilon is None else recipe.epsilon
+    return Adam(recipe.learning_rate, beta_1, beta_2, epsilon, recipe.dtype)
+
+
+def _optimizer_state(trace: Trace, adam: Adam, index: int, name: str) -> causes.OptimizerState:
+    """One parameter around step `index` (from 0)."""
+    step = trace.steps[index]
+    zeros = np.zeros(trace.initial_weights[name].shape)
+    moments = trace.steps[index - 1] if index else None
+    return causes.OptimizerState(
+        adam=adam,
+        step=index + 1,
+        before=_exact(trace.steps[index - 1].parameters[name] if index else trace.initial_weights[name]),
+        gradient=_exact(step.gradients[name]),
+        first_before=_exact(moments.first_moments[name]) if moments else zeros,
+        second_before=_exact(moments.second_moments[name]) if moments else zeros,
+        first=_exact(step.first_moments[name]),
+        second=_exact(step.second_moments[name]),
+        after=_exact(step.parameters[name]),
+    )
+
+
+def _exact(array: NDArray[np.floating]) -> Array:
+    return np.asarray(array, np.float64)
+
+
+def _optimizer_checks(trace: Trace) -> Iterator[Check]:
+    rounding = Rounding.of(trace.recipe.dtype)
+    adam = reference_adam(trace.recipe)
+    for index, name in product(range(len(trace.steps)), trace.initial_weights):
+        state = _optimizer_state(trace, adam, index, name)
+
+        def explain(cause: Callable[..., str | None], index: int = index, name: str = name) -> str | None:
+            """Has to hold of this step and of all that follow, until the training diverges."""
+            states = (_optimizer_state(trace, adam, later, name) for later in range(index, len(trace.steps)))
+            return cause(next(states), *takewhile(lambda later: np.isfinite(later.gradient).all(), states))
+
+        yield Check(
+            f"step {index + 1}: first moment of {name}",
+            state.first,
+            adam.first_moment(state.first_before, state.gradient),
+            rounding.first_moment(state.first_before, state.gradient, adam),
+            partial(explain, causes.of_first_moment),
+        )
+        yield Check(
+            f"step {index + 1}: second moment of {name}",
+            state.second,
+            adam.second_moment(state.second_before, state.gradient),
+            rounding.second_moment(state.second_before, state.gradient, adam),
+            partial(explain, causes.of_second_moment),
+        )
+        update = adam.update(state.first, state.second, index + 1)
+        yield Check(
+            f"step {index + 1}: {name}",
+            state.after,
+            state.before - update,
+            rounding.parameter(state.after, update, adam, index + 1),
+            partial(explain, causes.of_parameter),
+        )
