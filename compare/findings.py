@@ -175,7 +175,7 @@ class Comparison(Findings):
             cls,
             results,
             directory=directory,
-            recipe=Recipe(**results["recipe"]),
+            recipe=Recipe.from_fields(results["recipe"]),
             implementations={name: _implementation(entry, directory) for name, entry in implementations.items()},
             comparisons={name: _pair(entry) for name, entry in comparisons.items()},
             controls=tuple(directory / record for record in results.get("controls", ())),

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from command_line.table import add_recipe_options
 from lightning_impl.ensemble import SeedEnsemble, SeedsDataModule, check_no_dropout
 from lightning_impl.recording import VERSIONS, accelerator_of, quiet_trainer, settings
 from lightning_impl.weights import get_weights
 from recipe import Recipe, RecipeError
 from recipe.atomic import check_writable
-from recipe.errors import RecordError, errors_are_one_line
+from recipe.errors import RecordError
 from record.training import HISTORY_KEYS, Status, TestResults, divergence, write_training
 from record.worker import peak_memory_bytes, versions
 
@@ -89,28 +90,26 @@ def fit_seeds(recipes: Sequence[Recipe], directories: Sequence[Path], *, acceler
         )
 
 
-def main(arguments: Sequence[str]) -> None:
-    """The command line of `fit_seeds`; bad input is one line and exit code 2."""
-    parser = jsonargparse.ArgumentParser(
-        prog="python -m lightning_impl fit_seeds",
-        description="Train the network from many seeds at once, in this process, and leave a run record of each.",
-    )
+def add_options(parser: jsonargparse.ArgumentParser) -> None:
+    """Adds the options of `fit_seeds`."""
     parser.add_argument("--config", action="config", help="A YAML file with any of these options.")
-    parser.add_class_arguments(Recipe, "recipe", skip={"images"})
+    add_recipe_options(parser)
     parser.add_argument("--seeds", type=int, default=8, help="How many seeds, from recipe.seed on.")
     parser.add_argument("--out", type=Path, required=True, help="Where the records seed-0, seed-1, ... appear.")
     parser.add_argument("--device", type=Literal["auto", "cpu", "gpu"], default="auto", help="Where to compute.")
-    with errors_are_one_line():
-        options = parser.instantiate(parser.parse_args(list(arguments)))
-        if options.seeds < 1:
-            raise RecipeError(f"--seeds must be 1 or more, not {options.seeds}")
-        check_no_dropout(options.recipe)
-        seeds = range(options.recipe.seed, options.recipe.seed + options.seeds)
-        recipes = [dataclasses.replace(options.recipe, seed=seed) for seed in seeds]
-        directories = [options.out / f"seed-{seed}" for seed in seeds]
-        accelerator = accelerator_of(options.device)
-        check_writable(options.out)
-        if there := [str(directory) for directory in directories if directory.exists()]:
-            raise RecordError(f"--out: {there[0]} is there already; name another directory, or delete it")
-        fit_seeds(recipes, directories, accelerator=accelerator)
-        print("\n".join(map(str, directories)))
+
+
+def run(options: Any) -> None:
+    """Trains as the options say, and says where the records are."""
+    if options.seeds < 1:
+        raise RecipeError(f"--seeds must be 1 or more, not {options.seeds}")
+    check_no_dropout(options.recipe)
+    seeds = range(options.recipe.seed, options.recipe.seed + options.seeds)
+    recipes = [dataclasses.replace(options.recipe, seed=seed) for seed in seeds]
+    directories = [options.out / f"seed-{seed}" for seed in seeds]
+    accelerator = accelerator_of(options.device)
+    check_writable(options.out)
+    if there := [str(directory) for directory in directories if directory.exists()]:
+        raise RecordError(f"--out: {there[0]} is there already; name another directory, or delete it")
+    fit_seeds(recipes, directories, accelerator=accelerator)
+    print("\n".join(map(str, directories)))

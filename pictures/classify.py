@@ -1,6 +1,6 @@
-"""The door for pictures: `predict PICTURE...` says what a trained network makes of each.
+"""The door for pictures: `classify PICTURE...` says what a trained network makes of each.
 
-Both implementations' `predict` run through `predict_pictures`; `compare predict` starts both.
+Both implementations' `classify` run through `classify_pictures`; that of `compare` starts both.
 """
 
 import argparse
@@ -32,20 +32,20 @@ Network = Callable[[Recipe, Weights, Images], Probabilities]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what both implementations' `predict` take."""
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="a picture of one digit")
+    """Adds what both implementations' `classify` take."""
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="A picture of one digit.")
     parser.add_argument(
         "--weights",
         type=Path,
-        help="a training's record, or its weights.safetensors (default: the newest under runs/)",
+        help="A training's record, or its weights.safetensors (default: the newest under runs/).",
     )
     parser.add_argument(
-        "--show", action="store_true", help="draw what the network saw, and write it as PICTURE-28x28.png"
+        "--show", action="store_true", help="Draw what the network saw, and write it as PICTURE-28x28.png."
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead")
+    parser.add_argument("--json", action="store_true", help="Print one line of JSON instead.")
 
 
-def predict_pictures(options: argparse.Namespace, implementation: str, network: Network) -> None:
+def classify_pictures(options: argparse.Namespace, implementation: str, network: Network) -> None:
     """Prepares the pictures, finds the weights, asks the network and prints what it says.
 
     Raises:
@@ -149,7 +149,7 @@ def newest_record(implementation: str, comparison: Path | None = None) -> Path:
     if not found:
         raise RecordError(
             f"there is no finished training of {implementation} under {comparison or RUNS}; "
-            "train it with `python -m compare run`, or name the directory where that was done"
+            "train it with `mnist-compare run`, or name the directory where that was done"
         )
     return max(found, key=_time_written)
 
@@ -165,8 +165,7 @@ def newest_comparison(implementations: list[str]) -> Path:
     ]
     if not finished:
         raise RecordError(
-            f"there is no finished comparison under {RUNS}; make one with `python -m compare run`, "
-            "or name one with --from"
+            f"there is no finished comparison under {RUNS}; make one with `mnist-compare run`, or name one with --from"
         )
     return max(finished, key=lambda directory: _time_written(newest_record(implementations[0], directory)))
 

@@ -18,7 +18,7 @@ from recipe import Recipe, mnist
 from recipe.errors import RecordError
 from recipe.initial_weights import initial_weights
 from record.training import Status
-from tests.conftest import TINY, assert_one_line_of_error, run_python, write_canned
+from tests.conftest import TINY, assert_one_line_of_error, recipe_of, run_python, write_canned
 
 DOORS = ["keras_impl", "lightning_impl"]
 RECIPE = Recipe(hidden_sizes=(8,), dtype="float64", batch_size=30_000, epochs=2)
@@ -112,7 +112,7 @@ def test_no_picture_shown_replaces_another(door: str, place: Path) -> None:
 
 
 def test_network_for_other_images_is_one_line(place: Path, own_data: str) -> None:
-    recipe = Recipe(dataset=own_data, hidden_sizes=())
+    recipe = recipe_of(dataset=own_data, hidden_sizes=())
     (place / "small").mkdir()
     (place / "small" / "recipe.json").write_text(recipe.to_json())
     save_file(initial_weights(recipe), place / "small" / "weights.safetensors")

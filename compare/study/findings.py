@@ -122,7 +122,7 @@ class Study(Findings):
             cls,
             results,
             directory=directory,
-            recipe=Recipe(**results["recipe"]),
+            recipe=Recipe.from_fields(results["recipe"]),
             accuracies=tuple(make(AccuracyFindings, entry) for entry in results["accuracies"]),
             equivalence=tuple(make(EquivalenceFindings, entry) for entry in results["equivalence"]),
             attribution=tuple(_attribution(entry) for entry in results["attribution"]),

@@ -12,7 +12,7 @@ from lightning_impl.recording import train_and_record
 from recipe import Recipe
 from record.training import RunRecord, read_record
 from tests.conftest import SMALL as SMALL_NETWORK
-from tests.conftest import run_python
+from tests.conftest import recipe_of, run_python
 
 # 118 steps an epoch, the last batch smaller.
 SMALL = {"hidden_sizes": (32, 16), "batch_size": 512, "epochs": 1, "seed": 5}
@@ -33,11 +33,11 @@ def trained_together(directory: Path, recipe: Recipe) -> list[RunRecord]:
 
 @pytest.mark.parametrize("fields", [{}, {"preset": "native"}], ids=["aligned", "native"])
 def test_members_are_the_runs_of_their_seeds(tmp_path: Path, fields: dict[str, str]) -> None:
-    assert_members_are_the_runs_of_their_seeds(tmp_path, Recipe(dtype="float64", **SMALL, **fields))
+    assert_members_are_the_runs_of_their_seeds(tmp_path, recipe_of(dtype="float64", **SMALL, **fields))
 
 
 def test_members_with_convolutions_are_the_runs_of_their_seeds(tmp_path: Path, own_data: str) -> None:
-    recipe = Recipe(dataset=own_data, **SMALL_NETWORK, dtype="float64", network="cnn")
+    recipe = recipe_of(dataset=own_data, **SMALL_NETWORK, dtype="float64", network="cnn")
     assert_members_are_the_runs_of_their_seeds(tmp_path, recipe)
 
 
