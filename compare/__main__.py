@@ -1,20 +1,19 @@
-"""`python -m compare run|align|study|report|predict|convert|completion`: the command line, over `compare/api.py`."""
+"""`mnist-compare`, or `python -m compare`: the command line, over `compare/api.py`."""
 
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import jsonargparse
-
+from command_line.table import Command, Parser, add_recipe_options, make_parser, program_name, run_command
 from compare import api
 from compare.results_file import EXIT_CODES, results_text
 from compare.run.implementations import Backend
-from recipe import Recipe, RecipeError
+from recipe import RecipeError
 from recipe.errors import (
     BAD_INPUT,
     BadArgumentError,
@@ -24,60 +23,16 @@ from recipe.errors import (
     RecordError,
     RunFailedError,
 )
+from recipe.images import NAMED
 
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C ended: 128 + SIGINT."""
 
 
-def parser() -> jsonargparse.ArgumentParser:
-    """The command line, one subcommand a job."""
-    main_parser = jsonargparse.ArgumentParser(
-        prog="python -m compare", description="Compares implementations of one MNIST network."
-    )
-    subparsers = {name: _judged_parser(function) for name, function in _JUDGED.items()}
-    report_parser = jsonargparse.ArgumentParser(description="Shows the findings of a comparison or a study again.")
-    report_parser.add_argument("directory", type=Path, help="Where its results.json is.")
-    report_parser.add_argument("--json", action="store_true", help="Print results.json instead of tables.")
-    subparsers["report"] = report_parser
-    subparsers["predict"] = _predict_parser()
-    convert_parser = jsonargparse.ArgumentParser(
-        description="Writes trained weights as a file of the other framework's, bit for bit. The names' endings say "
-        "what they are: .safetensors (as in a record), .keras, .weights.h5 or .ckpt (of Lightning)."
-    )
-    convert_parser.add_argument("source", type=Path, help="What to read; a .ckpt, or with recipe.json next to it.")
-    convert_parser.add_argument("target", type=Path, help="What to write; must not be there.")
-    subparsers["convert"] = convert_parser
-    subparsers["completion"] = jsonargparse.ArgumentParser(
-        description="Prints a bash script that completes the command lines of compare, keras_impl and lightning_impl."
-    )
-    commands = main_parser.add_subcommands()
-    for name, subparser in subparsers.items():
-        commands.add_subcommand(name, subparser, help=subparser.description)
-    return main_parser
-
-
-def _predict_parser() -> jsonargparse.ArgumentParser:
-    options = jsonargparse.ArgumentParser(description="Shows what both trained networks make of a picture.")
-    options.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="A picture of one digit.")
-    options.add_argument(
-        "--from",
-        dest="comparison",
-        type=Path | None,
-        default=None,
-        metavar="DIRECTORY",
-        help="The comparison that trained them (default: the newest under runs/).",
-    )
-    options.add_argument(
-        "--show", action="store_true", help="Draw what the networks saw, and write it as PICTURE-28x28.png."
-    )
-    return options
-
-
-def _judged_parser(function: Callable[..., Any]) -> jsonargparse.ArgumentParser:
-    """The options of a function of the API: types, defaults and help are those of its arguments, but for a few."""
-    options = jsonargparse.ArgumentParser(description=(function.__doc__ or "").partition("\n")[0])
+def add_judged_options(function: Callable[..., Any], options: Parser) -> None:
+    """Adds the options of a function of the API: types, defaults and help are those of its arguments, but for a few."""
     options.add_argument("--config", action="config", help="A YAML file with any of these options.")
-    options.add_class_arguments(Recipe, "recipe", skip={"images"})
+    add_recipe_options(options)
     options.add_argument("--keras.backend", type=Backend, default="tensorflow", help="Keras's backend.")
     options.add_argument(
         "--implementation",
@@ -91,15 +46,48 @@ def _judged_parser(function: Callable[..., Any]) -> jsonargparse.ArgumentParser:
     if "fresh" in signature(function).parameters:
         options.add_argument("--fresh", action="store_true", help="Run again what is finished already.")
     options.add_argument("--json", action="store_true", help="Print results.json instead of tables.")
-    return options
 
 
-def judge(options: Any) -> int:
-    """Does the job, shows what it found, and returns the exit code."""
+def add_report_options(options: Parser) -> None:
+    """Adds the options of `report`."""
+    options.add_argument("directory", type=Path, help="Where its results.json is.")
+    options.add_argument("--json", action="store_true", help="Print results.json instead of tables.")
+
+
+def add_classify_options(options: Parser) -> None:
+    """Adds the options of `classify`."""
+    options.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="A picture of one digit.")
+    options.add_argument(
+        "--from",
+        dest="comparison",
+        type=Path | None,
+        default=None,
+        metavar="DIRECTORY",
+        help="The comparison that trained them (default: the newest under runs/).",
+    )
+    options.add_argument(
+        "--show", action="store_true", help="Draw what the networks saw, and write it as PICTURE-28x28.png."
+    )
+
+
+def add_convert_options(options: Parser) -> None:
+    """Adds the options of `convert`."""
+    options.add_argument("source", type=Path, help="What to read; a .ckpt, or with recipe.json beside it.")
+    options.add_argument("target", type=Path, help="What to write; must not be there.")
+
+
+def add_download_options(options: Parser) -> None:
+    """Adds the options of `download`."""
+    names = [name for name in NAMED if name != "mnist"]
+    options.add_argument("name", choices=names, help=f"The data set: {', '.join(names)}.")
+    options.add_argument("archive", type=Path, help="The .npz file to write.")
+
+
+def judge(function: Callable[..., Any], options: Any) -> int:
+    """Has a function of the API do the job, shows what it found, and returns the exit code."""
     from rich.console import Console
 
     console = Console(stderr=options.json)
-    function = _JUDGED[options.subcommand]
     arguments = {name: options[name] for name in signature(function).parameters if name in options}
     findings = function(
         **arguments,
@@ -144,56 +132,81 @@ def report(options: Any) -> int:
     return findings.exit_code
 
 
-def predict(options: Any) -> int:
-    """Shows what both networks make of each picture; returns the exit code."""
-    from compare.predict import show_predictions
+def classify(options: Any) -> None:
+    """Shows what both networks make of each picture."""
+    from compare.classify import show_classifications
 
     try:
-        show_predictions(options.pictures, options.comparison, show=options.show)
+        show_classifications(options.pictures, options.comparison, show=options.show)
     except (PictureError, RecordError) as error:
         raise BadInputError(str(error)) from error
-    return 0
 
 
-def convert(options: Any) -> int:
-    """Converts and says where to; returns the exit code."""
+def convert(options: Any) -> None:
+    """Converts and says where to."""
     from compare.convert import convert
 
     convert(options.source, options.target)
     print(options.target)
-    return 0
 
 
-def completion(options: Any) -> int:  # noqa: ARG001 - it has none
-    """Prints the completion script; returns the exit code."""
+def download(options: Any) -> None:
+    """Fetches a data set and says where it is."""
+    from recipe.datasets import download
+
+    download(options.name, options.archive)
+    print(options.archive)
+
+
+def completion(_: Any) -> None:
+    """Prints the completion script."""
     from compare.completion import script
 
     print(script())
-    return 0
 
 
-_JUDGED: dict[str, Callable[..., Any]] = {"run": api.run, "align": api.align, "study": api.study}
-_COMMANDS = {
-    **dict.fromkeys(_JUDGED, judge),
-    "report": report,
-    "predict": predict,
-    "convert": convert,
-    "completion": completion,
+def _judged(function: Callable[..., Any]) -> Command:
+    description = (function.__doc__ or "").partition("\n")[0]
+    return Command(description, partial(add_judged_options, function), partial(judge, function))
+
+
+COMMANDS = {
+    "run": _judged(api.run),
+    "align": _judged(api.align),
+    "study": _judged(api.study),
+    "report": Command("Shows the findings of a comparison or a study again.", add_report_options, report),
+    "classify": Command("Shows which digit both trained networks see in a picture.", add_classify_options, classify),
+    "convert": Command(
+        "Writes trained weights as a file of the other framework's, bit for bit. The names' endings say "
+        "what they are: .safetensors (as in a record), .keras, .weights.h5 or .ckpt (of Lightning).",
+        add_convert_options,
+        convert,
+    ),
+    "download": Command(
+        "Fetches a named data set to a file; where there is a network, the other commands do it by themselves.",
+        add_download_options,
+        download,
+    ),
+    "completion": Command(
+        "Prints a bash script that completes the command lines of all three programs.", lambda _: None, completion
+    ),
 }
+GO_ON = ("run", "align", "study")
+"""The commands that keep what is finished when they are interrupted."""
+
+
+def parser() -> Parser:
+    """The command line."""
+    return make_parser(
+        program_name("compare", "mnist-compare"), "Compares implementations of one MNIST network.", COMMANDS
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
-    main_parser = parser()
-    options = main_parser.parse_args(arguments)
-    subcommand = options.subcommand
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        options = main_parser.instantiate(options)[subcommand]
-        options.subcommand = subcommand
-        options.command_line = shlex.join(
-            ["python", "-m", "compare", *(sys.argv[1:] if arguments is None else arguments)]
-        )
-        return _COMMANDS[subcommand](options)
+        return run_command(parser(), COMMANDS, words)
     except (RecipeError, BadInputError, DataError, RecordError, OSError) as error:
         dashes = "--" if isinstance(error, BadArgumentError) else ""
         print(f"error: {dashes}{str(error) or type(error).__name__}", file=sys.stderr)
@@ -202,15 +215,20 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODES["failed"]
     except KeyboardInterrupt:
-        continues = "; finished runs are kept, the same command continues from there" if subcommand in _JUDGED else ""
+        continues = "; finished runs are kept, the same command continues from there" if words[0] in GO_ON else ""
         print(f"interrupted{continues}", file=sys.stderr)
         return INTERRUPTED
 
 
-if __name__ == "__main__":
+def start() -> NoReturn:
+    """Runs the command line and ends the process: with 4 after a crash, for 1 says "not parity"."""
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     try:
         sys.exit(main())
-    except Exception:  # noqa: BLE001 - a crash must not end as 1, which says "not parity"
+    except Exception:  # noqa: BLE001 - it is printed
         traceback.print_exc()
         sys.exit(EXIT_CODES["failed"])
+
+
+if __name__ == "__main__":
+    start()

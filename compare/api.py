@@ -311,6 +311,7 @@ def _prepare(
     recipe = recipe or Recipe()
     if not isinstance(recipe, Recipe):
         raise BadArgumentError(f"recipe must be a Recipe, not a {type(recipe).__name__}")
+    recipe = datasets.with_images(recipe)
     if recipe.dataset != "mnist":
         datasets.load(recipe)  # fetched and refused before any run does it
     sides = [keras(keras_backend, device), lightning(device)]
@@ -327,7 +328,7 @@ def default_directory(recipe: Recipe, implementations: list[Implementation], com
     """A directory under runs/ of this command, this recipe and these implementations alone."""
     commands = [implementation.words for implementation in implementations]
     key = hashlib.sha256(f"{recipe.to_json()}{commands}".encode()).hexdigest()[:8]
-    return RUNS / f"{command}-{recipe.preset}-{recipe.dtype}-seed{recipe.seed}-{key}"
+    return RUNS / f"{command}-{recipe.variant}-{recipe.dtype}-seed{recipe.seed}-{key}"
 
 
 def _silent() -> Console:

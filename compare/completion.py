@@ -2,12 +2,13 @@
 
 import os
 import subprocess
-import sys
 from importlib.util import find_spec
 
 from recipe.errors import BadInputError, last_error
+from recipe.own_process import own_command, search_path
 
-PROGRAMS = ("compare", "keras_impl", "lightning_impl")
+PROGRAMS = {"mnist-compare": "compare", "mnist-keras": "keras_impl", "mnist-lightning": "lightning_impl"}
+"""The installed scripts, and what `python -m` runs in their place."""
 
 # shtab completes a command of one word: `python -m compare` becomes one, and the word that is completed moves up.
 _DISPATCH = """
@@ -26,6 +27,15 @@ _mnist_parity() {
 complete -o bashdefault -o default -F _mnist_parity python python3
 """
 
+# An installed script is completed as `python -m` of its package.
+_DISPATCH_SCRIPT = """
+_{function}() {{
+  COMP_WORDS=("python -m {package}" "${{COMP_WORDS[@]:1}}")
+  _shtab_python__m_{package}
+}}
+complete -o bashdefault -o default -F _{function} {script}
+"""
+
 
 def script() -> str:
     """The script, to be sourced; in it is what the options are now.
@@ -35,14 +45,18 @@ def script() -> str:
     """
     if find_spec("shtab") is None:
         raise BadInputError("completion needs shtab; in the clone: pip install '.[completion]'")
-    return "\n".join([*map(_functions, PROGRAMS), _DISPATCH % " ".join(PROGRAMS)])
+    scripts = [
+        _DISPATCH_SCRIPT.format(script=name, function=name.replace("-", "_"), package=package)
+        for name, package in PROGRAMS.items()
+    ]
+    return "\n".join([*map(_functions, PROGRAMS.values()), _DISPATCH % " ".join(PROGRAMS.values()), *scripts])
 
 
 def _functions(program: str) -> str:
     """The program's functions, without the last line, which ties them to a command."""
     process = subprocess.run(
-        [sys.executable, "-m", program, "--print_completion", "shtab-bash"],
-        env={**os.environ, "JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT": "true"},
+        own_command(program, "--print_completion", "shtab-bash"),
+        env={**os.environ, "PYTHONPATH": search_path(), "JSONARGPARSE_ADD_PRINT_COMPLETION_ARGUMENT": "true"},
         capture_output=True,
         text=True,
         check=False,

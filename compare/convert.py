@@ -1,12 +1,12 @@
 """Trained weights from one framework's file to the other's, by way of the canonical layout, bit for bit."""
 
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from compare.run.process import check_ended_well, environment
 from recipe.errors import BadInputError
+from recipe.own_process import own_command
 
 CANONICAL = ".safetensors"
 ENDINGS = {".ckpt": "lightning_impl", ".keras": "keras_impl", ".weights.h5": "keras_impl"}
@@ -44,6 +44,6 @@ def _implementation(path: Path) -> str | None:
 
 
 def _start(implementation: str, source: Path, target: Path) -> None:
-    command = [sys.executable, "-m", f"{implementation}.convert", str(source), str(target)]
+    command = own_command(f"{implementation}.convert", source, target)
     process = subprocess.run(command, env=environment(threads=1), capture_output=True, text=True, check=False)
     check_ended_well(implementation, process.returncode, process.stderr)

@@ -5,7 +5,6 @@ shares are proportions, losses are means over the test digits, times are in seco
 the accuracy of a run that failed, is None.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -252,7 +251,7 @@ def divergence(entry: Mapping[str, Any]) -> Divergence | None:
 
 
 def _recipe(results: Mapping[str, Any]) -> Recipe:
-    return Recipe.from_json(json.dumps(results["recipe"]))
+    return Recipe.from_fields(results["recipe"])
 
 
 def _implementation(entry: Mapping[str, Any], directory: Path) -> ImplementationFindings:

@@ -1,49 +1,55 @@
-"""`python -m keras_impl fit|predict|export`: the tutorial's steps, with Keras's own progress display."""
+"""`mnist-keras`, or `python -m keras_impl`: the tutorial's steps, with Keras's own progress display."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jsonargparse
-
-from keras_impl import backend, export
-from pictures.classify import Images, Probabilities, add_options, predict_pictures
+from command_line.table import Command, Parser, add_recipe_options, make_parser, program_name, run_command
+from keras_impl import backend, export, worker
+from keras_impl.convert import convert
+from pictures.classify import Images, Probabilities, add_options, classify_pictures
 from recipe import Recipe
 from recipe.datasets import load
 from recipe.errors import RecordError, errors_are_one_line
 from recipe.initial_weights import Weights
+from record.weights import add_convert_options, add_export_options, run_convert
+from record.worker import add_contract_options, run_worker
 
 
-def parser() -> jsonargparse.ArgumentParser:
-    """The command line, one subcommand a job."""
-    fit_parser = jsonargparse.ArgumentParser(description="Train the network, validate it after every epoch, test it.")
-    fit_parser.add_argument("--config", action="config", help="A YAML file with any of these options.")
-    fit_parser.add_class_arguments(Recipe, "recipe", skip={"images"})
-    _add_backend(fit_parser)
-    fit_parser.add_argument("--device", type=backend.Device, default="auto", help="Where to compute.")
-    fit_parser.add_argument(
+def add_fit_options(parser: Parser) -> None:
+    """Adds the options of `fit`."""
+    parser.add_argument("--config", action="config", help="A YAML file with any of these options.")
+    add_recipe_options(parser)
+    _add_backend(parser)
+    parser.add_argument("--device", type=backend.Device, default="auto", help="Where to compute.")
+    parser.add_argument(
         "--checkpoints",
         type=Path | None,
         default=None,
         help="Directory for last.keras and best.keras; after a kill, the same command goes on from the last.",
     )
-    fit_parser.add_argument(
+    parser.add_argument(
         "--logs",
         type=Path | None,
         default=Path("keras_logs"),
         help="Directory of the curves for TensorBoard and of metrics.csv, a version_N for each run; null keeps none.",
     )
-    predict_parser = jsonargparse.ArgumentParser(description="Say which digit each picture shows, on the CPU.")
-    add_options(predict_parser)
-    _add_backend(predict_parser)
-    main_parser = jsonargparse.ArgumentParser(prog="python -m keras_impl", description="The MNIST network in Keras 3.")
-    commands = main_parser.add_subcommands()
-    for name, subparser in (("fit", fit_parser), ("predict", predict_parser), ("export", export.parser())):
-        commands.add_subcommand(name, subparser, help=subparser.description)
-    return main_parser
 
 
-def _add_backend(options: jsonargparse.ArgumentParser) -> None:
-    options.add_argument("--keras.backend", type=backend.Backend, default="tensorflow", help="Keras's backend.")
+def add_classify_options(parser: Parser) -> None:
+    """Adds the options of `classify`."""
+    add_options(parser)
+    _add_backend(parser)
+
+
+def add_worker_options(parser: Parser) -> None:
+    """Adds the options of `worker`."""
+    worker.add_device_options(parser)
+    add_contract_options(parser)
+
+
+def _add_backend(parser: Parser) -> None:
+    parser.add_argument("--keras.backend", type=backend.Backend, default="tensorflow", help="Keras's backend.")
 
 
 def fit(options: Any) -> None:
@@ -75,7 +81,7 @@ def fit(options: Any) -> None:
     print(f"test loss {results['loss']:.4f}, test accuracy {results['accuracy']:.2%}")
 
 
-def predict(options: Any) -> None:
+def classify(options: Any) -> None:
     """Says which digit each picture shows."""
 
     def network(recipe: Recipe, weights: Weights, images: Images) -> Probabilities:
@@ -84,16 +90,37 @@ def predict(options: Any) -> None:
 
         return predict_images(recipe, weights, images)
 
-    predict_pictures(options, "keras", network)
+    classify_pictures(options, "keras", network)
+
+
+COMMANDS = {
+    "fit": Command("Train the network, validate it after every epoch, test it.", add_fit_options, fit),
+    "classify": Command("Say which digit each picture shows, on the CPU.", add_classify_options, classify),
+    "export": Command(
+        "Write the network of a training's record to a file for other programs.",
+        partial(add_export_options, formats=export.Format),
+        export.run,
+    ),
+    "convert": Command(
+        "Write weights of a record as a Keras file, or the other way round.",
+        add_convert_options,
+        partial(run_convert, convert),
+    ),
+    "worker": Command(
+        "Train a recipe and leave a record, as compare asks.", add_worker_options, partial(run_worker, worker.work)
+    ),
+}
+
+
+def parser() -> Parser:
+    """The command line."""
+    return make_parser(program_name("keras_impl", "mnist-keras"), "The MNIST network in Keras 3.", COMMANDS)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; bad input is one line on standard error and exit code 2."""
-    main_parser = parser()
-    options = main_parser.parse_args(arguments)
     with errors_are_one_line():
-        job = {"fit": fit, "predict": predict, "export": export.run}[options.subcommand]
-        job(main_parser.instantiate(options)[options.subcommand])
+        run_command(parser(), COMMANDS, arguments)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,14 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
-import jsonargparse
 from safetensors.numpy import save_file
 
 from keras_impl import backend
 from recipe.atomic import check_absent, complete_or_absent
 from recipe.errors import RecordError, UnavailableError
-from record.weights import add_export_options, read_weights, single_precision
+from record.weights import read_weights, single_precision
 
 Format = Literal["onnx", "safetensors", "keras", "tf_saved_model"]
-
-
-def parser() -> jsonargparse.ArgumentParser:
-    """The options of `python -m keras_impl export`."""
-    options = jsonargparse.ArgumentParser(description="Write the network of a training's record to a file.")
-    add_export_options(options, Format)
-    return options
 
 
 def export(record: Path, out: Path, file_format: Format) -> None:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
+from command_line.one_line import OneLineErrors
 from keras_impl import backend
 from recipe import Recipe
 from recipe.datasets import load
@@ -28,13 +29,13 @@ def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> No
         train_and_record(recipe, digits, run_directory, start)
 
 
-def parse() -> argparse.ArgumentParser:
-    """The options of this worker beside the two paths of the contract."""
-    parser = argparse.ArgumentParser(prog="python -m keras_impl.worker", description=__doc__)
-    parser.add_argument("--backend", choices=get_args(backend.Backend), default="tensorflow", help="Keras's backend")
-    parser.add_argument("--device", choices=get_args(backend.Device), default="auto", help="where to compute")
-    return parser
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this worker beside those of the contract."""
+    parser.add_argument("--backend", choices=get_args(backend.Backend), default="tensorflow", help="Keras's backend.")
+    parser.add_argument("--device", choices=get_args(backend.Device), default="auto", help="Where to compute.")
 
 
 if __name__ == "__main__":
-    main(work, parse())
+    parser = OneLineErrors(prog="python -m keras_impl.worker", description=__doc__)
+    add_device_options(parser)
+    main(work, parser)

@@ -1,11 +1,9 @@
-"""`python -m lightning_impl fit|validate|test|predict|export`: the network under the stock LightningCLI.
+"""`mnist-lightning`, or `python -m lightning_impl`: the network under the stock LightningCLI, and what it lacks."""
 
-`predict PICTURE...` is not the LightningCLI's: it says which digit each picture shows.
-"""
-
-import argparse
 import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +15,41 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instant
 from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors.torch import save_file
 
-from lightning_impl import export
+from command_line.one_line import OneLineErrors
+from command_line.table import Command, add_recipe_options, called_classify, make_parser, program_name, run_command
+from lightning_impl import export, worker
 from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.checkpoints import CompleteCheckpoints, checkpoint_callbacks
+from lightning_impl.convert import convert
 from lightning_impl.data import MnistDataModule
 from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers
 from lightning_impl.predicting import predict_images
-from pictures.classify import add_options, predict_pictures
-from recipe import Recipe, RecipeError
+from pictures.classify import add_options, classify_pictures
+from recipe import RecipeError
 from recipe.atomic import complete_or_absent
-from recipe.errors import BAD_INPUT, DataError, RecordError, UnavailableError, errors_are_one_line
+from recipe.errors import BAD_INPUT, BadInputError, DataError, RecordError, UnavailableError, errors_are_one_line
 from record.isolation import hide
-
-PREDICT = (
-    "Write the class probabilities of the test images. To have a picture of your own looked at: "
-    "predict PICTURE... [--weights WEIGHTS] [--show] [--json]"
-)
+from record.weights import add_convert_options, add_export_options, run_convert
+from record.worker import add_contract_options, run_worker
 
 
 class RecipeCLI(LightningCLI):
     """A LightningCLI whose model and data take the one recipe."""
 
+    def _add_subcommands(self, parser: LightningArgumentParser, **options: Any) -> None:
+        """Adds our commands to the Trainer's methods, and a line for each: one help and one completion have all."""
+        self._subcommand_parsers = {}
+        subcommands = parser.add_subcommands()
+        for name, description in TRAINER_COMMANDS.items():
+            subparser = self._prepare_subcommand_parser(Trainer, name, description=description)
+            self._subcommand_parsers[name] = subparser
+            subcommands.add_subcommand(name, subparser, help=description)
+        for name, command in COMMANDS.items():
+            subcommands.add_subcommand(name, command.parser(), help=command.description)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds `--recipe.*` and `--checkpoints`."""
-        parser.add_class_arguments(Recipe, "recipe", skip={"images"})
+        add_recipe_options(parser)
         parser.link_arguments("recipe", "model.recipe", apply_on="instantiate")
         parser.link_arguments("recipe", "data.recipe", apply_on="instantiate")
 
@@ -123,19 +132,53 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
 
 
-def picture_parser() -> argparse.ArgumentParser:
-    """The command line of `predict PICTURE...`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lightning_impl predict",
-        description="Say which digit each picture shows, on the CPU.",
-        allow_abbrev=False,
-    )
-    add_options(parser)
-    return parser
+class _Parser(OneLineErrors, LightningArgumentParser):
+    """Lightning's parser, but for its errors, and for options that it would complete by itself."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, allow_abbrev=False, **options)
 
 
-def asks_for_pictures(arguments: list[str]) -> bool:
-    """Whether `predict` is to look at pictures: the LightningCLI's own takes none of these words."""
+def add_worker_options(parser: Any) -> None:
+    """Adds the options of `worker`."""
+    worker.add_device_options(parser)
+    add_contract_options(parser)
+
+
+def classify(options: Any) -> None:
+    """Says which digit each picture shows."""
+    classify_pictures(options, "lightning", predict_images)
+
+
+TRAINER_COMMANDS = {
+    "fit": "Train the network, validate it after every epoch.",
+    "validate": "Validate a trained network.",
+    "test": "Test a trained network.",
+    "predict": "Write the class probabilities of the test images.",
+}
+"""The LightningCLI's own commands, methods of the Trainer, and what they do here."""
+
+COMMANDS = {
+    "classify": Command("Say which digit each picture shows, on the CPU.", add_options, classify),
+    "export": Command(
+        "Write the network of a training's record to a file for other programs.",
+        partial(add_export_options, formats=export.Format),
+        export.run,
+    ),
+    "convert": Command(
+        "Write weights of a record as a checkpoint, or the other way round.",
+        add_convert_options,
+        partial(run_convert, convert),
+    ),
+    "worker": Command(
+        "Train a recipe and leave a record, as compare asks.", add_worker_options, partial(run_worker, worker.work)
+    ),
+}
+"""What the LightningCLI, whose commands are methods of the Trainer, does not have."""
+
+
+def asks_for_pictures(arguments: Sequence[str]) -> bool:
+    """Whether `predict` is to look at pictures, as it once did: the LightningCLI's own takes none of these words."""
     own_options = ("--weights", "--show", "--json")
     return arguments[:1] == ["predict"] and (
         any(word.partition("=")[0] in own_options for word in arguments[1:])
@@ -149,18 +192,18 @@ def main() -> None:
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     # TensorBoard's writer, where it is installed, imports TensorFlow, where that is.
     hide({"tensorflow", "keras", "jax"})
-    # The LightningCLI has subcommands for the Trainer's methods alone.
-    if sys.argv[1:2] == ["export"]:
-        export.main(sys.argv[2:])
-    elif asks_for_pictures(sys.argv[1:]):
-        with errors_are_one_line():
-            predict_pictures(picture_parser().parse_args(sys.argv[2:]), "lightning", predict_images)
-    else:
-        lightning_cli()
+    program, arguments = program_name("lightning_impl", "mnist-lightning"), sys.argv[1:]
+    with errors_are_one_line():
+        if asks_for_pictures(arguments):
+            raise BadInputError(called_classify(program, arguments[1:]))
+        if arguments and arguments[0] in COMMANDS:
+            run_command(make_parser(program, "", COMMANDS), COMMANDS, arguments)
+        else:
+            lightning_cli(program)
 
 
-def lightning_cli() -> None:
-    """The stock command line."""
+def lightning_cli(program: str) -> None:
+    """The stock command line; the help lists our own commands, too."""
     try:
         RecipeCLI(
             BlockDigitClassifier,
@@ -171,10 +214,10 @@ def lightning_cli() -> None:
             seed_everything_default=0,
             # A second run in the same place replaces the first one's config.yaml.
             save_config_kwargs={"overwrite": True},
+            parser_class=_Parser,
             parser_kwargs={
-                "prog": "python -m lightning_impl",
-                "epilog": "`export` writes a trained network to a file: python -m lightning_impl export --help",
-                "predict": {"description": PREDICT},
+                "prog": program,
+                "description": "The MNIST network in Lightning.",
             },
         )
     except (RecipeError, DataError, RecordError, UnavailableError, MisconfigurationException, OSError) as error:

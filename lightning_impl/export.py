@@ -4,9 +4,8 @@ import importlib.util
 import io
 from collections import OrderedDict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import jsonargparse
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -14,19 +13,10 @@ from torch import nn
 from lightning_impl.model import build_model
 from lightning_impl.weights import set_weights
 from recipe.atomic import check_absent, complete_or_absent
-from recipe.errors import UnavailableError, errors_are_one_line
-from record.weights import add_export_options, read_weights, single_precision
+from recipe.errors import UnavailableError
+from record.weights import read_weights, single_precision
 
 Format = Literal["onnx", "safetensors", "torch_export"]
-
-
-def parser() -> jsonargparse.ArgumentParser:
-    """The options of `python -m lightning_impl export`."""
-    options = jsonargparse.ArgumentParser(
-        prog="python -m lightning_impl export", description="Write the network of a training's record to a file."
-    )
-    add_export_options(options, Format)
-    return options
 
 
 def export(record: Path, out: Path, file_format: Format) -> None:
@@ -76,9 +66,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
             )
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the command line; bad input is one line on standard error and exit code 2."""
-    options = parser().parse_args(arguments)
-    with errors_are_one_line():
-        export(options.record, options.out, options.format)
+def run(options: Any) -> None:
+    """Exports as the command line says, and says where to."""
+    export(options.record, options.out, options.format)
     print(options.out)

@@ -4,6 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
+from command_line.one_line import OneLineErrors
 from recipe import Recipe
 from record.first_steps import write_trace
 from record.worker import main
@@ -25,12 +26,12 @@ def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> No
         train_and_record(recipe, run_directory, start, accelerator=accelerator)
 
 
-def parse() -> argparse.ArgumentParser:
-    """The options of this worker beside the two paths of the contract."""
-    parser = argparse.ArgumentParser(prog="python -m lightning_impl.worker", description=__doc__)
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to compute")
-    return parser
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the option of this worker beside those of the contract."""
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="Where to compute.")
 
 
 if __name__ == "__main__":
-    main(work, parse())
+    parser = OneLineErrors(prog="python -m lightning_impl.worker", description=__doc__)
+    add_device_options(parser)
+    main(work, parser)

@@ -1,6 +1,6 @@
-"""The door for pictures: `predict PICTURE...` says what a trained network makes of each.
+"""The door for pictures: `classify PICTURE...` says what a trained network makes of each.
 
-Both implementations' `predict` run through `predict_pictures`; `compare predict` starts both.
+Both implementations' `classify` run through `classify_pictures`; that of `compare` starts both.
 """
 
 import argparse
@@ -29,20 +29,20 @@ Network = Callable[[Recipe, Weights, Images], Probabilities]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what both implementations' `predict` take."""
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="a picture of one digit")
+    """Adds what both implementations' `classify` take."""
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="A picture of one digit.")
     parser.add_argument(
         "--weights",
         type=Path,
-        help=f"a training's record, or its weights.safetensors (default: the newest under {RUNS}/)",
+        help=f"A training's record, or its weights.safetensors (default: the newest under {RUNS}/).",
     )
     parser.add_argument(
-        "--show", action="store_true", help="draw what the network saw, and write it as PICTURE-28x28.png"
+        "--show", action="store_true", help="Draw what the network saw, and write it as PICTURE-28x28.png."
     )
-    parser.add_argument("--json", action="store_true", help="print one line of JSON instead")
+    parser.add_argument("--json", action="store_true", help="Print one line of JSON instead.")
 
 
-def predict_pictures(options: argparse.Namespace, implementation: str, network: Network) -> None:
+def classify_pictures(options: argparse.Namespace, implementation: str, network: Network) -> None:
     """Prepares the pictures, finds the weights, asks the network and prints what it says.
 
     Raises:

@@ -9,82 +9,25 @@ import gzip
 import hashlib
 import os
 import subprocess
-import sys
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recipe import mnist
-from recipe.errors import DataError
+from recipe.errors import DataError, last_error
+from recipe.images import MAX_CLASSES, NAMED, NOT_READ, UNREAD, Summary
 from recipe.mnist import Digits
-
-if TYPE_CHECKING:
-    from recipe.recipe import Recipe
+from recipe.own_process import own_command, search_path
+from recipe.recipe import Recipe
 
 MAX_BYTES = 2**30
 """Of one array, unpacked: 1.3 million images of 28×28 pixels. More would not fit in memory as floats."""
-
-MAX_CLASSES = 65_536
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a recipe has to know of its images.
-
-    `image_shape` is rows and columns; classes are counted from 0 and may be any number up to
-    `MAX_CLASSES`. `sha256` is of the four arrays' bytes in the order of `Digits`; None where the
-    maker's checksums speak for them. Zeros, which no data set has, stand for what is not read yet.
-    """
-
-    image_shape: tuple[int, int] = (0, 0)
-    num_classes: int = 0
-    num_training_images: int = 0
-    num_test_images: int = 0
-    sha256: str | None = None
-
-    @property
-    def num_pixels(self) -> int:
-        """Of one image."""
-        return prod(self.image_shape)
-
-    @classmethod
-    def of(cls, fields: "Summary | Mapping[str, Any]") -> "Summary":
-        """A summary from itself, or from its fields as JSON has them.
-
-        Raises:
-            TypeError: A field is missing, unknown or of another type.
-            ValueError: A number is out of range.
-        """
-        if isinstance(fields, Summary):
-            return fields
-        summary = cls(**{**fields, "image_shape": tuple(fields.get("image_shape", ()))})
-        numbers = [*summary.image_shape, *dataclasses.astuple(summary)[1:4]]
-        if len(numbers) != 5 or any(type(number) is not int or number < 1 for number in numbers):  # noqa: PLR2004
-            raise ValueError(f"expected positive whole numbers, found {dict(fields)}")
-        return summary
-
-
-UNREAD = Summary()
-"""Stands for what is still to be read off the data set."""
-
-MNIST = Summary(mnist.IMAGE_SHAPE, mnist.NUM_CLASSES, mnist.NUM_TRAINING_IMAGES, mnist.NUM_TEST_IMAGES)
-
-NAMED = {
-    "mnist": MNIST,
-    "fashion_mnist": MNIST,
-    "kmnist": MNIST,
-    "qmnist": dataclasses.replace(MNIST, num_test_images=60_000),
-}
-"""The data sets that have a name. The last three, torchvision holds against their makers' checksums when it fetches
-them; what lies in the cache is held against these numbers alone."""
 
 _FILES = {
     "x_train": ("train", "images"),
@@ -95,26 +38,29 @@ _FILES = {
 """The words by which the name of an IDX file tells what it holds: one of the first, and the last."""
 
 
-def summarize(dataset: str) -> tuple[str, Summary]:
-    """The data set as a recipe states it, a path in full, and what is in it.
+def with_images(recipe: Recipe) -> Recipe:
+    """The recipe with its `images` read off its data set, whose path is then stated in full.
+
+    A recipe that states its images already, as every one of a named data set does, is returned as it is.
 
     Raises:
-        DataError: It is neither a known name nor a file or folder that holds one.
+        DataError: The data set is neither a known name nor a file or folder that holds one.
+        RecipeError: Its images do not fit the recipe: fewer than a batch, or too small for the network.
     """
-    if dataset in NAMED:
-        return dataset, NAMED[dataset]
+    if recipe.images != UNREAD:
+        return recipe
     expected = f"expected one of {', '.join(NAMED)}, an .npz file or a folder"
     try:
-        path = Path(dataset).expanduser().resolve()
+        path = Path(recipe.dataset).expanduser().resolve()
         there = path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # it may not be looked at, or cannot be a path
-        raise DataError(f"cannot read the data set {dataset}: {error}; {expected}") from error
+        raise DataError(f"cannot read the data set {recipe.dataset}: {error}; {expected}") from error
     if not there:
-        raise DataError(f"there is no data set {dataset}: {expected}")
-    return str(path), _summary(_read(path))
+        raise DataError(f"there is no data set {recipe.dataset}: {expected}")
+    return dataclasses.replace(recipe, dataset=str(path), images=_summary(_read(path)))
 
 
-def load(recipe: "Recipe") -> Digits:
+def load(recipe: Recipe) -> Digits:
     """Reads the recipe's data set, after fetching it where it has a name and is not in the cache.
 
     Raises:
@@ -122,6 +68,8 @@ def load(recipe: "Recipe") -> Digits:
     """
     if recipe.dataset == "mnist":
         return mnist.load()
+    if recipe.images == UNREAD:
+        raise DataError(NOT_READ)
     named = recipe.dataset in NAMED
     path = cached(recipe.dataset) if named else Path(recipe.dataset)
     fetch(recipe)
@@ -134,14 +82,14 @@ def load(recipe: "Recipe") -> Digits:
     return digits
 
 
-def fetch(recipe: "Recipe") -> None:
+def fetch(recipe: Recipe) -> None:
     """Fetches the recipe's data set into the cache where it has a name and is not there.
 
     Raises:
         DataError: It cannot be fetched.
     """
     if recipe.dataset in NAMED and recipe.dataset != "mnist" and not cached(recipe.dataset).exists():
-        _fetch(recipe.dataset, cached(recipe.dataset))
+        download(recipe.dataset, cached(recipe.dataset))
 
 
 def cached(name: str) -> Path:
@@ -150,19 +98,20 @@ def cached(name: str) -> Path:
     return Path(cache).expanduser() / f"{name}.npz"
 
 
-def _fetch(name: str, path: Path) -> None:
-    """In a process of its own, for it is torchvision that fetches."""
-    packages = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+def download(name: str, archive: Path) -> None:
+    """Fetches a named data set to an .npz archive, in a process of its own, for it is torchvision that fetches.
+
+    Raises:
+        DataError: It cannot be fetched.
+    """
     process = subprocess.run(
-        [sys.executable, "-m", "recipe.download", name, str(path)],
-        env={**os.environ, "PYTHONPATH": packages},
+        own_command("recipe.download", name, archive),
+        env={**os.environ, "PYTHONPATH": search_path()},
         capture_output=True,
         text=True,
         check=False,
     )
     if process.returncode != 0:
-        from recipe.errors import last_error
-
         raise DataError(last_error(process.stderr))
 
 

@@ -1,4 +1,7 @@
-"""`python -m recipe.download NAME ARCHIVE`: a data set, fetched by torchvision, as an archive for both."""
+"""`python -m recipe.download NAME ARCHIVE`: a data set, fetched by torchvision, as an archive for both.
+
+`mnist-compare download` starts it, and so does every program that misses a data set.
+"""
 
 import argparse
 import contextlib
@@ -41,7 +44,7 @@ def download(name: str, archive: Path) -> None:
                 reason = " ".join(str(error).split())
                 raise DataError(
                     f"{name} cannot be fetched: {reason}; do it where the network is reached, with "
-                    f"`python -m recipe.download {name} {name}.npz`, and put the file at {archive}"
+                    f"`mnist-compare download {name} {name}.npz`, and put the file at {archive}"
                 ) from error
             # Of QMNIST's eight columns of labels, the first is the class.
             arrays += [images.data.numpy(), images.targets.numpy().reshape(len(images), -1)[:, 0].astype(np.uint8)]

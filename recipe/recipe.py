@@ -1,16 +1,17 @@
-"""The recipe: every hyperparameter of a run, stated once."""
+"""The recipe: every hyperparameter of a run, stated once. It is a value: making one reads no file."""
 
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from recipe.datasets import NAMED, UNREAD, Summary, summarize
-from recipe.errors import RecipeError
+from recipe.errors import DataError, RecipeError
+from recipe.images import NAMED, NOT_READ, UNREAD, Summary
 
 DType = Literal["float32", "float64"]
 Network = Literal["dense", "cnn"]
@@ -25,6 +26,9 @@ KERAS_EPSILON = 1e-7
 
 KERNEL_SIZE = 3
 """Rows and columns of a convolution's kernel; it moves by one pixel and leaves the border out."""
+
+_MAX_BATCH_SIZE = 10**9
+"""Where the number of training images is not known yet."""
 
 POOL_SIZE = 2
 """Rows and columns of which the pooling behind a convolution keeps the largest; a rest at the border is left out."""
@@ -54,7 +58,6 @@ class Recipe:
         seed: Seed of the initial weights, the batch order and the dropout masks.
         perturbation: Moves every initial weight by one unit in the last place, up or down, as a
             seed of this number says; 0 moves none. The control runs of a comparison use it.
-        preset: What a switch left out is: "aligned" shares all of them, "native" none.
         initial_weights: "shared": the same float arrays on both sides; "framework": each one's own.
         batch_order: "shared": the same images in every batch; "framework": each one's own shuffle.
         dropout_masks: "shared": the same activations dropped on both sides; "framework": each one's own.
@@ -62,7 +65,11 @@ class Recipe:
         loss: "shared": cross-entropy of the logits; "framework": of what each one takes by default.
         matmul_precision: "shared": full precision on both sides; "framework": each one's default,
             which on GPUs is TF32 in TensorFlow and JAX, and in torch's convolutions.
-        images: What the data set holds; left out, it is read off the data set.
+        images: What the data set holds. Left out, it is known where the data set has a name; of a path it is not
+            read yet, which `recipe.datasets.with_images` does.
+
+    Raises:
+        RecipeError: A field is of the wrong type, out of range or not among its choices.
     """
 
     dataset: str = "mnist"
@@ -80,30 +87,40 @@ class Recipe:
     epsilon: float | None = None
     seed: int = 0
     perturbation: int = 0
-    preset: Preset = "aligned"
-    initial_weights: Switch | None = None
-    batch_order: Switch | None = None
-    dropout_masks: Switch | None = None
-    adam: Switch | None = None
-    loss: Switch | None = None
-    matmul_precision: Switch | None = None
-    images: Summary = UNREAD
+    initial_weights: Switch = "shared"
+    batch_order: Switch = "shared"
+    dropout_masks: Switch = "shared"
+    adam: Switch = "shared"
+    loss: Switch = "shared"
+    matmul_precision: Switch = "shared"
+    images: Summary = None  # type: ignore[assignment]  # which is filled in when the recipe is made
 
-    def __post_init__(self) -> None:
-        """Checks every field and fills in what the preset decides.
+    @classmethod
+    def from_preset(cls, preset: Preset = "aligned", **fields: Any) -> "Recipe":
+        """A recipe whose switches are as the preset says, but for those that are given.
+
+        The preset is used up here: two recipes of the same fields are the same, however they were made.
+
+        Args:
+            preset: What a switch left out is: "aligned" shares all of them, "native" none.
+            fields: Those of the recipe; a switch that is None counts as left out.
 
         Raises:
-            RecipeError: A field is of the wrong type, out of range or not among its choices.
-            DataError: The data set cannot be read, or is not one.
+            RecipeError: There is no such preset, or a field is not valid.
         """
-        self._check_choice("network", get_args(Network))
-        self._check_choice("preset", get_args(Preset))
-        self._check_choice("dtype", get_args(DType))
-        self._check_choice("activation", ("relu",))
+        _check_choice("preset", preset, get_args(Preset))
+        switches = dict.fromkeys(SWITCHES, "shared" if preset == "aligned" else "framework")
+        given = {name: value for name, value in fields.items() if name not in SWITCHES or value is not None}
+        fields = switches | given
+        return cls(**fields)
+
+    def __post_init__(self) -> None:
+        """Checks every field, and fills in what follows from others: Adam's epsilon, the images of a named data set."""
+        _check_choice("network", self.network, get_args(Network))
+        _check_choice("dtype", self.dtype, get_args(DType))
+        _check_choice("activation", self.activation, ("relu",))
         for name in SWITCHES:
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, "shared" if self.preset == "aligned" else "framework")
-            self._check_choice(name, get_args(Switch))
+            _check_choice(name, getattr(self, name), get_args(Switch))
         if self.epsilon is None and self.adam == "shared":
             object.__setattr__(self, "epsilon", KERAS_EPSILON)
 
@@ -114,15 +131,15 @@ class Recipe:
     def _check_images(self) -> None:
         if not isinstance(self.dataset, str) or not self.dataset:
             raise RecipeError(f"recipe.dataset must be a name or a path, not {self.dataset!r}")
-        if self.images == UNREAD:
-            dataset, images = summarize(self.dataset)
-            object.__setattr__(self, "dataset", dataset)
-        else:
-            try:
-                images = Summary.of(self.images)
-            except (TypeError, ValueError) as error:
-                raise RecipeError(f"recipe.images is not a data set's summary: {error}") from error
-        if images != NAMED.get(self.dataset, images):
+        known = NAMED.get(self.dataset, UNREAD)
+        images: Any = self.images
+        if images is None or images == UNREAD:
+            images = known
+        try:
+            images = images if images == UNREAD else Summary.of(images)
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"recipe.images is not a data set's summary: {error}") from error
+        if known not in (images, UNREAD):
             raise RecipeError(f"recipe.images is not {self.dataset}'s summary: leave it out")
         object.__setattr__(self, "images", images)
 
@@ -138,12 +155,13 @@ class Recipe:
             raise RecipeError(f"recipe.filters must be two whole numbers, not {list(self.filters)}")
         if not is_finite_number(self.dropout) or not 0 <= self.dropout < 1:
             raise RecipeError(f"recipe.dropout must be a number from 0 to below 1, not {self.dropout!r}")
-        if self.network == "cnn" and min(self.feature_map_shapes[-1]) < 1:
+        if self.images != UNREAD and self.network == "cnn" and min(self.feature_map_shapes[-1]) < 1:
             size = "×".join(map(str, self.images.image_shape))
             raise RecipeError(f"recipe.network cnn needs images of 10×10 or more pixels; {self.dataset}'s have {size}")
 
     def _check_numbers(self) -> None:
-        _check_integer("batch_size", self.batch_size, 1, self.images.num_training_images)
+        most = _MAX_BATCH_SIZE if self.images == UNREAD else self.images.num_training_images
+        _check_integer("batch_size", self.batch_size, 1, most)
         _check_integer("epochs", self.epochs, 1, 1_000_000)
         _check_integer("seed", self.seed, 0, 2**32 - 1)
         _check_integer("perturbation", self.perturbation, 0, 2**32 - 1)
@@ -160,10 +178,11 @@ class Recipe:
             if not is_finite_number(value) or not 0 <= np.float32(value) < 1:
                 raise RecipeError(f"recipe.{name} must be a number in [0, 1), also in float32; it is {value!r}")
 
-    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise RecipeError(f"recipe.{name} must be one of {', '.join(choices)}, not {value!r}")
+    @property
+    def variant(self) -> str:
+        """The switches that are not shared, joined by +; or "aligned" for none and "native" for all of them."""
+        flipped = [switch for switch in SWITCHES if getattr(self, switch) == "framework"]
+        return {0: "aligned", len(SWITCHES): "native"}.get(len(flipped), "+".join(flipped))
 
     @property
     def adam_betas(self) -> tuple[float, float]:
@@ -228,16 +247,21 @@ class Recipe:
             )
 
     def to_json(self) -> str:
-        """The recipe as a JSON object, every field stated; `from_json` is the inverse."""
+        """The recipe as a JSON object, every field stated; `from_json` is the inverse.
+
+        Raises:
+            DataError: The data set has not been read: the text would not say what the recipe is of.
+        """
+        if self.images == UNREAD:
+            raise DataError(NOT_READ)
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, now or when a recipe's preset was a field of it.
 
         Raises:
             RecipeError: The text is not a JSON object of known fields with valid values.
-            DataError: The data set is damaged, is not there, or cannot be fetched.
         """
         try:
             fields: Any = json.loads(text)
@@ -245,10 +269,21 @@ class Recipe:
             raise RecipeError(f"the recipe is not valid JSON: {error}") from error
         if not isinstance(fields, dict):
             raise RecipeError(f"the recipe must be a JSON object, not {type(fields).__name__}")
-        known = {field.name for field in dataclasses.fields(cls)}
+        return cls.from_fields(fields)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "Recipe":
+        """A recipe from what JSON has of it: its fields, a list for a tuple, and perhaps a preset.
+
+        Where every switch is stated, as in what earlier versions wrote, the preset says nothing.
+
+        Raises:
+            RecipeError: A field is unknown or not valid.
+        """
+        known = {"preset", *(field.name for field in dataclasses.fields(cls))}
         if unknown := sorted(fields.keys() - known):
             raise RecipeError(f"unknown fields in the recipe: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        return cls(**fields)
+        return cls.from_preset(**fields)
 
 
 def is_finite_number(value: object) -> bool:
@@ -257,6 +292,11 @@ def is_finite_number(value: object) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer beyond every float
         return False
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RecipeError(f"recipe.{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def _check_integer(name: str, value: object, lowest: int, highest: int) -> None:

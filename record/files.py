@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from recipe.atomic import complete_or_absent
+from recipe.datasets import with_images
 from recipe.errors import DataError, RecipeError, RecordError
 from recipe.recipe import Recipe, is_finite_number
 
@@ -61,7 +62,7 @@ def read_recipe(directory: Path) -> Recipe:
     """
     path = directory / "recipe.json"
     try:
-        return Recipe.from_json(path.read_text())
+        return with_images(Recipe.from_json(path.read_text()))
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
     except (RecipeError, DataError) as error:

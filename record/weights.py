@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from command_line.one_line import OneLineErrors
 from recipe.atomic import check_absent, check_writable, complete_or_absent
 from recipe.errors import RecordError, errors_are_one_line
 from recipe.initial_weights import Weights, weight_shapes
@@ -17,23 +18,33 @@ from record.files import read_recipe, read_tensors, write_tensors
 
 def add_export_options(parser: argparse.ArgumentParser, formats: Any) -> None:
     """Adds what both implementations' `export` take; `formats` is the Literal of what one can write."""
-    parser.add_argument("--record", type=Path, required=True, help="a record's directory, as compare leaves them")
-    parser.add_argument("--format", type=formats, required=True, help="what to write")
-    parser.add_argument("--out", type=Path, required=True, help="where to write it; must not be there")
+    parser.add_argument("--record", type=Path, required=True, help="A record's directory, as compare leaves them.")
+    parser.add_argument("--format", type=formats, required=True, help="What to write.")
+    parser.add_argument("--out", type=Path, required=True, help="Where to write it; must not be there.")
 
 
 def convert_main(implementation: str, description: str | None, convert: Callable[[Path, Path], None]) -> None:
-    """The command line of `python -m IMPLEMENTATION.convert FROM TO`.
-
-    Bad input is one line on standard error and exit code 2, a target that is there already included.
-    """
-    parser = argparse.ArgumentParser(prog=f"python -m {implementation}.convert", description=description)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
-    options = parser.parse_args()
+    """The command line of `python -m IMPLEMENTATION.convert FROM TO`; bad input is one line and exit code 2."""
+    parser = OneLineErrors(prog=f"python -m {implementation}.convert", description=description)
+    add_convert_options(parser)
     with errors_are_one_line():
-        check_absent(options.target)
-        convert(options.source, options.target)
+        run_convert(convert, parser.parse_args())
+
+
+def add_convert_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what both implementations' `convert` take."""
+    parser.add_argument("source", type=Path, metavar="FROM", help="What to read.")
+    parser.add_argument("target", type=Path, metavar="TO", help="What to write; must not be there.")
+
+
+def run_convert(convert: Callable[[Path, Path], None], options: argparse.Namespace) -> None:
+    """Converts as the options say.
+
+    Raises:
+        RecordError: The target is there already, or what `convert` raises.
+    """
+    check_absent(options.target)
+    convert(options.source, options.target)
 
 
 def read_weights(path: Path) -> tuple[Recipe, Weights]:

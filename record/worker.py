@@ -14,15 +14,21 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from recipe.atomic import check_writable
+from recipe.datasets import with_images
 from recipe.errors import RecipeError, errors_are_one_line
 from recipe.recipe import Recipe
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 
 
-def main(worker: Callable[[Recipe, Path, argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+Worker = Callable[[Recipe, Path, Any], None]
+"""Trains or traces: recipe, where the record is to appear, options."""
+
+
+def main(worker: Worker, parser: argparse.ArgumentParser) -> None:
     """The command line of a worker: `[OPTIONS] RECIPE.json RUN_DIR [--trace]`.
 
     Parses the command line, runs `worker(recipe, run_directory, options)` and reports bad input.
@@ -30,19 +36,33 @@ def main(worker: Callable[[Recipe, Path, argparse.Namespace], None], parser: arg
     Bad input and what the machine lacks end as one line on standard error and exit code 2; any
     other error ends the process with a traceback, which `compare` keeps as the run's log.
     """
-    parser.add_argument("--trace", action="store_true", help="record the first steps in full instead of training")
-    parser.add_argument("recipe", type=Path, help="recipe file (JSON)")
-    parser.add_argument("run_directory", type=Path, help="where the record appears when it is complete")
-    options = parser.parse_args()
+    add_contract_options(parser)
     with errors_are_one_line():
-        try:
-            text = options.recipe.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise RecipeError(f"cannot read the recipe {options.recipe}: {reason}") from error
-        recipe = Recipe.from_json(text)
-        check_writable(options.run_directory.parent)
-        worker(recipe, options.run_directory, options)
+        run_worker(worker, parser.parse_args())
+
+
+def add_contract_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what the contract of docs/run-record.md asks of every worker."""
+    parser.add_argument("--trace", action="store_true", help="Record the first steps in full instead of training.")
+    parser.add_argument("recipe", type=Path, help="Recipe file (JSON).")
+    parser.add_argument("run_directory", type=Path, help="Where the record appears when it is complete.")
+
+
+def run_worker(worker: Worker, options: argparse.Namespace) -> None:
+    """Reads the recipe and runs the worker.
+
+    Raises:
+        RecipeError: The recipe cannot be read, or is not valid.
+        RecordError: The place of the record is not writable.
+    """
+    try:
+        text = options.recipe.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError(f"cannot read the recipe {options.recipe}: {reason}") from error
+    recipe = with_images(Recipe.from_json(text))
+    check_writable(options.run_directory.parent)
+    worker(recipe, options.run_directory, options)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 
 from recipe import Recipe
+from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
 from record.training import RunRecord, Status, TestResults, read_record, write_training
 from tests.own_data import write_archive
@@ -42,6 +43,11 @@ WORKERS = {
 
 
 Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+def recipe_of(**fields: Any) -> Recipe:
+    """A recipe as the programs make it of their options: a preset may be among the fields, a data set is read."""
+    return with_images(Recipe.from_preset(**fields))
 
 
 def pytest_configure() -> None:
@@ -127,7 +133,7 @@ def trained(once: Once) -> Callable[..., RunRecord]:
     """`trained(worker, **fields)` is the record of a worker's run of that recipe, run once a session."""
 
     def get(worker: str, **fields: Any) -> RunRecord:
-        recipe = Recipe(**fields)
+        recipe = recipe_of(**fields)
         name = "-".join([worker, *(f"{key}={value}" for key, value in fields.items())]).replace("/", "_")
 
         def make(directory: Path) -> None:
@@ -150,8 +156,9 @@ def in_keras(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
     def get(code: str, *, backend: str = "tensorflow", **fields: Any) -> dict[str, Any]:
         script = (
-            "import json, sys\nimport numpy as np\nfrom recipe import Recipe\nfrom keras_impl.backend import select\n"
-            f"recipe = Recipe(**json.loads({json.dumps(json.dumps(fields))}))\n"
+            "import json, sys\nimport numpy as np\nfrom recipe import Recipe\nfrom recipe.datasets import with_images\n"
+            "from keras_impl.backend import select\n"
+            f"recipe = with_images(Recipe.from_preset(**json.loads({json.dumps(json.dumps(fields))})))\n"
             f"select({backend!r}, 'cpu', recipe)\nimport keras\n{code}\nnp.savez('out.npz', **out)\n"
         )
         process = run_python("-c", script, cwd=tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 import compare.__main__ as compare_program
 import keras_impl.__main__ as keras_program
-from tests.conftest import run_python
+from tests.conftest import assert_one_line_of_error, run_python
 
 MAX_LENGTH = 160
 """Of a help text, in characters: two lines of a terminal."""
@@ -45,7 +45,8 @@ OPTIONS = [
 def test_options_are_found() -> None:
     names = {str(parameter.id) for parameter in OPTIONS}
     assert {"compare run --recipe.epochs", "compare study --silence", "compare convert source"} <= names
-    assert {"keras_impl fit --checkpoints", "keras_impl export --format", "keras_impl predict pictures"} <= names
+    assert {"keras_impl fit --checkpoints", "keras_impl export --format", "keras_impl classify pictures"} <= names
+    assert {"compare download name", "keras_impl worker recipe"} <= names
 
 
 def assert_explains(name: str, text: str) -> None:
@@ -66,21 +67,47 @@ def test_option_is_explained_in_a_line_with_its_unit(name: str, text: str, actio
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        (compare_program, ["run", "align", "study", "report", "predict", "convert", "completion"]),
-        (keras_program, ["fit", "predict", "export"]),
+        (compare_program, ["run", "align", "study", "report", "classify", "convert", "download", "completion"]),
+        (keras_program, ["fit", "classify", "export", "convert", "worker"]),
     ],
     ids=["compare", "keras_impl"],
 )
 def test_subcommands_are_explained_where_they_are_listed(module: Any, names: list[str]) -> None:
-    listed = module.parser().format_help().partition("(required)\n")[2]
-    assert re.findall(r"^    (\w+) +[A-Z]\w+ ", listed, re.MULTILINE) == names
+    assert listed(module.parser().format_help()) == names == list(module.COMMANDS)
+
+
+def listed(text: str) -> list[str]:
+    """The commands that a program's help lists, each with a line that begins with what it does."""
+    return re.findall(r"^    (\w+) +[A-Z]\w+ ", text.partition("(required)\n")[2], re.MULTILINE)
+
+
+def test_lightnings_help_lists_the_trainers_commands_and_our_own(tmp_path: Path) -> None:
+    process = run_python("-m", "lightning_impl", "--help", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    trainer = ["fit", "validate", "test", "predict"]
+    assert listed(process.stdout) == [*trainer, "classify", "export", "convert", "fit_seeds", "worker"]
+
+
+@pytest.mark.parametrize("program", ["compare", "keras_impl"])
+def test_old_word_for_looking_at_pictures_says_the_new_one(program: str, tmp_path: Path) -> None:
+    process = run_python("-m", program, "predict", "a b.png", cwd=tmp_path)
+    assert_one_line_of_error(process, f"the command is classify: python -m {program} classify 'a b.png'")
+
+
+@pytest.mark.parametrize("words", [["a.png"], ["--show", "a.png"], ["--weights=w", "a.png"]], ids=str)
+def test_lightnings_predict_is_the_trainers_and_says_so_to_who_shows_it_a_picture(
+    words: list[str], tmp_path: Path
+) -> None:
+    process = run_python("-m", "lightning_impl", "predict", *words, cwd=tmp_path)
+    assert_one_line_of_error(process, f"the command is classify: python -m lightning_impl classify {' '.join(words)}")
 
 
 @pytest.mark.parametrize(
     ("subcommand", "ours"),
     [
         (("fit",), r"--(?:recipe|model|data)\.\w+|--checkpoints"),
-        (("predict", "--show"), r"--(?!help)\w+|PICTURE"),
+        (("classify",), r"--(?!help)\w+|PICTURE"),
+        (("worker",), r"--(?!help)\w+|recipe|run_directory"),
         (("export",), r"--(?!help)\w+"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The three doors for pictures: both implementations' `predict` and compare's."""
+"""The three doors for pictures: both implementations' `classify` and compare's."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from recipe.errors import RecordError
 from recipe.initial_weights import initial_weights
 from record.places import newest_training
 from record.training import Status
-from tests.conftest import TINY, assert_one_line_of_error, run_python, write_canned
+from tests.conftest import TINY, assert_one_line_of_error, recipe_of, run_python, write_canned
 
 DOORS = ["keras_impl", "lightning_impl"]
 RECIPE = Recipe(hidden_sizes=(8,), dtype="float64", batch_size=30_000, epochs=2)
@@ -44,7 +44,7 @@ def expected(place: Path, name: str) -> Any:
 
 @pytest.mark.parametrize("door", DOORS)
 def test_probabilities_are_those_of_the_newest_weights(door: str, place: Path) -> None:
-    process = run_python("-m", door, "predict", "--json", "--", "a.png", "-b.png", cwd=place)
+    process = run_python("-m", door, "classify", "--json", "--", "a.png", "-b.png", cwd=place)
     assert process.returncode == 0, process.stderr
     found = np.array(json.loads(process.stdout))
     # Sums of 784 and of 8 float64 products, whose rounding a softmax of small logits does not enlarge.
@@ -57,7 +57,7 @@ def test_weights_of_the_other_implementation_are_taken_from_file_or_record(door:
     other = {"keras_impl": "lightning", "lightning_impl": "keras"}[door]
     record = place / "runs" / "run-1" / "records" / f"{other}-1"
     path = record if door == "keras_impl" else record / "weights.safetensors"
-    process = run_python("-m", door, "predict", "a.png", "--show", "--weights", path, cwd=place)
+    process = run_python("-m", door, "classify", "a.png", "--show", "--weights", path, cwd=place)
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
     probabilities = expected(place, other)[0]
@@ -72,7 +72,7 @@ def test_weights_of_the_other_implementation_are_taken_from_file_or_record(door:
 
 
 def test_compare_shows_both_side_by_side(place: Path) -> None:
-    process = run_python("-m", "compare", "predict", "a.png", cwd=place)
+    process = run_python("-m", "compare", "classify", "a.png", cwd=place)
     assert process.returncode == 0, process.stderr
     both = expected(place, "keras")[0], expected(place, "lightning")[0]
     assert f"Keras: {both[0].argmax()}" in process.stdout
@@ -99,37 +99,37 @@ def test_what_cannot_be_used_is_one_line(door: str, arguments: list[str], words:
     (place / "broken").mkdir()
     (place / "broken" / "recipe.json").write_text(RECIPE.to_json())
     save_file(initial_weights(TINY), place / "broken" / "weights.safetensors")
-    assert_one_line_of_error(run_python("-m", door, "predict", *arguments, cwd=place), *words)
+    assert_one_line_of_error(run_python("-m", door, "classify", *arguments, cwd=place), *words)
 
 
 @pytest.mark.parametrize("door", [*DOORS, "compare"])
 def test_no_picture_shown_replaces_another(door: str, place: Path) -> None:
     (place / "other").mkdir()
     shutil.copy(place / "-b.png", place / "other" / "a.png")
-    process = run_python("-m", door, "predict", "--show", "a.png", "other/a.png", cwd=place)
+    process = run_python("-m", door, "classify", "--show", "a.png", "other/a.png", cwd=place)
     assert_one_line_of_error(process, "a.png and other/a.png would both be written to a-28x28.png")
     assert not (place / "a-28x28.png").exists()
 
 
 def test_network_for_other_images_is_one_line(place: Path, own_data: str) -> None:
-    recipe = Recipe(dataset=own_data, hidden_sizes=())
+    recipe = recipe_of(dataset=own_data, hidden_sizes=())
     (place / "small").mkdir()
     (place / "small" / "recipe.json").write_text(recipe.to_json())
     save_file(initial_weights(recipe), place / "small" / "weights.safetensors")
-    process = run_python("-m", "lightning_impl", "predict", "a.png", "--weights", "small", cwd=place)
+    process = run_python("-m", "lightning_impl", "classify", "a.png", "--weights", "small", cwd=place)
     assert_one_line_of_error(process, "small was trained on images of 12×14 pixels", "28×28")
 
 
 @pytest.mark.parametrize("door", [*DOORS, "compare"])
 def test_without_a_training_the_line_says_how_to_get_one(door: str, place: Path) -> None:
     (place / "runs").rename(place / "elsewhere")
-    assert_one_line_of_error(run_python("-m", door, "predict", "a.png", cwd=place), "python -m compare run")
+    assert_one_line_of_error(run_python("-m", door, "classify", "a.png", cwd=place), "mnist-compare run")
 
 
-def test_help_of_the_stock_predict_names_the_pictures(tmp_path: Path) -> None:
+def test_the_stock_predict_takes_a_checkpoint(tmp_path: Path) -> None:
     process = run_python("-m", "lightning_impl", "predict", "--help", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    assert "PICTURE" in process.stdout
+    assert "class probabilities of the test images" in process.stdout
     assert "--ckpt_path" in process.stdout
 
 

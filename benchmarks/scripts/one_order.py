@@ -5,6 +5,8 @@ What that costs, a study says, which takes it for an implementation like any oth
     python -m compare study --variants "[aligned]" --implementation one_order="python -m benchmarks.scripts.one_order"
 """
 
+import argparse
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,9 @@ def epoch_order(seed: int, epoch: int, num_images: int) -> NDArray[np.int32]:  #
 batch_order.epoch_order = epoch_order
 
 # Imported only now: these modules bind the function when they are imported.
-from keras_impl.worker import parse, work  # noqa: E402
+from keras_impl.worker import add_device_options, work  # noqa: E402
 
 if __name__ == "__main__":
-    main(work, parse())
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scripts.one_order", description=__doc__)
+    add_device_options(parser)
+    main(work, parser)

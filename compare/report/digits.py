@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from compare.report.plots import COLORS
 from compare.report.words import display_name
 from recipe import datasets, mnist
+from recipe.images import Summary
 from record.training import RunRecord
 
 _MAX_DISPUTED = 60
@@ -65,7 +66,7 @@ def digits_part(finished: Mapping[str, RunRecord], thing: str) -> dict[str, Any]
     }
 
 
-def _why_no_networks(images: datasets.Summary, sizes: int) -> str | None:
+def _why_no_networks(images: Summary, sizes: int) -> str | None:
     """Why the page has no drawing area, if it has none."""
     if images.image_shape != mnist.IMAGE_SHAPE:
         rows, columns = images.image_shape
@@ -75,7 +76,7 @@ def _why_no_networks(images: datasets.Summary, sizes: int) -> str | None:
     if sizes > _MAX_NETWORK_BYTES:
         return (
             f"The weights of these networks would make the page {sizes / 1e6:.0f} MB larger; try "
-            "`python -m compare predict my_digit.png` instead."
+            "`mnist-compare classify my_digit.png` instead."
         )
     return None
 

@@ -14,14 +14,12 @@ from typing import Any, Literal
 
 from compare.run.sources import sources
 from recipe.errors import BadArgumentError, BadInputError
+from recipe.own_process import ROOT, own_command
 
 Backend = Literal["tensorflow", "torch", "jax"]
 
 
 Device = Literal["auto", "cpu", "gpu"]
-
-
-ROOT = Path(__file__).parents[2]
 
 
 _WORKERS = ("keras_impl.worker", "lightning_impl.worker")
@@ -62,12 +60,12 @@ def keras(backend: Backend, device: Device) -> Implementation:
     if find_spec(backend) is None:
         raise BadInputError(f"Keras's {backend} backend is not installed; install it with: pip install {backend}")
     options = ("--backend", backend, "--device", device)
-    return Implementation("keras", (sys.executable, "-m", "keras_impl.worker", *options))
+    return Implementation("keras", own_command("keras_impl.worker", *options))
 
 
 def lightning(device: Device) -> Implementation:
     """The Lightning implementation."""
-    return Implementation("lightning", (sys.executable, "-m", "lightning_impl.worker", "--device", device))
+    return Implementation("lightning", own_command("lightning_impl.worker", "--device", device))
 
 
 def other(name: str, command: str | Sequence[str]) -> Implementation:

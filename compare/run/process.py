@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 
-from compare.run.implementations import ROOT
 from recipe.errors import BAD_INPUT, BadInputError, RunFailedError, last_error
+from recipe.own_process import search_path
 
 _SECONDS_TO_END = 5
 """What a run has after SIGTERM before it gets SIGKILL."""
@@ -86,7 +86,7 @@ def environment(threads: int) -> dict[str, str]:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": search_path(),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(threads),
         "TF_NUM_INTRAOP_THREADS": str(threads),

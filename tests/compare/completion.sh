@@ -6,7 +6,8 @@ read -ra COMP_WORDS <<< "$COMP_LINE"
 COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 ))
 COMP_POINT=${#COMP_LINE}
 COMP_TYPE=9 # TAB
-read -ra registered <<< "$(complete -p python)"
-"${registered[-2]}" python
+program=${COMP_WORDS[0]}
+read -ra registered <<< "$(complete -p "$program")"
+"${registered[-2]}" "$program"
 (( ${#COMPREPLY[@]} )) && printf '%s\n' "${COMPREPLY[@]}"
 exit 0

@@ -22,8 +22,8 @@ import psutil
 import pytest
 from distributed import Client
 
-from compare.study import cluster as cluster_module
 from compare.run.implementations import Implementation
+from compare.study import cluster as cluster_module
 from compare.study.cluster import ATTEMPTS, connect, run_study
 from compare.study.judge import judge_study
 from compare.study.plan import StudyRun, plan

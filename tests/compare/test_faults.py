@@ -19,7 +19,7 @@ from recipe import Recipe, datasets
 from recipe.errors import RecordError
 from record.first_steps import Trace, read_trace, write_trace
 from record.training import RunRecord, read_record, write_training
-from tests.conftest import run_python
+from tests.conftest import recipe_of, run_python
 from tests.faults.clean import FEW_BATCHES, ReorderedLayered, digits, trace
 from tests.faults.layered import Layered
 from tests.faults.table import DOCUMENT, with_table
@@ -308,7 +308,7 @@ class LastOfOwnBatchesDropped(Base):
 )
 def test_faults_in_data_of_ones_own_are_named(network: type[Base], cause: str, tmp_path: Path) -> None:
     write_archive(tmp_path)
-    recipe = Recipe(dataset=str(tmp_path / "own.npz"), hidden_sizes=(5,))
+    recipe = recipe_of(dataset=str(tmp_path / "own.npz"), hidden_sizes=(5,))
     images = datasets.load(recipe)
     sides = {"clean": Base, "faulty": network}
     rungs = climb({name: trace(net, recipe, num_batches=None, images=images) for name, net in sides.items()})

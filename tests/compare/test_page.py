@@ -29,7 +29,7 @@ from recipe.errors import RecordError
 from recipe.initial_weights import initial_weights
 from record.training import TestResults
 from tests.compare.test_report import entry, results
-from tests.conftest import TINY, write_canned
+from tests.conftest import TINY, recipe_of, write_canned
 
 EVIL = '<img src=x onerror="alert(1)">&'
 
@@ -95,7 +95,7 @@ def test_networks_too_large_for_the_page_are_left_out(tmp_path: Path, monkeypatc
     monkeypatch.setattr(digits, "_MAX_NETWORK_BYTES", 1000)
     text = written(trained(tmp_path))
     assert 'id="draw"' not in text
-    assert "compare predict" in text
+    assert "mnist-compare classify" in text
 
 
 def test_control_that_is_gone_leaves_the_page_whole(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def own(tmp_path: Path) -> Callable[..., Recipe]:
         labels = np.arange(600) % num_classes
         images = random.integers(0, 256, (600, *shape), np.uint8)
         np.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-        return Recipe(dataset=str(tmp_path / "own.npz"), hidden_sizes=(2,), batch_size=300, epochs=2)
+        return recipe_of(dataset=str(tmp_path / "own.npz"), hidden_sizes=(2,), batch_size=300, epochs=2)
 
     return get
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
 from recipe.mnist import load
-from tests.conftest import SMALL, Once, assert_one_line_of_error, run_python
+from tests.conftest import SMALL, Once, assert_one_line_of_error, recipe_of, run_python
 
 RECIPE = Recipe(hidden_sizes=(8, 4), dtype="float64", batch_size=1000)
 
@@ -40,7 +40,7 @@ def convert_there_and_back(directory: Path, recipe: Recipe) -> None:
 
 def test_there_and_back_is_the_same_bits_with_convolutions_and_dropout(own_data: str, tmp_path: Path) -> None:
     fields = {**SMALL, "dataset": own_data, "network": "cnn", "dropout": 0.2, "dtype": "float64"}
-    convert_there_and_back(tmp_path, Recipe(**fields))
+    convert_there_and_back(tmp_path, recipe_of(**fields))
     test_there_and_back_is_the_same_bits(tmp_path)
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from recipe import datasets
-from recipe.recipe import Recipe
-from tests.conftest import SMALL, assert_one_line_of_error, run_python
+from tests.conftest import SMALL, assert_one_line_of_error, recipe_of, run_python
 from tests.own_data import IMAGE_SHAPE, NUM_CLASSES
 
 QUICK = ("--recipe.epochs", "3", "--recipe.batch_size", "20", "--recipe.learning_rate", "0.003")
@@ -71,7 +70,7 @@ def test_what_is_no_data_set_is_one_line(
 
 @pytest.mark.parametrize("module", ["keras_impl.worker", "lightning_impl.worker"])
 def test_data_set_that_changed_is_one_line(place: Path, module: str) -> None:
-    recipe = Recipe(**SMALL, dataset=str(place / "own.npz"))
+    recipe = recipe_of(**SMALL, dataset=str(place / "own.npz"))
     (place / "recipe.json").write_text(recipe.to_json())
     with np.load(place / "own.npz") as arrays:
         changed = {**arrays, "x_train": 255 - arrays["x_train"]}
@@ -94,7 +93,7 @@ def test_more_than_256_classes_are_labels_on_the_lightning_side(tmp_path: Path) 
 
     arrays: dict[str, Any] = {"x_train": np.zeros((300, 4, 4), np.uint8), "y_train": np.arange(300)}
     np.savez(tmp_path / "many.npz", **arrays, x_test=arrays["x_train"], y_test=arrays["y_train"])
-    recipe = Recipe(dataset=str(tmp_path / "many.npz"))
+    recipe = recipe_of(dataset=str(tmp_path / "many.npz"))
     assert datasets.load(recipe).y_train.dtype == np.uint16
     module = MnistDataModule(recipe)
     module.setup("fit")

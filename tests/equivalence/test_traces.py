@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from compare.ladder.inputs import data
-from recipe import Recipe
 from recipe.batch_order import epoch_order
 from recipe.dropout_masks import dropout_masks
 from record.first_steps import Trace, read_trace
 from record.training import RunRecord
-from tests.conftest import ALL_AT_ONCE, SMALL, WORKERS, Once, run_python
+from tests.conftest import ALL_AT_ONCE, SMALL, WORKERS, Once, recipe_of, run_python
 
 Trained = Callable[..., RunRecord]
 Traced = Callable[..., Trace]
@@ -110,7 +109,7 @@ def test_shared_masks_are_the_recipes(traced: Traced, own_data: str, worker: str
 def test_masks_of_keras_follow_keras_own_order_as_well(traced: Traced, own_data: str) -> None:
     fields = {**ALL_AT_ONCE, "dataset": own_data, "batch_order": "framework", "dropout_masks": "shared"}
     trace = traced("keras-tensorflow", **fields)
-    recipe = Recipe(**fields)
+    recipe = recipe_of(**fields)
     with np.load(own_data) as arrays:
         pixels = arrays["x_train"].reshape(305, -1) / 255
     first = pixels[epoch_order(0, 0, 305)[:20]]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recipe import Recipe, mnist
-from recipe.datasets import Summary
+from recipe.images import Summary
 from record.first_steps import Trace
 from tests.faults.layered import Layered
 from tests.faults.zoo import Array, Base, Labels, Weights

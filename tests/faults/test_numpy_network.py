@@ -13,7 +13,7 @@ from recipe import Recipe, datasets
 from recipe.initial_weights import initial_weights
 from record.first_steps import read_trace
 from record.training import read_record
-from tests.conftest import assert_one_line_of_error, run_python
+from tests.conftest import assert_one_line_of_error, recipe_of, run_python
 from tests.faults.clean import trace
 from tests.faults.zoo import Base
 from tests.own_data import write_archive
@@ -41,7 +41,7 @@ def test_it_is_short() -> None:
     ],
 )
 def test_its_trace_is_in_parity(fields: dict[str, Any], tmp_path: Path) -> None:
-    recipe = Recipe(**fields)
+    recipe = recipe_of(**fields)
     directory, _ = run_script(tmp_path, recipe, "--trace")
     found = read_trace(directory)
     rungs = climb({"clean": trace(Base, recipe, num_batches=None), "example": found})
@@ -51,7 +51,7 @@ def test_its_trace_is_in_parity(fields: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fields", [{"network": "cnn"}, {"dropout": 0.2}])
 def test_it_refuses_what_it_does_not_know(fields: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(Recipe(**fields).to_json())
+    (tmp_path / "recipe.json").write_text(recipe_of(**fields).to_json())
     process = run_python(SCRIPT, "recipe.json", "run", "--trace", cwd=tmp_path)
     assert_one_line_of_error(process, "neither cnn nor dropout")
     assert not (tmp_path / "run").exists()
@@ -59,7 +59,7 @@ def test_it_refuses_what_it_does_not_know(fields: dict[str, Any], tmp_path: Path
 
 def test_it_takes_other_data_sets(tmp_path: Path) -> None:
     write_archive(tmp_path)
-    recipe = Recipe(dataset=str(tmp_path / "own.npz"), hidden_sizes=(5,), epochs=1)
+    recipe = recipe_of(dataset=str(tmp_path / "own.npz"), hidden_sizes=(5,), epochs=1)
     directory, _ = run_script(tmp_path, recipe, "--trace")
     clean = trace(Base, recipe, num_batches=None, images=datasets.load(recipe))
     rungs = climb({"clean": clean, "example": read_trace(directory)})

@@ -7,7 +7,7 @@ import pytest
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
-from tests.conftest import SMALL, run_python
+from tests.conftest import SMALL, recipe_of, run_python
 
 InKeras = Callable[..., dict[str, Any]]
 
@@ -34,7 +34,7 @@ out['loaded'] = sorted({'torch', 'tensorflow', 'jax'} & {name for name, module i
 @pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
 @pytest.mark.parametrize("preset", ["aligned", "native"])
 def test_compiled_model_is_the_recipes(in_keras: InKeras, backend: str, preset: str) -> None:
-    recipe = Recipe(preset=preset, dtype="float64", perturbation=1)
+    recipe = recipe_of(preset=preset, dtype="float64", perturbation=1)
     out = in_keras(PROBE, backend=backend, preset=preset, dtype="float64", perturbation=1)
     betas = [0.8999999761581421, 0.9990000128746033] if preset == "aligned" else [0.9, 0.999]
     assert out["adam"].tolist() == [1e-3, *betas, 1e-7]
@@ -143,7 +143,7 @@ out['probabilities'] = training.predict(model, x)
 @pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
 def test_validation_and_prediction_drop_nothing(in_keras: InKeras, own_data: str, backend: str) -> None:
     for masks in ("shared", "framework"):
-        recipe = Recipe(**SMALL, dataset=own_data, dropout=0.9, dropout_masks=masks, dtype="float64")
+        recipe = recipe_of(**SMALL, dataset=own_data, dropout=0.9, dropout_masks=masks, dtype="float64")
         fields = {**SMALL, "dataset": own_data, "dropout": 0.9, "dropout_masks": masks, "dtype": "float64"}
         out = in_keras(VALIDATED, backend=backend, **fields)
         x = out["x"]

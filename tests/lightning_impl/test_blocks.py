@@ -15,7 +15,7 @@ from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.data import MnistDataModule, preprocess
 from lightning_impl.weights import get_weights
 from recipe import Recipe, datasets
-from tests.conftest import SMALL
+from tests.conftest import SMALL, recipe_of
 
 # 118 steps an epoch, the last batch smaller; two epochs, with a validation between them.
 RECIPE = Recipe(batch_size=512, epochs=2, hidden_sizes=(32, 16))
@@ -71,7 +71,7 @@ def fitted(
 @pytest.mark.parametrize("steps", [7, 118, 125])
 @pytest.mark.parametrize("fields", [{}, {"dtype": "float64"}, {"preset": "native"}, {"hidden_sizes": ()}], ids=str)
 def test_blocks_change_no_bit(fields: dict[str, Any], steps: int) -> None:
-    recipe = Recipe(**{"batch_size": 512, "epochs": 2, "hidden_sizes": (32, 16), **fields})
+    recipe = recipe_of(**{"batch_size": 512, "epochs": 2, "hidden_sizes": (32, 16), **fields})
     single, single_history, single_trainer = fitted(recipe, 1)
     block, block_history, block_trainer = fitted(recipe, steps)
     assert torch.equal(torch.cat(single_history.step_losses), torch.cat(block_history.step_losses))
@@ -103,7 +103,7 @@ def test_callback_that_looks_at_every_step_hears_of_each() -> None:
     ids=str,
 )
 def test_blocks_change_no_bit_of_convolutions_and_dropout(own_data: str, fields: dict[str, Any], steps: int) -> None:
-    recipe = Recipe(**{**SMALL, "dataset": own_data, **fields})
+    recipe = recipe_of(**{**SMALL, "dataset": own_data, **fields})
     single, single_history, _ = fitted(recipe, 1)
     block, block_history, block_trainer = fitted(recipe, steps)
     assert torch.equal(torch.cat(single_history.step_losses), torch.cat(block_history.step_losses))
@@ -114,7 +114,7 @@ def test_blocks_change_no_bit_of_convolutions_and_dropout(own_data: str, fields:
 
 @pytest.mark.parametrize("masks", ["shared", "framework"])
 def test_validation_drops_nothing(own_data: str, masks: str) -> None:
-    recipe = Recipe(**SMALL, dataset=own_data, dropout=0.9, dropout_masks=masks, dtype="float64")
+    recipe = recipe_of(**SMALL, dataset=own_data, dropout=0.9, dropout_masks=masks, dtype="float64")
     module, history, _ = fitted(recipe, 16)
     digits = datasets.load(recipe)
     images, labels = preprocess(digits.x_test, digits.y_test, recipe)
@@ -136,7 +136,7 @@ def test_blocks_follow_single_steps_in_bfloat16() -> None:
 
 @pytest.mark.parametrize("fields", [None, {"network": "cnn"}, {"dropout_masks": "framework"}], ids=str)
 def test_blocks_resume_from_a_checkpoint(tmp_path: Path, own_data: str, fields: dict[str, Any] | None) -> None:
-    recipe = RECIPE if fields is None else Recipe(**{**SMALL, **fields}, dataset=own_data, dropout=0.2)
+    recipe = RECIPE if fields is None else recipe_of(**{**SMALL, **fields}, dataset=own_data, dropout=0.2)
     whole, _, _ = fitted(recipe, 25)
     _, _, trainer = fitted(recipe, 25, max_epochs=1)
     trainer.save_checkpoint(tmp_path / "epoch.ckpt")

@@ -7,6 +7,7 @@ import torch
 from lightning_impl.data import EvaluationBatches, MnistDataModule, TrainingBatches
 from recipe import Recipe, mnist
 from recipe.batch_order import epoch_order
+from tests.conftest import recipe_of
 
 
 @pytest.mark.parametrize("batch_order", ["shared", "framework"])
@@ -42,7 +43,7 @@ def test_batches_follow_the_shared_order(epoch: int) -> None:
 
 
 def test_own_shuffle_differs_by_epoch_and_from_the_shared_order() -> None:
-    batches = TrainingBatches(Recipe(preset="native"), 1000, 0, 1, 1)
+    batches = TrainingBatches(recipe_of(preset="native"), 1000, 0, 1, 1)
     first = torch.cat(list(batches))
     assert torch.equal(first, torch.cat(list(batches)))
     batches.set_epoch(1)

@@ -97,7 +97,7 @@ def test_archive_holds_what_the_mirror_has(
 def test_files_that_are_not_what_they_should_be_are_refused(name: str, mirror: Path, tmp_path: Path) -> None:
     for file in mirror.glob("*labels*"):
         file.write_bytes(file.read_bytes() + b"more")
-    with pytest.raises(DataError, match=f"{name} cannot be fetched: .*python -m recipe.download {name}"):
+    with pytest.raises(DataError, match=f"{name} cannot be fetched: .*mnist-compare download {name}"):
         download(name, tmp_path / "cache" / f"{name}.npz")
     assert not list((tmp_path / "cache").iterdir())
 

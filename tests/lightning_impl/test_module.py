@@ -17,6 +17,7 @@ from lightning_impl.weights import get_weights, set_weights
 from recipe import Recipe
 from recipe.dropout_masks import dropout_masks
 from recipe.initial_weights import initial_weights
+from tests.conftest import recipe_of
 
 
 def test_network_computes_what_its_weights_say() -> None:
@@ -46,7 +47,7 @@ def test_network_computes_what_its_weights_say() -> None:
 def test_optimizer_is_the_recipes(
     fields: dict[str, object], kind: type, betas: tuple[float, float], epsilon: float
 ) -> None:
-    optimizer = DigitClassifier(Recipe(**fields, learning_rate=0.01)).configure_optimizers()
+    optimizer = DigitClassifier(recipe_of(**fields, learning_rate=0.01)).configure_optimizers()
     assert type(optimizer) is kind
     group = optimizer.param_groups[0]
     assert (group["lr"], group["betas"], group["eps"]) == (0.01, betas, epsilon)
@@ -106,7 +107,7 @@ def test_masks_of_a_step_are_those_of_its_images(world_size: int) -> None:
 @pytest.mark.parametrize("preset", ["aligned", "native"])
 def test_convolutions_do_without_tf32_where_precision_is_shared(monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    DigitClassifier(Recipe(network="cnn", preset=preset)).setup("fit")
+    DigitClassifier(recipe_of(network="cnn", preset=preset)).setup("fit")
     assert torch.backends.cudnn.allow_tf32 == (preset == "native")
 
 

@@ -9,6 +9,7 @@ from lightning_impl.module import DigitClassifier
 from lightning_impl.weights import canonical_activation, get_weights, set_weights
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
+from tests.conftest import recipe_of
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -74,13 +75,13 @@ def test_weights_are_copies() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"dtype": "float64", "seed": 3}, {"perturbation": 1}])
 def test_shared_weights_are_the_recipes(fields: dict[str, object]) -> None:
-    recipe = Recipe(**fields)
+    recipe = recipe_of(**fields)
     weights, expected = get_weights(DigitClassifier(recipe).model), initial_weights(recipe)
     assert all(np.array_equal(weights[name], expected[name]) for name in expected)
 
 
 def test_own_weights_are_torchs_and_follow_the_seed() -> None:
-    first, again, other = (get_weights(DigitClassifier(Recipe(preset="native", seed=s)).model) for s in (1, 1, 2))
+    first, again, other = (get_weights(DigitClassifier(recipe_of(preset="native", seed=s)).model) for s in (1, 1, 2))
     for name, array in first.items():
         assert np.array_equal(array, again[name])
         assert not np.array_equal(array, other[name])
@@ -90,13 +91,13 @@ def test_own_weights_are_torchs_and_follow_the_seed() -> None:
 
 
 def test_own_weights_are_perturbed_as_well() -> None:
-    recipe = Recipe(preset="native", perturbation=1)
-    plain = get_weights(DigitClassifier(Recipe(preset="native")).model)
+    recipe = recipe_of(preset="native", perturbation=1)
+    plain = get_weights(DigitClassifier(recipe_of(preset="native")).model)
     moved, expected = get_weights(DigitClassifier(recipe).model), perturbed(plain, recipe)
     assert all(np.array_equal(moved[name], expected[name]) for name in moved)
 
 
 def test_making_a_model_leaves_torchs_random_state_alone() -> None:
     before = torch.get_rng_state()
-    DigitClassifier(Recipe(preset="native"))
+    DigitClassifier(recipe_of(preset="native"))
     assert torch.equal(torch.get_rng_state(), before)

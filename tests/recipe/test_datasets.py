@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from recipe import Recipe, datasets, mnist
-from recipe.datasets import Summary
-from recipe.errors import DataError
+from recipe.datasets import with_images
+from recipe.errors import DataError, RecipeError
+from recipe.images import Summary
 from recipe.mnist import Digits
 from record.files import read_recipe
 
@@ -64,7 +65,7 @@ def folder(directory: Path, *, packed: bool = False, **changes: bytes) -> Path:
 @pytest.mark.parametrize("make", [archive, folder, lambda path: folder(path, packed=True)], ids=["npz", "idx", "gz"])
 def test_own_files_are_read_and_summarized(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     path = make(tmp_path)
-    recipe = Recipe(dataset=str(path), batch_size=7)
+    recipe = with_images(Recipe(dataset=str(path), batch_size=7))
     expected = hashlib.sha256(b"".join(array.tobytes() for array in arrays().values())).hexdigest()
     assert recipe.images == Summary((12, 10), 3, 30, 6, expected)
     digits = datasets.load(recipe)
@@ -75,15 +76,31 @@ def test_own_files_are_read_and_summarized(tmp_path: Path, make: Callable[[Path]
     assert read_recipe(tmp_path) == recipe
 
 
+def test_images_that_do_not_fit_the_recipe_are_refused_when_they_are_read(tmp_path: Path) -> None:
+    dataset = str(archive(tmp_path))
+    with pytest.raises(RecipeError, match=r"recipe\.batch_size must be a whole number from 1 to 30, not 32"):
+        with_images(Recipe(dataset=dataset))
+    small = archive(tmp_path, x_train=np.zeros((30, 9, 10), np.uint8), x_test=np.zeros((6, 9, 10), np.uint8))
+    with pytest.raises(RecipeError, match="cnn needs images of 10×10 or more pixels"):
+        with_images(Recipe(dataset=str(small), batch_size=7, network="cnn"))
+
+
+def test_images_are_read_once(tmp_path: Path) -> None:
+    recipe = with_images(Recipe(dataset=str(archive(tmp_path)), batch_size=7))
+    (tmp_path / "own.npz").unlink()
+    assert with_images(recipe) is recipe
+    assert with_images(Recipe(dataset="kmnist")) == Recipe(dataset="kmnist")
+
+
 def test_a_path_is_kept_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert Recipe(dataset="own.npz", batch_size=7).dataset == str(tmp_path / "own.npz")
+    assert with_images(Recipe(dataset="own.npz", batch_size=7)).dataset == str(tmp_path / "own.npz")
 
 
 def test_more_than_256_classes_fit(tmp_path: Path) -> None:
     path = archive(tmp_path, x_train=np.zeros((300, 12, 10), np.uint8), y_train=np.arange(300))
-    recipe = Recipe(dataset=str(path))
+    recipe = with_images(Recipe(dataset=str(path)))
     assert recipe.images.num_classes == 300
     assert datasets.load(recipe).y_train.dtype == np.uint16
 
@@ -95,7 +112,7 @@ def test_mnist_is_in_the_package() -> None:
 
 
 def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
-    recipe = Recipe(dataset=str(archive(tmp_path)), batch_size=7)
+    recipe = with_images(Recipe(dataset=str(archive(tmp_path)), batch_size=7))
     archive(tmp_path, y_test=np.array([0, 1, 2, 0, 1, 1], np.uint8))
     with pytest.raises(DataError, match=r"own\.npz is not what the recipe was made for"):
         datasets.load(recipe)
@@ -124,26 +141,26 @@ BAD_ARRAYS: list[tuple[Arrays, str]] = [
 @pytest.mark.parametrize(("changes", "words"), BAD_ARRAYS, ids=[words for _, words in BAD_ARRAYS])
 def test_what_is_no_data_set_is_refused_by_name_and_reason(tmp_path: Path, changes: Arrays, words: str) -> None:
     with pytest.raises(DataError, match=words) as caught:
-        Recipe(dataset=str(archive(tmp_path, **changes)), batch_size=7)
+        with_images(Recipe(dataset=str(archive(tmp_path, **changes)), batch_size=7))
     assert "\n" not in str(caught.value)
 
 
 def test_missing_array_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "own.npz", x_train=arrays()["x_train"])
     with pytest.raises(DataError, match=r"own\.npz: y_train: missing; expected x_train, y_train, x_test, y_test"):
-        Recipe(dataset=str(tmp_path / "own.npz"))
+        with_images(Recipe(dataset=str(tmp_path / "own.npz")))
 
 
 @pytest.mark.parametrize("name", ["fashionmnist", "no/such/place", "MNIST"])
 def test_unknown_data_set_is_refused_with_the_choices(name: str) -> None:
     with pytest.raises(DataError, match=f"there is no data set {name}: expected one of mnist, fashion_mnist"):
-        Recipe(dataset=name)
+        with_images(Recipe(dataset=name))
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "~nobody-of-this-name/own.npz", "a\0b"])
 def test_what_cannot_be_a_path_is_refused(name: str) -> None:
     with pytest.raises(DataError, match=r"cannot read the data set .*; expected one of mnist"):
-        Recipe(dataset=name)
+        with_images(Recipe(dataset=name))
 
 
 def test_encrypted_archive_is_refused(tmp_path: Path) -> None:
@@ -153,7 +170,7 @@ def test_encrypted_archive_is_refused(tmp_path: Path) -> None:
     content[start + 8] |= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"own\.npz: cannot be read as a data set"):
-        Recipe(dataset=str(path))
+        with_images(Recipe(dataset=str(path)))
 
 
 def test_damaged_archive_is_refused_wherever_it_is_damaged(tmp_path: Path) -> None:
@@ -162,11 +179,11 @@ def test_damaged_archive_is_refused_wherever_it_is_damaged(tmp_path: Path) -> No
     for place in range(0, len(content), 97):
         path.write_bytes(content[:place])
         with pytest.raises(DataError, match=r"own\.npz"):
-            Recipe(dataset=str(path), batch_size=7)
+            with_images(Recipe(dataset=str(path), batch_size=7))
         # A flipped bit may hit what no array needs, a time stamp for one; then nothing else may come out.
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
         try:
-            recipe = Recipe(dataset=str(path), batch_size=7)
+            recipe = with_images(Recipe(dataset=str(path), batch_size=7))
         except DataError:
             continue
         assert datasets.load(recipe).x_train.tobytes() == arrays()["x_train"].tobytes()
@@ -182,7 +199,7 @@ def test_an_archive_that_would_fill_the_memory_is_refused_unread(tmp_path: Path)
         for name in Digits._fields:
             file.writestr(f"{name}.npy", header.getvalue())
     with pytest.raises(DataError, match=r"bomb\.npz: x_train: 1,099,511,627,776 bytes when unpacked; at most"):
-        Recipe(dataset=str(path))
+        with_images(Recipe(dataset=str(path)))
 
 
 @pytest.mark.parametrize(
@@ -202,18 +219,18 @@ def test_damaged_idx_file_is_refused_by_name(
     tmp_path: Path, name: str, content: bytes, words: str, packed: bool
 ) -> None:
     with pytest.raises(DataError, match=words.replace("ubyte", "ubyte.gz") if packed else words):
-        Recipe(dataset=str(folder(tmp_path, packed=packed, **{name: content})))
+        with_images(Recipe(dataset=str(folder(tmp_path, packed=packed, **{name: content}))))
 
 
 def test_folder_without_a_file_or_with_two_is_refused(tmp_path: Path) -> None:
     path = folder(tmp_path)
     (path / "t10k-labels-idx1-ubyte").rename(path / "labels")
     with pytest.raises(DataError, match=r"expected one IDX file of test or t10k labels for y_test, found none"):
-        Recipe(dataset=str(path))
+        with_images(Recipe(dataset=str(path)))
     for name in ("test-labels-idx1-ubyte", "test-labels-idx1-ubyte.gz"):
         (path / name).write_bytes(b"")
     with pytest.raises(DataError, match=r"found test-labels-idx1-ubyte, test-labels-idx1-ubyte\.gz"):
-        Recipe(dataset=str(path))
+        with_images(Recipe(dataset=str(path)))
 
 
 def test_cached_archive_of_a_named_set_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,24 @@
+import copy
 import dataclasses
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from compare.api import default_directory
+from compare.run.implementations import Implementation
+from compare.run.jobs import Job
+from compare.study.plan import plan, variant_recipe
 from recipe import SWITCHES, Recipe, RecipeError
+from recipe.datasets import load
+from recipe.errors import DataError
+from recipe.initial_weights import weight_shapes
+from recipe.recipe import Preset
+from tests.conftest import run_python
 
 DEFAULTS = {
     "dataset": "mnist",
@@ -23,7 +36,6 @@ DEFAULTS = {
     "epsilon": 1e-7,
     "seed": 0,
     "perturbation": 0,
-    "preset": "aligned",
     "initial_weights": "shared",
     "batch_order": "shared",
     "dropout_masks": "shared",
@@ -61,8 +73,7 @@ BAD = [
     *((name, bad) for name in ("beta_1", "beta_2") for bad in (1, 1.5, -0.1, 1 - 1e-9, *NOT_NUMBERS)),
     *(("activation", bad) for bad in ("tanh", None, 1, "")),
     *(("dtype", bad) for bad in ("float16", "Float32", None, 32)),
-    *(("preset", bad) for bad in ("shared", None, 1)),
-    *((name, bad) for name in SWITCHES for bad in ("aligned", "keras", 1, True, "")),
+    *((name, bad) for name in SWITCHES for bad in ("aligned", "keras", 1, True, "", None)),
 ]
 
 
@@ -74,6 +85,12 @@ def test_bad_value_is_refused_by_name_and_value(name: str, bad: object) -> None:
     assert f"recipe.{name}" in text
     assert repr(bad[-1] if name in SIZES and isinstance(bad, list) else bad) in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("bad", ["shared", None, 1])
+def test_unknown_preset_is_refused_by_name_and_value(bad: Any) -> None:
+    with pytest.raises(RecipeError, match=f"recipe.preset must be one of aligned, native, not {bad!r}"):
+        Recipe.from_preset(bad)
 
 
 GOOD = [
@@ -103,15 +120,15 @@ def test_fields_are_frozen() -> None:
 
 
 @pytest.mark.parametrize(("preset", "habit"), [("aligned", "shared"), ("native", "framework")])
-def test_preset_fills_every_switch(preset: str, habit: str) -> None:
-    recipe = Recipe(preset=preset)
+def test_preset_fills_every_switch(preset: Preset, habit: str) -> None:
+    recipe = Recipe.from_preset(preset)
     assert [getattr(recipe, name) for name in SWITCHES] == [habit] * len(SWITCHES)
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
 @pytest.mark.parametrize(("preset", "other"), [("aligned", "framework"), ("native", "shared")])
-def test_explicit_switch_beats_the_preset_and_flips_alone(preset: str, other: str, switch: str) -> None:
-    flipped, plain = Recipe(preset=preset, **{switch: other}), Recipe(preset=preset)
+def test_explicit_switch_beats_the_preset_and_flips_alone(preset: Preset, other: str, switch: str) -> None:
+    flipped, plain = Recipe.from_preset(preset, **{switch: other}), Recipe.from_preset(preset)
     assert getattr(flipped, switch) == other
     changed = {name for name in DEFAULTS if getattr(flipped, name) != getattr(plain, name)}
     assert changed - {"epsilon"} == {switch}
@@ -128,8 +145,98 @@ def test_explicit_switch_beats_the_preset_and_flips_alone(preset: str, other: st
         ({"preset": "native", "epsilon": 1e-3}, 1e-3),
     ],
 )
-def test_epsilon_left_out_is_keras_own_where_adam_is_shared(fields: dict[str, object], epsilon: float | None) -> None:
-    assert Recipe(**fields).epsilon == epsilon
+def test_epsilon_left_out_is_keras_own_where_adam_is_shared(fields: dict[str, Any], epsilon: float | None) -> None:
+    assert Recipe.from_preset(**fields).epsilon == epsilon
+
+
+def test_a_preset_is_used_up_when_the_recipe_is_made() -> None:
+    native = Recipe.from_preset("native")
+    assert native == Recipe(**dict.fromkeys(SWITCHES, "framework"))
+    assert native == variant_recipe(Recipe(), "native", 0)
+    native.check_continues(Recipe(**dict.fromkeys(SWITCHES, "framework")), "here")
+    assert "preset" not in json.loads(native.to_json())
+
+
+def test_a_study_and_a_comparison_give_one_training_one_name(tmp_path: Path) -> None:
+    implementation = Implementation("mine", ("mine",))
+    (of_study,) = plan([implementation], Recipe(), ["native"], 1)
+    asked = Recipe.from_preset("native")
+    assert Job(implementation, asked, tmp_path).directory.name == of_study.key
+    sides = [implementation]
+    by_hand = Recipe(**dict.fromkeys(SWITCHES, "framework"))
+    assert default_directory(asked, sides, "run") == default_directory(by_hand, sides, "run")
+    assert default_directory(asked, sides, "run").name.startswith("run-native-float32-seed0-")
+
+
+def test_what_is_replaced_keeps_no_half_of_a_preset() -> None:
+    native = Recipe.from_preset("native")
+    with pytest.raises(TypeError, match="preset"):
+        dataclasses.replace(native, preset="aligned")
+    assert dataclasses.replace(native, **dict.fromkeys(SWITCHES, "shared")) == Recipe()
+    assert dataclasses.replace(native, seed=3) == Recipe.from_preset("native", seed=3)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "variant"),
+    [
+        (Recipe(), "aligned"),
+        (Recipe.from_preset("native"), "native"),
+        (Recipe(loss="framework"), "loss"),
+        (Recipe(loss="framework", adam="framework"), "adam+loss"),
+    ],
+)
+def test_a_variant_is_called_as_a_study_calls_it(recipe: Recipe, variant: str) -> None:
+    assert recipe.variant == variant
+    assert variant_recipe(Recipe(), variant, 0) == recipe
+
+
+def test_making_a_recipe_touches_no_file(tmp_path: Path) -> None:
+    code = (
+        "import sys, recipe.recipe\n"
+        "touched = []\n"
+        "watched = ('open', 'os.')\n"
+        "sys.addaudithook(lambda event, _: touched.append(event) if event.startswith(watched) else None)\n"
+        "made = recipe.recipe.Recipe.from_preset('native', dataset='nowhere/own.npz', network='cnn')\n"
+        "made = recipe.recipe.dataclasses.replace(made, seed=3)\n"
+        "print(touched, made.dataset, 'recipe.datasets' in sys.modules)"
+    )
+    process = run_python("-c", code, cwd=tmp_path)
+    assert (process.stdout, process.stderr) == ("[] nowhere/own.npz False\n", "")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        Recipe.to_json,
+        weight_shapes,
+        load,
+        lambda recipe: recipe.images.num_classes,
+        lambda recipe: recipe.images.image_shape,
+        lambda recipe: recipe.feature_map_shapes,
+    ],
+)
+def test_images_that_have_not_been_read_are_no_zeros(use: Callable[[Recipe], Any]) -> None:
+    with pytest.raises(DataError, match=r"has not been read yet; recipe\.datasets\.with_images\(recipe\) reads it"):
+        use(Recipe(dataset="own.npz"))
+
+
+def test_a_recipe_whose_images_are_not_read_is_a_value_like_others() -> None:
+    recipe = Recipe(dataset="own.npz", batch_size=10**6)
+    assert recipe == dataclasses.replace(Recipe(dataset="own.npz"), batch_size=10**6)
+    assert recipe != Recipe(batch_size=60_000)
+    assert hash(recipe) == hash(copy.deepcopy(recipe))
+    assert "own.npz" in repr(recipe)
+
+
+OLD = {"preset": "native", **json.loads(Recipe.from_preset("native", epochs=3).to_json())}
+"""What recipe.json held when the preset was a field of a recipe."""
+
+
+def test_old_records_of_a_recipe_are_read() -> None:
+    assert Recipe.from_json(json.dumps(OLD)) == Recipe.from_preset("native", epochs=3)
+    flipped = {**OLD, "preset": "aligned", "adam": "shared", "epsilon": 1e-7}
+    assert Recipe.from_fields(flipped) == Recipe.from_preset("native", epochs=3, adam="shared")
+    assert Recipe.from_json('{"preset": "native"}') == Recipe.from_preset("native")
 
 
 def test_shared_float64_adam_rounds_betas_to_float32() -> None:
@@ -138,17 +245,17 @@ def test_shared_float64_adam_rounds_betas_to_float32() -> None:
 
 
 @pytest.mark.parametrize("fields", [{}, {"dtype": "float64", "adam": "framework"}, {"preset": "native"}])
-def test_other_adams_keep_their_betas(fields: dict[str, object]) -> None:
-    assert Recipe(**fields).adam_betas == (0.9, 0.999)
+def test_other_adams_keep_their_betas(fields: dict[str, Any]) -> None:
+    assert Recipe.from_preset(**fields).adam_betas == (0.9, 0.999)
 
 
 @pytest.mark.parametrize(
     "recipe",
     [
         Recipe(),
-        Recipe(preset="native"),
+        Recipe.from_preset("native"),
         Recipe(hidden_sizes=(), dtype="float64", seed=2**32 - 1, perturbation=7, epsilon=0.1, learning_rate=1 / 3),
-        Recipe(preset="native", loss="shared", beta_1=0, batch_size=60_000),
+        Recipe.from_preset("native", loss="shared", beta_1=0, batch_size=60_000),
         Recipe(network="cnn", filters=(1, 2), dropout=0.5, dropout_masks="framework", dataset="qmnist"),
     ],
 )

@@ -1,8 +1,7 @@
-"""`compare predict`: what both trained networks make of a picture, side by side."""
+"""`compare classify`: what both trained networks make of a picture, side by side."""
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from rich import box
@@ -13,6 +12,7 @@ from compare.run.process import check_ended_well, environment
 from pictures.classify import bar_line, check_takes_pictures, drawing, shown_paths, write_image
 from pictures.prepare import read_picture
 from recipe.errors import RecordError
+from recipe.own_process import own_command
 from record.files import read_recipe
 from record.places import RUNS, finished_trainings, newest_training, time_written
 
@@ -21,7 +21,7 @@ IMPLEMENTATIONS = ["keras", "lightning"]
 _BAR_LENGTH = 20
 
 
-def show_predictions(pictures: list[Path], comparison: Path | None, *, show: bool) -> None:
+def show_classifications(pictures: list[Path], comparison: Path | None, *, show: bool) -> None:
     """Prints a table for each picture, from the trainings of one comparison, by default the newest.
 
     Raises:
@@ -80,10 +80,10 @@ def prediction_table(probabilities: dict[str, list[float]]) -> Table:
 
 
 def _ask(pictures: list[Path], records: dict[str, Path]) -> dict[str, list[list[float]]]:
-    """Starts `predict` of every implementation at once: the class probabilities (pictures, classes) of each."""
+    """Starts `classify` of every implementation at once: the class probabilities (pictures, classes) of each."""
     processes = {
         name: subprocess.Popen(
-            [sys.executable, "-m", f"{name}_impl", "predict", "--json", "--weights", record, "--", *pictures],
+            own_command(f"{name}_impl", "classify", "--json", "--weights", record, "--", *pictures),
             env=environment(threads=1),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

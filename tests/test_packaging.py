@@ -1,0 +1,50 @@
+"""What is installed: every room, the licences, the three programs."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Once
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NOT_INSTALLED = {"tests", "benchmarks", "examples"}
+ROOMS = {path.parent.name for path in ROOT.glob("*/__init__.py")} - NOT_INSTALLED
+
+
+@pytest.fixture(scope="session")
+def wheel(once: Once) -> zipfile.ZipFile:
+    def build(directory: Path) -> None:
+        command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(directory)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+    (path,) = once("wheel", build).glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_wheel_holds_every_file_of_every_room(wheel: zipfile.ZipFile) -> None:
+    there = (path for room in ROOMS for path in (ROOT / room).rglob("*") if path.is_file())
+    files = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert files == {str(path.relative_to(ROOT)) for path in there if "__pycache__" not in path.parts}
+
+
+def test_wheel_holds_the_licences_and_the_programs(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
+    for path in PROJECT["project"]["license-files"]:
+        assert (ROOT / path).is_file()
+        assert any(name.endswith(f".dist-info/licenses/{path}") for name in names), path
+    (entry_points,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
+    parser = ConfigParser()
+    parser.read_string(wheel.read(entry_points).decode())
+    assert dict(parser["console_scripts"]) == PROJECT["project"]["scripts"]
+
+
+def test_source_distribution_and_type_checker_have_every_room() -> None:
+    included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {f"/{room}" for room in ROOMS | NOT_INSTALLED} <= set(included)
+    assert set(PROJECT["tool"]["mypy"]["packages"]) >= ROOMS
+    assert set(PROJECT["tool"]["importlinter"]["root_packages"]) == ROOMS
