@@ -51,9 +51,20 @@ class Observation:
         self._arrays[key] = values
         return key
 
+    def discard(self, keys: list[str]) -> None:
+        """Forgets what is kept under these keys, if anything is."""
+        for key in keys:
+            if key in self._arrays:
+                self._bytes_left += self._arrays.pop(key).nbytes
+
     def has(self, key: str) -> bool:
         """Whether something is kept under this key."""
         return key in self._arrays
+
+    def same(self, key: str, array: Any) -> bool:
+        """Whether exactly these values are kept under a key."""
+        kept = self._arrays.get(key)
+        return kept is not None and kept.shape == array.shape and bool(np.array_equal(kept, array, equal_nan=True))
 
     def array(self, key: str) -> Array:
         """What was kept under a key."""
