@@ -121,11 +121,9 @@ class Loop:
             step = watch.step
             update = self._update
             update.setdefault("learning_rate", _number(optimizer.param_groups[0].get("lr")))
-            update["parameters_before"] = self._values(
-                "before", watch.tensors(), f"step{step - 1}/after" if step else "initial"
-            )
-            own = {path: tensor for path, tensor in self._own_gradients.items()}
-            update["raw_gradients"] = self._values("raw", own)
+            before = watch.model.parameters() | watch.buffers_before
+            update["parameters_before"] = self._values("before", before, f"step{step - 1}/after" if step else "initial")
+            update["raw_gradients"] = self._values("raw", self._own_gradients)
             gradients = {path: parameter.grad for path, parameter in watch.model.parameters().items()}
             update["gradients"] = self._values("gradient", gradients, f"step{step}/raw")
             self._set_epsilon(optimizer)
@@ -135,7 +133,7 @@ class Loop:
         result: dict[str, str | None] = {}
         observation = self.watch.observation
         for path, tensor in tensors.items():
-            values = None if tensor is None else array(tensor)
+            values = array(tensor) if isinstance(tensor, Tensor) else tensor
             other = f"{same_as}/{path}"
             if values is None:
                 result[path] = None

@@ -28,7 +28,7 @@ class Model:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._made: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._made: dict[int, weakref.ref[nn.Module]] = {}  # by identity: a metric's own hash is of its state
         self.roots: list[nn.Module] = []
         self.loose: dict[str, Tensor] = {}  # parameters of no module, by the name of their variable
         self._modules: list[tuple[str, nn.Module]] | None = None
@@ -40,7 +40,7 @@ class Model:
 
         def init(self: nn.Module, *args: Any, **options: Any) -> None:
             original(self, *args, **options)
-            model._made.add(self)  # noqa: SLF001
+            model._made[id(self)] = weakref.ref(self)
             if _PLACE not in self.__dict__:
                 self.__dict__[_PLACE] = model._places.here(sys._getframe(1))  # noqa: SLF001
 
@@ -79,7 +79,8 @@ class Model:
 
     def _tops(self) -> list[nn.Module]:
         """The modules that are in no other one, in the order of the script's making where that is known."""
-        made = [module for module in self._made if "_modules" in module.__dict__]
+        alive = (reference() for reference in self._made.values())
+        made = [module for module in alive if module is not None and "_modules" in module.__dict__]
         inside = {id(child) for module in made for child in module.children() if child is not module}
         return [module for module in made if id(module) not in inside]
 

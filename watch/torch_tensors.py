@@ -118,7 +118,9 @@ def load_values(tensor: Tensor, values: np.ndarray[Any, Any]) -> bool:
     if tensor.numel() != values.size:
         return False
     with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
-        tensor.copy_(torch.from_numpy(np.array(values)).reshape(tensor.shape))
+        planned = torch.from_numpy(np.array(values)).reshape(tensor.shape).to(tensor.dtype)
+        if not torch.equal(tensor, planned):
+            tensor.data.copy_(planned)  # through `data`, which autograd does not take for a change in place
     return True
 
 

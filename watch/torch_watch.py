@@ -54,6 +54,7 @@ class Watch:
         self._targets: dict[int, Tensor] = {}
         self._fed: dict[int, Tensor] = {}
         self.dropout: list[dict[str, Any]] = []
+        self.buffers_before: dict[str, Any] = {}
 
     @property
     def step(self) -> int:
@@ -204,6 +205,8 @@ class Watch:
                 loop = self.document["loop"]
                 loop["training_flags"] = {path: module.training for path, module in self.model.modules()}
             self.set_parameters()
+            for path, tensor in self.model.buffers().items():  # a forward pass changes them
+                self.buffers_before[path] = array(tensor).copy()
 
     def keep_initial(self, again: bool = False) -> None:
         """Keeps the parameters and buffers as the script made them; `again` where it has changed them since."""
