@@ -3,6 +3,7 @@
 `from compare import run, align, study`: the command line's jobs as functions that return what they found.
 """
 
+from compare.explanation import Explanation, explain
 from compare.findings import (
     Agreement,
     Comparison,
@@ -40,6 +41,7 @@ __all__ = [
     "Divergence",
     "Effect",
     "EquivalenceFindings",
+    "Explanation",
     "ImplementationFindings",
     "Pair",
     "Recipe",
@@ -49,6 +51,7 @@ __all__ = [
     "Rung",
     "Study",
     "align",
+    "explain",
     "run",
     "study",
 ]

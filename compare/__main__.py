@@ -1,4 +1,4 @@
-"""`python -m compare run|align|study|report|predict|convert|completion`: the command line, over the library."""
+"""`python -m compare run|align|study|explain|report|predict|convert|completion`: the command line, over the library."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from typing import Any
 import jsonargparse
 
 from compare import library
+from compare.explanation import command as explanation
 from compare.findings import EXIT_CODES
 from compare.runner import Backend, BadArgumentError, BadInputError, RunFailedError
 from recipe import Recipe, RecipeError
@@ -36,6 +37,7 @@ def parser() -> jsonargparse.ArgumentParser:
     report_parser.add_argument("--json", action="store_true", help="Print results.json instead of tables.")
     subparsers["report"] = report_parser
     subparsers["predict"] = _predict_parser()
+    subparsers["explain"] = explanation.parser()
     convert_parser = jsonargparse.ArgumentParser(
         description="Writes trained weights as a file of the other framework's, bit for bit. The names' endings say "
         "what they are: .safetensors (as in a record), .keras, .weights.h5 or .ckpt (of Lightning)."
@@ -177,6 +179,7 @@ _COMMANDS = {
     **dict.fromkeys(_JUDGED, judge),
     "report": report,
     "predict": predict,
+    "explain": explanation.run,
     "convert": convert,
     "completion": completion,
 }
