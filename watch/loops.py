@@ -65,7 +65,7 @@ def _count(iterated: ast.expr, frame: FrameType) -> int | None:
     name = iterated.func.id if isinstance(iterated.func, ast.Name) else getattr(iterated.func, "attr", "")
     if name in {"tqdm", "enumerate", "track"} and iterated.args:
         return _count(iterated.args[0], frame)
-    if name not in {"range", "trange"} or iterated.keywords and name == "range":
+    if name not in {"range", "trange"}:
         return None
     values = []
     for argument in iterated.args:

@@ -70,8 +70,11 @@ class Observation:
         """What was kept under a key."""
         return self._arrays[key]
 
-    def write(self) -> None:
+    def write(self, hidden: str = "") -> None:
         """Writes both files, observed.json last: where it is, all is.
+
+        Args:
+            hidden: The directory of the mirror, which is left out of the paths in it.
 
         Raises:
             RecordError: The directory cannot be written.
@@ -80,7 +83,8 @@ class Observation:
         with complete_or_absent(self.directory / "observed.safetensors") as partial:
             _write_safetensors(partial, self._arrays)
         with complete_or_absent(self.directory / "observed.json") as partial:
-            partial.write_text(json.dumps(self.document, default=json_value, indent=1))
+            text = json.dumps(self.document, default=json_value, indent=1)
+            partial.write_text(text.replace(json.dumps(hidden)[1:-1], "/") if hidden else text)
 
 
 def json_value(value: Any) -> Any:

@@ -17,6 +17,8 @@ from watch.places import Places
 
 _SPLITS = "sklearn.model_selection._split"
 _SHUFFLES = frozenset({_SPLITS, "sklearn.utils._indexing"})
+# Between them and the user's code there are frames that pass a call on.
+_PASSING_ON = frozenset({"sklearn.utils._param_validation", "contextlib", "torch.utils.data.dataloader"})
 
 
 class Order:
@@ -42,8 +44,11 @@ class Order:
             self.permutations.append(entry)
 
     def of_user(self, frame: FrameType, modules: frozenset[str] = frozenset()) -> bool:
-        """Whether a frame is of the user's own code, or of one of these modules."""
-        return self._places.file(frame.f_code) is not None or frame.f_globals.get("__name__") in modules
+        """Whether a frame is of the user's own code, or of one of these modules called from it."""
+        found: FrameType | None = frame
+        while found is not None and found.f_globals.get("__name__") in modules | _PASSING_ON:
+            found = found.f_back
+        return found is not None and self._places.file(found.f_code) is not None
 
     def steer(self) -> None:
         """Takes the place of the functions of `random` and `numpy.random` that draw permutations."""

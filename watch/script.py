@@ -201,7 +201,7 @@ class Session:
         sys.stdout.flush()
         sys.stderr.flush()
         self.document["log"] = self._last_lines()
-        self.observation.write()
+        self.observation.write(hidden=f"{self.mirror.root}{os.sep}")
         os._exit(0)
 
     def _status(self, outcome: str, message: str, error: BaseException | None) -> dict[str, Any]:

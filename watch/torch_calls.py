@@ -4,7 +4,7 @@ import collections
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from watch.observation import Observation
@@ -28,6 +28,7 @@ class Group:
         self.calls: list[dict[str, Any]] = []
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
+        self.kept = False  # the loss depends on it
         self.evaluated: list[Any] = []
         self.evaluation: list[dict[str, Any]] = []
         self.fed: list[str | None] = []
@@ -100,7 +101,7 @@ class Calls:
             self._keys[id(tensor)] = (tensor, _version(tensor), key)
         return key
 
-    def enter(self, module: nn.Module, name: str, args: Any, options: Any) -> tuple[Any, Any, dict[str, Any]]:
+    def enter(self, name: str, args: Any, options: Any) -> tuple[Any, Any, dict[str, Any]]:
         """A layer is called: its inputs are kept, then replaced by what is planned.
 
         Returns:
@@ -135,12 +136,19 @@ class Calls:
         self._record(call, leaves(output))
         return output
 
-    def function(self, name: str, kwargs: dict[str, Any], given: list[Any], output: Any, place: Place | None) -> None:
-        """A function was called from the user's own code."""
+    def keys_before(self, given: list[Any]) -> list[str | None]:
+        """The keys of what goes into the next call, which may change it in place."""
+        return [self.key(leaf, f"call{self._number}/in{index}") for index, leaf in enumerate(given)]
+
+    def function(
+        self, name: str, kwargs: dict[str, Any], given: list[Any], output: Any, place: Place | None,
+        before: list[str | None] | None = None,
+    ) -> None:  # fmt: skip
+        """A function was called from the user's own code; `before` are the keys of its inputs if it changed one."""
         number, self._number = self._number, self._number + 1
         call: dict[str, Any] = {
             "layer": None, "function": name, "occurrence": 0,
-            "inputs": [self.key(leaf, f"call{number}/in{index}") for index, leaf in enumerate(given)],
+            "inputs": before or [self.key(leaf, f"call{number}/in{index}") for index, leaf in enumerate(given)],
             "outputs": [self.key(leaf, f"call{number}/out{index}") for index, leaf in enumerate(leaves(output))],
             "kwargs": kwargs, "preactivation": None, "place": place,
             "parent": self.parents[-1] if self.parents else None, "from": [self._producer(leaf) for leaf in given],
@@ -201,6 +209,8 @@ class Calls:
                 reached.append(group)
                 needed |= {id(tensor_of(leaf)) for leaf in group.inputs}
         reached.sort(key=self.groups.index)
+        for group in reached:
+            group.kept = True
         self._drop([group for group in self.groups if group not in reached])
         inside = {id(call) for group in reached for call in group.calls}
         for call in self.pending:

@@ -25,7 +25,8 @@ LOSSES = {
     )
 }  # fmt: skip
 _DROPOUT = {
-    getattr(F, name) for name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
+    getattr(F, name)
+    for name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
 } | {torch.dropout, torch.alpha_dropout, torch.feature_dropout}  # fmt: skip
 _ATTENTION = {F.multi_head_attention_forward: 10, F.scaled_dot_product_attention: 4}  # where their dropout is
 _CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}
@@ -65,14 +66,29 @@ class Functions(TorchFunctionMode):
             args, options = self._attention(func, args, options, sys._getframe(1))  # noqa: SLF001
         if func in LOSSES and (watch.depth == 0 or torch.is_grad_enabled()):
             return self._loss(func, args, options, sys._getframe(1))  # noqa: SLF001
+        seen = watch.depth or (watch.begun and torch.is_grad_enabled())
+        before = self._keys_before(func, args, options, sys._getframe(1)) if seen else None  # noqa: SLF001
         result = func(*args, **options)
         if watch.float64 and func in _MAKERS:
             return _doubled(result)
-        if watch.depth or (watch.begun and torch.is_grad_enabled()):
-            self._record(func, args, options, result, sys._getframe(1))  # noqa: SLF001
+        if seen:
+            self._record(func, args, options, result, sys._getframe(1), before)  # noqa: SLF001
         return result
 
-    def _record(self, func: Any, args: Any, options: Any, result: Any, frame: FrameType) -> None:
+    def _keys_before(self, func: Any, args: Any, options: Any, frame: FrameType) -> list[str | None] | None:
+        """The keys of the inputs of a function that may change them in place; None of any other."""
+        watch = self.watch
+        if not watch.recording or not (_in_place(func) or options.get("inplace") or True in args[1:]):
+            return None
+        caller = _caller(frame)
+        if caller is None or _of_torch(caller):
+            return None
+        with watch.quietly():
+            return watch.calls.keys_before(leaves((args, options)))
+
+    def _record(
+        self, func: Any, args: Any, options: Any, result: Any, frame: FrameType, before: list[str | None] | None
+    ) -> None:
         """Keeps a call that the user's own code, or a library's model, makes."""
         watch = self.watch
         name = _name(func)
@@ -91,7 +107,7 @@ class Functions(TorchFunctionMode):
             if watch.depth == 0:
                 self._take_operands(given, outputs)
             place = watch.session.places.here(caller)
-            watch.calls.function(name, _settings(func, args, options), given, result, place)
+            watch.calls.function(name, _settings(func, args, options), given, result, place, before)
         if name in _DETACHING:
             self._note_detached(name, args, frame)
 
@@ -155,7 +171,7 @@ class Functions(TorchFunctionMode):
                 "settings": settings_of({k: v for k, v in bound.items() if not isinstance(v, Tensor)}) | weights,
                 "input_names": [name for name, _ in main], "inputs": keys,
                 "value": float(result) if reduced else None,
-                "output": None if reduced else watch.calls.key(result, f"loss{number}/out"),
+                "output": watch.calls.key(result, f"loss{number}/out"),
                 "place": watch.session.places.here(frame), "_unreduced": not reduced,
             })  # fmt: skip
             watch.calls.note_result(result)
@@ -211,7 +227,9 @@ def _double(func: Any, args: Any, options: Any) -> tuple[Any, Any, Any]:
 
 def _in_place(func: Any) -> bool:
     name = getattr(func, "__name__", "")
-    return (name.endswith("_") and not name.endswith("__")) or name in {"__setitem__", "__set__"} or name[:3] == "__i"
+    if name.startswith("__"):
+        return name in {"__setitem__", "__set__"} or (name.startswith("__i") and name != "__invert__")
+    return name.endswith("_")
 
 
 def _raised(value: Any) -> Any:

@@ -144,7 +144,7 @@ class Loop:
         return result
 
     def _set_epsilon(self, optimizer: Any) -> None:
-        """Where the reference is Keras's, Adam's epsilon is added before its bias correction: torch's is set to match."""
+        """Sets Adam's epsilon to where Keras adds it, before the bias correction, if the plan says so."""
         plan = self.watch.plan
         if plan is None or not plan.document.get("adam_epsilon") or not isinstance(optimizer, _KERAS_EPSILON):
             return
@@ -248,12 +248,23 @@ class Loop:
         with watch.quietly():
             for loss in losses:
                 value = float(loss) if loss.numel() == 1 else None
-                watch.step_losses.append({"value": value, "place": self.places.here(frame)})
+                watch.step_losses.append({"value": value, "place": self._place_of_loss(frame)})
             kept = watch.calls.commit(losses)
             if watch.step == 0:
                 watch.finish_evaluation(kept)
                 if any(not group.grad for group in kept):
                     self.loop["no_grad_forward"] = True
+
+    def _place_of_loss(self, frame: Any) -> Any:
+        """The line of the backward pass; where a trainer has it, the line on which the loss was computed."""
+        caller = frame
+        while caller is not None and caller.f_globals.get("__name__", "").split(".")[0] == "torch":
+            caller = caller.f_back
+        if caller is not None and self.places.file(caller.f_code) is None:
+            made = [*self.watch.step_terms, *(call for call in self.watch.calls.pending if call["layer"] is None)]
+            if made and made[-1]["place"]:
+                return made[-1]["place"]
+        return self.places.here(frame)
 
     def _before(self, losses: list[Tensor], frame: Any) -> None:
         """A backward pass begins: gradients that are there are put aside, so that its own can be told."""

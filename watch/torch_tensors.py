@@ -72,9 +72,9 @@ class _Forced(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, values: Tensor) -> Tensor:
-        """`values`, which has the tensor's shape."""
+        """A copy of `values`, which has the tensor's shape: what is returned may be changed in place."""
         del ctx, tensor
-        return values
+        return values.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -92,7 +92,7 @@ def forced(leaf: Any, values: np.ndarray[Any, Any]) -> Any:
             return leaf
         planned = torch.from_numpy(np.ascontiguousarray(values)).to(leaf.dtype).reshape(leaf.shape)
         if leaf.requires_grad and torch.is_grad_enabled():
-            return _Forced.apply(leaf, planned.clone())
+            return _Forced.apply(leaf, planned)
         return planned.clone()
 
 

@@ -38,6 +38,7 @@ class Watch:
         self.depth = 0  # of calls of the model
         self.internal = False  # this process's own work on the script's tensors
         self.evaluating = False
+        self.dropout_wanted = False  # in spite of that: the forward pass in training mode of a model that is only used
         self.begun = False  # the forward pass of this step
         self.full = False  # all steps have been seen
         self.calls = self._new_calls()
@@ -132,7 +133,7 @@ class Watch:
         name = self.model.layer_name(module)
         layer = is_layer(module)
         if layer:
-            args, options, call = self.calls.enter(module, name, args, options)
+            args, options, call = self.calls.enter(name, args, options)
             call["place"] = self.session.places.here(sys._getframe(2))  # noqa: SLF001
             self._note_dropout(module, name)
         self.calls.parents.append(name)
@@ -241,7 +242,7 @@ class Watch:
         """An optimizer step is complete: what was seen of it is written down, and the next one begins."""
         step = self.step
         if step == 0:
-            self._write_dropout()
+            self.write_dropout(self.calls.committed)
         if self.calls.keep:
             self.document["calls"].append(self.calls.finished())
         self.document["losses"].append(self._losses())
@@ -257,11 +258,13 @@ class Watch:
         self._targets, self._fed = {}, {}
         self.calls = self._new_calls()
 
-    def _write_dropout(self) -> None:
-        index = {id(call): number for number, call in enumerate(self.calls.committed)}
+    def write_dropout(self, committed: list[dict[str, Any]]) -> None:
+        """Writes down the dropouts in the calls of a forward pass."""
+        index = {id(call): number for number, call in enumerate(committed)}
         for entry in self.dropout:
-            after = entry.pop("_after")
-            self.document["dropout"].append(entry | {"after_call": index.get(id(after), -1)})
+            after, group = entry.pop("_after"), entry.pop("_group")
+            if group is None or group.kept:
+                self.document["dropout"].append(entry | {"after_call": index.get(id(after), -1)})
 
     def _losses(self) -> dict[str, Any]:
         values = [loss["value"] for loss in self.step_losses]
@@ -328,12 +331,13 @@ class Watch:
 
     def note_dropout(self, layer: str | None, function: str, rate: float, active: bool) -> None:
         """Notes a dropout in the first step's forward pass."""
-        if self.evaluating or self.step:
+        if (self.evaluating and not self.dropout_wanted) or self.step:
             return
         self.dropout.append({
             "layer": layer, "function": function, "rate": rate, "active": active,
             "place": self.session.places.here(sys._getframe(1)),  # noqa: SLF001
             "_after": self.calls.pending[-1] if self.calls.pending else None,
+            "_group": self.calls.groups[-1] if self.calls.groups else None,
         })  # fmt: skip
 
     @contextlib.contextmanager
