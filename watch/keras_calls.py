@@ -131,6 +131,21 @@ class Calls:
         finally:
             self._open.pop()
 
+    @contextlib.contextmanager
+    def through_call(self, layer: Any) -> Iterator[None]:
+        """A context in which a layer's `call` is watched: `stateless_call` does not go through `__call__`."""
+        own = layer.call
+
+        def call(*args: Any, **options: Any) -> Any:
+            del vars(layer)["call"]
+            return self.call(lambda _layer, *a, **o: own(*a, **o), layer, args, options)
+
+        vars(layer)["call"] = call
+        try:
+            yield
+        finally:
+            vars(layer).pop("call", None)
+
     def function(self, name: str, original: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """A function that the user's own code calls inside of a layer, or an operation of a functional model."""
         if not self.inside or not self.recording or self._symbolic():
@@ -279,7 +294,9 @@ class Calls:
             return None
         values = self._backend.values(tensor)
         part = self.part if self.evaluation is not None else f"step{self._session.step}"
-        return None if values is None else self._session.observation.keep(f"{part}/call{entry['number']}/{name}", values)
+        return (
+            None if values is None else self._session.observation.keep(f"{part}/call{entry['number']}/{name}", values)
+        )
 
     def _keep_inputs(self, entry: dict[str, Any], forward: Forward, tensors: list[Any]) -> None:
         for index, tensor in enumerate(tensors):
@@ -332,7 +349,12 @@ class Calls:
         """Records what a layer's own activation is applied to."""
         activation = getattr(layer, "activation", None)
         compound = hasattr(layer, "cell") or hasattr(layer, "forward_layer") or type(layer).__name__ == "Activation"
-        if not self.recording or not callable(activation) or getattr(activation, "__name__", "") == "linear" or compound:
+        if (
+            not self.recording
+            or not callable(activation)
+            or getattr(activation, "__name__", "") == "linear"
+            or compound
+        ):
             yield
             return
 

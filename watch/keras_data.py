@@ -353,7 +353,9 @@ def serve_datasets(session: Session) -> None:
         original = module.get_file
         noted = f"keras.datasets.{name}"
 
-        def get_file(*args: Any, _name: str = name, _noted: str = noted, _original: Any = original, **given: Any) -> Any:
+        def get_file(
+            *args: Any, _name: str = name, _noted: str = noted, _original: Any = original, **given: Any
+        ) -> Any:
             if not any(entry["name"] == _name for entry in session.data["datasets"]):
                 session.data["datasets"].append({
                     "name": _name, "num_samples": None, "transforms": None, "function": _noted,

@@ -34,6 +34,8 @@ def use_float64(session: Session, keras: Any, backend: str) -> None:
     keras.config.set_floatx("float64")
     for module in (keras.config, keras.backend, keras.src.backend, keras.src.backend.config):
         module.set_floatx = lambda value: session.warn(f"the script sets floatx to {value}; float64 is used here")
+    # On torch and JAX Keras takes float64 back to float32 wherever it promotes types.
+    keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     _widen_policies(keras)
     _widen_inputs(keras)
     if backend == "torch":
@@ -98,7 +100,11 @@ def _widened(session: Session, original: Any) -> Any:
         if not session.order.of_user(sys._getframe(1)):  # noqa: SLF001
             return original(*args, **options)
         result = original(*[wide(value) for value in args], **{key: wide(value) for key, value in options.items()})
-        asked = any(getattr(v, "name", v) == "float64" for v in (*map(wide, args), *map(wide, options.values())) if v is not None and not hasattr(v, "shape"))  # noqa: E501
+        asked = any(
+            getattr(v, "name", v) == "float64"
+            for v in (*map(wide, args), *map(wide, options.values()))
+            if v is not None and not hasattr(v, "shape")
+        )  # noqa: E501
         if asked or getattr(getattr(result, "dtype", None), "name", None) != "float32" or _holds_float32(args):
             return result
         import tensorflow as tf
@@ -116,6 +122,7 @@ def _holds_float32(args: tuple[Any, ...]) -> bool:
 def _promote(session: Session) -> None:
     """TensorFlow's operators, and the functions that users combine tensors by, promote float32 to float64."""
     import tensorflow as tf
+
     widen_functions(session, tf, _MAKERS)
     for name in _COMBINERS:
         owner: Any = tf

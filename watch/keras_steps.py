@@ -56,6 +56,7 @@ class Steps:
         self.tree.add_root(root)
         self.see_parameters()
         if not self.calls.forwards:
+            self._stateless = {}
             self._buffers = {path: values for path, values in self.current().items() if path in self._buffer_paths()}
         if self.plan is not None and self.trainer is None:
             args = self.planned_inputs(args)
@@ -69,6 +70,7 @@ class Steps:
         for path, variable in self.tree.parameters().items():
             if path not in self.initial and (values := self._of(variable)) is not None:
                 self.initial[path] = self._session.observation.keep(f"initial/{path}", values)
+                self._previous[path] = (self.initial[path], values)
                 if self._session.step == 0:
                     self._set(path, variable, self._planned_parameters(0))
         if self._parameters_set < self._session.step and not in_stateless_scope():
@@ -250,7 +252,9 @@ class Steps:
 
     def _loss(self, backward: list[dict[str, Any]]) -> dict[str, Any]:
         terms = [term for entry in backward for term in entry["terms"]] or self.losses.take()
-        first: dict[str, Any] = backward[0] if backward else {"value": None, "shape": [], "place": None, "penalties": []}
+        first: dict[str, Any] = (
+            backward[0] if backward else {"value": None, "shape": [], "place": None, "penalties": []}
+        )
         return {
             "value": first["value"], "shape": first["shape"], "terms": terms, "penalties": first["penalties"],
             "backward_values": [entry["value"] for entry in backward], "place": first["place"],
@@ -359,8 +363,17 @@ class Steps:
     # Parameters
 
     def current(self) -> dict[str, Array]:
+        """The values of all parameters now."""
         found = {path: self._of(variable) for path, variable in self.tree.parameters().items()}
-        return {path: values for path, values in found.items() if values is not None}
+        return {path: values for path, values in found.items() if values is not None} | self._stateless
+
+    def stateless_called(self, layer: Any, fixed: list[Any]) -> None:
+        """Notes the buffers that a stateless call of a layer returned."""
+        if self.calls.evaluation is None and self._backend.differentiating():
+            for variable, value in zip(layer.non_trainable_variables, fixed, strict=False):
+                path, values = self.tree.path(variable), self._backend.values(value)
+                if path is not None and values is not None:
+                    self._stateless[path] = values
 
     def _buffer_paths(self) -> set[str]:
         from watch.keras_layers import buffers

@@ -103,7 +103,12 @@ class KerasWatcher:
         keras, calls, places = self._keras, self.calls, self._places
         from keras.src.ops.operation import Operation
 
-        make, call, operate, build = keras.Layer.__new__, keras.Layer.__call__, Operation.__call__, keras.Layer._maybe_build  # noqa: SLF001, E501
+        make, call, operate, build = (
+            keras.Layer.__new__,
+            keras.Layer.__call__,
+            Operation.__call__,
+            keras.Layer._maybe_build,
+        )  # noqa: SLF001, E501
         here = self._session.places.here
 
         def new(cls: Any, *args: Any, **options: Any) -> Any:
@@ -118,9 +123,21 @@ class KerasWatcher:
                 calls.built()
             return result
 
+        stateless = keras.Layer.stateless_call
+
+        @functools.wraps(stateless)
+        def stateless_call(layer: Any, trainable: Any, fixed: Any, *args: Any, **options: Any) -> Any:
+            with calls.through_call(layer):
+                result = stateless(layer, trainable, fixed, *args, **options)
+            self.steps.stateless_called(layer, result[1])
+            return result
+
+        keras.Layer.stateless_call = stateless_call
         keras.Layer.__new__ = new
         keras.Layer._maybe_build = maybe_build  # noqa: SLF001
-        keras.Layer.__call__ = functools.wraps(call)(lambda layer, *args, **options: calls.call(call, layer, args, options))
+        keras.Layer.__call__ = functools.wraps(call)(
+            lambda layer, *args, **options: calls.call(call, layer, args, options)
+        )
         Operation.__call__ = functools.wraps(operate)(
             lambda operation, *args, **options: calls.operation(operate, operation, args, options)
         )
