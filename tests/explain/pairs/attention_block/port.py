@@ -42,11 +42,10 @@ class Classifier(nn.Module):
             if isinstance(m, nn.Linear):
                 nn.init.xavier_uniform_(m.weight)
                 nn.init.zeros_(m.bias)
-        # Keras counts the fans of its (D, heads, key) and (heads, key, D) kernels in its own way
-        attention, key = self.block.attention, D // HEADS
-        limit_in, limit_out = math.sqrt(6 / (D * (HEADS + key))), math.sqrt(6 / (HEADS * (key + D)))
-        nn.init.uniform_(attention.in_proj_weight, -limit_in, limit_in)
-        nn.init.uniform_(attention.out_proj.weight, -limit_out, limit_out)
+        # the packed projection is three square ones: xavier_uniform_ over all of it would be too narrow
+        limit = math.sqrt(6 / (D + D))
+        attention = self.block.attention
+        nn.init.uniform_(attention.in_proj_weight, -limit, limit)
         nn.init.zeros_(attention.in_proj_bias)
 
     def forward(self, x):
