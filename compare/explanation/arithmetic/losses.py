@@ -217,7 +217,10 @@ def _regression(sample: Sample) -> Iterator[tuple[Formula, Array]]:
         signs = np.where(target > 0, 1.0, -1.0)
         yield Formula("hinge", on), np.maximum(0, 1 - signs * flat)
         with np.errstate(all="ignore"):
-            yield Formula("mean absolute percentage error", on), 100 * np.abs((target - flat) / np.maximum(np.abs(target), 1e-7))
+            yield (
+                Formula("mean absolute percentage error", on),
+                100 * np.abs((target - flat) / np.maximum(np.abs(target), 1e-7)),
+            )
             if flat.min() > -1 and target.min() > -1:
                 yield Formula("mean squared logarithmic error", on), (np.log1p(flat) - np.log1p(target)) ** 2
 

@@ -159,7 +159,11 @@ def _reductions(x: Array, y: Array) -> Iterator[Operation]:
     shape = y.shape[1:]
     for name, function in _REDUCTIONS.items():
         pooled = {"mean": "global average pooling", "max": "global max pooling"}.get(name, f"{name} over space")
-        for axes, words in ((spatial, pooled), ((1,), f"{name} over time (axis 1)"), ((x.ndim - 1,), f"{name} over the last axis")):
+        for axes, words in (
+            (spatial, pooled),
+            ((1,), f"{name} over time (axis 1)"),
+            ((x.ndim - 1,), f"{name} over the last axis"),
+        ):
             called = pooled if x.ndim == 3 and name in ("mean", "max") else words
             yield Operation(
                 f"{called} (axis {axes[0]})" if x.ndim == 3 else called,
@@ -226,7 +230,9 @@ def _grown(x: Array, y: Array) -> Iterator[Operation]:
         for place in itertools.product(*({0, n // 2, n - n // 2, n} for n in more)):
             edges = [(0, 0), (0, 0), *((at, n - at) for at, n in zip(place, more, strict=True))]
             yield Operation(f"zero padding {edges[2:]}", "padding", lambda a, e=edges: np.pad(a, e))
-            yield Operation(f"reflecting padding {edges[2:]}", "padding", lambda a, e=edges: np.pad(a, e, mode="reflect"))
+            yield Operation(
+                f"reflecting padding {edges[2:]}", "padding", lambda a, e=edges: np.pad(a, e, mode="reflect")
+            )
     if all(b % a == 0 for a, b in zip(sizes, wanted, strict=True)):
         factors = [b // a for a, b in zip(sizes, wanted, strict=True)]
         yield Operation("nearest interpolation", "resizing", lambda a: _repeat(a, factors))
@@ -271,7 +277,9 @@ def learn_two(x: Array, other: Array, y: Array) -> Operation | None:
     ]
     for axis in range(1, x.ndim):
         options.append((f"concatenation along axis {axis}", lambda a, i=axis: np.concatenate([a, other], axis=i)))
-        options.append((f"concatenation along axis {axis}, second first", lambda a, i=axis: np.concatenate([other, a], axis=i)))
+        options.append(
+            (f"concatenation along axis {axis}, second first", lambda a, i=axis: np.concatenate([other, a], axis=i))
+        )
     for name, function in options:
         operation = Operation(name, "two operands", function)
         made = operation(x)

@@ -60,7 +60,9 @@ def gates_of(layer: Layer) -> str | None:
     if kind != "bidirectional":
         return None
     text = " ".join([*layer.parameters, *(p.path for p in layer.parameters.values()), str(layer.settings)]).lower()
-    return next((name for mark, name in (("lstm", "LSTM"), ("gru", "GRU"), ("rnn", "simple RNN")) if mark in text), None)
+    return next(
+        (name for mark, name in (("lstm", "LSTM"), ("gru", "GRU"), ("rnn", "simple RNN")) if mark in text), None
+    )
 
 
 def common(layer: Layer, arrays: Mapping[str, Array]) -> Weights | None:
@@ -164,7 +166,7 @@ def _attention(arrays: Mapping[str, Array]) -> Weights | None:
                 named[f"{part}.{'kernel' if last.endswith('weight') else 'bias'}"] = piece
             continue
         if last in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
-            named[f"{ {'q': 'query', 'k': 'key', 'v': 'value'}[last[0]]}.kernel"] = array
+            named[f"{ {'q': 'query', 'k': 'key', 'v': 'value'}[last[0]] }.kernel"] = array
             continue
         part = next((part for part in ("query", "key", "value") if re.search(rf"\b{part}\b", name)), "output")
         if last in ("kernel", "weight"):
@@ -207,7 +209,7 @@ def _for_torch(name: str, weights: Mapping[str, Array]) -> Array | None:
         parts = [weights[name] for name in (f"{part}.{kind}" for part in ("query", "key", "value")) if name in weights]
         return np.concatenate(parts) if len(parts) == 3 else None
     if last in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
-        return weights.get(f"{ {'q': 'query', 'k': 'key', 'v': 'value'}[last[0]]}.kernel")
+        return weights.get(f"{ {'q': 'query', 'k': 'key', 'v': 'value'}[last[0]] }.kernel")
     if name.startswith("out_proj."):
         return weights.get("output.kernel" if last == "weight" else "output.bias")
     if re.match(r"(weight|bias)_(ih|hh)", last):
@@ -216,4 +218,3 @@ def _for_torch(name: str, weights: Mapping[str, Array]) -> Array | None:
             return np.zeros_like(weights[key.replace("_hh", "_ih")])
         return weights.get(key)
     return weights.get(_COMMON_NAMES.get(last, last))
-

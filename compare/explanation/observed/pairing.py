@@ -174,7 +174,9 @@ def _groups(layers: Sequence[Layer], others: Sequence[Layer]) -> list[_Group]:
 
 
 def _is_separable(first: Layer, second: Layer, wanted: dict[str, tuple[int, ...]]) -> bool:
-    return shapes(first).get("kernel") == wanted.get("depthwise") and shapes(second).get("kernel") == wanted.get("kernel")
+    return shapes(first).get("kernel") == wanted.get("depthwise") and shapes(second).get("kernel") == wanted.get(
+        "kernel"
+    )
 
 
 def num_levels(layer: Layer) -> int:

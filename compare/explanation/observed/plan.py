@@ -64,9 +64,7 @@ def first_call(layers: Sequence[Any], last: Call, calls: Sequence[Call]) -> Call
     return next((call for call in calls if call.layer == name and call.occurrence == last.occurrence), last)
 
 
-def make_plan(
-    guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], Batch], *, steps: int
-) -> Plan:
+def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], Batch], *, steps: int) -> Plan:
     """The plan for a steered run.
 
     Args:

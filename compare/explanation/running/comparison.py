@@ -6,25 +6,25 @@ from typing import Any
 
 import numpy as np
 
+from compare.explanation.context import Context
+from compare.explanation.feeding.data import Feeding, data, feeding
+from compare.explanation.feeding.order import order
 from compare.explanation.findings import ordered
+from compare.explanation.model.dropout import dropout
+from compare.explanation.model.forward import forward
+from compare.explanation.model.initial import initial_weights
+from compare.explanation.model.statistics import statistics
+from compare.explanation.model.structure import structure
 from compare.explanation.observed.observation import Observation
 from compare.explanation.observed.pairing import Pairing, Side, pair
 from compare.explanation.observed.plan import make_plan
 from compare.explanation.running.program import Program
 from compare.explanation.running.watchers import Watcher, Watchers, watchers
-from compare.explanation.stages.context import Context
-from compare.explanation.stages.data import Feeding, data, feeding
-from compare.explanation.stages.dropout import dropout
-from compare.explanation.stages.forward import forward
-from compare.explanation.stages.gradients import clipping, gradients, trained_parameters
-from compare.explanation.stages.initial import initial_weights
-from compare.explanation.stages.loop import loop
-from compare.explanation.stages.loss import loss
-from compare.explanation.stages.optimizer import optimizer, penalty_as_decay
-from compare.explanation.stages.order import order
-from compare.explanation.stages.pairs import structure
-from compare.explanation.stages.stated import stated
-from compare.explanation.stages.statistics import statistics
+from compare.explanation.training.gradients import clipping, gradients, trained_parameters
+from compare.explanation.training.loop import loop
+from compare.explanation.training.loss import loss
+from compare.explanation.training.optimizer import optimizer, penalty_as_decay
+from compare.explanation.training.stated import stated
 
 _RECORDED = 4
 """The steps whose layers' values are kept: enough to tell the terms of a loss apart."""

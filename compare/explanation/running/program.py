@@ -77,7 +77,11 @@ def _is_torch(script: Path) -> bool:
     """Of a script with both: whether its models are torch's. A Keras script imports torch for the backend's sake."""
     text = _source(script)
     marks = ("nn.Module", "LightningModule", "torch.optim.", "optim.", ".backward(", "torchvision.models")
-    return any(mark in text for mark in marks) and "keras.Model" not in text and ".fit(" not in text.replace("trainer.fit(", "")
+    return (
+        any(mark in text for mark in marks)
+        and "keras.Model" not in text
+        and ".fit(" not in text.replace("trainer.fit(", "")
+    )
 
 
 def _imports(script: Path, folder: Path, deeper: int, seen: set[Path]) -> set[str]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from compare.explanation.arithmetic.layers import output_of
 from compare.explanation.arithmetic.settings import Settings, settings_of
+from compare.explanation.model.segments import reaches
 from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pair
-from compare.explanation.observed.values import ROUNDED, SAME, deviation
-from compare.explanation.stages.segments import reaches
+from compare.explanation.observed.values import SAME, deviation
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ class Given:
             settings_of(self.pair.port, self.frameworks[1], window, sizes),
         )
 
-    def output(self, settings: Mapping[str, Any], x: Array | None = None, weights: Weights | None = None) -> Array | None:
+    def output(
+        self, settings: Mapping[str, Any], x: Array | None = None, weights: Weights | None = None
+    ) -> Array | None:
         """What the layer gives under some settings."""
         out = output_of(self.kind, self.x if x is None else x, weights or self.weights, settings)
         if out is not None and self.kind in RECURRENT and self.first.ndim == 2:
@@ -273,5 +275,3 @@ def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
         out = attention(given.x, given.x, given.x, given.weights, number, causal=causal, scaled=scaled)
         words = "number of heads" if number != heads else "causal mask" if causal else "scale of the attention"
         yield words, f"{heads} heads", f"{number} heads, causal {causal}, scaled {scaled}", out
-
-

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.arithmetic.losses import Formula, Sample, find
+from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.pairing import Side
-from compare.explanation.stages.context import Context
 
 _SAME = 1e-9
 _ROUNDED = 1e-6
@@ -78,6 +78,9 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         found = attempt(context, steps, a, b)
         if found is None:
             continue
+        squashed = _squashing_place(context) if "before a loss that applies" in found[0][0] else None
+        if squashed is not None:
+            places = (places[0], squashed)
         for title, guide, steered, cause, mend in found:
             context.find(
                 "loss",
@@ -104,6 +107,16 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         effect=min(far, 10.0),
         effect_text=f"off by {far:.3g} of itself",
     )
+
+
+def _squashing_place(context: Context) -> Place | None:
+    """The line of the steered side's last softmax or sigmoid."""
+    calls = context.steered.observation.calls[0] if context.steered.observation.calls else []
+    for call in reversed(calls):
+        layer = context.steered.layers.get(call.layer or "")
+        if re.search(r"softmax|sigmoid", f"{call.function} {layer.kind if layer else ''}", re.IGNORECASE):
+            return call.place or (layer.place if layer else None)
+    return None
 
 
 Found = list[tuple[str, str, str, str, str]]
@@ -182,7 +195,12 @@ def _norm(context: Context, step: int, power: int, *, biases: bool, only: frozen
     if power == 1 and only is None:
         return 0.0
     before = context.guide.observation.by_path("parameters_before", step)
-    trainable = {p.path: len(p.shape) for layer in context.guide.layers.values() for p in layer.parameters.values() if p.trainable}
+    trainable = {
+        p.path: len(p.shape)
+        for layer in context.guide.layers.values()
+        for p in layer.parameters.values()
+        if p.trainable
+    }
     total = 0.0
     for path, array in before.items():
         if path not in trainable or (trainable[path] < 2) != biases:
@@ -201,8 +219,14 @@ def _weighed(context: Context, name: str, x: float, y: float, count: int) -> tup
             ratio = y / x
             extra = " (one half of it)" if abs(ratio - 0.5) < 1e-6 else " (twice)" if abs(ratio - 2) < 1e-6 else ""
             title = context.differs(f"factor of the {words}:", f"{x:.6g}", f"{y:.6g}{extra}")
-            return title, f"{x:.6g}", f"{y:.6g}", f"the factor of the {name} is {ratio:.6g} times the other", f"use {x:.6g}"
-        title = context.missing(words, "in the loss") if x else context.extra(f"{words} of {y:.6g}", "in the loss")
+            return (
+                title,
+                f"{x:.6g}",
+                f"{y:.6g}",
+                f"the factor of the {name} is {ratio:.6g} times the other",
+                f"use {x:.6g}",
+            )
+        title = context.missing(words, "in the loss") if x else context.added(f"{words} of {y:.6g}", "in the loss")
         return title, f"{x:.6g}", f"{y:.6g}", title, f"use {x:.6g}"
     what = f"weight of {name}" if count > 1 else "factor of the loss"
     title = context.differs(f"{what}:", f"{x:.6g}", f"{y:.6g}")
@@ -307,11 +331,10 @@ def _differences(context: Context, first: Formula, second: Formula) -> Found:
     if first.on != second.on and "second time" in second.on:
         squash = re.match(r"(\w+)", second.on)
         name = squash.group(1) if squash else "softmax"
-        title = f"{name} before a loss that applies {name} itself (cross-entropy of probabilities taken for logits)"
+        title = f"{name} before a loss that applies {name} itself ({first.name} of probabilities taken for logits)"
         if not context.guide_is_reference:
             title = f"no {title}: the reference has one"
-        low = "; such a loss never falls far" if name == "softmax" else ""
-        found.append((title, f"{first}", f"{second}{low}", title, f"give the loss the values before {name}"))
+        found.append((title, f"{first}", f"{second}", title, f"give the loss the values before {name}"))
     elif first.name != second.name:
         title = context.differs("loss function:", str(first), str(second))
         found.append((title, str(first), str(second), title, f"use {first.name}"))
@@ -337,9 +360,19 @@ def _by_factor(context: Context, steps: Sequence[int], a: Array, b: Array) -> Fo
         return None
     value = float(ratio[0])
     words = _factor_words(context, value)
-    title = f"the loss is {value:.6g} times the reference's" if context.guide_is_reference else f"the loss is {1 / value:.6g} times the reference's"
+    title = (
+        f"the loss is {value:.6g} times the reference's"
+        if context.guide_is_reference
+        else f"the loss is {1 / value:.6g} times the reference's"
+    )
     if words:
         title = f"{title}: {words if context.guide_is_reference else 'another reduction (sum or mean)'}"
-    return [(title, _named(context.guide.observation), _named(context.steered.observation), words or "a constant factor", "reduction='mean'" if "sum" in words else f"multiply it by {1 / value:.6g}")]
-
-
+    return [
+        (
+            title,
+            _named(context.guide.observation),
+            _named(context.steered.observation),
+            words or "a constant factor",
+            "reduction='mean'" if "sum" in words else f"multiply it by {1 / value:.6g}",
+        )
+    ]

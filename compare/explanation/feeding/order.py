@@ -5,10 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from compare.explanation.context import Context
+from compare.explanation.feeding.data import Feeding
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
-from compare.explanation.stages.context import Context
-from compare.explanation.stages.data import Feeding
 
 _SPLITS = ("split", "train_test_split", "random_split", "KFold")
 
@@ -66,7 +66,11 @@ def _shuffling(context: Context, folders: tuple[Path, Path], places: tuple[Place
     }
     port = states[1] if context.guide_is_reference else states[0]
     reference = states[0] if context.guide_is_reference else states[1]
-    title = f"{texts[port]}; the reference is {texts[reference]}" if port != "each epoch" else f"shuffled; the reference is {texts[reference]}"
+    title = (
+        f"{texts[port]}; the reference is {texts[reference]}"
+        if port != "each epoch"
+        else f"shuffled; the reference is {texts[reference]}"
+    )
     context.find(
         "data",
         title,
@@ -98,7 +102,11 @@ def _state(observation: Observation, folder: Path) -> str:
         return "each epoch"
     if "once" in states:
         return "once"
-    if observation.framework == "torch" and loader and loader.get("sampler") not in (None, "SequentialSampler", "BatchSampler"):
+    if (
+        observation.framework == "torch"
+        and loader
+        and loader.get("sampler") not in (None, "SequentialSampler", "BatchSampler")
+    ):
         return "unknown"
     if isinstance(fit, dict) and fit.get("kind") not in (None, "arrays", "tf.data", "PyDataset"):
         return "unknown"
@@ -141,7 +149,9 @@ def _last_batch(context: Context, fed: Feeding, places: tuple[Place | None, Plac
     for observation in (context.guide.observation, context.look):
         loader = training_loader(observation)
         drops.append(bool(loader.get("drop_last") or loader.get("drop_remainder")))
-        number = loader.get("num_sampled") or loader.get("num_samples") or observation.part("data", "fit", "num_samples")
+        number = (
+            loader.get("num_sampled") or loader.get("num_samples") or observation.part("data", "fit", "num_samples")
+        )
         sizes.append(number if isinstance(number, int) else None)
     number = next((size for size in sizes if size), None)
     if drops[0] == drops[1] or not number or fed.batches[0] == 0 or number % fed.batches[0] == 0:

@@ -1,20 +1,15 @@
 """The forward pass, layer by layer: each from the guide's own input, so that no fault hides another."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from compare.explanation.findings import Severity
-from compare.explanation.observed.carry import common_of
-from compare.explanation.observed.kinds import gates_of
-from compare.explanation.observed.observation import Array, Call, Observation
-from compare.explanation.observed.pairing import Pair, Side
-from compare.explanation.observed.plan import call_pairs, first_call
-from compare.explanation.observed.values import Match, match
-from compare.explanation.stages.context import Context, describe
-from compare.explanation.stages.layer_causes import Cause, Given, causes
-from compare.explanation.stages.segments import (
+from compare.explanation.context import Context, describe
+from compare.explanation.findings import Place, Severity
+from compare.explanation.model.layer_causes import Cause, Given, causes
+from compare.explanation.model.segments import (
     Edit,
     Producers,
     Step,
@@ -24,6 +19,12 @@ from compare.explanation.stages.segments import (
     few,
     turned,
 )
+from compare.explanation.observed.carry import common_of
+from compare.explanation.observed.kinds import gates_of
+from compare.explanation.observed.observation import Array, Call, Observation
+from compare.explanation.observed.pairing import Pair, Side
+from compare.explanation.observed.plan import call_pairs, first_call
+from compare.explanation.observed.values import Match, match
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def _values(one: Pass, enter: Call) -> list[Value]:
     return found
 
 
-def _defined(context: Context, call: Call):  # noqa: ANN202
+def _defined(context: Context, call: Call) -> Place | None:
     layer = context.steered.layers.get(call.layer or "")
     return None if layer is None else layer.place
 
@@ -201,14 +202,19 @@ def _words(context: Context, where: tuple[Pair | None, Pair]) -> str:
 
 def _rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> None:
     """A constant that one of the frameworks rounds to float32."""
-    names = ", ".join(str(step.operation().name if step.operation() else step.name) for step in steps[:3])  # type: ignore[union-attr]
+    known = [operation for step in steps if (operation := step.operation()) is not None]
+    names = ", ".join(operation.name for operation in known if operation.family not in ("flatten", "permutation"))
+    title = f"a constant is rounded to float32 in one framework{f': {names}' if names else ''}"
+    same = next((found for found in context.findings if found.title == title), None)
+    if same is not None or (not names and any("rounded to float32" in found.title for found in context.findings)):
+        return
     context.find(
         "forward",
-        f"a constant rounded to float32 in one framework, before {context.name(pair)} ({names or 'no operation'})",
+        title,
         guide="constants rounded to float32" if context.frameworks[0] == "keras" else "constants in float64",
         steered="constants rounded to float32" if context.frameworks[1] == "keras" else "constants in float64",
         effect=fed.deviation,
-        effect_text=f"off by {fed.deviation:.2g}",
+        effect_text=f"what reaches {context.name(pair)} is off by {fed.deviation:.2g}",
         cause="a constant rounded to float32",
         severity="inherent",
     )
@@ -228,7 +234,7 @@ def _edited(
     if edit.kind == "missing":
         title = context.missing(_called(edit, guide), at)
     elif edit.kind == "extra":
-        title = context.extra(steered, at)
+        title = context.added(steered, at)
     else:
         title = context.differs(f"{_subject(edit)} {at}:", guide, steered)
         if edit.guide is not None and edit.guide.family == "flatten" == (edit.steered or edit.guide).family:
@@ -237,7 +243,7 @@ def _edited(
     port_place = edit.value.place if edit.value is not None else _line_of(one, where)
     code = ""
     if edit.guide is not None and edit.guide.code:
-        code = edit.guide.code.format("x")
+        code = _line(port_place, edit.guide.code)
     elif edit.kind == "extra":
         code = f"leave out {steered}"
     far = min(max(edit.deviation if np.isfinite(edit.deviation) else 1.0, min(fed.deviation, 1.0) * 0.1), 1.0)
@@ -254,9 +260,17 @@ def _edited(
         effect=far * (0.05 if severity == "minor" else 1),
         effect_text=f"off by {far:.3g} of the largest value" + (harmless if severity == "minor" else ""),
         cause=title,
-        mend=f"x = {code}" if code and not code.startswith("leave") else code,
+        mend=code,
         severity=severity,
     )
+
+
+def _line(where: Place | None, code: str) -> str:
+    """A line with an operation put around what it assigns or returns."""
+    found = re.fullmatch(r"(\w+\s*=\s*|return )(.+)", where.code) if where is not None else None
+    if found is None or code.count("{}") != 1:
+        return f"x = {code.replace('{}', 'x')}"
+    return found.group(1) + code.replace("{}", found.group(2))
 
 
 def _carried(context: Context) -> bool:
@@ -275,7 +289,7 @@ def _subject(edit: Edit) -> str:
     return {"two operands": "combination"}.get(family, family)
 
 
-def _line_of(one: Pass, where: tuple[Pair | None, Pair]):  # noqa: ANN202
+def _line_of(one: Pass, where: tuple[Pair | None, Pair]) -> Place | None:
     """The line of the layer before, in the steered side's files."""
     before = where[0] or where[1]
     call = next((call for call in one.steered_calls if call.layer == before.port.name), None)
@@ -313,7 +327,9 @@ def _layer(
     """A layer that gives something else from the same input and the same weights."""
     context = one.context
     where = context.name(pair)
-    if one.mode == "evaluation" and any(where in found.title and found.stage == "forward" for found in context.findings):
+    if one.mode == "evaluation" and any(
+        where in found.title and found.stage == "forward" for found in context.findings
+    ):
         return
     if given.rounded:
         _rounded(context, [], pair, given)
@@ -365,7 +381,9 @@ def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call, enter: 
 def _mend(pair: Pair, cause: Cause) -> str:
     names = {"epsilon": "eps", "padding": "padding", "stride": "stride", "dilation": "dilation"}
     if cause.name == "padding":
-        return f"pad before {pair.port.name}: F.pad(x, ...) by {cause.guide}, (before, after) of each axis, and padding=0"
+        return (
+            f"pad before {pair.port.name}: F.pad(x, ...) by {cause.guide}, (before, after) of each axis, and padding=0"
+        )
     if cause.name in names:
         return f"{pair.port.kind}(..., {names[cause.name]}={cause.guide})"
     return f"give {pair.port.name} {cause.words} {cause.guide}"

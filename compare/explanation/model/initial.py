@@ -3,18 +3,18 @@
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compare.explanation.arithmetic.distributions import Distribution, differ, distribution, fans
+from compare.explanation.context import Context
 from compare.explanation.findings import Severity
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import ROUNDED, deviation
-from compare.explanation.stages.context import Context
 
 _GATES = {"LSTM": ("input", "forget", "cell", "output"), "GRU": ("reset", "update", "new"), "simple RNN": ("",)}
 
@@ -160,8 +160,14 @@ def _drawn(pair: Pair, name: str, x: Array, y: Array) -> _Drawn | None:
     if gates:  # torch draws from U(±1/√units), whatever the input
         units = float(x.shape[0] // RECURRENT[gates] if "weight" in name else x.shape[0])
     first, second = distribution(x, fan_in, fan_out, units), distribution(y, fan_in, fan_out, units)
+    if "bias" in name:  # only torch's own default has a name for biases
+        first, second = _unnamed(first), _unnamed(second)
     ratio = differ(x, y, first, second)
     return None if ratio is None else _Drawn(pair, name, first, second, ratio)
+
+
+def _unnamed(found: Distribution) -> Distribution:
+    return replace(found, names=tuple(name for name in found.names if "torch's default" in name))
 
 
 def pair_fan_in(pair: Pair) -> int:

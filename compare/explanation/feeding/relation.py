@@ -129,7 +129,9 @@ def _affine(x: Array, y: Array) -> str | None:
         return _scale_words(float(whole[0][0]), float(whole[1][0]), x)
     if x.ndim == 4:
         for axis in (1, 3):
-            fitted = _fit(np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1), np.moveaxis(y, axis, 0).reshape(x.shape[axis], -1))
+            fitted = _fit(
+                np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1), np.moveaxis(y, axis, 0).reshape(x.shape[axis], -1)
+            )
             if fitted is not None:
                 means, deviations = -fitted[1] / fitted[0], 1 / fitted[0]
                 return f"standardised by channel: mean {_list(means)}, deviation {_list(deviations)}"

@@ -2,13 +2,13 @@
 
 import numpy as np
 
+from compare.explanation.context import Context
+from compare.explanation.model.segments import turned
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.values import ROUNDED, deviation
-from compare.explanation.stages.context import Context
-from compare.explanation.stages.segments import turned
 
 
 def statistics(context: Context) -> None:

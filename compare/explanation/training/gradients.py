@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import deviation
-from compare.explanation.stages.context import Context
 
 _SAME = 1e-8
 
@@ -20,7 +20,10 @@ def trained_parameters(context: Context) -> None:
     guide, steered = context.guide.observation, context.steered.observation
     if not guide.updates or not steered.updates:
         return
-    unknown = set(steered.part("optimizer", "unknown_parameters") or ()), set(guide.part("optimizer", "unknown_parameters") or ())
+    unknown = (
+        set(steered.part("optimizer", "unknown_parameters") or ()),
+        set(guide.part("optimizer", "unknown_parameters") or ()),
+    )
     moved = _moved(guide), _moved(steered)
     only_guide: list[tuple[Pair, str]] = []
     only_steered: list[tuple[Pair, str]] = []
@@ -97,7 +100,11 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
 
 def _requires_grad(entries: Sequence[tuple[Pair, str]]) -> bool:
     return all(
-        p.trainable for pair, path in entries for layer in pair.ports for p in layer.parameters.values() if p.path == path
+        p.trainable
+        for pair, path in entries
+        for layer in pair.ports
+        for p in layer.parameters.values()
+        if p.path == path
     )
 
 
@@ -179,7 +186,9 @@ def _explain(
     ):
         return  # a penalty in one loss, which stands in the other side's weight decay
     ratios = [_ratio(first[path], second[path]) for path in off]
-    place_of_loss = place(context.steered.observation.losses[0].get("place")) if context.steered.observation.losses else None
+    place_of_loss = (
+        place(context.steered.observation.losses[0].get("place")) if context.steered.observation.losses else None
+    )
     known = [ratio for ratio in ratios if ratio is not None]
     if len(known) == len(off) and np.ptp(known) <= 1e-6 * abs(known[0]):
         title = f"the gradients are {known[0]:.6g} times the reference's"
@@ -229,7 +238,7 @@ def clipping(context: Context) -> None:
     if guide is None or steered is None or guide[0] != steered[0] or abs(guide[1] - steered[1]) > 1e-6 * abs(guide[1]):
         words = _clip_words(guide), _clip_words(steered)
         if guide is None:
-            title = context.extra(f"clipping of gradients ({words[1]})", "before the step")
+            title = context.added(f"clipping of gradients ({words[1]})", "before the step")
         elif steered is None:
             title = context.missing(f"clipping of gradients ({words[0]})", "before the step")
         else:
@@ -263,12 +272,18 @@ Clip = tuple[str, float]
 def _clip(observation: Observation) -> Clip | None:
     """How a side clips, and at what."""
     settings: dict[str, Any] = observation.part("optimizer", "settings") or {}
-    for key, words in (("global_clipnorm", "global norm"), ("clipnorm", "norm of each parameter"), ("clipvalue", "value")):
+    for key, words in (
+        ("global_clipnorm", "global norm"),
+        ("clipnorm", "norm of each parameter"),
+        ("clipvalue", "value"),
+    ):
         if isinstance(settings.get(key), int | float):
             return words, float(settings[key])
     for entry in observation.entries("loop", "clip"):
         found = entry.get("settings") or {}
-        value = next((found[k] for k in ("max_norm", "clip_value", "clip_norm") if isinstance(found.get(k), int | float)), None)
+        value = next(
+            (found[k] for k in ("max_norm", "clip_value", "clip_norm") if isinstance(found.get(k), int | float)), None
+        )
         if value is not None:
             return ("value" if "value" in str(entry.get("function")) else "global norm"), float(value)
     return None

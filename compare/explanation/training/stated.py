@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from compare.explanation.context import Context
+from compare.explanation.feeding.order import training_loader
 from compare.explanation.observed.observation import Observation
-from compare.explanation.stages.context import Context
-from compare.explanation.stages.order import training_loader
 
 
 def stated(context: Context) -> None:
@@ -55,7 +55,7 @@ def _callbacks(context: Context) -> None:
             context.not_seen.append("early stopping, which one side states and a loop may have by itself")
             return
         what = "early stopping"
-        title = context.missing(what, "in the port") if a else context.extra(what, "")
+        title = context.missing(what, "in the port") if a else context.added(what, "")
         context.find(
             "stated", title, guide=str(a or "none"), steered=str(b or "none"), places=places, effect=0.3, cause=title,
         )  # fmt: skip

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Call, Observation, place
 from compare.explanation.observed.pairing import Pairing
-from compare.explanation.stages.context import Context
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
                 "forward", title, guide=words[left.active], steered=words[right.active], places=places,
                 effect=left.rate, cause="dropout in evaluation mode", mend="model.train()",
             )  # fmt: skip
-        elif left.kind.removesuffix("d").lower()[:9] != right.kind.removesuffix("d").lower()[:9] and _channels(left) != _channels(right):
+        elif left.kind.removesuffix("d").lower()[:9] != right.kind.removesuffix("d").lower()[:9] and _channels(
+            left
+        ) != _channels(right):
             title = context.differs(f"kind of dropout {where}:", left.kind, right.kind)
             context.find(
                 "forward", title, guide=left.kind, steered=right.kind, places=places, effect=left.rate * 0.5,
@@ -98,7 +100,7 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
             effect=extra.rate, cause=title, mend=f"nn.Dropout({extra.rate:g})",
         )  # fmt: skip
     for extra in b[len(a) :]:
-        title = context.extra(f"dropout of rate {extra.rate:g}", where)
+        title = context.added(f"dropout of rate {extra.rate:g}", where)
         context.find(
             "forward", title, guide="no dropout", steered=f"dropout {extra.rate:g}", places=(None, extra.place),
             effect=extra.rate, cause=title, mend="leave the dropout out",

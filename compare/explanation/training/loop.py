@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
-from compare.explanation.stages.context import Context
 
 
 def loop(context: Context) -> None:
@@ -132,7 +132,8 @@ def _modes(context: Context) -> None:
     guide_off = [
         layer.name
         for layer in context.guide.layers.values()
-        if _minds(layer.kind) and (not layer.training or context.guide.observation.framework != "keras")
+        if _minds(layer.kind)
+        and (not layer.training or context.guide.observation.framework != "keras")
         and (context.guide.observation.part("loop", "training_flags") or {}).get(layer.name) is False
     ]
     if not off or guide_off:
@@ -154,7 +155,9 @@ def _modes(context: Context) -> None:
 
 
 def _minds(kind: str) -> bool:
-    return kind.startswith(("Dropout", "BatchNorm", "SpatialDropout", "AlphaDropout", "GaussianDropout", "SyncBatchNorm"))
+    return kind.startswith(
+        ("Dropout", "BatchNorm", "SpatialDropout", "AlphaDropout", "GaussianDropout", "SyncBatchNorm")
+    )
 
 
 def _average(context: Context) -> None:
@@ -167,7 +170,7 @@ def _average(context: Context) -> None:
     if sides[0] == sides[1]:
         return
     what = "moving average of the weights (EMA)"
-    title = context.missing(what, "in the loop") if sides[0] else context.extra(what, "in the loop")
+    title = context.missing(what, "in the loop") if sides[0] else context.added(what, "in the loop")
     context.find(
         "loop",
         title,

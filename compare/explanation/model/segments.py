@@ -6,6 +6,7 @@ guide's chain are looked for that give it: an operation left out, replaced or pu
 that the steered side has really computed, so that no cause is named that the numbers do not bear out.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,11 @@ import numpy as np
 from compare.explanation.arithmetic.operations import Operation, learn, learn_two
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Call, Observation
-from compare.explanation.observed.values import ROUNDED, SAME, deviation, layouts
+from compare.explanation.observed.values import ROUNDED, SAME, deviation
 
 _LARGE = 200_000
 _MOST_EDITS = 3
+_MOST_SOLUTIONS = 40
 
 
 @dataclass(frozen=True)
@@ -210,10 +212,22 @@ def explain_chain(begin: Array, steps: Sequence[Step], values: Sequence[Value], 
     """
     goal = few(goal)
     for most in range(_MOST_EDITS + 1):
-        found = next(_search(begin, steps, values, goal, most, exact=True), None)
-        if found is not None:
-            return found
+        found = list(itertools.islice(_search(begin, steps, values, goal, most, exact=True), _MOST_SOLUTIONS))
+        if found:
+            return min(found, key=_cost)
     return None
+
+
+def _cost(edits: list[Edit]) -> float:
+    """Of edits that give the same, those that a person would more likely have made cost less."""
+    return sum({"replaced": 1.0, "missing": 1.1, "extra": 1.2}[edit.kind] - 0.5 * _same_name(edit) for edit in edits)
+
+
+def _same_name(edit: Edit) -> bool:
+    """Whether an operation was replaced by itself with another setting."""
+    if edit.guide is None or edit.steered is None:
+        return False
+    return edit.guide.name.partition("(")[0].split()[:2] == edit.steered.name.partition("(")[0].split()[:2]
 
 
 def _search(
@@ -281,15 +295,22 @@ def _learned(now: Array, values: Sequence[Value]) -> Iterator[tuple[Value, Opera
 
 
 def reaches(value: Array, goal: Array) -> bool:
-    """Whether a value is the goal, up to layout and a constant rounded to float32."""
-    if value.ndim == 0 or goal.ndim == 0 or value.size // max(len(value), 1) != goal.size // max(len(goal), 1):
+    """Whether a value is the goal, up to axes of size 1, time first, and a constant rounded to float32."""
+    if value.ndim == 0 or goal.ndim == 0:
         return False
     count = min(len(value), len(goal))
     first, second = value[:count], goal[:count]
-    if first.shape == second.shape and deviation(first, second) <= ROUNDED:
-        return True
+    if first.ndim == 3 == second.ndim and first.shape != second.shape:
+        options = [np.swapaxes(first, 1, 2), np.swapaxes(value, 0, 1)]
+    else:
+        options = [first]
+        if first.ndim == 3 and first.shape[1] == first.shape[2]:
+            options.append(np.swapaxes(first, 1, 2))
     return any(
-        aligned.shape == second.shape and deviation(aligned, second) <= ROUNDED
-        for name, aligned in layouts(first, second.shape)
-        if "flattened" not in name and (first.ndim != second.ndim or first.ndim == 3)
+        _squeezed(option) == _squeezed(second) and deviation(option.reshape(second.shape), second) <= ROUNDED
+        for option in options
     )
+
+
+def _squeezed(array: Array) -> tuple[int, ...]:
+    return (len(array), *(size for size in array.shape[1:] if size != 1))

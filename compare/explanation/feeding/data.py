@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from compare.explanation.context import Context
+from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Call, Observation, place
 from compare.explanation.observed.pairing import Pairing, Side
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.values import ROUNDED, layouts
-from compare.explanation.stages.context import Context
-from compare.explanation.stages.feeding import Relation, relate
 
 
 @dataclass(frozen=True)
@@ -294,4 +294,6 @@ def _range(steps: Steps) -> str:
 
 def _first(steps: Steps) -> str:
     array = next((array for step in steps for array in step if array is not None and array.size), None)
-    return "nothing seen" if array is None else f"{array.dtype} of shape {array.shape}: {array.reshape(-1)[:6].tolist()}"
+    return (
+        "nothing seen" if array is None else f"{array.dtype} of shape {array.shape}: {array.reshape(-1)[:6].tolist()}"
+    )

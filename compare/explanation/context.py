@@ -88,7 +88,7 @@ class Context:
         """A title for what the guide has and the steered side has not."""
         return f"no {what} {where}" if self.guide_is_reference else f"{what} {where}, which the reference has not"
 
-    def extra(self, what: str, where: str) -> str:
+    def added(self, what: str, where: str) -> str:
         """A title for what the steered side has and the guide has not."""
         return f"{what} {where}, which the reference has not" if self.guide_is_reference else f"no {what} {where}"
 

@@ -1,8 +1,8 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
+from compare.explanation.context import Context, describe
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.pairing import Pair, joined_shapes
-from compare.explanation.stages.context import Context, describe
 
 
 def structure(context: Context) -> None:
@@ -34,7 +34,11 @@ def _list(context: Context, side: int) -> str:
 def _sizes(context: Context, pair: Pair) -> None:
     """A pair of the same kind whose weights have other shapes."""
     first, second = joined_shapes(pair.guides), joined_shapes(pair.ports)
-    differing = [f"{name} {first[name]} against {second[name]}" for name in first if name in second and first[name] != second[name]]
+    differing = [
+        f"{name} {first[name]} against {second[name]}"
+        for name in first
+        if name in second and first[name] != second[name]
+    ]
     context.find(
         "forward",
         context.differs(f"size of {context.name(pair)} ({pair.kind}):", describe(pair.guide), describe(pair.port)),
@@ -64,7 +68,7 @@ def _parameters(context: Context, pair: Pair) -> None:
         if pair.kind == "batch normalization" and name not in ("bias", "kernel"):
             continue
         where = f"in {context.name(pair)} ({pair.kind})"
-        title = context.missing(words, where) if name in first else context.extra(words, where)
+        title = context.missing(words, where) if name in first else context.added(words, where)
         context.find(
             "forward",
             title,

@@ -1,5 +1,6 @@
 """The optimizer: its rule and every setting, borne out by its own updates from the guide's gradients."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.arithmetic.optimizers import ADAPTIVE, EPSILON_PLACE, Rule, rule_of, simulate
+from compare.explanation.context import Context
 from compare.explanation.findings import Severity
 from compare.explanation.observed.observation import Array, Observation
-from compare.explanation.stages.context import Context
 
 _VERIFIED = 1e-5
 _MINOR = 1e-3
-"""What changes an update by less than this share of its largest value is minor."""
+"""What changes an update by less than this share of itself is minor."""
+_MINOR_EPSILON = 0.3
+"""Epsilon matters most to weights that hardly have a gradient, whose updates matter least."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class History:
         size = max((float(np.abs(a).max()) for a in self.after if a.size), default=0.0)
         # What a parameter itself is rounded by is no error of the rule.
         floor = max(largest, size * 1e-9, 1e-30)
-        return max((float(np.abs(a - b).max()) for a, b in zip(made, self.after, strict=True) if a.size), default=0.0) / floor
+        return (
+            max((float(np.abs(a - b).max()) for a, b in zip(made, self.after, strict=True) if a.size), default=0.0)
+            / floor
+        )
 
 
 def optimizer(context: Context) -> None:
@@ -118,7 +124,9 @@ def _group_rule(observation: Observation, path: str, rule: Rule) -> Rule:
     """The rule with the settings of a parameter's own group."""
     for group in observation.entries("optimizer", "groups")[1:]:
         if path in (group.get("parameters") or ()):
-            own = rule_of(observation.framework, str(observation.part("optimizer", "class")), group.get("settings") or {})
+            own = rule_of(
+                observation.framework, str(observation.part("optimizer", "class")), group.get("settings") or {}
+            )
             return own or rule
     return rule
 
@@ -164,7 +172,7 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
         if _alike(x, y) or (key == "decoupled weight decay" and (x is None or y is None)):
             continue
         effect = _effect(own, first, key, y)
-        severity: Severity = "minor" if effect < _MINOR else "fault"
+        severity: Severity = "minor" if effect < _MINOR or (key == "epsilon" and effect < _MINOR_EPSILON) else "fault"
         what = f"{names[1] if context.guide_is_reference else names[0]}'s {key}"
         guide_text, steered_text = _text(x), _text(y)
         if key == "decoupled weight decay":
@@ -178,7 +186,7 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
             steered=f"{names[1]}: {key} {steered_text}",
             places=places,
             effect=min(effect, 5.0),
-            effect_text=f"changes an update by {effect:.2g} of its largest value",
+            effect_text=f"changes an update by {effect:.2g} of itself",
             cause=f"{key} {guide_text} against {steered_text}",
             mend=f"{names[1]}(..., {_KEYWORDS.get(key, key)}={_keyword_value(key, x)})",
             severity=severity,
@@ -193,7 +201,9 @@ _KEYWORDS = {
 
 
 def _keyword_value(key: str, value: Any) -> str:
-    return f"({_text(value)}, ...)" if key == "beta 1" else f"(..., {_text(value)})" if key == "beta 2" else _text(value)
+    return (
+        f"({_text(value)}, ...)" if key == "beta 1" else f"(..., {_text(value)})" if key == "beta 2" else _text(value)
+    )
 
 
 def _alike(x: Any, y: Any) -> bool:
@@ -212,10 +222,15 @@ def _effect(own: list[History], rule: Rule, key: str, value: Any) -> float:
         rates = history.rates if key != "learning rate" else [float(value)] * len(history.rates)
         one = simulate(rule, history.before, history.gradients, history.rates)
         other = simulate(replace(rule, settings=settings), history.before, history.gradients, rates)
-        moved = max(float(np.abs(a - b).max()) for a, b in zip(one, history.before, strict=True))
-        if moved > 0:
-            effects.append(max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True)) / moved)
+        effects.append(_moved_apart(history.before, one, other))
     return max(effects, default=0.5)
+
+
+def _moved_apart(before: list[Array], one: list[Array], other: list[Array]) -> float:
+    """How far two updates are apart, by the root of the mean square, relative to the first."""
+    apart = sum(float(((a - b) ** 2).sum()) for a, b in zip(one, other, strict=True))
+    moved = sum(float(((a - b) ** 2).sum()) for a, b in zip(one, before, strict=True))
+    return math.sqrt(apart / moved) if moved > 0 else 0.0
 
 
 def _verified(context: Context, first: Rule, second: Rule) -> bool:
@@ -274,7 +289,9 @@ def _schedule(context: Context) -> None:
     where = next((place(entry.get("place")) for entry in steered.entries("loop", "scheduler")), None)
     names = ", ".join(str(entry.get("class")) for entry in schedulers)
     title = context.differs(
-        f"learning rate at step {first + 1} (schedule {names}, stepped per step or per epoch):", f"{a[first]:.6g}", f"{b[first]:.6g}"
+        f"learning rate at step {first + 1} (schedule {names}, stepped per step or per epoch):",
+        f"{a[first]:.6g}",
+        f"{b[first]:.6g}",
     )
     context.find(
         "loop",
@@ -294,7 +311,10 @@ def _is_penalty(context: Context, second: Rule, decay: Any) -> bool:
     if not decay or second.settings.get("decoupled weight decay"):
         return False
     penalties = [
-        entry for losses in context.guide.observation.losses[:1] for entry in losses.get("penalties") or () if _l2(entry)
+        entry
+        for losses in context.guide.observation.losses[:1]
+        for entry in losses.get("penalties") or ()
+        if _l2(entry)
     ]
     return bool(penalties)
 
@@ -314,7 +334,7 @@ def penalty_as_decay(context: Context) -> None:
     lambdas = {_l2(entry) for entry in entries}
     in_loss = [f for f in context.findings if f.stage == "loss" and "L2 penalty" in f.title]
     if not in_loss:  # the penalty is in both losses, and the decay comes on top of it
-        title = context.extra(f"weight decay {decay:g} on top of the L2 penalty", "in the optimizer")
+        title = context.added(f"weight decay {decay:g} on top of the L2 penalty", "in the optimizer")
         context.find("optimizer", title, guide="no weight decay", steered=f"{decay:g}", effect=0.1, cause=title)
         return
     for found in in_loss:
@@ -328,7 +348,9 @@ def penalty_as_decay(context: Context) -> None:
         return
     wanted = 2 * max(lambdas)
     title = context.differs(
-        "weight decay", f"L2({max(lambdas):g}), which is a weight decay of {wanted:g}", f"{decay:g}, which is L2({decay / 2:g})"
+        "weight decay",
+        f"L2({max(lambdas):g}), which is a weight decay of {wanted:g}",
+        f"{decay:g}, which is L2({decay / 2:g})",
     )
     context.find(
         "optimizer",
@@ -346,13 +368,18 @@ def penalty_as_decay(context: Context) -> None:
 def _decayed_biases(context: Context, penalised: set[str], decay: float, places: tuple[Any, Any]) -> None:
     """Weight decay on parameters that the guide does not penalise."""
     groups = context.steered.observation.entries("optimizer", "groups")
-    decayed = [path for group in groups for path in group.get("parameters") or () if (group.get("settings") or {}).get("weight_decay")]
+    decayed = [
+        path
+        for group in groups
+        for path in group.get("parameters") or ()
+        if (group.get("settings") or {}).get("weight_decay")
+    ]
     extra = len(decayed) - len(penalised)
     if extra <= 0:
         return
     context.find(
         "optimizer",
-        context.extra(f"weight decay on {extra} more parameters (biases)", "in the optimizer"),
+        context.added(f"weight decay on {extra} more parameters (biases)", "in the optimizer"),
         guide=f"L2 penalty of {len(penalised)} parameters",
         steered=f"weight decay {decay:g} of {len(decayed)} parameters",
         places=places,
@@ -375,9 +402,7 @@ def _places_of_epsilon(context: Context, first: Rule, second: Rule) -> None:
     for history in own:
         one = simulate(first, history.before, history.gradients, history.rates)
         other = simulate(replace(first, framework=second.framework), history.before, history.gradients, history.rates)
-        moved = max(float(np.abs(a - b).max()) for a, b in zip(one, history.before, strict=True))
-        if moved > 0:
-            effect = max(effect, max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True)) / moved)
+        effect = max(effect, _moved_apart(history.before, one, other))
     context.find(
         "optimizer",
         f"{first.name}'s epsilon (eps) is added at another place: Keras adds it {in_keras}, torch {in_torch}",
@@ -388,7 +413,7 @@ def _places_of_epsilon(context: Context, first: Rule, second: Rule) -> None:
             context.steered.observation.place("optimizer", "place"),
         ),
         effect=effect,
-        effect_text=f"changes single updates by up to {effect:.2g} of the largest, where gradients are tiny",
+        effect_text=f"changes an update by {effect:.2g} of itself, most where gradients are tiny",
         cause="where epsilon is added",
         severity="inherent",
     )

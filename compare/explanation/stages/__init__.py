@@ -1,1 +1,0 @@
-"""The stages of a training, each of which finds what differs in it."""
