@@ -265,11 +265,26 @@ class Jax(Backend):
     def eager(self) -> None:
         """The public `jit` compiles nothing; what JAX compiles for itself stays."""
 
+        from keras.src.backend.common import KerasVariable
+        from keras.src.backend.jax import trainer
+
+        tree = self._jax.tree
+
         def jit(fun: Any = None, **options: Any) -> Any:
-            return fun if fun is not None else lambda function: jit(function, **options)
+            if fun is None:
+                return lambda function: jit(function, **options)
+
+            @functools.wraps(fun)
+            def plainly(*args: Any, **arguments: Any) -> Any:
+                # Variables of Keras's become arrays, as in a compiled function.
+                args, arguments = tree.map(
+                    lambda value: value.value if isinstance(value, KerasVariable) else value, (args, arguments)
+                )
+                return fun(*args, **arguments)
+
+            return plainly
 
         self._jax.jit = jit
-        from keras.src.backend.jax import trainer
 
         trainer.jit = jit
         keep = trainer.JAXTrainer._get_jax_state  # noqa: SLF001

@@ -141,8 +141,9 @@ class Training:
         from keras.src.trainers.data_adapters import data_adapter_utils
 
         steps = self._steps
-        steps.calls.reset()
-        steps.losses.take()
+        if not steps.accumulating:
+            steps.calls.reset()
+            steps.losses.take()
         *state, data = args
         try:
             x, y, weights = data_adapter_utils.unpack_x_y_sample_weight(data)
@@ -156,11 +157,16 @@ class Training:
             x, y, weights = self._keras.tree.map_structure(
                 lambda value: value[:batch] if value is not None and len(value.shape) else value, (x, y, weights)
             )
+        more = len(steps.fed["further"]) + 1 if steps.fed is not None else 0
+        prefix = f"micro{more}/" if more else ""
+        fed = {
+            "inputs": self._keep(f"{prefix}input", x), "targets": self._keep(f"{prefix}target", y),
+            "sample_weights": next(iter(self._keep(f"{prefix}sample_weight", weights)), None),
+        }  # fmt: skip
         if steps.fed is None:
-            steps.fed = {
-                "inputs": self._keep("input", x), "targets": self._keep("target", y),
-                "sample_weights": next(iter(self._keep("sample_weight", weights)), None),
-            }  # fmt: skip
+            steps.fed = {**fed, "further": []}
+        else:  # the gradients of several batches make one step
+            steps.fed["further"].append(fed)
         if steps.plan is not None:
             x, y = steps.planned_inputs(x), steps.planned_targets(y)
             if state and isinstance(state[0], tuple):  # JAX
@@ -174,8 +180,9 @@ class Training:
 
     def _keep(self, name: str, structure: Any) -> list[str | None]:
         keys = []
-        for index, tensor in enumerate(self._keras.tree.flatten(structure)):
-            values = None if tensor is None else self._backend.values(tensor)
+        tensors = [tensor for tensor in self._keras.tree.flatten(structure) if tensor is not None]
+        for index, tensor in enumerate(tensors):
+            values = self._backend.values(tensor)
             key = f"step{self._session.step}/fed/{name}{index}"
             keys.append(None if values is None else self._session.observation.keep(key, values))
         return keys

@@ -6,6 +6,7 @@ from typing import Any
 
 from watch.keras_calls import NO_COMPUTATION, Calls
 from watch.keras_losses import Losses
+from watch.keras_precision import called_by_user
 from watch.script import Session
 
 _TENSORFLOW = (
@@ -95,7 +96,7 @@ class Functions:
 
         @functools.wraps(original)
         def function(*args: Any, **options: Any) -> Any:
-            if not calls.inside or not session.order.of_user(sys._getframe(1)):  # noqa: SLF001
+            if not calls.inside or not called_by_user(session, sys._getframe(1)):  # noqa: SLF001
                 return original(*args, **options)
             return calls.function(name, original, args, options)
 

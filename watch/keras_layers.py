@@ -239,16 +239,13 @@ def _attribute(parent: Any, child: Any) -> str | None:
         return None
     held = {**vars(parent), **(vars(parent).get("_modules") or {})}
     for name, value in held.items():
-        if name.startswith("_") and name.startswith(("_layers", "_tracker", "_functional", "_modules")):
-            continue
         if value is child:
             return name
-        if isinstance(value, list | tuple):
-            for index, item in enumerate(value):
-                if item is child:
-                    return f"{name}[{index}]"
-        if isinstance(value, dict):
-            for key, item in value.items():
-                if item is child:
-                    return f"{name}[{key!r}]"
+        items: Any = ()
+        if not name.startswith("_"):
+            items = value.items() if isinstance(value, dict) else ()
+            items = enumerate(value) if isinstance(value, list | tuple) else items
+        for key, item in items:
+            if item is child:
+                return f"{name}[{key!r}]"
     return None

@@ -45,7 +45,26 @@ def use_float64(session: Session, keras: Any, backend: str) -> None:
         torch.set_default_dtype = lambda _dtype: None
     if backend == "tensorflow":
         _promote(session)
+    _tolerate_metrics(session, keras)
     widen_functions(session, keras.ops, ("cast", "convert_to_tensor", "zeros", "ones", "full", "arange", "eye"))
+
+
+def _tolerate_metrics(session: Session, keras: Any) -> None:
+    """A metric that cannot be computed in float64 must not end the training; none of them is compared."""
+    math = keras.src.backend.math
+    in_top_k = math.in_top_k
+    math.in_top_k = lambda targets, predictions, k: in_top_k(targets, keras.ops.cast(predictions, "float32"), k)
+    compiled = keras.src.trainers.compile_utils.CompileMetrics
+    update = compiled.update_state
+
+    def update_state(metrics: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return update(metrics, *args, **options)
+        except Exception as error:  # noqa: BLE001 whatever a user's metric raises
+            session.warn(f"a metric cannot be computed in float64: {' '.join(str(error).split())[:200]}")
+            return None
+
+    compiled.update_state = update_state
 
 
 def _widen_policies(keras: Any) -> None:
@@ -97,7 +116,7 @@ def widen_functions(session: Session, module: Any, names: tuple[str, ...]) -> No
 def _widened(session: Session, original: Any) -> Any:
     @functools.wraps(original)
     def made(*args: Any, **options: Any) -> Any:
-        if not session.order.of_user(sys._getframe(1)):  # noqa: SLF001
+        if not called_by_user(session, sys._getframe(1)):  # noqa: SLF001
             return original(*args, **options)
         result = original(*[wide(value) for value in args], **{key: wide(value) for key, value in options.items()})
         asked = any(
@@ -112,6 +131,13 @@ def _widened(session: Session, original: Any) -> Any:
         return tf.cast(result, tf.float64) if isinstance(result, tf.Tensor) else result
 
     return made
+
+
+def called_by_user(session: Session, frame: Any) -> bool:
+    """Whether the user's own code calls; watchers around watchers do not count."""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("watch."):
+        frame = frame.f_back
+    return frame is not None and session.order.of_user(frame)
 
 
 def _holds_float32(args: tuple[Any, ...]) -> bool:
@@ -139,7 +165,7 @@ def _promoted(session: Session, original: Any) -> Any:
 
     @functools.wraps(original)
     def combined(*args: Any, **options: Any) -> Any:
-        if not session.order.of_user(sys._getframe(1)):  # noqa: SLF001
+        if not called_by_user(session, sys._getframe(1)):  # noqa: SLF001
             return original(*args, **options)
         flat = [value for value in tf.nest.flatten((args, options)) if hasattr(value, "dtype")]
         if not any(value.dtype == tf.float64 for value in flat):

@@ -9,6 +9,7 @@ from watch.keras_backends import Array, Backend
 from watch.keras_calls import Calls, Forward
 from watch.keras_layers import LayerTree, readable
 from watch.keras_losses import Losses
+from watch.loops import enclosing_loops
 from watch.request import Plan
 from watch.script import Session
 
@@ -41,6 +42,7 @@ class Steps:
         self._backward: list[dict[str, Any]] = []
         self._buffers: dict[str, Array] = {}
         self._parameters_set = -1
+        self._stateless: dict[str, Array] = {}
         self._clipped: dict[str, Array | None] = {}
         self._applying = False
         self._micro_steps = 0
@@ -61,6 +63,11 @@ class Steps:
         if self.plan is not None and self.trainer is None:
             args = self.planned_inputs(args)
         return args
+
+    @property
+    def accumulating(self) -> bool:
+        """Whether a loss has been differentiated since the last step."""
+        return bool(self._backward)
 
     def see_parameters(self) -> None:
         """Notes the initial values of parameters that are new, and sets those that are planned."""
@@ -172,16 +179,10 @@ class Steps:
         if self._applying or not grads or self._hidden(grads):
             return original(optimizer, grads, variables)
         inner = getattr(optimizer, "inner_optimizer", optimizer)
-        if optimizer not in self.optimizers:
-            self.optimizers.append(optimizer)
         if variables is not None:
             variables = list(variables)
         held = list(variables if variables is not None else optimizer._trainable_variables)  # noqa: SLF001
-        self.see_parameters()
-        before = self.current()
-        given = {self.tree.path(v): self._unscaled(g) for v, g in zip(held, grads, strict=False) if g is not None}
-        sparse = [self.tree.path(v) for v, g in zip(held, grads, strict=False) if type(g).__name__ == "IndexedSlices"]
-        rate = self._rate(inner)
+        begun = self.step_begins(optimizer, held, grads, self._rate(inner))
         accumulate = inner.gradient_accumulation_steps
         self._applying, self._clipped = True, {}
         try:
@@ -189,11 +190,27 @@ class Steps:
         finally:
             self._applying = False
         self._micro_steps += 1
-        if accumulate and self._micro_steps % accumulate:
-            return result
-        gradients = {path: self._clipped.get(path, values) for path, values in given.items() if path is not None}
-        self._commit(optimizer, before | self._buffers, gradients, sparse, rate)
+        if not accumulate or self._micro_steps % accumulate == 0:
+            self.step_ends(begun)
         return result
+
+    def step_begins(self, optimizer: Any, variables: list[Any], grads: list[Any], rate: float | None) -> dict[str, Any]:
+        """Before an optimizer of Keras or torch changes the variables by these gradients."""
+        if not any(optimizer is known for known in self.optimizers):
+            self.optimizers.append(optimizer)
+        self.see_parameters()
+        pairs = [(self.tree.path(v), g) for v, g in zip(variables, grads, strict=False) if g is not None]
+        return {
+            "optimizer": optimizer, "before": self.current() | self._buffers, "rate": rate,
+            "gradients": {path: self._unscaled(g) for path, g in pairs if path is not None},
+            "sparse": [path for path, g in pairs if type(g).__name__ == "IndexedSlices"],
+        }  # fmt: skip
+
+    def step_ends(self, begun: dict[str, Any]) -> None:
+        """After the step that began so."""
+        gradients = {path: self._clipped.get(path, values) for path, values in begun["gradients"].items()}
+        self._clipped = {}
+        self._commit(begun["optimizer"], begun["before"], gradients, begun["sparse"], begun["rate"])
 
     def clipped(self, gradients: list[Any], variables: list[Any]) -> None:
         """What an optimizer's own clipping made of the gradients, or the mean that it accumulated."""
@@ -229,7 +246,11 @@ class Steps:
         session = self._session
         document, step = session.document, session.step
         forwards = _of_training(self.calls.reset())
-        backward, self._backward = self._backward, []
+        # With several optimizers all losses may be differentiated before the first of them steps.
+        own = {path for path in gradients if path is not None}
+        backward = [entry for entry in self._backward if own & entry["raw"].keys()]
+        several = len(self.optimizers) > 1 or any(not own & entry["raw"].keys() for entry in self._backward)
+        self._backward = [entry for entry in self._backward if not own & entry["raw"].keys()] if several else []
         self.backward_counts.append(len(backward))
         if step in session.request.recorded_steps:
             while len(document["calls"]) <= session.request.recorded_steps.index(step):
@@ -242,6 +263,9 @@ class Steps:
         document["updates"].append(self._update(optimizer, before, gradients, sparse, rate, backward))
         document["fed"].append(self._fed(forwards, backward))
         self.fed, self.scale = None, 1.0
+        if step == 0 and session.data["epochs"]["how"] in {None, "train_on_batch"}:
+            loops = enclosing_loops(sys._getframe(1), session.places)  # noqa: SLF001
+            session.data["epochs"] = loops | {"how": session.data["epochs"]["how"] or "for loop"}
         session.step += 1
         if step == 0:
             with self._backend.paused():
@@ -264,8 +288,8 @@ class Steps:
         self, optimizer: Any, before: dict[str, Array], gradients: dict[str, Any], sparse: list[Any],
         rate: float | None, backward: list[dict[str, Any]],
     ) -> dict[str, Any]:  # fmt: skip
-        step = self._session.step
-        keep = self._session.observation.keep
+        step, keep = self._session.step, self._session.observation.keep
+        number = next(index for index, known in enumerate(self.optimizers) if known is optimizer)
         raw = {path: values for entry in backward[:1] for path, values in entry["raw"].items()} or gradients
         after = self.current()
         keys: dict[str, dict[str, str | None]] = {"before": {}, "raw": {}, "gradients": {}, "after": {}}
@@ -285,7 +309,7 @@ class Steps:
             keys["gradients"][path] = keys["raw"][path] if same else None if values is None else keep(made, values)
         found = sorted({path for path in [*sparse, *(p for entry in backward for p in entry["sparse"])] if path})
         return {
-            "learning_rate": rate, "optimizer": self.optimizers.index(optimizer), "parameters_before": keys["before"],
+            "learning_rate": rate, "optimizer": number, "parameters_before": keys["before"],
             "raw_gradients": keys["raw"], "gradients": keys["gradients"], "parameters_after": keys["after"],
             "sparse": found,
         }  # fmt: skip
@@ -407,9 +431,18 @@ class Steps:
         if not self.optimizers:
             return None
         outer = self.optimizers[0]
+        if hasattr(outer, "param_groups"):
+            from watch.keras_torch import describe
+
+            return describe(outer, self.tree) | {
+                "place": self.optimizer_places.get(id(outer)), "count": len(self.optimizers)
+            }
         inner = getattr(outer, "inner_optimizer", outer)
         config = {key: readable(value) for key, value in inner.get_config().items() if key != "name"}
-        known = [variable for optimizer in self.optimizers for variable in optimizer._trainable_variables]  # noqa: SLF001
+        known = [
+            variable for optimizer in self.optimizers
+            for variable in getattr(optimizer, "_trainable_variables", [])
+        ]  # fmt: skip
         known_paths = {self.tree.path(variable) for variable in known}
         trainable = [variable for root in self.tree.roots for variable in root.trainable_variables]
         unknown = [self.tree.path(variable) for variable in trainable]

@@ -43,8 +43,6 @@ class KerasWatcher:
     def watch(self) -> None:
         """Puts everything in place, before the script runs."""
         session, keras, backend = self._session, self._keras, self._backend
-        if session.request.float64:
-            use_float64(session, keras, backend.name)
         if session.request.float64 or (self._plan is not None and self._plan.document.get("zero_dropout")):
             silence_dropout(keras, backend.name)
         backend.eager()
@@ -54,10 +52,19 @@ class KerasWatcher:
         self._watch_optimizers()
         self.training.watch()
         Functions(session, self.calls, self.losses).watch(keras, backend.name)
+        if session.request.float64:
+            use_float64(session, keras, backend.name)
         self._watch_clipping()
         if backend.name == "tensorflow":
             Pipelines(session, self._tensorflow()).watch()
             session.note_seeds(self._tensorflow().random, "set_seed", "tf.random.set_seed")
+        elif "tensorflow" not in sys.modules:
+            # Keras would import TensorFlow to ask whether what it serializes is TensorFlow's.
+            keras.src.utils.module_utils.tensorflow._available = False  # noqa: SLF001
+        if backend.name == "torch":
+            from watch.keras_torch import watch_torch
+
+            watch_torch(session, self.steps)
         self._watch_shuffle()
         session.note_seeds(keras.utils, "set_random_seed", "keras.utils.set_random_seed")
         if self._plan is not None:
@@ -273,7 +280,8 @@ class KerasWatcher:
         optimizer = document["optimizer"] or {"settings": {}}
         schedulers = [
             {"class": callback["class"], "settings": callback["settings"], "per": _SCHEDULERS[callback["class"]]}
-            for callback in fit["callbacks"] if callback["class"] in _SCHEDULERS
+            for callback in fit["callbacks"]
+            if callback["class"] in _SCHEDULERS
         ]  # fmt: skip
         if optimizer.get("schedule"):
             held = dict(optimizer["schedule"])
