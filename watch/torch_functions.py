@@ -31,6 +31,9 @@ _DROPOUT = {
 _ATTENTION = {F.multi_head_attention_forward: 10, F.scaled_dot_product_attention: 4}  # where their dropout is
 _CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}
 _MAKERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.frombuffer}
+_NORMAL = {torch.randn, torch.randn_like, torch.normal}
+_UNIFORM = {torch.rand, torch.rand_like}
+_EMPTY = {"empty", "empty_like", "new_empty", "randint", "randperm"}
 _DETACHING = {"detach", "data", "detach_", "item", "numpy", "tolist"}
 # Between the user's line and a function there are frames of torch's own that pass it on.
 _PASSED_THROUGH = frozenset({
@@ -66,8 +69,12 @@ class Functions(TorchFunctionMode):
             args, options = self._attention(func, args, options, sys._getframe(1))  # noqa: SLF001
         if func in LOSSES and (watch.depth == 0 or torch.is_grad_enabled()):
             return self._loss(func, args, options, sys._getframe(1))  # noqa: SLF001
+        if watch.model.loose and not watch.begun and torch.is_grad_enabled() and watch.meets_loose((args, options)):
+            watch.begin_step()
         seen = watch.depth or (watch.begun and torch.is_grad_enabled())
-        before = self._keys_before(func, args, options, sys._getframe(1)) if seen else None  # noqa: SLF001
+        if watch.zero_dropout and seen and func in _NORMAL | _UNIFORM and _calls_itself(sys._getframe(1)):  # noqa: SLF001
+            return _without_chance(func, func(*args, **options), args, options)
+        before = self._before(func, args, options, sys._getframe(1)) if seen else None  # noqa: SLF001
         result = func(*args, **options)
         if watch.float64 and func in _MAKERS:
             return _doubled(result)
@@ -75,16 +82,19 @@ class Functions(TorchFunctionMode):
             self._record(func, args, options, result, sys._getframe(1), before)  # noqa: SLF001
         return result
 
-    def _keys_before(self, func: Any, args: Any, options: Any, frame: FrameType) -> list[str | None] | None:
-        """The keys of the inputs of a function that may change them in place; None of any other."""
+    def _before(self, func: Any, args: Any, options: Any, frame: FrameType) -> list[str | None] | None:
+        """Takes targets among the inputs; the keys of the inputs if the function may change them in place."""
         watch = self.watch
-        if not watch.recording or not (_in_place(func) or options.get("inplace") or True in args[1:]):
+        in_place = watch.recording and (
+            _in_place(func) or options.get("inplace") or any(arg is True for arg in args[1:])
+        )
+        if (watch.depth and not in_place) or not _calls_itself(frame):
             return None
-        caller = _caller(frame)
-        if caller is None or _of_torch(caller):
-            return None
+        given = leaves((args, options))
         with watch.quietly():
-            return watch.calls.keys_before(leaves((args, options)))
+            if watch.depth == 0 and any(leaf.requires_grad for leaf in given if isinstance(leaf, Tensor)):
+                self._take_operands(given)
+            return watch.calls.keys_before(given) if in_place else None
 
     def _record(
         self, func: Any, args: Any, options: Any, result: Any, frame: FrameType, before: list[str | None] | None
@@ -100,12 +110,10 @@ class Functions(TorchFunctionMode):
                 self._note_detached(name, args, frame)
             return
         caller = _caller(frame)
-        if caller is None or _of_torch(caller):
+        if caller is None or _of_torch(caller) or name in _EMPTY or _only_indices(name, frame):
             return
         given = leaves((args, options))
         with watch.quietly():
-            if watch.depth == 0:
-                self._take_operands(given, outputs)
             place = watch.session.places.here(caller)
             watch.calls.function(name, _settings(func, args, options), given, result, place, before)
         if name in _DETACHING:
@@ -125,9 +133,12 @@ class Functions(TorchFunctionMode):
             found = self.watch.document["loop"].setdefault("detached", [])
             found.append({"function": name, "place": self.watch.session.places.here(caller)})
 
-    def _take_operands(self, given: list[Any], outputs: list[Any]) -> None:
+    def _take_operands(self, given: list[Any]) -> None:
         """After the model, what meets its outputs and is as long as the batch is a target or a sample's weight."""
         watch = self.watch
+        if watch.meets_loose(given):  # a model without modules: what meets its parameters is fed to it
+            watch.feed_loose([leaf for leaf in given if isinstance(leaf, Tensor) and not leaf.requires_grad])
+            return
         if not watch.batch_sizes or not any(watch.calls.known(leaf) for leaf in given):
             return
         for leaf in given:
@@ -136,7 +147,7 @@ class Functions(TorchFunctionMode):
             if leaf.ndim == 0 or leaf.shape[0] not in watch.batch_sizes or leaf.requires_grad:
                 continue
             weighs = leaf.is_floating_point() and any(term.get("_unreduced") for term in watch.step_terms)
-            if weighs and watch.sample_weights is None and outputs:
+            if weighs and watch.sample_weights is None:
                 number = len(watch.fed_targets)
                 key = f"step{watch.step}/fed/sample_weights{number}"
                 watch.sample_weights = watch.observation.keep(key, leaf.detach().cpu().numpy())
@@ -187,9 +198,10 @@ class Functions(TorchFunctionMode):
         active = bool(bound.get("training", bound.get("train", True)))
         if _calls_itself(frame) and (watch.depth or watch.begun):
             watch.note_dropout(None, func.__name__, float(rate), active)
-        if watch.zero_dropout:
-            return bound["input"]
-        return func(*args, **options)
+        result = bound["input"] if watch.zero_dropout else func(*args, **options)
+        if watch.depth or (watch.begun and torch.is_grad_enabled()):
+            self._record(func, args, options, result, frame, None)
+        return result
 
     def _attention(self, func: Any, args: Any, options: Any, frame: FrameType) -> tuple[Any, Any]:
         """Attention with its dropout: noted where a function of the user's own, and without effect as others."""
@@ -282,7 +294,7 @@ def _name(func: Any) -> str | None:
     if name.startswith("__"):
         name = name.strip("_")
         return {"getitem": "getitem"}.get(name, name)
-    return name.rstrip("_") or None
+    return name.strip("_") or None
 
 
 def _caller(frame: FrameType | None) -> FrameType | None:
@@ -294,7 +306,24 @@ def _caller(frame: FrameType | None) -> FrameType | None:
 
 def _of_torch(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__", "")
+    if name == "torch.nn.modules.transformer":  # what it adds to its layers shows how they are put together
+        return False
     return name == "torch" or name.startswith(("torch.", "torchmetrics.", "lightning.", "pytorch_lightning.", "watch."))
+
+
+def _only_indices(name: str, frame: FrameType) -> bool:
+    """Whether a function only sorts the lengths of packed sequences."""
+    return frame.f_globals.get("__name__") == "torch.nn.utils.rnn" and "pack" not in name
+
+
+def _without_chance(func: Any, drawn: Tensor, args: Any, options: Any) -> Tensor:
+    """Random numbers that are the same in every framework: mean plus deviation, or the middle of a uniform one."""
+    if func in _UNIFORM:
+        return torch.full_like(drawn, 0.5)
+    if func is not torch.normal:
+        return torch.ones_like(drawn)
+    mean, deviation = (options.get(name, args[i] if len(args) > i else i) for i, name in enumerate(("mean", "std")))
+    return torch.zeros_like(drawn) + mean + deviation
 
 
 def _calls_itself(frame: FrameType) -> bool:

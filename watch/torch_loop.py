@@ -33,7 +33,7 @@ class Loop:
         self._update: dict[str, Any] = {}
         self._epsilons: list[tuple[dict[str, Any], float]] = []
         self._zero_grads = 0
-        self._stale = False
+        self._stale: set[str] = set()
         self._set_to_none: bool | None = None
         self._rates: list[float] = []
         self._schedulers: dict[int, Any] = {}
@@ -122,6 +122,9 @@ class Loop:
             update = self._update
             update.setdefault("learning_rate", _number(optimizer.param_groups[0].get("lr")))
             before = watch.model.parameters() | watch.buffers_before
+            if "parameters_before" in update:  # a closure that is called more than once
+                self.session.warn("the optimizer takes several forward passes for one step: only the first is compared")
+                return
             update["parameters_before"] = self._values("before", before, f"step{step - 1}/after" if step else "initial")
             update["raw_gradients"] = self._values("raw", self._own_gradients)
             gradients = {path: parameter.grad for path, parameter in watch.model.parameters().items()}
@@ -169,7 +172,7 @@ class Loop:
                 watch.document["updates"][-1]["parameters_after"] = after
                 return
             self._update["parameters_after"] = self._values("after", watch.tensors())
-            self._complete()
+            self._complete(optimizer)
             if len(watch.optimizers) == 1:
                 watch.set_parameters()
         if watch.step >= watch.request.steps:
@@ -181,17 +184,19 @@ class Loop:
         """Whether another optimizer has stepped after the same backward pass before."""
         return bool(self.watch.document["updates"]) and not self.watch.step_losses and len(self._stepped) > 1
 
-    def _complete(self) -> None:
+    def _complete(self, optimizer: Any) -> None:
         watch = self.watch
         if not watch.step:
             self.session.data["epochs"] = enclosing_loops(sys._getframe(1), self.places)  # noqa: SLF001
         watch.document["updates"].append(self._update)
         self.loop["zero_grad"].append(self._zero_grads)
         self.loop["backward"].append(len(watch.step_losses))
-        self.loop["stale_gradients"].append(self._stale)
+        own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        paths = {path for path, parameter in watch.model.parameters().items() if id(parameter) in own}
+        self.loop["stale_gradients"].append(bool(self._stale & paths))
         self.loop["set_to_none"] = self._set_to_none
         self._update, self._own_gradients = {}, {}
-        self._zero_grads, self._stale = 0, False
+        self._zero_grads, self._stale = 0, set()
         watch.end_step()
 
     def _describe(self, optimizer: Any) -> None:
@@ -274,8 +279,9 @@ class Loop:
         with watch.quietly():
             self._before_backward = {path: p.grad for path, p in watch.model.parameters().items()}
             first = len(watch.step_losses) == 1
-            old = [grad for grad in self._before_backward.values() if grad is not None]
-            self._stale = self._stale or (first and any(bool(grad.any()) for grad in old))
+            if first:
+                old = [(path, grad) for path, grad in self._before_backward.items() if grad is not None]
+                self._stale = {path for path, grad in old if bool(grad.any())}
             for parameter in watch.model.parameters().values():
                 parameter.grad = None
 
@@ -293,7 +299,7 @@ class Loop:
                 values = watch.plan.array(planned.get(path)) if watch.plan else None
                 if values is not None and values.size == parameter.numel():
                     replaced = torch.from_numpy(values.copy()).to(parameter.dtype).reshape(parameter.shape)
-                    own = replaced if first else None
+                    own = replaced if first or before is None else None
                 parameter.grad = own if before is None else before if own is None else before.add_(own)
             self._before_backward = {}
 

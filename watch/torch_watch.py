@@ -54,6 +54,7 @@ class Watch:
         self.batch_sizes: set[int] = set()
         self._targets: dict[int, Tensor] = {}
         self._fed: dict[int, Tensor] = {}
+        self._replaced: set[int] = set()
         self.dropout: list[dict[str, Any]] = []
         self.buffers_before: dict[str, Any] = {}
 
@@ -106,19 +107,20 @@ class Watch:
         return any(self.calls.produced(leaf) for leaf in leaves((args, options)))
 
     def _called_from_outside(self, module: nn.Module, original: Any, args: Any, options: Any) -> Any:
-        grad = torch.is_grad_enabled()
+        # Frozen layers are often called without gradients, but so is the model in an evaluation
+        grad = torch.is_grad_enabled() or (not self.evaluating and not self._trained(module))
         if any(True for _ in module.parameters()):
             self.model.include_module(module)
         if not self.evaluating:
             if grad:
                 self.begin_step()
             group = self.calls.open_group(grad)
-            self._feed(group, args, options, grad)
-            if self.step == 0 and grad:
+            self._feed(group, module, args, options, grad)
+            if self.step == 0 and grad and not self.step_losses:
                 self._evaluate(group, module, args, options)
         else:
             group = self.calls.open_group(grad)
-            self._feed(group, args, options, False)
+            self._feed(group, module, args, options, False)
         group.inputs = leaves((args, options))
         start = len(self.calls.pending)
         output = self._called_inside(module, original, args, options)
@@ -148,12 +150,29 @@ class Watch:
 
     # Batches
 
-    def _feed(self, group: Group, args: Any, options: Any, replace: bool) -> None:
+    def _trained(self, module: nn.Module) -> bool:
+        """Whether an optimizer has one of a module's parameters."""
+        known = {id(p) for made in self.optimizers for group in made.param_groups for p in group["params"]}
+        return any(id(parameter) in known for parameter in module.parameters())
+
+    def meets_loose(self, value: Any) -> bool:
+        """Whether a parameter of no module is in a value."""
+        return any(leaf is known for leaf in leaves(value) for known in self.model.loose.values())
+
+    def feed_loose(self, tensors: list[Tensor]) -> None:
+        """Takes what is fed to a model without modules."""
+        self._feed(Group(grad=True), None, tensors, {}, replace=True)
+
+    def _feed(self, group: Group, module: nn.Module | None, args: Any, options: Any, replace: bool) -> None:
         """Keeps what the script itself feeds to the model, then puts the planned values in its place."""
+        loss = module is not None and not self.model.contains(module)  # a loss of the user's own: fed with targets
         planned = (self.plan.step(self.step).get("inputs") or []) if self.plan and replace else []
         for leaf in leaves((args, options)):
             tensor = tensor_of(leaf)
             if self.calls.produced(leaf) or isinstance(tensor, nn.Parameter) or tensor.ndim == 0:
+                continue
+            if loss and replace:
+                self.target(tensor)
                 continue
             if id(tensor) in self._fed or not replace:
                 self.calls.feed(leaf)
@@ -165,6 +184,7 @@ class Watch:
             values = self.plan.array(planned[number]) if self.plan and number < len(planned) else None
             if values is not None:
                 set_values(tensor, values)
+                self._replaced.add(id(tensor))
             self.calls.feed(leaf)
             self.batch_sizes.add(tensor.shape[0])
 
@@ -177,7 +197,7 @@ class Watch:
         self.fed_targets.append(self._keep(f"step{self.step}/fed/target{number}", tensor))
         planned = (self.plan.step(self.step).get("targets") or []) if self.plan else []
         values = self.plan.array(planned[number]) if self.plan and number < len(planned) else None
-        if values is not None and id(tensor) not in self._fed:
+        if values is not None and id(tensor) not in self._replaced:
             set_values(tensor, values)
 
     def is_target(self, tensor: Tensor) -> bool:
@@ -255,7 +275,7 @@ class Watch:
         self.step_losses, self.step_terms = [], []
         self.fed_inputs, self.fed_targets, self.sample_weights = [], [], None
         self.batch_sizes = set()
-        self._targets, self._fed = {}, {}
+        self._targets, self._fed, self._replaced = {}, {}, set()
         self.calls = self._new_calls()
 
     def write_dropout(self, committed: list[dict[str, Any]]) -> None:
