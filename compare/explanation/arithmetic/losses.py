@@ -145,6 +145,12 @@ def _categorical(sample: Sample) -> Iterator[tuple[Formula, Array]]:
         for smoothing in (0.0, 0.1, 0.05, 0.2, 0.01, 0.15, 0.3):
             smooth = target * (1 - smoothing) + smoothing / classes
             yield Formula("cross-entropy", on, smoothing), -(smooth * logs).sum(-1)
+    clipped = np.clip(z.reshape(-1, classes), 1e-7, 1 - 1e-7)
+    taken = "logits taken for probabilities (from_logits=False)"
+    yield Formula("cross-entropy", taken), -(target * special.log_softmax(np.log(clipped), axis=-1)).sum(-1)
+    shares = z.reshape(-1, classes) / z.reshape(-1, classes).sum(-1, keepdims=True)
+    shares = np.clip(shares, 1e-7, 1 - 1e-7)
+    yield Formula("cross-entropy", taken), -(target * np.log(shares)).sum(-1)
     chosen = softmax(z).reshape(-1, classes)
     yield Formula("negative log-likelihood without the logarithm", "probabilities"), -(target * chosen).sum(-1)
     yield Formula("negative log-likelihood without softmax", "logits"), -(target * z.reshape(-1, classes)).sum(-1)
@@ -177,6 +183,7 @@ def _binary(sample: Sample) -> Iterator[tuple[Formula, Array]]:
             yield Formula("binary cross-entropy", on, smoothing), np.logaddexp(0, values) - smooth * values
     if sample.outputs.min() >= 0 and sample.outputs.max() <= 1:
         p = np.clip(sample.outputs.reshape(len(z), -1), 1e-7, 1 - 1e-7)
+        # the same as of the logits, but for outputs that have none
         yield Formula("binary cross-entropy", "probabilities"), -(y * np.log(p) + (1 - y) * np.log1p(-p))
 
 

@@ -64,7 +64,28 @@ def _same_shape(x: Array, y: Array) -> Operation | None:
         found = identify(np.moveaxis(x, 0, -1), np.moveaxis(y, 0, -1))
         if found is not None and "softmax" in found.name:
             return _softmax_over(found, 0)
-    return _scaled(x, y) or _normalized(x, y)
+    return _exchanged(x, y) or _scaled(x, y) or _normalized(x, y)
+
+
+def _exchanged(x: Array, y: Array) -> Operation | None:
+    """The halves of the last axis in the other order, or an axis turned round."""
+    half = x.shape[-1] // 2
+    options = [
+        Operation(
+            "the two halves of the last axis exchanged (directions concatenated in the other order)",
+            "permutation",
+            lambda a: np.concatenate([a[..., half:], a[..., :half]], axis=-1),
+        )
+    ]
+    for axis in range(1, x.ndim):
+        options.append(Operation(f"axis {axis} turned round (flip)", "permutation", lambda a, i=axis: np.flip(a, i)))
+    if x.ndim == 3 and x.shape[1] == x.shape[2]:
+        options.append(Operation("axes 1 and 2 exchanged", "permutation", lambda a: np.swapaxes(a, 1, 2)))
+    for option in options:
+        made = option(x)
+        if made is not None and deviation(made, y) <= ROUNDED:
+            return option
+    return None
 
 
 def _softmax_over(activation: Activation, axis: int) -> Operation:

@@ -65,7 +65,6 @@ def _convolution(s: Mapping[str, Any], framework: str, kernel: Sequence[int], si
         "stride": stride,
         "padding": [tuple(pair) for pair in pads],
         "dilation": dilation,
-        "groups": int(s.get("groups", 1) or 1),
         "padding mode": s.get("padding_mode", "zeros"),
     }
 

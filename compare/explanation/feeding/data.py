@@ -118,10 +118,17 @@ def _matched(guide: Steps, look: Steps, *, targets: bool = False) -> Steps:
     """The guide's arrays of each step in the order in which the other side has those of the same shape."""
     if not guide or not look or len(guide[0]) <= 1:
         return guide
-    order: list[int] = []
-    for like in look[0]:
-        fitting = [i for i, array in enumerate(guide[0]) if i not in order and _fits(array, like, targets=targets)]
-        order.append(fitting[0] if fitting else next((i for i in range(len(guide[0])) if i not in order), 0))
+    chosen: dict[int, int] = {}
+    for j, like in enumerate(look[0]):
+        fitting = [i for i, a in enumerate(guide[0]) if i not in chosen.values() and _fits(a, like, targets=targets)]
+        if fitting:
+            chosen[j] = j if j in fitting else fitting[0]
+    for j, like in enumerate(look[0]):  # what is not the same goes by its size, then by its position
+        left = [i for i in range(len(guide[0])) if i not in chosen.values()]
+        if j not in chosen and left:
+            sizes = [i for i in left if like is not None and (a := guide[0][i]) is not None and a[:1].size == like[:1].size]
+            chosen[j] = (sizes or left)[0]
+    order = [chosen[j] for j in sorted(chosen)]
     return tuple(tuple(step[i] for i in order if i < len(step)) for step in guide)
 
 
@@ -132,9 +139,7 @@ def _fits(array: Array | None, like: Array | None, *, targets: bool) -> bool:
         converted = _as_target(array, like)
         return converted is not None and bool(np.allclose(converted, like, rtol=1e-5, atol=1e-6))
     found = [x for _, x in layouts(array, (len(array), *like.shape[1:]))]
-    return any(x.shape == like.shape and np.allclose(x, like, rtol=1e-4, atol=1e-5) for x in found) or (
-        bool(found) and array.shape == like.shape
-    )
+    return any(x.shape == like.shape and np.allclose(x, like, rtol=1e-4, atol=1e-5) for x in found)
 
 
 def _columns(guide: Steps, look: Steps) -> list[tuple[list[Array], list[Array]]]:

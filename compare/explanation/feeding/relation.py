@@ -1,6 +1,6 @@
 """What both programs feed to their models: the samples themselves, and how one side's are made from the other's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,9 +39,11 @@ def relate(guide: Sequence[Array], steered: Sequence[Array]) -> Relation:
     if a is None or b is None:
         return Relation("", None, 0.0)
     count = min(len(a), len(b))
-    found = [(name, aligned) for name, aligned in _orientations(a, b.shape)]
+    found = _orientations(a, b.shape)
     if not found:
         return Relation(f"shape {_shape(b)} against {_shape(a)}", None, 1.0)
+    if any(name == "channels first" for name, _ in found) and a.ndim >= 3 and a.shape[-1] > 1:
+        found = [(_RESHAPED if name == "reshaped" else name, x) for name, x in found]
     distances = [(deviation(x[:count], b[:count]), name, x) for name, x in found]
     distance, name, x = min(distances, key=lambda entry: entry[0])
     if distance <= ROUNDED and name not in _SUSPECT:
@@ -62,10 +64,47 @@ def relate(guide: Sequence[Array], steered: Sequence[Array]) -> Relation:
         said = [name] if name in _SUSPECT else []
         said += [words] if words else []
         return Relation(", ".join(said), plain, deviation(first, second), tuple(order), inverse)
-    return Relation("other samples", plain, distances[0][0], tuple([None] * len(b)))
+    return _partly(plain, b, distances[0][0])
 
 
-_SUSPECT = frozenset({"height and width exchanged", "the order of the channels reversed (RGB and BGR)", "reversed"})
+def _partly(plain: Array, b: Array, distance: float) -> Relation:
+    """Samples of which only some are found again, or whose values are made otherwise than by a scale and a shift."""
+    count = min(len(plain), len(b))
+    x, y = np.asarray(plain[:count], np.float64), np.asarray(b[:count], np.float64)
+    with np.errstate(all="ignore"):
+        for words, made in _functions(x):
+            if deviation(made, y) <= 1e-5:
+                return Relation(words, plain, distance, tuple(range(len(b))))
+    equal = [deviation(x[i], y[i]) <= ROUNDED for i in range(count)]
+    if any(equal):
+        words = f"{1 - sum(equal) / count:.0%} of the samples are changed, as by random augmentation"
+        flipped = [axis for axis in range(1, x.ndim) if _some_flipped(x, y, equal, axis)]
+        if flipped:
+            words += f" (flipped along axis {flipped[0]}, a mirror image)"
+        return Relation(words, plain, distance, tuple(range(len(b))))
+    return Relation("other samples", plain, distance, tuple([None] * len(b)))
+
+
+def _functions(x: Array) -> Iterator[tuple[str, Array]]:
+    """What may have been done to one side only, and what that gives."""
+    yield "the logarithm log(1 + x) is not taken", np.expm1(x)
+    yield "the logarithm is not taken", np.exp(x)
+    yield "the logarithm log(1 + x) is taken", np.log1p(x)
+    yield "the logarithm is taken", np.log(x)
+    yield "squared", x * x
+    yield "the square root is taken", np.sqrt(x)
+    yield "absolute values", np.abs(x)
+    yield "rounded to whole numbers", np.round(x)
+
+
+def _some_flipped(x: Array, y: Array, equal: list[bool], axis: int) -> bool:
+    return any(not same and deviation(np.flip(x[i], axis - 1), y[i]) <= ROUNDED for i, same in enumerate(equal))
+
+
+_RESHAPED = "reshaped where the axes should be permuted: the values of the channels are mixed"
+_SUSPECT = frozenset({
+    "height and width exchanged (transposed)", "the order of the channels reversed (RGB and BGR)", "reversed", _RESHAPED,
+})  # fmt: skip
 
 
 def _joined(batches: Sequence[Array]) -> Array | None:
@@ -95,7 +134,7 @@ def _orientations(a: Array, shape: Sequence[int]) -> list[tuple[str, Array]]:
     if images is not None and images.shape[1] == images.shape[2]:
         turned = np.swapaxes(images, 1, 2)
         for _, x in layouts(turned, (len(a), *shape[1:])):
-            found.append(("height and width exchanged", x))
+            found.append(("height and width exchanged (transposed)", x))
     if a.ndim == 2:
         found += [("reversed", x[:, ::-1]) for _, x in meant[:1] if x.ndim == 2]
     return found

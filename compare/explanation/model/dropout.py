@@ -32,8 +32,32 @@ def dropout(context: Context) -> None:
         a = [entry for entry in guide if entry.after == after]
         b = [entry for entry in steered if entry.after == after]
         _compare(context, after, a, b)
+    _in_evaluation(context)
     if guide and not context.says("dropout"):
         context.same.append(f"{len(guide)} dropouts, their places and rates")
+
+
+def _in_evaluation(context: Context) -> None:
+    """Dropout that is active in evaluation, too."""
+    sides = []
+    for observation in (context.guide.observation, context.look):
+        entries = [entry for entry in observation.entries("dropout") if entry.get("rate")]
+        sides.append([entry for entry in entries if entry.get("active_in_evaluation") is True])
+    if bool(sides[0]) == bool(sides[1]):
+        return
+    some = (sides[0] or sides[1])[0]
+    words = "dropout is active in evaluation, too"
+    in_port = bool(sides[1]) == context.guide_is_reference
+    context.find(
+        "forward",
+        words if in_port else f"{words}, in the reference only",
+        guide="active in evaluation" if sides[0] else "in training only",
+        steered="active in evaluation" if sides[1] else "in training only",
+        places=(place(some.get("place")), None) if sides[0] else (None, place(some.get("place"))),
+        effect=float(some["rate"]),
+        cause="dropout in evaluation",
+        mend="F.dropout(x, p, self.training)",
+    )
 
 
 def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dropout] | None:

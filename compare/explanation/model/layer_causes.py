@@ -16,6 +16,10 @@ from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import SAME, deviation
 
 
+_NOT_SEEN = ("momentum",)
+"""Settings that change nothing of a layer's output."""
+
+
 @dataclass(frozen=True)
 class Cause:
     """A setting that differs, with both values and what it does to the output by itself.
@@ -76,8 +80,12 @@ class Given:
         """What the layer gives under some settings."""
         out = output_of(self.kind, self.x if x is None else x, weights or self.weights, settings)
         if out is not None and self.kind in RECURRENT and self.first.ndim == 2:
-            return out[:, 0] if settings.get("backwards") and False else out[:, -1]
+            return out[:, -1]
         return out
+
+    def shaped(self, out: Array) -> Array:
+        """All outputs of a recurrent layer as far as the steered side gave them."""
+        return out if self.second.ndim == 3 else out[:, -1]
 
     def is_second(self, out: Array | None) -> bool:
         """Whether this is what the steered side gave."""
@@ -91,7 +99,7 @@ def causes(given: Given) -> list[Cause]:
     if base is None or not reaches(base, given.first):
         return list(_by_search(given, first, base))
     merged = {**first, **{key: value for key, value in second.items() if value is not None}}
-    differing = [key for key in merged if merged[key] != first.get(key) and key not in ("momentum", "groups")]
+    differing = [key for key in merged if merged[key] != first.get(key) and key not in _NOT_SEEN]
     if differing and given.is_second(given.output(merged)):
         found = []
         for key in differing:
@@ -217,6 +225,8 @@ def _normalizations(given: Given, settings: Settings) -> Iterator[Option]:
 def _recurrents(given: Given, settings: Settings) -> Iterator[Option]:
     out = output_of(given.kind, given.x, given.weights, settings)
     if out is not None:
+        words = "padding is not masked (no mask, or no packed sequence)"
+        yield words, "masked steps are left out", "every step is computed, padding too", given.shaped(out)
         units = out.shape[-1]
         yield "the first time step in place of the last", "last state", "out[:, 0]", out[:, 0]
         yield "the mean over time in place of the last state", "last state", "mean over time", out.mean(axis=1)

@@ -21,7 +21,7 @@ def statistics(context: Context) -> None:
     for pair, left, _ in call_pairs(
         context.pairing, context.guide.calls(guide.calls[0]), context.steered.calls(steered.calls[0])
     ):
-        if pair.kind != "batch normalization" or not pair.fits or left.occurrence:
+        if pair.kind != "batch normalization" or not pair.fits or left.number:
             continue
         compared += 1
         before = common_of(pair.guides, guide.by_path("parameters_before", 0))

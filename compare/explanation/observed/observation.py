@@ -42,7 +42,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Call:
-    """One application of a layer or of a function, with the keys of the values that went in and came out."""
+    """One application of a layer or of a function, with the keys of the values that went in and came out.
+
+    `occurrence` is the watcher's count of a layer's calls, which a plan names them by; `number` is the count over the
+    whole step, with all the batches of one that accumulates.
+    """
 
     index: int
     layer: str | None
@@ -55,6 +59,7 @@ class Call:
     place: Place | None
     parent: str | None
     producers: tuple[int | None, ...]
+    number: int = 0
 
     @property
     def name(self) -> str:
@@ -133,10 +138,15 @@ class Observation:
         """What each optimizer step saw and did."""
         return [entry if isinstance(entry, dict) else {} for entry in self.part("updates") or []]
 
+    @property
+    def accumulates(self) -> bool:
+        """Whether a step has several backward passes."""
+        return any(len(entry.get("backward_values") or ()) > 1 for entry in self.losses[:2])
+
     @cached_property
     def fed(self) -> list[dict[str, Any]]:
-        """What the script fed at each step."""
-        return [entry if isinstance(entry, dict) else {} for entry in self.part("fed") or []]
+        """What the script fed at each step, all the batches of one that accumulates one after the other."""
+        return [_whole(entry) if isinstance(entry, dict) else {} for entry in self.part("fed") or []]
 
     @cached_property
     def losses(self) -> list[dict[str, Any]]:
@@ -195,6 +205,13 @@ def place(entry: Any) -> Place | None:
     )
 
 
+def _whole(entry: dict[str, Any]) -> dict[str, Any]:
+    """What was fed in a step, with its further batches."""
+    parts = [entry, *(part for part in entry.get("further") or () if isinstance(part, dict))]
+    joined = {name: [key for part in parts for key in part.get(name) or ()] for name in ("inputs", "targets")}
+    return {**entry, **joined}
+
+
 def _layer(entry: dict[str, Any]) -> Layer:
     parameters = {
         local: Parameter(
@@ -218,19 +235,25 @@ def _layer(entry: dict[str, Any]) -> Layer:
 
 
 def _calls(entries: Any) -> list[Call]:
-    return [
-        Call(
-            index,
-            entry.get("layer"),
-            entry.get("function"),
-            int(entry.get("occurrence") or 0),
-            tuple(entry.get("inputs") or ()),
-            tuple(entry.get("outputs") or ()),
-            entry.get("kwargs") or {},
-            entry.get("preactivation"),
-            place(entry.get("place")),
-            entry.get("parent"),
-            tuple(entry.get("from") or ()),
+    counts: dict[str | None, int] = {}
+    calls = []
+    for index, entry in enumerate(entries or []):
+        layer = entry.get("layer")
+        counts[layer] = counts.get(layer, -1) + 1
+        calls.append(
+            Call(
+                index,
+                layer,
+                entry.get("function"),
+                int(entry.get("occurrence") or 0),
+                tuple(entry.get("inputs") or ()),
+                tuple(entry.get("outputs") or ()),
+                entry.get("kwargs") or {},
+                entry.get("preactivation"),
+                place(entry.get("place")),
+                entry.get("parent"),
+                tuple(entry.get("from") or ()),
+                counts[layer],
+            )
         )
-        for index, entry in enumerate(entries or [])
-    ]
+    return calls

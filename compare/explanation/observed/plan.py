@@ -46,13 +46,13 @@ def call_pairs(pairing: Pairing, guide: Sequence[Call], port: Sequence[Call]) ->
 
     Of a pair with several layers on a side, the call is the last one's.
     """
-    known = {(call.layer, call.occurrence): call for call in guide if call.layer is not None}
+    known = {(call.layer, call.number): call for call in guide if call.layer is not None}
     found = []
     for call in port:
         pair = pairing.of_port(call.layer)
         if pair is None or call.layer != pair.port.name:
             continue
-        other = known.get((pair.guide.name, call.occurrence))
+        other = known.get((pair.guide.name, call.number))
         if other is not None:
             found.append((pair, other, call))
     return found
@@ -61,7 +61,7 @@ def call_pairs(pairing: Pairing, guide: Sequence[Call], port: Sequence[Call]) ->
 def first_call(layers: Sequence[Any], last: Call, calls: Sequence[Call]) -> Call:
     """Of a pair with several layers, the call of the first one that belongs to a call of the last one."""
     name = layers[0].name
-    return next((call for call in calls if call.layer == name and call.occurrence == last.occurrence), last)
+    return next((call for call in calls if call.layer == name and call.number == last.number), last)
 
 
 def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], Batch], *, steps: int) -> Plan:
@@ -94,7 +94,7 @@ def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], 
             "parameters": arrays("parameters", guide.observation.by_path("parameters_before", step), key),
             "inputs": [plan.keep(f"{key}/input{i}", array) for i, array in enumerate(inputs)],
             "targets": [plan.keep(f"{key}/target{i}", array) for i, array in enumerate(targets)],
-            "gradients": arrays("gradients", guide.observation.by_path("raw_gradients", step), key),
+            "gradients": arrays("gradients", guide.observation.by_path(_gradients(guide), step), key),
             "calls": [],
         }
         if step < len(guide.observation.calls):
@@ -106,6 +106,11 @@ def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], 
         "calls": _planned_calls(plan, guide, port, pairing, guide.observation.evaluation_calls, "eval"),
     }
     return plan
+
+
+def _gradients(guide: Side) -> str:
+    """Which of the guide's gradients the steered side gets: those of all batches where it accumulates."""
+    return "gradients" if guide.observation.accumulates else "raw_gradients"
 
 
 def _without_counterpart(pairing: Pairing, found: dict[str, str | None]) -> dict[str, Array]:

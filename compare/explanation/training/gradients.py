@@ -45,20 +45,12 @@ def _is_buffer(pair: Pair, path: str) -> bool:
 
 
 def _moved(observation: Observation) -> dict[str, bool]:
-    """Of each parameter, whether the optimizer was given a gradient for it in any step, or changed it."""
+    """Of each parameter, whether its own backward pass gave it a gradient in any step, and the optimizer knows it."""
     found: dict[str, bool] = {}
-    for step, update in enumerate(observation.updates):
-        for path, key in (update.get("gradients") or {}).items():
-            found[path] = found.get(path, False) or key is not None
-        if step:
-            continue
-        before, after = observation.by_path("parameters_before", 0), observation.by_path("parameters_after", 0)
-        unknown = set(observation.part("optimizer", "unknown_parameters") or ())
-        for path, array in before.items():
-            if path in after:
-                changed = array.shape == after[path].shape and bool(np.any(array != after[path]))
-                known = path not in unknown
-                found[path] = changed or (found.get(path, False) and known)
+    unknown = set(observation.part("optimizer", "unknown_parameters") or ())
+    for update in observation.updates:
+        for path, key in (update.get("raw_gradients") or {}).items():
+            found[path] = found.get(path, False) or (key is not None and path not in unknown)
     grouped = {p for group in observation.entries("optimizer", "groups") for p in group.get("parameters") or ()}
     if grouped and "?" not in grouped:
         found = {path: moved and path in grouped for path, moved in found.items()}
@@ -141,9 +133,9 @@ def _two_biases(context: Context, moved: dict[str, bool]) -> None:
 def gradients(context: Context) -> None:
     """Finds what differs in the gradients, where forward pass and loss are the same."""
     guide, steered = context.guide.observation, context.steered.observation
-    if not guide.updates or not steered.updates or context.has("loop", ("fault",)):
+    if not guide.updates or not steered.updates or context.says("zero_grad|accumulation"):
         return
-    first = _of_guide(context, 0)
+    first = _of_guide(context, 0, "gradients" if guide.accumulates else "raw_gradients")
     second = steered.by_path("raw_gradients", 0)
     both = [path for path in first if path in second and first[path].shape == second[path].shape]
     if not both:
@@ -253,6 +245,18 @@ def clipping(context: Context) -> None:
             effect_text=text,
             cause=f"clipping: {words[0]} against {words[1]}",
             mend=_clip_mend(guide),
+        )
+    elif effect > 1e-4 and not context.has("loop", ("fault",)):
+        context.find(
+            "gradients",
+            f"gradients are clipped {_clip_words(guide)} on both sides, and yet differ after it: clipped at another place",
+            guide=_clip_words(guide),
+            steered=_clip_words(steered),
+            places=places,
+            effect=effect,
+            effect_text=text,
+            cause="clipping before the gradients are there, or of other parameters",
+            mend="clip between backward and step",
         )
     elif "norm" in guide[0] and context.frameworks[0] != context.frameworks[1]:
         context.find(

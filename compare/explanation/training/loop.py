@@ -10,6 +10,7 @@ from compare.explanation.observed.observation import Observation, place
 def loop(context: Context) -> None:
     """Finds what differs in the loops."""
     _zero_grad(context)
+    _cleared(context)
     _accumulation(context)
     _precision(context)
     _modes(context)
@@ -55,6 +56,33 @@ def _stale(observation: Observation) -> bool:
     """Whether gradients of a step were there when the next one's first backward pass began."""
     flags = observation.part("loop", "stale_gradients") or []
     return len(flags) > 1 and any(flags[1:])
+
+
+def _cleared(context: Context) -> None:
+    """Gradients that are gone when the optimizer steps."""
+    sides = [_gone(context.guide.observation), _gone(context.steered.observation)]
+    if sides[0] == sides[1]:
+        return
+    words = {True: "no gradient is left when the optimizer steps", False: "gradients reach the step"}
+    in_port = sides[1] == context.guide_is_reference
+    title = "gradients are cleared (zero_grad) between backward and step: nothing is learned"
+    context.find(
+        "loop",
+        title if in_port else f"in the reference, {title}",
+        guide=words[sides[0]],
+        steered=words[sides[1]],
+        places=_loss_places(context),
+        effect=3.0,
+        cause="zero_grad at the wrong place",
+        mend="optimizer.zero_grad() before backward, not after",
+    )
+
+
+def _gone(observation: Observation) -> bool:
+    """Whether there were gradients after the backward pass and none, or nothing but zeros, at the step."""
+    raw, given = observation.by_path("raw_gradients", 0), observation.by_path("gradients", 0)
+    some = any(array.any() for array in raw.values())
+    return some and not any(array.any() for array in given.values())
 
 
 def _accumulation(context: Context) -> None:
@@ -124,6 +152,7 @@ def _low(observation: Observation) -> str:
 
 def _modes(context: Context) -> None:
     """Layers in evaluation mode while training, which matters to dropout and batch normalisation."""
+    _left_in_evaluation(context)
     flags = context.look.part("loop", "training_flags")
     if not isinstance(flags, dict) or not flags or context.look.framework != "torch":
         return
@@ -154,6 +183,28 @@ def _modes(context: Context) -> None:
     )
 
 
+def _left_in_evaluation(context: Context) -> None:
+    """A model that goes back to evaluation mode after some steps."""
+    sides = []
+    for observation in (context.guide.observation, context.steered.observation):
+        steps = [flag for flag in observation.part("loop", "training_by_step") or [] if isinstance(flag, bool)]
+        sides.append(next((i for i, flag in enumerate(steps) if not flag and steps[0]), None))
+    if sides[0] == sides[1] or not any(_minds(layer.kind) for layer in context.steered.layers.values()):
+        return
+    texts = ["training mode" if at is None else f"evaluation mode from step {at + 1} on" for at in sides]
+    context.find(
+        "loop",
+        context.differs("mode while training (model.eval() without model.train() after it):", texts[0], texts[1]),
+        guide=texts[0],
+        steered=texts[1],
+        places=_loss_places(context),
+        effect=0.8,
+        effect_text="dropout does nothing, normalisations use running statistics",
+        cause="evaluation mode while training",
+        mend="model.train() at the beginning of each epoch",
+    )
+
+
 def _minds(kind: str) -> bool:
     return kind.startswith(
         ("Dropout", "BatchNorm", "SpatialDropout", "AlphaDropout", "GaussianDropout", "SyncBatchNorm")
@@ -161,22 +212,55 @@ def _minds(kind: str) -> bool:
 
 
 def _average(context: Context) -> None:
-    """A moving average of the weights."""
-    sides: list[Any] = []
-    for observation in (context.guide.observation, context.look):
-        settings = observation.part("optimizer", "settings") or {}
-        used = bool(settings.get("use_ema")) or observation.part("loop", "ema") is not None
-        sides.append(used)
+    """A moving average of the weights, and how much it keeps of the old one."""
+    sides = [_averaged(context.guide.observation), _averaged(context.steered.observation)]
     if sides[0] == sides[1]:
         return
     what = "moving average of the weights (EMA)"
-    title = context.missing(what, "in the loop") if sides[0] else context.added(what, "in the loop")
+    if sides[0] is None or sides[1] is None:
+        title = context.missing(what, "in the loop") if sides[1] is None else context.added(what, "in the loop")
+    elif sides[0][0] and sides[1][0] and abs(sides[0][0] - sides[1][0]) > 1e-9:
+        title = context.differs(f"decay of the {what}:", f"{sides[0][0]:g}", f"{sides[1][0]:g}")
+    elif sides[0][1] != sides[1][1]:
+        words = {True: "updated", False: "never updated"}
+        title = context.differs(f"{what} is", words[sides[0][1]], words[sides[1][1]])
+    else:
+        return
     context.find(
         "loop",
         title,
-        guide="averaged" if sides[0] else "not averaged",
-        steered="averaged" if sides[1] else "not averaged",
-        places=_places(context),
+        guide=_averaged_words(sides[0]),
+        steered=_averaged_words(sides[1]),
+        places=(_places(context)[0], _average_place(context.steered.observation) or _places(context)[1]),
         effect=0.1,
         cause="moving average of the weights",
     )
+
+
+Average = tuple[float | None, bool]
+
+
+def _averaged(observation: Observation) -> Average | None:
+    """The decay of a moving average, None where it is not known, and whether it was updated."""
+    settings = observation.part("optimizer", "settings") or {}
+    if settings.get("use_ema"):
+        return _number(settings.get("ema_momentum")), True
+    found = observation.part("loop", "ema")
+    if not isinstance(found, dict):
+        return None
+    return _number(found.get("decay")), found.get("updates") != 0
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _averaged_words(side: Average | None) -> str:
+    if side is None:
+        return "not averaged"
+    return f"averaged{f' with decay {side[0]:g}' if side[0] else ''}{'' if side[1] else ', but never updated'}"
+
+
+def _average_place(observation: Observation) -> Place | None:
+    found = observation.part("loop", "ema")
+    return place(found.get("place")) if isinstance(found, dict) else None

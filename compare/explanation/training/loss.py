@@ -18,6 +18,9 @@ _ROUNDED = 1e-6
 
 def loss(context: Context) -> None:
     """Finds what differs in the loss."""
+    if context.says("accumulation"):
+        context.not_seen.append("the loss, since a step has another number of batches")
+        return
     guide, steered = _values(context.guide.observation), _values(context.steered.observation)
     count = min(len(guide), len(steered))
     if context.has("forward", ("fault",)) or context.unpaired:
@@ -40,8 +43,17 @@ def loss(context: Context) -> None:
 
 
 def _values(observation: Observation) -> list[float]:
-    values = [entry.get("value") for entry in observation.losses]
+    values = [_whole_value(observation, entry) for entry in observation.losses]
     return [float(value) if isinstance(value, int | float) else float("nan") for value in values]
+
+
+def _whole_value(observation: Observation, entry: dict[str, Any]) -> Any:
+    """The loss of a step: of one that accumulates, of all its batches, as the optimizer adds them up."""
+    several = entry.get("backward_values") or []
+    if len(several) < 2 or not all(isinstance(value, int | float) for value in several):
+        return entry.get("value")
+    steps = observation.part("optimizer", "settings", "gradient_accumulation_steps")
+    return sum(several) / len(several) if isinstance(steps, int) and steps > 1 else sum(several)
 
 
 def _inherent(context: Context, far: float) -> None:
@@ -164,10 +176,9 @@ def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
             power = 1 if regularizer == "L1" else 2
             for kind in ("weights", "biases"):
                 total = _norm(context, step, power, biases=kind == "biases", only=_penalised(entry, regularizer))
-                if total > 0:
-                    row[f"{regularizer} penalty of the {kind}"] = total
+                row[f"{regularizer} penalty of the {kind}"] = total
         rows.append(row)
-    names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    names = [name for name in rows[0] if all(name in row for row in rows) and any(row[name] for row in rows)] if rows else []
     main = [name for name in names if name.startswith("the loss")]
     penalties = [name for name in names if name not in main]
     if not _has_penalty(context):
