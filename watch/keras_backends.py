@@ -67,9 +67,9 @@ class TensorFlow(Backend):
     name = "tensorflow"
 
     def __init__(self) -> None:
-        import tensorflow
+        import tensorflow as tf
 
-        self._tensorflow = tensorflow
+        self._tensorflow = tf
 
     def is_tensor(self, value: Any) -> bool:
         """Tensors, variables, sparse gradients and NumPy's arrays."""
@@ -101,7 +101,8 @@ class TensorFlow(Backend):
         """No tape records."""
         from tensorflow.python.eager import record
 
-        return record.stop_recording()
+        context: contextlib.AbstractContextManager[Any] = record.stop_recording()
+        return context
 
     def straight_through(self, output: Any, planned: Array) -> Any:
         """The identity of the gradient of `output`."""
@@ -159,7 +160,8 @@ class Torch(Backend):
             if tensor.device.type == "meta":
                 return None
             tensor = tensor.detach().cpu()
-            return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+            found: Array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+            return found
         return plain(tensor) if isinstance(tensor, np.ndarray | np.generic) else None
 
     def differentiating(self) -> bool:
@@ -186,10 +188,10 @@ class Torch(Backend):
 
         @functools.wraps(original)
         def backward(tensor: Any, *args: Any, **options: Any) -> None:
-            original(tensor, *args, **options)
+            original(tensor, *args, **options)  # type: ignore[no-untyped-call]
             told(tensor, None, [])
 
-        self._torch.Tensor.backward = backward
+        self._torch.Tensor.backward = backward  # type: ignore[assignment,method-assign]
 
 
 class Jax(Backend):
@@ -264,7 +266,6 @@ class Jax(Backend):
 
     def eager(self) -> None:
         """The public `jit` compiles nothing; what JAX compiles for itself stays."""
-
         from keras.src.backend.common import KerasVariable
         from keras.src.backend.jax import trainer
 

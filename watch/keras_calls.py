@@ -69,7 +69,7 @@ class Calls:
         self.forwards: list[Forward] = []
         self.evaluation: list[Forward] | None = None  # a list while a pass in evaluation mode is recorded
         self.dropout: dict[tuple[str | None, str], dict[str, Any]] = {}
-        self.begins: Any = lambda _layer, args, _options: args  # told before an outermost call; returns its arguments
+        self.begins: Any = lambda _layer, args: args  # told before an outermost call; returns its arguments
         self.built: Any = lambda: None  # told after a layer has been built
         self._open: list[_Open] = []
         self._off = False
@@ -203,7 +203,7 @@ class Calls:
         frame = self._frame()
         forwards = self.forwards
         if self.evaluation is None:
-            args = self.begins(layer, args, options)
+            args = self.begins(layer, args)
         else:
             forwards = self.evaluation
         forwards.append(Forward(layer, args, options, training, frame))
@@ -262,7 +262,7 @@ class Calls:
     def _planned(self, entry: dict[str, Any], kind: str) -> list[Array | None]:
         if self._plan is None:
             return []
-        evaluated = self.evaluation is not None
+        evaluated = self.evaluation is not None and self.part == "eval"
         document = self._plan.document.get("evaluation") or {} if evaluated else self._plan.step(self._session.step)
         for call in document.get("calls") or []:
             if call["layer"] == entry["layer"] and call.get("occurrence", 0) == entry["occurrence"]:
@@ -278,7 +278,7 @@ class Calls:
         frame = self._frame()
         place = None if frame is None or frame is forward.frame else self._session.places.here(frame)
         parent = next((opened.name for opened in reversed(self._open[: -1 if layer is not None else None])), None)
-        entry = {
+        entry: dict[str, Any] = {
             "layer": layer, "function": function, "occurrence": occurrence,
             "forward": len(self.forwards if self.evaluation is None else self.evaluation) - 1,
             "inputs": [], "outputs": [], "from": [], "kwargs": scalars, "preactivation": None, "place": place,

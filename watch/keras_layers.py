@@ -28,7 +28,7 @@ class LayerTree:
         self.roots: list[Any] = []
         self._names: dict[int, str] = {}
         self._layers: dict[str, Any] = {}
-        self._attributes: dict[int, str] = {}
+        self._attributes: dict[int, str | None] = {}
         self._paths: dict[int, str] = {}
         self._size = 0
 
@@ -240,7 +240,7 @@ def _attribute(parent: Any, child: Any) -> str | None:
     held = {**vars(parent), **(vars(parent).get("_modules") or {})}
     for name, value in held.items():
         if value is child:
-            return name
+            return str(name)
         items: Any = ()
         if not name.startswith("_"):
             items = value.items() if isinstance(value, dict) else ()

@@ -123,7 +123,7 @@ def _widened(session: Session, original: Any) -> Any:
             getattr(v, "name", v) == "float64"
             for v in (*map(wide, args), *map(wide, options.values()))
             if v is not None and not hasattr(v, "shape")
-        )  # noqa: E501
+        )
         if asked or getattr(getattr(result, "dtype", None), "name", None) != "float32" or _holds_float32(args):
             return result
         import tensorflow as tf
@@ -199,4 +199,4 @@ def silence_dropout(keras: Any, backend: str) -> None:
     if backend == "torch":
         import torch
 
-        torch.nn.functional.dropout = kept
+        torch.nn.functional.dropout = kept  # type: ignore[assignment]

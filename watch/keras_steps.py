@@ -53,7 +53,7 @@ class Steps:
 
     # The forward pass
 
-    def forward_begins(self, root: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+    def forward_begins(self, root: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Before an outermost call that may be trained: parameters are as the script left them."""
         self.tree.add_root(root)
         self.see_parameters()

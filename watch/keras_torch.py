@@ -48,7 +48,7 @@ def watch_torch(session: Session, steps: Steps) -> None:
         if id(optimizer) in begun:
             steps.step_ends(begun.pop(id(optimizer)))
 
-    torch.optim.Optimizer.__init__ = functools.wraps(make)(init)  # type: ignore[method-assign]
+    torch.optim.Optimizer.__init__ = functools.wraps(make)(init)  # type: ignore[assignment,method-assign]
     register_optimizer_step_pre_hook(before)
     register_optimizer_step_post_hook(after)
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from watch.keras_backends import Backend
 from watch.keras_calls import Calls
-from watch.keras_data import Pipelines, Training, serve_datasets, settings_of
+from watch.keras_data import Training
 from watch.keras_functions import Functions
 from watch.keras_layers import LayerTree
 from watch.keras_losses import Losses
+from watch.keras_pipelines import Pipelines, serve_datasets
 from watch.keras_precision import silence_dropout, use_float64
 from watch.keras_steps import Steps
 from watch.places import Place
@@ -102,9 +103,9 @@ class KerasWatcher:
                 session.document["calls"] = [steps.in_training(forward, before)]
 
     def _tensorflow(self) -> Any:
-        import tensorflow
+        import tensorflow as tf
 
-        return tensorflow
+        return tf
 
     def _watch_layers(self) -> None:
         keras, calls, places = self._keras, self.calls, self._places
@@ -114,8 +115,8 @@ class KerasWatcher:
             keras.Layer.__new__,
             keras.Layer.__call__,
             Operation.__call__,
-            keras.Layer._maybe_build,
-        )  # noqa: SLF001, E501
+            keras.Layer._maybe_build,  # noqa: SLF001
+        )
         here = self._session.places.here
 
         def new(cls: Any, *args: Any, **options: Any) -> Any:
@@ -186,7 +187,7 @@ class KerasWatcher:
             owner.apply = functools.wraps(apply)(watched)
             owner.scale_loss = functools.wraps(scale)(scaled)
         make, clip = BaseOptimizer.__init__, BaseOptimizer._clip_gradients  # noqa: SLF001
-        own = {"variables": []}
+        own: dict[str, list[Any]] = {"variables": []}
 
         def init(optimizer: Any, *args: Any, **options: Any) -> None:
             steps.optimizer_places[id(optimizer)] = session.places.here(sys._getframe(1))  # noqa: SLF001
@@ -304,5 +305,3 @@ def _size(variable: Any) -> int:
         size *= int(length)
     return size
 
-
-__all__ = ["KerasWatcher", "settings_of"]
