@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compare.explanation.context import Context, describe
 from compare.explanation.findings import Place, Severity
 from compare.explanation.model.layer_causes import Cause, Given, causes
+from compare.explanation.model.parallel import parting
 from compare.explanation.model.segments import (
     Edit,
     Producers,
@@ -95,7 +96,46 @@ def _compare(one: Pass) -> int:
                 _layer(one, pair, left, right, begin, enter, given, entered=fed is not None)
         elif fed is not None:
             compared += 1
+    if one.mode == "training" and compared:
+        _ending(one, producers)
     return compared
+
+
+_SQUASHING = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
+"""Activations that a loss may have inside: whether they are missing is for the loss to show."""
+
+
+def _ending(one: Pass, producers: Producers) -> None:
+    """What lies between the last paired layer and the loss."""
+    context = one.context
+    keys = _predicted(context.guide.observation), _predicted(context.steered.observation)
+    last = call_pairs(context.pairing, one.guide_calls, one.steered_calls)[-1]
+    first, goal = _array(one, 0, keys[0]), _array(one, 1, keys[1])
+    found = match(first, goal)
+    if found is None or found.rounded or goal is None:
+        return
+    anchors = frozenset(layer.name for other in context.pairing.pairs for layer in other.guides)
+    end = replace(last[1], inputs=(keys[0],))
+    start, steps = chain(producers, end, len(one.guide_calls), anchors)
+    place = last[2].place
+    values = [Value(few(goal), "the model's output", place)]
+    for call in one.steered_calls[last[2].index + 1 :]:
+        array = _array(one, 1, call.outputs[0] if call.outputs else None)
+        if array is not None and array.ndim and call.layer not in anchors:
+            values.insert(-1, Value(few(array), call.name, call.place or _defined(context, call)))
+    edits = None if start is None else explain_chain(start, steps, values, goal)
+    for edit in edits or []:
+        operation = edit.guide or edit.steered
+        if operation is not None and operation.name.partition(" over ")[0] not in _SQUASHING:
+            _edited(one, last[0], edit, steps, (last[0], last[0]), found)
+
+
+def _predicted(observation: Observation) -> str | None:
+    """The key of what the first loss function was given as the model's output."""
+    terms = observation.losses[0].get("terms") or [] if observation.losses else []
+    inputs = terms[0].get("inputs") or [] if len(terms) == 1 else []
+    at = 1 if observation.framework == "keras" else 0
+    return inputs[at] if len(inputs) > at else None
 
 
 def _array(one: Pass, side: int, key: str | None) -> Array | None:
@@ -133,8 +173,9 @@ def _match_states(one: Pass, pair: Pair, right: Call, first: Array, second: Arra
     options = [last, both]
     found = [match(first, option) for option in options]
     best = min((entry for entry in found if entry is not None), key=lambda entry: entry.deviation, default=None)
-    # Which of its states the program takes is for the next layer's input to show.
-    return best if best is not None and best.rounded else None if half * 2 != last.shape[-1] else best
+    if best is not None and best.rounded:
+        return best  # which of its states the program takes is for the next layer's input to show
+    return best
 
 
 def _segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Call, fed: Match) -> None:
@@ -148,6 +189,8 @@ def _segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Ca
         _rounded(context, steps, pair, fed)
         return
     values = _values(one, enter)
+    if start is not None:
+        start, steps = _from_states(one, start, steps)
     edits = None if start is None or goal is None else explain_chain(start, steps, values, goal)
     where = _before(one, pair)
     if edits is None:
@@ -155,6 +198,25 @@ def _segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Ca
         return
     for edit in edits:
         _edited(one, pair, edit, steps, where, fed)
+
+
+def _from_states(one: Pass, start: Array, steps: list[Step]) -> tuple[Array, list[Step]]:
+    """A chain that begins with a recurrent layer's last state, begun with all the states that the steered side has."""
+    context = one.context
+    for pair, left, right in call_pairs(context.pairing, one.guide_calls, one.steered_calls):
+        if not gates_of(pair.guide) or not left.outputs or not right.outputs:
+            continue
+        last, states = _array(one, 0, left.outputs[0]), _array(one, 1, right.outputs[0])
+        if last is None or states is None or last.ndim != 2 or states.ndim != 3 or few(last).shape != start.shape:
+            continue
+        if not np.array_equal(few(last), start):
+            continue
+        if not pair.port.settings.get("batch_first"):
+            states = np.swapaxes(states, 0, 1)
+        found = _match_states(one, pair, right, last, _array(one, 1, right.outputs[0]))  # type: ignore[arg-type]
+        if found is not None and found.rounded:
+            return few(states), [Step("the last state", few(states), start, (), left.place), *steps]
+    return start, steps
 
 
 def _values(one: Pass, enter: Call) -> list[Value]:
@@ -198,6 +260,13 @@ def _before(one: Pass, pair: Pair) -> tuple[Pair | None, Pair]:
 def _words(context: Context, where: tuple[Pair | None, Pair]) -> str:
     before, after = where
     return f"before {context.name(after)}" if before is None else f"after {context.name(before)}"
+
+
+def _between(context: Context, where: tuple[Pair | None, Pair]) -> str:
+    before, after = where
+    if before is None or before is after:
+        return _words(context, where)
+    return f"between {context.name(before)} and {context.name(after)}"
 
 
 def _rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> None:
@@ -254,8 +323,8 @@ def _edited(
     context.find(
         "forward",
         title + suffix,
-        guide=guide,
-        steered=steered,
+        guide=f"{guide} {_between(context, where)}",
+        steered=f"{steered} {_between(context, where)}",
         places=(None if edit.step is None else edit.step.place, port_place),
         effect=far * (0.05 if severity == "minor" else 1),
         effect_text=f"off by {far:.3g} of the largest value" + (harmless if severity == "minor" else ""),
@@ -296,6 +365,15 @@ def _line_of(one: Pass, where: tuple[Pair | None, Pair]) -> Place | None:
     return (call.place if call is not None else None) or before.port.place
 
 
+_WINDOW = 40
+"""How many calls before a layer are looked through for the place where two computations part."""
+
+
+def enter_position(one: Pass, enter: Call) -> int:
+    """The position of a call in the steered side's forward pass."""
+    return next(i for i, call in enumerate(one.steered_calls) if call is enter)
+
+
 def _unknown_segment(
     one: Pass,
     pair: Pair,
@@ -307,6 +385,27 @@ def _unknown_segment(
 ) -> None:
     context = one.context
     if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
+        return
+    producers = [
+        Producers(side.observation, calls, channels_last=last)
+        for side, calls, last in zip(
+            (context.guide, context.steered), (one.guide_calls, one.steered_calls), one.channels_last, strict=True
+        )
+    ]
+    window = one.steered_calls[max(0, enter_position(one, enter) - _WINDOW) : enter_position(one, enter)]
+    apart = parting(producers[0], producers[1], [call for call in window if context.pairing.of_port(call.layer) is None])
+    if apart is not None:
+        at = f"before {context.name(pair)}, {_words(context, where)}"
+        context.find(
+            "forward",
+            f"{apart.words} ({at})" if context.guide_is_reference else f"{apart.guide} in the port, {apart.steered} in the reference ({at})",
+            guide=apart.guide,
+            steered=apart.steered,
+            places=(pair.guide.place, apart.place),
+            effect=min(fed.deviation, 1.0),
+            effect_text=f"what reaches {context.name(pair)} is off by {fed.deviation:.3g} of its largest value",
+            cause=apart.words,
+        )
         return
     guide = ", ".join(op.name if (op := step.operation()) else step.name for step in steps) or "nothing in between"
     steered = ", ".join(value.name for value in values[:-1]) or "nothing in between"

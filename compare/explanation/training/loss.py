@@ -349,6 +349,8 @@ def _differences(context: Context, first: Formula, second: Formula) -> Found:
     elif first.name != second.name:
         title = context.differs("loss function:", str(first), str(second))
         found.append((title, str(first), str(second), title, f"use {first.name}"))
+    elif first.on != second.on and "before the last activation" in second.on and context.has("forward", ("fault",)):
+        pass  # the activation that is missing was found
     elif first.on != second.on:
         title = context.differs(f"{first.name} (from_logits or not): taken of", first.on, second.on)
         found.append((title, str(first), str(second), title, f"give the loss {first.on}"))
