@@ -7,7 +7,8 @@ import pytest
 
 from compare.explanation.findings import Stage
 from tests.explain.faults import FAULTS, Fault
-from tests.explain.zoo import PAIR_NAMES, SCRIPTS, answer, changed_lines, faulty, script, write_pair
+from tests.explain.inherent import INHERENT
+from tests.explain.zoo import PAIR_NAMES, SCRIPTS, answer, changed_lines, faulty, script, words, write_pair
 
 FEW_PAIRS = ("cnn_batchnorm", "lstm_series")
 FEW_FAULTS = (
@@ -30,6 +31,10 @@ def identity(fault: Fault) -> str:
 def test_there_are_enough_pairs_and_faults() -> None:
     assert len(PAIR_NAMES) >= 18
     assert len(FAULTS) >= 70
+
+
+def test_inherent_differences_are_stated_of_every_clean_pair() -> None:
+    assert tuple(INHERENT) == PAIR_NAMES
 
 
 def test_names_of_faults_are_unique() -> None:
@@ -77,6 +82,8 @@ def holds_clean(pair: str, directory: Path) -> None:
     found = answer(pair, directory)
     assert found.others == ()
     assert found.explanation.verdict == "same", found.explanation.unpaired
+    inherent = "\n".join(words(finding) for finding in found.explanation.findings)
+    assert [known for known in INHERENT[pair] if not re.search(known, inherent, re.IGNORECASE)] == []
 
 
 def holds_named(fault: Fault, directory: Path) -> None:
