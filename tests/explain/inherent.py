@@ -11,7 +11,7 @@ ROOT = r"eps|ε"
 """RMSprop and Adagrad: Keras divides by √(v + ε), torch by √v + ε."""
 
 ADAMAX = r"eps|ε"
-"""Keras adds epsilon to the greater one of decayed norm and gradient, torch to the gradient before they are compared."""
+"""Keras adds epsilon to the greater one of decayed norm and gradient, torch to the gradient beforehand."""
 
 SPARSE = r"sparse|IndexedSlices|repeated|more than once|twice|square of the sum|sum of (the )?squares"
 """Embedding under Adam on TensorFlow: a row that occurs twice in a batch gets the sum of squares."""
