@@ -126,7 +126,9 @@ def _matched(guide: Steps, look: Steps, *, targets: bool = False) -> Steps:
     for j, like in enumerate(look[0]):  # what is not the same goes by its size, then by its position
         left = [i for i in range(len(guide[0])) if i not in chosen.values()]
         if j not in chosen and left:
-            sizes = [i for i in left if like is not None and (a := guide[0][i]) is not None and a[:1].size == like[:1].size]
+            sizes = [
+                i for i in left if like is not None and (a := guide[0][i]) is not None and a[:1].size == like[:1].size
+            ]
             chosen[j] = (sizes or left)[0]
     order = [chosen[j] for j in sorted(chosen)]
     return tuple(tuple(step[i] for i in order if i < len(step)) for step in guide)

@@ -52,7 +52,7 @@ def relate(guide: Sequence[Array], steered: Sequence[Array]) -> Relation:
         return Relation(name, found[0][1], distances[0][0])
     plain = found[0][1]
     for name, x in found:
-        order = _order(x, b)
+        order = list(range(count)) if _affine(x[:count], b[:count]) is not None else _order(x, b)
         known = [(i, j) for j, i in enumerate(order) if i is not None]
         if len(known) < max(2, 0.6 * len(b)) and len(known) < count * 0.6:
             continue
@@ -143,16 +143,20 @@ def _orientations(a: Array, shape: Sequence[int]) -> list[tuple[str, Array]]:
 def _order(x: Array, b: Array) -> list[int | None]:
     """Of each sample of `b` the number of the sample of `x` that it is, up to a scale and a shift."""
     first, second = _normal(x), _normal(b)
-    products = second @ first.T
+    products = np.abs(second @ first.T)
     best = products.argmax(axis=1)
     return [int(i) if products[j, i] > 1 - 1e-6 else None for j, i in enumerate(best)]
 
 
 def _normal(x: Array) -> Array:
-    flat = np.asarray(x, np.float64).reshape(len(x), -1)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    length = np.sqrt((flat**2).sum(axis=1, keepdims=True))
-    return flat / np.where(length > 0, length, 1)
+    """Samples of mean 0 and length 1; of images each channel, which may be scaled by itself."""
+    channels = 3 if x.ndim == 4 and x.shape[3] <= 4 < x.shape[1] else 1
+    whole = np.moveaxis(x, channels, 1) if x.ndim == 4 else x
+    parts = x.shape[channels] if x.ndim == 4 else 1
+    flat = np.asarray(whole, np.float64).reshape(len(x), parts, -1)
+    flat = flat - flat.mean(axis=2, keepdims=True)
+    length = np.sqrt((flat**2).sum(axis=2, keepdims=True))
+    return (flat / np.where(length > 0, length, 1)).reshape(len(x), -1) / np.sqrt(parts)
 
 
 def _usual(x: Array) -> bool:

@@ -393,12 +393,16 @@ def _unknown_segment(
         )
     ]
     window = one.steered_calls[max(0, enter_position(one, enter) - _WINDOW) : enter_position(one, enter)]
-    apart = parting(producers[0], producers[1], [call for call in window if context.pairing.of_port(call.layer) is None])
+    apart = parting(
+        producers[0], producers[1], [call for call in window if context.pairing.of_port(call.layer) is None]
+    )
     if apart is not None:
         at = f"before {context.name(pair)}, {_words(context, where)}"
         context.find(
             "forward",
-            f"{apart.words} ({at})" if context.guide_is_reference else f"{apart.guide} in the port, {apart.steered} in the reference ({at})",
+            f"{apart.words} ({at})"
+            if context.guide_is_reference
+            else f"{apart.guide} in the port, {apart.steered} in the reference ({at})",
             guide=apart.guide,
             steered=apart.steered,
             places=(pair.guide.place, apart.place),

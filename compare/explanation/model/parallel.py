@@ -70,7 +70,8 @@ def _outputs(producers: Producers, call: Call) -> list[Array]:
 def _find(wanted: tuple[float, ...], known: list[tuple[tuple[float, ...], Call]]) -> Call | None:
     for seen, call in known:
         if len(seen) == len(wanted) and all(
-            abs(a - b) <= _CLOSE * max(abs(a), abs(b), 1e-9 * max(map(abs, wanted))) for a, b in zip(seen, wanted, strict=True)
+            abs(a - b) <= _CLOSE * max(abs(a), abs(b), 1e-9 * max(map(abs, wanted)))
+            for a, b in zip(seen, wanted, strict=True)
         ):
             return call
     return None
@@ -90,7 +91,11 @@ def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting
             words = f"no mask ({name}) before {call.name}"
             return Parting(words, f"{name}, a mask", f"{call.name} without it", call.place)
         if first.size == after.size:
-            operation = learn(first.reshape(len(first), -1), after.reshape(len(first), -1)) if len(first) == len(after) else None
+            operation = (
+                learn(first.reshape(len(first), -1), after.reshape(len(first), -1))
+                if len(first) == len(after)
+                else None
+            )
             if operation is not None and operation.family == "scaling":
                 words = f"another scale at {call.name}: the reference's value {operation.name.removeprefix('scaling ')}"
                 return Parting(words, f"{name}", f"{call.name}, {operation.name} of the reference's", call.place)

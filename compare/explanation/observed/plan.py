@@ -75,12 +75,15 @@ def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], 
         steps: How many there are.
     """
     frameworks = (guide.observation.framework, port.observation.framework)
+    frozen = {p.path for layer in port.layers.values() for p in layer.parameters.values() if not p.trainable}
     plan = Plan({"zero_dropout": True, "adam_epsilon": None, "steps": []})
 
     def arrays(kind: str, by_path: dict[str, Array], key: str) -> dict[str, str | None]:
         found: dict[str, str | None] = {}
         for pair in pairing.pairs:
             for path, array in carried(pair, by_path, frameworks, gradients=kind == "gradients").items():
+                if kind == "gradients" and path in frozen:
+                    continue
                 found[path] = plan.keep(f"{key}/{kind}/{path}", array)
         filled = _without_counterpart(pairing, found) if kind == "parameters" else {}
         return found | {path: plan.keep(f"{key}/{kind}/{path}", array) for path, array in filled.items()}

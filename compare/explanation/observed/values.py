@@ -48,7 +48,8 @@ def deviation(first: Array, second: Array) -> float:
     if not np.array_equal(finite, np.isfinite(b)):
         return float("inf")
     # Infinities and NaN at the same places agree: a mask of minus infinity for one.
-    difference = float(np.max(np.abs(a - b), where=finite, initial=0.0))
+    with np.errstate(invalid="ignore"):
+        difference = float(np.max(np.abs(a - b), where=finite, initial=0.0))
     scale = float(np.max(np.abs(a), where=finite, initial=0.0))
     return difference if scale == 0 else difference / scale
 

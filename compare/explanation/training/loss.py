@@ -178,7 +178,11 @@ def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
                 total = _norm(context, step, power, biases=kind == "biases", only=_penalised(entry, regularizer))
                 row[f"{regularizer} penalty of the {kind}"] = total
         rows.append(row)
-    names = [name for name in rows[0] if all(name in row for row in rows) and any(row[name] for row in rows)] if rows else []
+    names = (
+        [name for name in rows[0] if all(name in row for row in rows) and any(row[name] for row in rows)]
+        if rows
+        else []
+    )
     main = [name for name in names if name.startswith("the loss")]
     penalties = [name for name in names if name not in main]
     if not _has_penalty(context):

@@ -112,7 +112,10 @@ def histories(observation: Observation) -> list[History]:
     if not count:
         return []
     found = []
+    grouped = {p for group in observation.entries("optimizer", "groups") for p in group.get("parameters") or ()}
     for path in tables[1][0]:
+        if grouped and "?" not in grouped and path not in grouped:
+            continue
         if all(path in table for kind in tables for table in kind):
             before, gradients, after = ([table[path] for table in kind] for kind in tables)
             if all(np.isfinite(g).all() for g in gradients):
