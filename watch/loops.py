@@ -38,16 +38,14 @@ def _around(frame: FrameType, places: Places) -> list[dict[str, Any]]:
     tree = _tree("".join(linecache.getlines(filename)))
     found = []
     for node in ast.walk(tree) if tree else []:
-        inside = node.body[0].lineno <= frame.f_lineno <= (node.body[-1].end_lineno or 0) if _is_loop(node) else False
+        if not isinstance(node, ast.For | ast.While):
+            continue
+        inside = node.body[0].lineno <= frame.f_lineno <= (node.body[-1].end_lineno or 0)
         if inside and frame.f_code.co_firstlineno <= node.lineno:
             count = _count(node.iter, frame) if isinstance(node, ast.For) else None
             place = places.of_line(filename, node.lineno)
             found.append({"kind": "for" if isinstance(node, ast.For) else "while", "count": count, "place": place})
     return sorted(found, key=lambda loop: loop["place"]["line"])
-
-
-def _is_loop(node: ast.AST) -> bool:
-    return isinstance(node, ast.For | ast.While)
 
 
 @cache

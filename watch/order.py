@@ -103,7 +103,7 @@ class Order:
             def __instancecheck__(cls, instance: Any) -> bool:  # np.random's own state is one, made before this
                 return isinstance(instance, original)
 
-        class Steered(original, metaclass=Meta):  # type: ignore[misc]
+        class Steered(original, metaclass=Meta):
             def permutation(self, x: Any, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
                 if not order.of_user(frame, _SHUFFLES):

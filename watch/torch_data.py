@@ -103,8 +103,8 @@ class Data:
             })  # fmt: skip
             return parts
 
-        data.random_split = random_split  # type: ignore[assignment]
-        data.dataset.random_split = random_split  # type: ignore[assignment]
+        data.random_split = random_split
+        data.dataset.random_split = random_split
 
     def finish(self) -> None:
         """Writes down the data sets behind the loaders, what they are transformed by, and what two of them share."""

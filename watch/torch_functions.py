@@ -266,11 +266,11 @@ def _is_low_name(name: str) -> bool:
 def make_double() -> None:
     """From now on a script makes numbers of 64 bits, whatever type it asks for."""
     torch.set_default_dtype(torch.float64)
-    torch.set_default_dtype = lambda d: None  # type: ignore[assignment]  # noqa: ARG005 half precision is not wanted
-    torch.set_float32_matmul_precision = lambda precision: None  # type: ignore[assignment]  # noqa: ARG005
+    torch.set_default_dtype = lambda d: None  # noqa: ARG005 half precision is not wanted
+    torch.set_float32_matmul_precision = lambda precision: None  # noqa: ARG005
     from_numpy, load = torch.from_numpy, torch.load
     torch.from_numpy = lambda array: _doubled(from_numpy(array))  # type: ignore[assignment]
-    torch.load = lambda *args, **options: _all_double(load(*args, **options))  # type: ignore[assignment]
+    torch.load = lambda *args, **options: _all_double(load(*args, **options))
     torch.FloatTensor = torch.DoubleTensor  # type: ignore[misc, assignment]
 
 

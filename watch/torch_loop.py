@@ -349,7 +349,7 @@ class Loop:
         wrapped: set[Any] = set()
 
         def init(self: Any, *args: Any, **options: Any) -> None:
-            entry = {
+            entry: dict[str, Any] = {
                 "class": type(self).__name__, "settings": {}, "step_counts": [], "per": None,
                 "place": loop.places.here(sys._getframe(1)),  # noqa: SLF001
             }  # fmt: skip
@@ -362,7 +362,7 @@ class Loop:
             original(self, *args, **options)
             entry["step_counts"] = []  # its making steps once
 
-        base.__init__ = init
+        base.__init__ = init  # type: ignore[method-assign]
 
     def _count_steps(self, kind: Any) -> None:
         loop, original = self, kind.step
@@ -423,7 +423,7 @@ class Loop:
         del compile_, module_compile
         torch.autocast.__init__ = init  # type: ignore[method-assign]
         torch.amp.GradScaler.__init__ = scaler_init  # type: ignore[method-assign]
-        torch.compile = no_compile  # type: ignore[assignment]
+        torch.compile = no_compile
         nn.Module.compile = no_module_compile  # type: ignore[method-assign]
 
     def _watch_copies(self) -> None:

@@ -203,7 +203,7 @@ def _container(module: nn.Module) -> bool:
 
 def is_lazy(tensor: Tensor) -> bool:
     """Whether a parameter or buffer has no size yet."""
-    return isinstance(tensor, nn.parameter.UninitializedTensorMixin)
+    return isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer)
 
 
 def root_name(module: nn.Module) -> str:

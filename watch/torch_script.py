@@ -53,7 +53,7 @@ def _install(watch: Any) -> Any:
         return watch.called(self, original, args, options)
 
     watch.original_call = original
-    nn.Module.__call__ = call  # type: ignore[assignment]
+    nn.Module.__call__ = call  # type: ignore[method-assign]
     watch.model.watch()
     loop, data = Loop(watch), Data(watch)
     loop.install()
@@ -81,7 +81,7 @@ def _protect_files(watch: Any) -> None:
         watch.session.mirror.part(target)
         save(value, target, *args, **options)
 
-    torch.save = protected
+    torch.save = protected  # type: ignore[assignment]
 
 
 def _describe_model(watch: Any) -> None:

@@ -39,7 +39,7 @@ def mapped(value: Any, replace: Callable[[Any], Any]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(mapped(part, replace) for part in value)
     if isinstance(value, Mapping) and hasattr(value, "copy"):
-        result: Any = value.copy()  # type: ignore[attr-defined]
+        result: Any = value.copy()
         for name, part in value.items():
             result[name] = mapped(part, replace)
         return result

@@ -67,7 +67,7 @@ def _model(watch: Watch, names: dict[str, Any]) -> nn.Module:
         watch.session.fail(f"{attribute}() in {file} returns a {kind}, not a torch module", "no_model")
     if not any(True for _ in found.parameters()):
         watch.session.fail(f"the model {attribute} in {file} has no parameters", "no_model")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _call(watch: Watch, model: nn.Module, calls: Calls, args: Any, options: Any, training: bool = False) -> Any:

@@ -227,7 +227,7 @@ class Watch:
                 loop["training_flags"] = {path: module.training for path, module in self.model.modules()}
             self.set_parameters()
             for path, tensor in self.model.buffers().items():  # a forward pass changes them
-                self.buffers_before[path] = array(tensor).copy()
+                self.buffers_before[path] = tensor.clone()
 
     def keep_initial(self, again: bool = False) -> None:
         """Keeps the parameters and buffers as the script made them; `again` where it has changed them since."""
@@ -361,9 +361,9 @@ class Watch:
         })  # fmt: skip
 
     @contextlib.contextmanager
-    def _no_dropout(self, module: nn.Module) -> Iterator[None]:
+    def _no_dropout(self, module: Any) -> Iterator[None]:
         """Within this a recurrent layer drops nothing; other dropouts are functions by themselves."""
-        rate = module.dropout if self.zero_dropout and isinstance(module, nn.RNNBase) else 0
+        rate: Any = module.dropout if self.zero_dropout and isinstance(module, nn.RNNBase) else 0
         if rate:
             module.dropout = 0.0
         try:
