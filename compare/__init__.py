@@ -4,6 +4,7 @@
 """
 
 from compare.api import align, run, show, study
+from compare.explanation import Explanation, explain
 from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
 from compare.ladder.rung import Rung
 from compare.statistics import Effect
@@ -31,6 +32,7 @@ __all__ = [
     "Divergence",
     "Effect",
     "EquivalenceFindings",
+    "Explanation",
     "ImplementationFindings",
     "Pair",
     "Recipe",
@@ -40,6 +42,7 @@ __all__ = [
     "Rung",
     "Study",
     "align",
+    "explain",
     "run",
     "show",
     "study",

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from command_line.table import Command, Parser, add_recipe_options, make_parser, program_name, run_command
 from compare import api
+from compare.explanation import command as explanation
 from compare.results_file import EXIT_CODES, results_text
 from compare.run.implementations import Backend
 from recipe import RecipeError
@@ -174,6 +175,7 @@ COMMANDS = {
     "run": _judged(api.run),
     "align": _judged(api.align),
     "study": _judged(api.study),
+    "explain": Command(explanation.DESCRIPTION, explanation.add_options, explanation.run),
     "report": Command("Shows the findings of a comparison or a study again.", add_report_options, report),
     "classify": Command("Shows which digit both trained networks see in a picture.", add_classify_options, classify),
     "convert": Command(

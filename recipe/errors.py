@@ -51,6 +51,10 @@ class RunFailedError(ParityError, RuntimeError):
     exit_code = RUN_FAILED
 
 
+class ScriptFailedError(RunFailedError):
+    """A user's script ended with an error of its own; the message says which and where."""
+
+
 @contextmanager
 def errors_are_one_line() -> Iterator[None]:
     """Ends the process with one line on standard error, and the error's exit code, where the block raises one."""

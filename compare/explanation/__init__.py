@@ -1,0 +1,67 @@
+"""Finds out why a port differs from its reference, from the two programs as they are. No framework is imported here.
+
+docs/explain-format.md has what the watchers write, and the plan that steers a program.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from compare.explanation.findings import Explanation, Finding, Place
+from recipe.errors import BadInputError
+
+__all__ = ["Explanation", "Finding", "Place", "explain"]
+
+
+def explain(
+    reference: str | Path,
+    port: str | Path,
+    *,
+    steps: int = 10,
+    keep: Path | None = None,
+    timeout: float = 300.0,
+    inputs: Path | None = None,
+    batch: int | None = None,
+    out: Path | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> Explanation:
+    """Runs two programs up to their first optimizer steps and says what they do differently.
+
+    Args:
+        reference: A .py file, a notebook, or FILE.py:NAME of a model or of a function that returns one; with the
+            script's own arguments after it, as on a command line.
+        port: The other program, in the same forms.
+        steps: How many optimizer steps to compare.
+        keep: A directory to keep in it what was recorded.
+        timeout: The seconds that each program may take.
+        inputs: A .npy or .npz file for models that are only used.
+        batch: How many samples of a batch to use; None for all.
+        out: A directory to write `results.json` to.
+        report: Called with a line whenever something has begun.
+
+    Raises:
+        BadInputError: A program cannot be compared: no such file, no optimizer step, out of time.
+        RunFailedError: A program fails by itself.
+    """
+    from compare.explanation.running.comparison import compare_programs
+    from compare.explanation.running.program import program
+
+    began = time.monotonic()
+    first, second = program(str(reference)), program(str(port))
+    if (first.script, first.attribute, first.arguments) == (second.script, second.attribute, second.arguments):
+        raise BadInputError(f"{first.given} is named twice; name the reference, then the port")
+    if bool(first.attribute) != bool(second.attribute):
+        raise BadInputError("either both programs are scripts that train, or both name a model as FILE.py:NAME")
+    if steps < 1:
+        raise BadInputError(f"steps must be at least 1, not {steps}")
+    if inputs is not None and not inputs.is_file():
+        raise BadInputError(f"there is no file {inputs}")
+    options: dict[str, Any] = {"inputs": None if inputs is None else str(inputs.absolute()), "batch": batch}
+    found = compare_programs(first, second, options, steps=steps, keep=keep, timeout=timeout, report=report)
+    explanation = Explanation(**found, seconds=time.monotonic() - began, directory=out)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "results.json").write_text(json.dumps(explanation.to_dict(), indent=2))
+    return explanation

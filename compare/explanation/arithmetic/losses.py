@@ -1,0 +1,255 @@
+"""Losses by their formulas, to find out by value which one a program has."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from compare.explanation.observed.observation import Array
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A loss by its parts; two formulas are compared part by part.
+
+    Args:
+        name: The loss.
+        on: What it is given: `logits`, `probabilities`, `outputs`.
+        smoothing: Label smoothing.
+        weights: `none`, or which weights.
+        reduction: How the values of the samples become one.
+        factor: What the whole is multiplied by.
+    """
+
+    name: str
+    on: str = "outputs"
+    smoothing: float = 0.0
+    weights: str = "none"
+    reduction: str = "mean over the samples"
+    factor: float = 1.0
+
+    def __str__(self) -> str:
+        parts = [f"{self.name} of {self.on}" if self.on != "outputs" else self.name]
+        if self.smoothing:
+            parts.append(f"label smoothing {self.smoothing:g}")
+        if self.weights != "none":
+            parts.append(self.weights)
+        parts.append(self.reduction)
+        if self.factor != 1:
+            parts.append(f"times {self.factor:g}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a loss is computed from at one step.
+
+    Args:
+        outputs: Of the model, as they leave it.
+        logits: Before the last activation, None where there is none.
+        targets: (samples,), (samples, 1), or one-hot.
+        sample_weights: (samples,) or None.
+        class_weights: (classes,) or None.
+    """
+
+    outputs: Array
+    logits: Array | None
+    targets: Array
+    sample_weights: Array | None = None
+    class_weights: Array | None = None
+
+
+def candidates(sample: Sample) -> Iterator[tuple[Formula, float]]:
+    """Formulas and their values, the most usual first."""
+    for formula, values in _per_sample(sample):
+        for weighted, weights in _weights(sample):
+            for reduction, value in _reduced(values, weights):
+                yield (
+                    Formula(formula.name, formula.on, formula.smoothing, weighted, reduction),
+                    float(value),
+                )
+
+
+def _weights(sample: Sample) -> Iterator[tuple[str, Array | None]]:
+    yield "none", None
+    if sample.sample_weights is not None:
+        yield "sample weights", sample.sample_weights.reshape(-1)
+    if sample.class_weights is not None:
+        numbers = _numbers(sample)
+        if numbers is not None and numbers.max() < len(sample.class_weights):
+            yield "class weights", sample.class_weights[numbers]
+
+
+def _reduced(values: Array, weights: Array | None) -> Iterator[tuple[str, float]]:
+    flat = values.reshape(len(values), -1)
+    if weights is not None and len(weights) == len(flat):
+        total = flat.mean(axis=1) * weights
+        yield "mean over the samples", float(total.mean())
+        yield "divided by the sum of the weights (weighted mean)", float(total.sum() / weights.sum())
+        yield "sum over the samples", float(total.sum())
+        return
+    yield "mean over the samples", float(flat.mean())
+    yield "sum over the samples (reduction sum)", float(flat.sum() if flat.shape[1] == 1 else flat.mean(axis=1).sum())
+    if flat.shape[1] > 1:
+        yield "sum over all elements (reduction sum)", float(flat.sum())
+        yield "sum over a sample's elements, mean over the samples", float(flat.sum() / len(flat))
+
+
+def _numbers(sample: Sample) -> Array | None:
+    """The class of each sample, None where the targets are no classes."""
+    y, z = sample.targets, sample.outputs
+    if z.ndim < 2:
+        return y.reshape(-1).astype(np.int64) if np.array_equal(y, np.round(y)) else None
+    if y.shape == z.shape and z.shape[-1] > 1:
+        return y.argmax(-1).reshape(-1) if np.isin(y, (0, 1)).all() else None
+    if y.size * z.shape[-1] == z.size or z.shape[-1] == 1:
+        return y.reshape(-1).astype(np.int64) if np.array_equal(y, np.round(y)) and y.min() >= 0 else None
+    return None
+
+
+def _per_sample(sample: Sample) -> Iterator[tuple[Formula, Array]]:
+    yield from _categorical(sample)
+    yield from _binary(sample)
+    yield from _regression(sample)
+
+
+def _inputs(sample: Sample, squash: Callable[[Array], Array], name: str) -> Iterator[tuple[str, Array]]:
+    """What a loss that expects logits may be given, and how to call it."""
+    z = sample.logits if sample.logits is not None else sample.outputs
+    yield "logits", z
+    yield f"{name}(logits), which applies {name} a second time", squash(z)
+    if sample.logits is not None:
+        yield "outputs of the last activation, taken for logits", sample.outputs
+
+
+def _categorical(sample: Sample) -> Iterator[tuple[Formula, Array]]:
+    z = sample.logits if sample.logits is not None else sample.outputs
+    if z.ndim < 2 or z.shape[-1] < 2:
+        return
+    classes = z.shape[-1]
+    numbers = _numbers(sample)
+    if numbers is not None and numbers.size * classes == z.size and numbers.max() < classes:
+        target = np.eye(classes)[numbers]
+    elif sample.targets.shape == z.shape and np.allclose(sample.targets.sum(-1), 1):
+        target = np.asarray(sample.targets, np.float64).reshape(-1, classes)
+    else:
+        return
+
+    def softmax(a: Array) -> Array:
+        return np.asarray(special.softmax(a, axis=-1))
+
+    for on, values in _inputs(sample, softmax, "softmax"):
+        logs = special.log_softmax(values.reshape(-1, classes), axis=-1)
+        for smoothing in (0.0, 0.1, 0.05, 0.2, 0.01, 0.15, 0.3):
+            smooth = target * (1 - smoothing) + smoothing / classes
+            yield Formula("cross-entropy", on, smoothing), -(smooth * logs).sum(-1)
+    clipped = np.clip(z.reshape(-1, classes), 1e-7, 1 - 1e-7)
+    taken = "logits taken for probabilities (from_logits=False)"
+    yield Formula("cross-entropy", taken), -(target * special.log_softmax(np.log(clipped), axis=-1)).sum(-1)
+    shares = z.reshape(-1, classes) / z.reshape(-1, classes).sum(-1, keepdims=True)
+    shares = np.clip(shares, 1e-7, 1 - 1e-7)
+    yield Formula("cross-entropy", taken), -(target * np.log(shares)).sum(-1)
+    chosen = softmax(z).reshape(-1, classes)
+    yield Formula("negative log-likelihood without the logarithm", "probabilities"), -(target * chosen).sum(-1)
+    yield Formula("negative log-likelihood without softmax", "logits"), -(target * z.reshape(-1, classes)).sum(-1)
+    for gamma in (2.0, 1.0):
+        focal = -(target * (1 - chosen) ** gamma * np.log(np.maximum(chosen, 1e-300))).sum(-1)
+        yield Formula(f"focal loss (gamma {gamma:g})", "logits"), focal
+    logs = special.log_softmax(z.reshape(-1, classes), axis=-1)
+    kl = (special.xlogy(target, target) - target * logs).sum(-1)
+    yield Formula("Kullback-Leibler divergence", "logits"), kl
+    yield (
+        Formula("binary cross-entropy over the classes", "logits"),
+        (np.logaddexp(0, z.reshape(-1, classes)) - target * z.reshape(-1, classes)),
+    )
+    yield (
+        Formula("mean squared error", "probabilities"),
+        (chosen - target) ** 2,
+    )
+
+
+def _binary(sample: Sample) -> Iterator[tuple[Formula, Array]]:
+    y = np.asarray(sample.targets, np.float64)
+    z = sample.logits if sample.logits is not None else sample.outputs
+    if y.size != z.size or y.min() < 0 or y.max() > 1:
+        return
+    y = y.reshape(len(z), -1)
+    for on, values in _inputs(sample, special.expit, "sigmoid"):
+        values = values.reshape(len(z), -1)  # noqa: PLW2901
+        for smoothing in (0.0, 0.1, 0.05, 0.2):
+            smooth = y * (1 - smoothing) + smoothing / 2
+            yield Formula("binary cross-entropy", on, smoothing), np.logaddexp(0, values) - smooth * values
+    if sample.outputs.min() >= 0 and sample.outputs.max() <= 1:
+        p = np.clip(sample.outputs.reshape(len(z), -1), 1e-7, 1 - 1e-7)
+        # the same as of the logits, but for outputs that have none
+        yield Formula("binary cross-entropy", "probabilities"), -(y * np.log(p) + (1 - y) * np.log1p(-p))
+
+
+_ERRORS: Mapping[str, Callable[[Array], Array]] = {
+    "mean squared error": lambda d: d**2,
+    "mean absolute error": np.abs,
+    "Huber (delta 1)": lambda d: np.where(np.abs(d) <= 1, 0.5 * d**2, np.abs(d) - 0.5),
+    "Huber (delta 0.5)": lambda d: np.where(np.abs(d) <= 0.5, 0.5 * d**2, 0.5 * np.abs(d) - 0.125),
+    "Huber (delta 2)": lambda d: np.where(np.abs(d) <= 2, 0.5 * d**2, 2 * np.abs(d) - 2),
+    "smooth L1 (beta 0.5)": lambda d: np.where(np.abs(d) < 0.5, d**2, np.abs(d) - 0.25),
+    "smooth L1 (beta 2)": lambda d: np.where(np.abs(d) < 2, 0.25 * d**2, np.abs(d) - 1),
+    "log-cosh": lambda d: d + np.logaddexp(0, -2 * d) - np.log(2),
+    "half the squared error": lambda d: 0.5 * d**2,
+}
+
+
+def _regression(sample: Sample) -> Iterator[tuple[Formula, Array]]:
+    y = np.asarray(sample.targets, np.float64)
+    for on, z in (("outputs", sample.outputs), ("values before the last activation", sample.logits)):
+        if z is None or y.size != z.size:
+            continue
+        flat, target = z.reshape(len(z), -1), y.reshape(len(z), -1)
+        for name, function in _ERRORS.items():
+            yield Formula(name, on), function(flat - target)
+        if flat.shape[1] == 1 and len(flat) <= 4096:
+            spread = flat - target.reshape(1, -1)
+            for name, function in _ERRORS.items():
+                words = f"{name}, (n, 1) against (n,) broadcast to (n, n)"
+                yield Formula(words, on), function(spread)
+        yield Formula("root of the mean squared error", on), np.sqrt(np.mean((flat - target) ** 2)).reshape(1, 1)
+        norms = np.linalg.norm(flat, axis=1) * np.linalg.norm(target, axis=1)
+        cosine = (flat * target).sum(1) / np.maximum(norms, 1e-300)
+        yield Formula("cosine similarity, negative", on), -cosine
+        yield Formula("cosine distance (1 - similarity)", on), 1 - cosine
+        if flat.min() > 0:
+            yield Formula("Poisson", on), flat - target * np.log(flat)
+        yield Formula("Poisson of logarithms", on), np.exp(np.minimum(flat, 50)) - target * flat
+        signs = np.where(target > 0, 1.0, -1.0)
+        yield Formula("hinge", on), np.maximum(0, 1 - signs * flat)
+        with np.errstate(all="ignore"):
+            yield (
+                Formula("mean absolute percentage error", on),
+                100 * np.abs((target - flat) / np.maximum(np.abs(target), 1e-7)),
+            )
+            if flat.min() > -1 and target.min() > -1:
+                yield Formula("mean squared logarithmic error", on), (np.log1p(flat) - np.log1p(target)) ** 2
+
+
+def find(samples: list[Sample], values: list[float]) -> Formula | None:
+    """The formula that gives these values at all steps, None if none of those that are known does."""
+    if not samples or not values:
+        return None
+    for formulas in zip(*(candidates(sample) for sample in samples), strict=False):
+        names = {formula for formula, _ in formulas}
+        near = all(_near(value, seen) for (_, value), seen in zip(formulas, values, strict=False))
+        if len(names) == 1 and near:
+            return formulas[0][0]
+    factors = (0.5, 2.0, 10.0, 0.1, 100.0, 0.01, -1.0)
+    for formulas, factor in itertools.product(zip(*(candidates(sample) for sample in samples), strict=False), factors):
+        if len({f for f, _ in formulas}) == 1 and all(
+            _near(factor * value, seen) for (_, value), seen in zip(formulas, values, strict=False)
+        ):
+            first = formulas[0][0]
+            return Formula(first.name, first.on, first.smoothing, first.weights, first.reduction, factor)
+    return None
+
+
+def _near(value: float, seen: float) -> bool:
+    return abs(value - seen) <= 1e-7 * max(abs(seen), 1e-12)

@@ -1,0 +1,135 @@
+"""What every stage looks at: both sides, how they are paired, and which of them is the port."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from compare.explanation.findings import Finding, Place, Severity, Stage
+from compare.explanation.observed.observation import Layer, Observation
+from compare.explanation.observed.pairing import Pair, Pairing, Side
+
+
+@dataclass
+class Context:
+    """Both sides of a comparison.
+
+    The guide is the side that was left alone and leads; the steered side got its weights, batches and gradients.
+    Usually the guide is the reference; where the reference is torch's and the port Keras's, it is the port.
+
+    Args:
+        guide: Observed in float64 with its own weights.
+        steered: Observed in float64 with the guide's weights, batches and gradients.
+        look: The steered side's program on its own.
+        pairing: Which layers belong together.
+        guide_is_reference: Whether the guide is the reference.
+        findings: What was found so far.
+        same: What was compared and is the same.
+        not_seen: What could not be compared.
+        unpaired: Why something could not be paired.
+    """
+
+    guide: Side
+    steered: Side
+    look: Observation
+    pairing: Pairing
+    guide_is_reference: bool
+    findings: list[Finding] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    not_seen: list[str] = field(default_factory=list)
+    unpaired: list[str] = field(default_factory=list)
+
+    @cached_property
+    def frameworks(self) -> tuple[str, str]:
+        """The guide's and the steered side's."""
+        return self.guide.observation.framework, self.steered.observation.framework
+
+    @property
+    def reference_words(self) -> str:
+        """The reference's framework, in words."""
+        return (self.guide if self.guide_is_reference else self.steered).observation.words
+
+    def find(
+        self,
+        stage: Stage,
+        title: str,
+        *,
+        guide: str,
+        steered: str,
+        places: tuple[Place | None, Place | None] = (None, None),
+        effect: float,
+        effect_text: str = "",
+        cause: str | None = None,
+        mend: str = "",
+        severity: Severity = "fault",
+    ) -> Finding:
+        """Adds a finding, with the two sides' words where they belong.
+
+        Args:
+            stage: Where it acts.
+            title: What differs.
+            guide: What the guide does.
+            steered: What the steered side does.
+            places: The guide's and the steered side's; the port's is taken, else the reference's.
+            effect: See `Finding`.
+            effect_text: See `Finding`.
+            cause: See `Finding`.
+            mend: What to do in the steered side's program; left out where that is the reference.
+            severity: See `Finding`.
+        """
+        reference, port = (guide, steered) if self.guide_is_reference else (steered, guide)
+        first, second = places if self.guide_is_reference else places[::-1]
+        mend = mend if self.guide_is_reference else ""
+        found = Finding(stage, title, reference, port, second or first, effect, effect_text, cause, mend, severity)
+        self.findings.append(found)
+        return found
+
+    def missing(self, what: str, where: str) -> str:
+        """A title for what the guide has and the steered side has not."""
+        return f"no {what} {where}" if self.guide_is_reference else f"{what} {where}, which the reference has not"
+
+    def added(self, what: str, where: str) -> str:
+        """A title for what the steered side has and the guide has not."""
+        return f"{what} {where}, which the reference has not" if self.guide_is_reference else f"no {what} {where}"
+
+    def differs(self, what: str, guide: str, steered: str) -> str:
+        """A title that names both values, the port's first."""
+        port, reference = (steered, guide) if self.guide_is_reference else (guide, steered)
+        return f"{what} {port}; the reference has {reference}"
+
+    def name(self, pair: Pair) -> str:
+        """A pair's name in the port's file."""
+        layers = pair.ports if self.guide_is_reference else pair.guides
+        return layers[0].name if len(layers) > 1 else layers[-1].name
+
+    def layer(self, pair: Pair) -> Layer:
+        """The port's layer of a pair."""
+        return pair.port if self.guide_is_reference else pair.guide
+
+    def has(self, stage: Stage, severities: tuple[Severity, ...] = ("fault", "minor")) -> bool:
+        """Whether something was found in a stage."""
+        return any(found.stage == stage and found.severity in severities for found in self.findings)
+
+    def says(self, pattern: str) -> bool:
+        """Whether a finding's title matches."""
+        return any(re.search(pattern, found.title, re.IGNORECASE) for found in self.findings)
+
+
+def describe(layer: Layer) -> str:
+    """A layer as it would be written, with the settings that people set: Dense(512, activation=relu)."""
+    shown = []
+    settings = layer.settings
+    for key in ("units", "out_features", "filters", "out_channels", "input_dim", "num_embeddings", "hidden_size"):
+        if key in settings:
+            shown.append(str(settings[key]))
+    for key in ("kernel_size", "strides", "stride", "padding", "dilation_rate", "dilation", "groups", "activation"):
+        value = settings.get(key)
+        if value not in (None, "linear", 1, [1], [1, 1], [1, 1, 1], 0, [0, 0], "valid"):
+            shown.append(f"{key}={value}")
+    for key in ("epsilon", "eps", "momentum", "rate", "p", "negative_slope"):
+        if isinstance(settings.get(key), int | float):
+            shown.append(f"{key}={settings[key]:g}")
+    return f"{layer.kind}({', '.join(shown)})"
+
+
+Check = Callable[[Context], None]

@@ -1,0 +1,1 @@
+"""The data as fed, and their order."""

@@ -1,0 +1,127 @@
+"""What `compare explain` finds, as types: what its `results.json` says, for programs to read."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Stage = Literal["data", "weights", "forward", "loss", "gradients", "optimizer", "loop", "stated"]
+Severity = Literal["fault", "minor", "inherent"]
+Verdict = Literal["same", "different", "incomplete"]
+EXIT_CODES: dict[Verdict, int] = {"same": 0, "different": 1, "incomplete": 3}
+
+STAGES: tuple[Stage, ...] = ("data", "weights", "forward", "loss", "gradients", "optimizer", "loop", "stated")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line in the user's own files; `cell` counts from 1 in a notebook and is None elsewhere."""
+
+    file: str
+    line: int
+    code: str = ""
+    cell: int | None = None
+
+    def __str__(self) -> str:
+        cell = "" if self.cell is None else f" cell {self.cell}"
+        return f"{self.file}{cell}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference.
+
+    Args:
+        stage: Where in a training it acts.
+        title: What differs, in a few words.
+        reference: What the reference does, with its value.
+        port: What the port does, with its value.
+        place: The line, in the port's files where it is known, else in the reference's.
+        effect: The relative deviation that it causes at its own place; of what has none, a number by its class.
+        effect_text: The effect in words.
+        cause: What the numbers bear out; None where no known cause fits.
+        mend: A line of code, or what to do.
+        severity: `fault`, `minor` (a small effect, or one on average only) or `inherent` (the frameworks
+            cannot be brought to agree, or a constant is rounded to float32 in one of them).
+    """
+
+    stage: Stage
+    title: str
+    reference: str = ""
+    port: str = ""
+    place: Place | None = None
+    effect: float = 0.0
+    effect_text: str = ""
+    cause: str | None = None
+    mend: str = ""
+    severity: Severity = "fault"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What two programs do differently.
+
+    Args:
+        reference: The reference's name, as given.
+        port: The port's name, as given.
+        ran: What was run, in a sentence.
+        findings: Differences, the largest effect first; those that are inherent are at the end.
+        same: What was compared and is the same.
+        not_seen: What could not be compared, and what a run of so few steps cannot show.
+        unpaired: Why layers or values could not be paired; empty if all were.
+        seconds: How long it took.
+        directory: Where `results.json` was written, None if nowhere.
+    """
+
+    reference: str
+    port: str
+    ran: str
+    findings: tuple[Finding, ...]
+    same: tuple[str, ...]
+    not_seen: tuple[str, ...]
+    unpaired: tuple[str, ...]
+    seconds: float
+    directory: Path | None = None
+
+    @property
+    def differences(self) -> tuple[Finding, ...]:
+        """The findings that could be mended."""
+        return tuple(finding for finding in self.findings if finding.severity != "inherent")
+
+    @property
+    def verdict(self) -> Verdict:
+        """`different` if anything could be mended, `incomplete` if all else agrees but not all could be compared."""
+        if self.differences:
+            return "different"
+        return "incomplete" if self.unpaired else "same"
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with: 0, 1 or 3."""
+        return EXIT_CODES[self.verdict]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form in which it is written as JSON."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["findings"] = [dataclasses.asdict(finding) for finding in self.findings]
+        fields["directory"] = None if self.directory is None else str(self.directory)
+        return {"format": 1, "kind": "explanation", "verdict": self.verdict, "exit_code": self.exit_code, **fields}
+
+    def show(self, console: "Console") -> None:
+        """Prints it."""
+        from compare.explanation.report import show
+
+        show(self, console)
+
+
+_ORDER = {"fault": 0, "minor": 1, "inherent": 2}
+
+
+def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """By severity, then by effect, then in the order of a training."""
+    unique = list(dict.fromkeys(findings))
+    return tuple(sorted(unique, key=lambda found: (_ORDER[found.severity], -found.effect, STAGES.index(found.stage))))

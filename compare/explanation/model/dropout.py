@@ -1,0 +1,136 @@
+"""Dropout, which is set to nothing while values are compared: its places and rates as the programs state them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compare.explanation.context import Context
+from compare.explanation.findings import Place
+from compare.explanation.observed.observation import Call, Observation, place
+from compare.explanation.observed.pairing import Pairing
+
+
+@dataclass(frozen=True)
+class _Dropout:
+    """One dropout: after how many of the paired layers, its rate, whether it is active in training."""
+
+    after: int
+    rate: float
+    active: bool
+    kind: str
+    place: Place | None
+
+
+def dropout(context: Context) -> None:
+    """Finds what differs in the places and rates of dropout."""
+    guide = _dropouts(context.guide.observation, context.pairing, 0)
+    steered = _dropouts(context.look, context.pairing, 1)
+    if guide is None or steered is None:
+        return
+    rows = {entry.after for entry in [*guide, *steered]}
+    for after in sorted(rows):
+        a = [entry for entry in guide if entry.after == after]
+        b = [entry for entry in steered if entry.after == after]
+        _compare(context, after, a, b)
+    _in_evaluation(context)
+    if guide and not context.says("dropout"):
+        context.same.append(f"{len(guide)} dropouts, their places and rates")
+
+
+def _in_evaluation(context: Context) -> None:
+    """Dropout that is active in evaluation, too."""
+    sides = []
+    for observation in (context.guide.observation, context.look):
+        entries = [entry for entry in observation.entries("dropout") if entry.get("rate")]
+        sides.append([entry for entry in entries if entry.get("active_in_evaluation") is True])
+    if bool(sides[0]) == bool(sides[1]):
+        return
+    some = (sides[0] or sides[1])[0]
+    words = "dropout is active in evaluation, too"
+    in_port = bool(sides[1]) == context.guide_is_reference
+    context.find(
+        "forward",
+        words if in_port else f"{words}, in the reference only",
+        guide="active in evaluation" if sides[0] else "in training only",
+        steered="active in evaluation" if sides[1] else "in training only",
+        places=(place(some.get("place")), None) if sides[0] else (None, place(some.get("place"))),
+        effect=float(some["rate"]),
+        cause="dropout in evaluation",
+        mend="F.dropout(x, p, self.training)",
+    )
+
+
+def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dropout] | None:
+    calls = observation.calls[0] if observation.calls else observation.evaluation_calls
+    if not calls:
+        return None
+    found = []
+    for entry in observation.entries("dropout"):
+        rate = entry.get("rate")
+        if not isinstance(rate, int | float) or rate == 0:
+            continue
+        after = _after(entry, calls, pairing, side)
+        kind = str(entry.get("function"))
+        found.append(_Dropout(after, float(rate), bool(entry.get("active", True)), kind, place(entry.get("place"))))
+    return found
+
+
+def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side: int) -> int:
+    """How many paired layers come before: the position of the last pair in the order of pairs, plus one."""
+    names = {}
+    for number, pair in enumerate(pairing.pairs):
+        for layer in pair.guides if side == 0 else pair.ports:
+            names[layer.name] = number + 1
+    if entry.get("layer") in names:  # a recurrent layer's or an attention's own dropout
+        return names[entry["layer"]]
+    index = entry.get("after_call")
+    before = calls[: index + 1] if isinstance(index, int) and index >= 0 else []
+    return next((names[call.layer] for call in reversed(before) if call.layer in names), 0)
+
+
+def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout]) -> None:
+    """Of the dropouts after one layer."""
+    where = "before the first layer" if after == 0 else f"after {context.name(context.pairing.pairs[after - 1])}"
+    for left, right in zip(a, b, strict=False):
+        places = (left.place, right.place)
+        if abs(left.rate - right.rate) > 1e-6:
+            kept = abs(left.rate + right.rate - 1) < 1e-6
+            title = context.differs(f"dropout rate {where}:", f"{left.rate:g}", f"{right.rate:g}")
+            cause = "the share that is kept taken for the share that is dropped" if kept else "dropout rate"
+            effect = abs(left.rate - right.rate)
+            context.find(
+                "forward", title, guide=f"rate {left.rate:g}", steered=f"rate {right.rate:g}", places=places,
+                effect=effect, cause=cause, mend=f"nn.Dropout({left.rate:g})",
+            )  # fmt: skip
+        elif left.active != right.active and not context.says("evaluation mode"):
+            words = {True: "drops in training", False: "drops nothing in training"}
+            title = context.differs(f"dropout {where}", words[left.active], words[right.active])
+            context.find(
+                "forward", title, guide=words[left.active], steered=words[right.active], places=places,
+                effect=left.rate, cause="dropout in evaluation mode", mend="model.train()",
+            )  # fmt: skip
+        elif left.kind.removesuffix("d").lower()[:9] != right.kind.removesuffix("d").lower()[:9] and _channels(
+            left
+        ) != _channels(right):
+            title = context.differs(f"kind of dropout {where}:", left.kind, right.kind)
+            context.find(
+                "forward", title, guide=left.kind, steered=right.kind, places=places, effect=left.rate * 0.5,
+                cause="whole channels are dropped on one side", mend=f"use {left.kind}",
+            )  # fmt: skip
+    for extra in a[len(b) :]:
+        title = context.missing(f"dropout of rate {extra.rate:g}", where)
+        context.find(
+            "forward", title, guide=f"dropout {extra.rate:g}", steered="no dropout", places=(extra.place, None),
+            effect=extra.rate, cause=title, mend=f"nn.Dropout({extra.rate:g})",
+        )  # fmt: skip
+    for extra in b[len(a) :]:
+        title = context.added(f"dropout of rate {extra.rate:g}", where)
+        context.find(
+            "forward", title, guide="no dropout", steered=f"dropout {extra.rate:g}", places=(None, extra.place),
+            effect=extra.rate, cause=title, mend="leave the dropout out",
+        )  # fmt: skip
+
+
+def _channels(entry: _Dropout) -> bool:
+    """Whether whole channels are dropped."""
+    return "Spatial" in entry.kind or entry.kind.lower().endswith(("1d", "2d", "3d"))

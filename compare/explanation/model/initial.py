@@ -1,0 +1,230 @@
+"""Initial weights: by value where both sides loaded the same, else by the distribution that they were drawn from."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from compare.explanation.arithmetic.distributions import Distribution, differ, distribution, fans
+from compare.explanation.context import Context
+from compare.explanation.findings import Severity
+from compare.explanation.observed.carry import common_of
+from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
+from compare.explanation.observed.observation import Array
+from compare.explanation.observed.pairing import Pair
+from compare.explanation.observed.values import ROUNDED, deviation
+
+_GATES = {"LSTM": ("input", "forget", "cell", "output"), "GRU": ("reset", "update", "new"), "simple RNN": ("",)}
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """One weight of a pair on both sides, and what both look drawn from."""
+
+    pair: Pair
+    name: str
+    guide: Distribution
+    steered: Distribution
+    ratio: float
+
+
+def initial_weights(context: Context, *, used_only: bool) -> None:
+    """Finds what differs in the weights that both programs begin with.
+
+    Args:
+        context: Both sides.
+        used_only: Whether the models are not trained, so that the weights must be the same.
+    """
+    drawn: list[_Drawn] = []
+    carried = compared = 0
+    unequal: list[tuple[Pair, str, Array, Array, Weights]] = []
+    for pair in context.pairing.pairs:
+        a, b = _own(pair, context.guide.observation.initial, context.look.initial)
+        for name in a.keys() & b.keys():
+            if a[name].shape != b[name].shape:
+                continue
+            compared += 1
+            if deviation(a[name], b[name]) <= ROUNDED:
+                carried += 1 if np.ptp(a[name]) > 0 else 0
+                continue
+            unequal.append((pair, name, a[name], b[name], a))
+    for pair, name, x, y, all_of_guide in unequal:
+        permuted = _permuted(name, x, y, all_of_guide)
+        if permuted is not None or used_only:
+            _of_value(context, pair, name, x, y, permuted)
+            continue
+        found = _drawn(pair, name, x, y)
+        if found is not None:
+            drawn.append(found)
+        elif carried and _between_carried(context, pair, unequal):
+            _of_value(context, pair, name, x, y, None)
+    _report(context, drawn)
+    if compared and not context.has("weights"):
+        alike = "the same values" if carried and len(unequal) == 0 else "the same distributions"
+        context.same.append(f"initial weights: {alike} in {len(context.pairing.pairs)} layers")
+
+
+def _own(pair: Pair, guide: Mapping[str, Array], look: Mapping[str, Array]) -> tuple[Weights, Weights]:
+    """Both sides' weights under common names; the gates of recurrent biases apart, both biases of torch's added."""
+    a, b = common_of(pair.guides, guide), common_of(pair.ports, look)
+    kind = gates_of(pair.guide) or ""
+    if kind in RECURRENT:
+        return _by_gate(kind, a), _by_gate(kind, b)
+    return a, b
+
+
+def _by_gate(kind: str, weights: Weights) -> Weights:
+    found = {name: array for name, array in weights.items() if not name.startswith("bias")}
+    for name, array in weights.items():
+        if not name.startswith("bias_ih"):
+            continue
+        total = array + weights.get(name.replace("_ih", "_hh"), 0)
+        for gate, part in zip(_GATES[kind], np.split(total, RECURRENT[kind]), strict=True):
+            found[f"{gate} gate bias {name.removeprefix('bias_ih_').replace('l0', '')}".strip()] = part
+    return found
+
+
+def _between_carried(context: Context, pair: Pair, unequal: list[tuple[Pair, str, Array, Array, Weights]]) -> bool:
+    """Whether layers before and after this one hold the same values on both sides."""
+    bad = {id(entry[0]) for entry in unequal}
+    pairs = list(context.pairing.pairs)
+    at = pairs.index(pair)
+    good = [id(other) not in bad for other in pairs]
+    return any(good[:at]) and any(good[at + 1 :])
+
+
+def _permuted(name: str, x: Array, y: Array, others: Weights) -> str | None:
+    """How the same values came into another order; None if they are others."""
+    if x.size < 4 or np.ptp(x) == 0:
+        return None
+    if deviation(np.sort(x.reshape(-1)), np.sort(y.reshape(-1))) > ROUNDED:
+        exchanged = next((n for n, z in others.items() if n != name and z.shape == y.shape and _equal(z, y)), None)
+        return f"holds the values of {exchanged}" if exchanged and np.ptp(y) > 0 else None
+    if x.ndim == 2 and x.shape[0] == x.shape[1] and _equal(x.T, y):
+        return "transposed"
+    if _equal(x.T.reshape(y.shape), y):
+        return "reshaped where it should be transposed"
+    if x.ndim > 2:
+        if _equal(np.flip(x, tuple(range(2, x.ndim))), y):
+            return "flipped in space"
+        if x.ndim == 4 and _equal(np.swapaxes(x, 2, 3), y):
+            return "height and width of the kernel exchanged"
+        back = np.moveaxis(x, (0, 1), (-1, -2))
+        if _equal(back.reshape(y.shape), y):
+            return "reshaped where the axes should be permuted"
+    for gates in (4, 3):
+        if x.shape[0] % gates == 0 and x.shape[0] >= gates:
+            blocks = np.split(x, gates)
+            for order in itertools.permutations(range(gates)):
+                if _equal(np.concatenate([blocks[i] for i in order]), y):
+                    return f"the gates in another order ({', '.join(map(str, order))})"
+    return "the same values in another order"
+
+
+def _equal(x: Array, y: Array) -> bool:
+    return x.shape == y.shape and deviation(x, y) <= ROUNDED
+
+
+def _of_value(context: Context, pair: Pair, name: str, x: Array, y: Array, permuted: str | None) -> None:
+    """A weight that should be the same and is not."""
+    where = context.name(pair)
+    how = permuted or "other values"
+    context.find(
+        "weights",
+        f"the loaded weights of {where} ({name}) are not the reference's: {how}",
+        guide=_values(x),
+        steered=_values(y),
+        places=(pair.guide.place, pair.port.place),
+        effect=max(deviation(x, y), 0.1),
+        effect_text=f"off by {deviation(x, y):.3g} of the largest weight",
+        cause=permuted,
+        mend=f"load {name} of {where} in the layout of its framework",
+    )
+
+
+def _values(x: Array) -> str:
+    flat = x.reshape(-1)
+    return f"mean {float(flat.mean()):.4g}, deviation {float(flat.std()):.4g}, first {float(flat[0]):.6g}"
+
+
+def _drawn(pair: Pair, name: str, x: Array, y: Array) -> _Drawn | None:
+    gates = gates_of(pair.guide)
+    fan_in, fan_out = fans(pair.kind, x)
+    if "bias" in name:
+        fan_in = float(pair_fan_in(pair))
+    if pair.kind == "embedding":
+        fan_in, fan_out = float(x.shape[0]), float(x.shape[1])
+    units = 0.0
+    if gates:  # torch draws from U(±1/√units), whatever the input
+        units = float(x.shape[0] // RECURRENT[gates] if "weight" in name else x.shape[0])
+    first, second = distribution(x, fan_in, fan_out, units), distribution(y, fan_in, fan_out, units)
+    if "bias" in name:  # only torch's own default has a name for biases
+        first, second = _unnamed(first), _unnamed(second)
+    ratio = differ(x, y, first, second)
+    return None if ratio is None else _Drawn(pair, name, first, second, ratio)
+
+
+def _unnamed(found: Distribution) -> Distribution:
+    return replace(found, names=tuple(name for name in found.names if "torch's default" in name))
+
+
+def pair_fan_in(pair: Pair) -> int:
+    """The fan in of a pair's kernel."""
+    shapes = [p.shape for p in pair.port.parameters.values() if len(p.shape) >= 2]
+    return max(1, math.prod(shapes[0][1:])) if shapes else 1
+
+
+def _report(context: Context, drawn: list[_Drawn]) -> None:
+    """One finding for all layers that differ in the same way."""
+    groups: dict[tuple[str, str, str], list[_Drawn]] = {}
+    for entry in drawn:
+        what = "bias" if "bias" in entry.name else "weights"
+        if "forget gate" in entry.name:
+            what = "forget gate bias"
+        groups.setdefault((what, _plain(entry.guide), _plain(entry.steered)), []).append(entry)
+    for (what, _, _), entries in groups.items():
+        first = entries[0]
+        layers = ", ".join(dict.fromkeys(context.name(entry.pair) for entry in entries))
+        names = "" if what != "weights" or first.name == "kernel" else f" ({first.name})"
+        guide, steered = str(first.guide), str(first.steered)
+        ratio = max(first.ratio, 1 / first.ratio) if first.ratio > 0 else math.inf
+        severe = what == "forget gate bias" or (what == "weights" and (ratio > 4 or "zeros" in (guide, steered)))
+        severity: Severity = "fault" if severe else "minor"
+        title = context.differs(f"initial {what} of {layers}{names}:", guide, steered)
+        context.find(
+            "weights",
+            title,
+            guide=guide,
+            steered=steered,
+            places=(first.pair.guide.place, first.pair.port.place),
+            effect=min(abs(math.log(ratio)) if math.isfinite(ratio) else 0.2, 2.0) + 0.01,
+            effect_text=f"deviation {float(first.ratio):.3g} times as large" if 0 < first.ratio < math.inf else "",
+            cause=f"initialisation: {guide} against {steered}",
+            mend=_mend(first.guide, first.pair.port.name, what),
+            severity=severity,
+        )
+
+
+def _plain(found: Distribution) -> str:
+    return f"{found.shape} {found.names[0] if found.names else round(math.log(max(found.scale, 1e-30)) * 4)}"
+
+
+_TORCH = {
+    "Glorot uniform": "nn.init.xavier_uniform_", "Glorot normal": "nn.init.xavier_normal_",
+    "He uniform": "nn.init.kaiming_uniform_", "He normal": "nn.init.kaiming_normal_",
+    "orthogonal": "nn.init.orthogonal_", "zeros": "nn.init.zeros_", "ones": "nn.init.ones_",
+}  # fmt: skip
+
+
+def _mend(wanted: Distribution, layer: str, what: str) -> str:
+    attribute = "weight" if what == "weights" else "bias"
+    if what == "forget gate bias":
+        return f"{layer}.bias_ih_l0.data[units : 2 * units] = {wanted.scale:g}"
+    function = next((code for name, code in _TORCH.items() if str(wanted).startswith(name)), None)
+    if function:
+        return f"{function}({layer}.{attribute})"
+    if wanted.shape == "uniform":
+        return f"nn.init.uniform_({layer}.{attribute}, -{wanted.scale:.4g}, {wanted.scale:.4g})"
+    return f"draw {layer}.{attribute} as the reference does: {wanted}"

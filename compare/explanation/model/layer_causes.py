@@ -1,0 +1,286 @@
+"""Why a layer gives something else than its pair from the same input and the same weights."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compare.explanation.arithmetic.layers import output_of
+from compare.explanation.arithmetic.settings import Settings, settings_of
+from compare.explanation.model.segments import reaches
+from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
+from compare.explanation.observed.observation import Array
+from compare.explanation.observed.pairing import Pair
+from compare.explanation.observed.values import SAME, deviation
+
+_NOT_SEEN = ("momentum",)
+"""Settings that change nothing of a layer's output."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A setting that differs, with both values and what it does to the output by itself.
+
+    Args:
+        name: The setting.
+        guide: Its value in the guide.
+        steered: Its value in the steered side.
+        effect: The deviation of the output if it alone differs.
+        words: What it is, in words for a title.
+    """
+
+    name: str
+    guide: str
+    steered: str
+    effect: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """One layer of both sides at the same input.
+
+    Args:
+        pair: The pair.
+        frameworks: The guide's and the steered side's.
+        x: The input, in torch's layout.
+        weights: Under common names in torch's layout.
+        first: The guide's output in torch's layout.
+        second: The steered side's.
+    """
+
+    pair: Pair
+    frameworks: tuple[str, str]
+    x: Array
+    weights: Weights
+    first: Array
+    second: Array
+
+    @property
+    def kind(self) -> str:
+        """The kind, of a bidirectional layer that of its gates."""
+        return gates_of(self.pair.guide) or self.pair.kind
+
+    def settings(self) -> tuple[Settings, Settings]:
+        """Both sides' settings."""
+        kernel = self.weights.get("kernel")
+        window = kernel.shape[2:] if "convolution" in self.pair.kind and kernel is not None else ()
+        sizes = self.x.shape[2:]
+        return (
+            settings_of(self.pair.guide, self.frameworks[0], window, sizes),
+            settings_of(self.pair.port, self.frameworks[1], window, sizes),
+        )
+
+    def output(
+        self, settings: Mapping[str, Any], x: Array | None = None, weights: Weights | None = None
+    ) -> Array | None:
+        """What the layer gives under some settings."""
+        out = output_of(self.kind, self.x if x is None else x, weights or self.weights, settings)
+        if out is not None and self.kind in RECURRENT and self.first.ndim == 2:
+            return out[:, -1]
+        return out
+
+    def shaped(self, out: Array) -> Array:
+        """All outputs of a recurrent layer as far as the steered side gave them."""
+        return out if self.second.ndim == 3 else out[:, -1]
+
+    def is_second(self, out: Array | None) -> bool:
+        """Whether this is what the steered side gave."""
+        return out is not None and reaches(out, self.second)
+
+
+def causes(given: Given) -> list[Cause]:
+    """The settings that explain the difference, each borne out by values; empty if none does."""
+    first, second = given.settings()
+    base = given.output(first)
+    if base is None or not reaches(base, given.first):
+        return list(_by_search(given, first, base))
+    merged = {**first, **{key: value for key, value in second.items() if value is not None}}
+    differing = [key for key in merged if merged[key] != first.get(key) and key not in _NOT_SEEN]
+    if differing and given.is_second(given.output(merged)):
+        found = []
+        for key in differing:
+            alone = given.output({**first, key: merged[key]})
+            far = 1.0 if alone is None or alone.shape != base.shape else deviation(base, alone)
+            if far > SAME:
+                found.append(_cause(key, first.get(key), merged[key], far))
+        return found
+    return list(_by_search(given, {**first, **_certain(second)}, base)) or list(_by_search(given, first, base))
+
+
+def _certain(settings: Settings) -> Settings:
+    return {key: value for key, value in settings.items() if value is not None and key in ("stride", "dilation")}
+
+
+def _cause(key: str, guide: Any, steered: Any, effect: float) -> Cause:
+    if key == "training":
+        modes = {True: "batch statistics (training mode)", False: "running statistics (evaluation mode)"}
+        words = "running statistics in place of the batch's, as in evaluation mode"
+        return Cause(key, modes[bool(guide)], modes[bool(steered)], effect, words)
+    return Cause(key, _text(guide), _text(steered), effect, key)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list) and value and all(entry == value[0] for entry in value):
+        return _text(value[0])
+    return str(value)
+
+
+def _by_search(given: Given, settings: Settings, base: Array | None) -> Iterator[Cause]:
+    """Other values than the settings say, tried until one gives the steered side's output."""
+    kind = given.kind
+    options: Iterator[tuple[str, str, str, Array | None]] = iter(())
+    if "convolution" in kind:
+        options = _convolutions(given, settings)
+    elif "normalization" in kind:
+        options = _normalizations(given, settings)
+    elif kind in RECURRENT:
+        options = _recurrents(given, settings)
+    elif kind == "dense":
+        options = _denses(given)
+    elif kind == "multi-head attention":
+        options = _attentions(given, settings)
+    for words, guide, steered, out in itertools.chain(options, _anything(given)):
+        if given.is_second(out):
+            known = base is not None and out is not None and base.shape == out.shape
+            yield Cause(words, guide, steered, deviation(base, out) if known else 1.0, words)  # type: ignore[arg-type]
+            return
+
+
+Option = tuple[str, str, str, Array | None]
+
+
+def _anything(given: Given) -> Iterator[Option]:
+    """What any layer may do: nothing at all, another activation inside, a bias left out."""
+    from compare.explanation.arithmetic.operations import learn
+
+    yield "the layer is passed by", "applied", "its input comes out unchanged", given.x
+    bias = given.weights.get("bias")
+    if bias is not None and np.any(bias):
+        shape = (1, -1, *[1] * (given.first.ndim - 2)) if "convolution" in given.kind else (-1,)
+        yield "no bias", "with a bias", "without it", given.first - bias.reshape(shape)
+    count = min(len(given.first), len(given.second))
+    operation = learn(given.first[:count], given.second[:count])
+    if operation is not None and operation.family != "identity":
+        made = operation(given.first)
+        yield f"{operation.name} on its output", "none", operation.name, made
+
+
+def _convolutions(given: Given, settings: Settings) -> Iterator[Option]:
+    kernel = given.weights["kernel"]
+    count = kernel.ndim - 2
+    if given.kind == "transposed convolution":
+        yield from _transposed(given, settings, count)
+        return
+    pads = settings["padding"]
+    for width in itertools.product(range(kernel.shape[2] * max(settings["dilation"])), repeat=2):
+        tried = {**settings, "padding": [width] * count}
+        yield f"padding {width} of each axis", _text(pads), _text(tried["padding"]), given.output(tried)
+    turned = {**given.weights, "kernel": np.flip(kernel, tuple(range(2, kernel.ndim)))}
+    yield "kernel flipped", "as it is", "flipped", given.output(settings, weights=turned)
+    for mode in ("reflect", "replicate", "circular"):
+        yield f"padding mode {mode}", "zeros", mode, given.output({**settings, "padding mode": mode})
+    if kernel.ndim == 4:
+        exchanged = {**given.weights, "kernel": np.swapaxes(kernel, 2, 3)}
+        out = given.output(settings, weights=exchanged)
+        yield "height and width exchanged", "height, width", "width, height", out
+    for stride, dilation in itertools.product((1, 2, 3), repeat=2):
+        tried = {**settings, "stride": [stride] * count, "dilation": [dilation] * count}
+        words = f"stride {stride}, dilation {dilation}"
+        yield words, f"{_text(settings['stride'])}, {_text(settings['dilation'])}", words, given.output(tried)
+
+
+def _transposed(given: Given, settings: Settings, count: int) -> Iterator[Option]:
+    for crop in itertools.product(range(4), repeat=2):
+        for more in (0, 1):
+            tried = {**settings, "cropping": [crop] * count, "output padding": [more] * count}
+            words = f"padding: {crop} cut off each axis, output padding {more}"
+            yield words, f"{_text(settings['cropping'])} cut off", f"{crop} cut off", given.output(tried)
+
+
+def _normalizations(given: Given, settings: Settings) -> Iterator[Option]:
+    epsilon = float(settings.get("epsilon") or 0)
+    for tried in (1e-3, 1e-5, 1e-6, 1e-8, 1e-12, 1e-7, 1e-4, 1e-2):
+        yield "epsilon", f"{epsilon:g}", f"{tried:g}", given.output({**settings, "epsilon": tried})
+        if "running_mean" in given.weights:
+            out = given.output({**settings, "epsilon": tried, "training": not settings.get("training", True)})
+            mode = {True: "running statistics (evaluation mode)", False: "batch statistics (training mode)"}
+            now = bool(settings.get("training", True))
+            yield "running statistics" if now else "batch statistics", mode[not now], mode[now], out
+    if "running_mean" in given.weights:
+        swapped = {
+            **given.weights,
+            "running_mean": given.weights["running_var"],
+            "running_var": given.weights["running_mean"],
+        }
+        out = given.output({**settings, "training": False}, weights=swapped)
+        yield "running mean and variance exchanged", "mean, variance", "variance, mean", out
+
+
+def _recurrents(given: Given, settings: Settings) -> Iterator[Option]:
+    out = output_of(given.kind, given.x, given.weights, settings)
+    if out is not None:
+        words = "padding is not masked (no mask, or no packed sequence)"
+        yield words, "masked steps are left out", "every step is computed, padding too", given.shaped(out)
+        units = out.shape[-1]
+        yield "the first time step in place of the last", "last state", "out[:, 0]", out[:, 0]
+        yield "the mean over time in place of the last state", "last state", "mean over time", out.mean(axis=1)
+        yield "the maximum over time in place of the last state", "last state", "maximum over time", out.max(axis=1)
+        if units % 2 == 0:
+            half = units // 2
+            yield (
+                "the last output of both directions, where the backward one has seen one step",
+                "last state of each direction",
+                "out[:, -1]",
+                out[:, -1],
+            )
+            both = np.concatenate([out[:, -1, :half], out[:, 0, half:]], axis=-1)
+            yield "last state of both directions", "out[:, -1]", "last state of each direction", both
+    for inner, gate in itertools.product(("tanh", "relu", "sigmoid"), ("sigmoid", "hard_sigmoid", "tanh")):
+        tried = {**settings, "activation": inner, "recurrent activation": gate}
+        now = f"{settings.get('activation')}, {settings.get('recurrent activation')}"
+        yield "activation and recurrent activation", now, f"{inner}, {gate}", given.output(tried)
+    for key in ("reset after", "backwards"):
+        tried = {**settings, key: not settings.get(key)}
+        yield key, str(settings.get(key)), str(tried[key]), given.output(tried)
+    turned = np.swapaxes(given.x, 0, 1)
+    across = output_of(given.kind, turned, given.weights, settings)
+    if across is not None:
+        yield (
+            "samples taken for time (batch_first=False)",
+            "(samples, time, features)",
+            "(time, samples, features)",
+            np.swapaxes(across, 0, 1),
+        )
+    yield from _gate_orders(given, settings)
+
+
+def _gate_orders(given: Given, settings: Settings) -> Iterator[Option]:
+    gates = RECURRENT[given.kind]
+    for order in itertools.permutations(range(gates)):
+        if order == tuple(range(gates)):
+            continue
+        moved = {name: np.concatenate([np.split(w, gates)[i] for i in order]) for name, w in given.weights.items()}
+        yield "order of the gates", "as torch's", str(order), given.output(settings, weights=moved)
+
+
+def _denses(given: Given) -> Iterator[Option]:
+    kernel = given.weights["kernel"]
+    if kernel.shape[0] == kernel.shape[1]:
+        yield "kernel transposed", "x @ W", "x @ W.T", given.output({}, weights={**given.weights, "kernel": kernel.T})
+
+
+def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
+    from compare.explanation.arithmetic.recurrent import attention
+
+    heads = int(settings.get("heads") or 1)
+    for number, causal, scaled in itertools.product((heads, 1, 2, 4, 8, 16), (False, True), (True, False)):
+        if given.x.ndim != 3 or given.weights["query.kernel"].shape[0] % number:
+            continue
+        out = attention(given.x, given.x, given.x, given.weights, number, causal=causal, scaled=scaled)
+        words = "number of heads" if number != heads else "causal mask" if causal else "scale of the attention"
+        yield words, f"{heads} heads", f"{number} heads, causal {causal}, scaled {scaled}", out

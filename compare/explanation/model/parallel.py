@@ -1,0 +1,103 @@
+"""Where two computations part that are not chains: the first value of the steered side that the guide has nowhere.
+
+Values are found again whatever their layout, by figures that do not depend on the order of an array's elements.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compare.explanation.arithmetic.operations import learn
+from compare.explanation.findings import Place
+from compare.explanation.model.segments import Producers
+from compare.explanation.observed.observation import Array, Call
+
+_CLOSE = 1e-7
+_MASKS = ("where", "masked_fill", "mask", "tril", "triu")
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where the two part.
+
+    Args:
+        words: What the steered side does otherwise.
+        guide: The guide's operation on the same values.
+        steered: The steered side's.
+        place: The steered side's line.
+    """
+
+    words: str
+    guide: str
+    steered: str
+    place: Place | None
+
+
+def parting(guide: Producers, steered: Producers, window: Sequence[Call]) -> Parting | None:
+    """The first call of the steered side whose inputs the guide has and whose output it has not.
+
+    Args:
+        guide: The guide's forward pass.
+        steered: The steered side's.
+        window: The steered side's calls to look at, in their order.
+    """
+    known = [(figures(array), call) for call in guide.calls for array in _outputs(guide, call)]
+    for call in window:
+        outputs = _outputs(steered, call)
+        inputs = [array for key in call.inputs if (array := steered.array(key)) is not None and array.size > 1]
+        if not outputs or not inputs or _find(figures(outputs[0]), known) is not None:
+            continue
+        made = [found for array in inputs if (found := _find(figures(array), known)) is not None]
+        if len(made) == len(inputs):
+            return _named(guide, call, inputs[0], outputs[0])
+    return None
+
+
+def figures(array: Array) -> tuple[float, ...]:
+    """Figures of an array that do not depend on the order of its elements."""
+    x = np.asarray(array, np.float64).reshape(-1)
+    if x.size == 0 or not np.isfinite(x).all():
+        return (float(x.size), float("nan"))
+    return float(x.size), float(x.sum()), float((x * x).sum()), float(x.max()), float(x.min()), float((x**3).sum())
+
+
+def _outputs(producers: Producers, call: Call) -> list[Array]:
+    keys = [*call.outputs, call.preactivation]
+    return [array for key in keys if (array := producers.array(key)) is not None]
+
+
+def _find(wanted: tuple[float, ...], known: list[tuple[tuple[float, ...], Call]]) -> Call | None:
+    for seen, call in known:
+        if len(seen) == len(wanted) and all(
+            abs(a - b) <= _CLOSE * max(abs(a), abs(b), 1e-9 * max(map(abs, wanted)))
+            for a, b in zip(seen, wanted, strict=True)
+        ):
+            return call
+    return None
+
+
+def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting:
+    """Says what the guide does with the same value."""
+    wanted = figures(before)
+    for other in guide.calls:
+        inputs = [array for key in other.inputs if (array := guide.array(key)) is not None]
+        outputs = _outputs(guide, other)
+        if not outputs or not any(_find(wanted, [(figures(array), other)]) for array in inputs):
+            continue
+        first = outputs[0]
+        name = other.name
+        if any(mark in name for mark in _MASKS):
+            words = f"no mask ({name}) before {call.name}"
+            return Parting(words, f"{name}, a mask", f"{call.name} without it", call.place)
+        if first.size == after.size:
+            operation = (
+                learn(first.reshape(len(first), -1), after.reshape(len(first), -1))
+                if len(first) == len(after)
+                else None
+            )
+            if operation is not None and operation.family == "scaling":
+                words = f"another scale at {call.name}: the reference's value {operation.name.removeprefix('scaling ')}"
+                return Parting(words, f"{name}", f"{call.name}, {operation.name} of the reference's", call.place)
+        return Parting(f"{call.name} where the reference has {name}", name, call.name, call.place)
+    return Parting(f"{call.name} of values that the reference uses otherwise", "nothing like it", call.name, call.place)

@@ -1,0 +1,115 @@
+"""Running statistics of normalisations: their momentum by value, and what torch's unbiased variance makes of them."""
+
+import numpy as np
+
+from compare.explanation.context import Context
+from compare.explanation.model.segments import turned
+from compare.explanation.observed.carry import common_of
+from compare.explanation.observed.observation import Array, Call, Observation
+from compare.explanation.observed.pairing import Pair
+from compare.explanation.observed.plan import call_pairs
+from compare.explanation.observed.values import ROUNDED, deviation
+
+
+def statistics(context: Context) -> None:
+    """Finds what differs in running means and variances after the first step."""
+    guide, steered = context.guide.observation, context.steered.observation
+    if not guide.calls or not steered.calls or not guide.updates or not steered.updates:
+        return
+    unbiased: list[str] = []
+    compared = 0
+    for pair, left, _ in call_pairs(
+        context.pairing, context.guide.calls(guide.calls[0]), context.steered.calls(steered.calls[0])
+    ):
+        if pair.kind != "batch normalization" or not pair.fits or left.number:
+            continue
+        compared += 1
+        before = common_of(pair.guides, guide.by_path("parameters_before", 0))
+        a = common_of(pair.guides, guide.by_path("parameters_after", 0))
+        b = common_of(pair.ports, steered.by_path("parameters_after", 0))
+        x = _input(context, guide, left)
+        if x is None or "running_mean" not in before or "running_mean" not in a or "running_mean" not in b:
+            continue
+        _momentum(context, pair, before["running_mean"], a["running_mean"], b["running_mean"], x)
+        if (
+            deviation(a["running_mean"], b["running_mean"]) <= ROUNDED
+            and deviation(a["running_var"], b["running_var"]) > 1e-10
+            and _is_unbiased(before["running_var"], a["running_var"], b["running_var"], x)
+        ):
+            unbiased.append(context.name(pair))
+    if unbiased:
+        context.find(
+            "forward",
+            f"running variance (moving_variance, running_var) of {', '.join(unbiased)}: torch divides by n - 1 "
+            "(unbiased), Keras by n (biased)",
+            guide="divides by n" if context.frameworks[0] == "keras" else "divides by n - 1",
+            steered="divides by n - 1" if context.frameworks[1] == "torch" else "divides by n",
+            places=(None, context.pairing.pairs[0].port.place),
+            effect=1e-5,
+            effect_text="seen in evaluation only",
+            cause="unbiased variance",
+            severity="inherent",
+        )
+    if compared and not context.says("momentum of"):
+        context.same.append(f"running statistics of {compared} normalisations after a step")
+
+
+def _input(context: Context, guide: Observation, call: Call) -> Array | None:
+    found = guide.array(call.inputs[0] if call.inputs else None)
+    if found is None:
+        return None
+    x = turned(found, channels_last=context.frameworks[0] == "keras")
+    if x.ndim == 3 and context.frameworks[0] == "keras":
+        x = np.swapaxes(x, 1, 2)
+    return x
+
+
+def _batch(x: Array) -> tuple[Array, Array, int]:
+    """Mean and variance of a batch by channel, and the number of values that they are of."""
+    axes = (0, *range(2, x.ndim))
+    return x.mean(axis=axes), x.var(axis=axes), x.size // x.shape[1]
+
+
+def _momentum(context: Context, pair: Pair, before: Array, a: Array, b: Array, x: Array) -> None:
+    """The share of the old mean that is kept, read from the values."""
+    mean = _batch(x)[0]
+    if mean.shape != before.shape:
+        return
+    kept = _kept(before, a, mean), _kept(before, b, mean)
+    if kept[0] is None or kept[1] is None or abs(kept[0] - kept[1]) <= 1e-5:
+        return
+    words = [f"{value:.6g}, which torch calls {1 - value:.6g}" for value in kept]
+    where = context.name(pair)
+    frozen = [abs(value - 1) < 1e-9 for value in kept]
+    if any(frozen) and context.says("evaluation mode"):
+        return
+    context.find(
+        "forward",
+        context.differs(f"momentum of {where} (batch normalization):", words[0], words[1]),
+        guide=f"momentum {words[0]}",
+        steered=f"momentum {words[1]}",
+        places=(pair.guide.place, pair.port.place),
+        effect=min(abs(kept[0] - kept[1]) * 2, 1.0),
+        effect_text="running statistics follow the batches at another speed; seen in evaluation only",
+        cause=f"momentum {words[0]} against {words[1]}",
+        mend=f"{pair.port.kind}(..., momentum={1 - kept[0]:.6g})",
+    )
+
+
+def _kept(before: Array, after: Array, batch: Array) -> float | None:
+    moved = before - batch
+    usable = np.abs(moved) > 1e-6 * max(float(np.abs(moved).max()), 1e-30)
+    if not usable.any() or float(np.abs(moved).max()) < 1e-9:
+        return None
+    return float(np.median((after - batch)[usable] / moved[usable]))
+
+
+def _is_unbiased(before: Array, a: Array, b: Array, x: Array) -> bool:
+    """Whether the variances differ by n / (n - 1) of the batch's and by nothing else."""
+    _, variance, count = _batch(x)
+    if variance.shape != a.shape or count < 2:
+        return False
+    moved = before - variance
+    share = 1 - float(np.median((a - variance)[np.abs(moved) > 0] / moved[np.abs(moved) > 0])) if np.any(moved) else 0.0
+    expected = share * variance / (count - 1)
+    return deviation(expected, np.abs(b - a)) <= 1e-3

@@ -1,0 +1,97 @@
+"""How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
+
+from compare.explanation.context import Context, describe
+from compare.explanation.observed.kinds import gates_of
+from compare.explanation.observed.pairing import Pair, joined_shapes
+
+
+def structure(context: Context) -> None:
+    """Finds layers that only one model has, and layers of other sizes."""
+    pairing = context.pairing
+    if not pairing.pairs:
+        context.unpaired.append(
+            f"no layer could be paired: {context.guide.observation.words} has {_list(context, 0)}, "
+            f"{context.steered.observation.words} has {_list(context, 1)}"
+        )
+    for pair in pairing.pairs:
+        if not pair.fits:
+            _sizes(context, pair)
+        else:
+            _parameters(context, pair)
+    for layer in pairing.guides_left:
+        _left(context, layer, of_guide=True)
+    for layer in pairing.ports_left:
+        _left(context, layer, of_guide=False)
+    if pairing.pairs and not context.has("forward") and not context.unpaired:
+        context.same.append(f"the sizes of {len(pairing.pairs)} layers with parameters")
+
+
+def _list(context: Context, side: int) -> str:
+    layers = (context.guide, context.steered)[side].with_parameters
+    return ", ".join(f"{layer.name} {describe(layer)}" for layer in layers[:6]) or "no layer with parameters"
+
+
+def _sizes(context: Context, pair: Pair) -> None:
+    """A pair of the same kind whose weights have other shapes."""
+    first, second = joined_shapes(pair.guides), joined_shapes(pair.ports)
+    differing = [
+        f"{name} {first[name]} against {second[name]}"
+        for name in first
+        if name in second and first[name] != second[name]
+    ]
+    context.find(
+        "forward",
+        context.differs(f"size of {context.name(pair)} ({pair.kind}):", describe(pair.guide), describe(pair.port)),
+        guide=describe(pair.guide),
+        steered=describe(pair.port),
+        places=(pair.guide.place, pair.port.place),
+        effect=1.0,
+        effect_text="; ".join(differing),
+        cause="layers of other sizes",
+        mend=f"give it the reference's size: {describe(pair.guide)}",
+    )
+    context.unpaired.append(f"the weights of {context.name(pair)} cannot be carried across: their sizes differ")
+
+
+def _parameters(context: Context, pair: Pair) -> None:
+    """A bias, or a factor of a normalisation, that only one side has."""
+    if pair.kind == "own":
+        return
+    first, second = joined_shapes(pair.guides), joined_shapes(pair.ports)
+    if gates_of(pair.guide):
+        first = {name.replace("_hh", "_ih"): shape for name, shape in first.items() if name.startswith("bias")}
+        second = {name.replace("_hh", "_ih"): shape for name, shape in second.items() if name.startswith("bias")}
+    names = {"bias": "bias", "kernel": "factor (gamma, weight)", "bias_ih_l0": "bias"}
+    for name, words in names.items():
+        if (name in first) == (name in second):
+            continue
+        if pair.kind == "batch normalization" and name not in ("bias", "kernel"):
+            continue
+        where = f"in {context.name(pair)} ({pair.kind})"
+        title = context.missing(words, where) if name in first else context.added(words, where)
+        context.find(
+            "forward",
+            title,
+            guide=describe(pair.guide) + (f" with a {words}" if name in first else f" without a {words}"),
+            steered=describe(pair.port) + (f" with a {words}" if name in second else f" without a {words}"),
+            places=(pair.guide.place, pair.port.place),
+            effect=0.15,
+            cause=title,
+            mend=f"{pair.port.kind}(..., bias={name in first})",
+        )
+
+
+def _left(context: Context, layer, *, of_guide: bool) -> None:  # noqa: ANN001
+    """A layer with parameters that has no counterpart."""
+    what = f"{layer.name} {describe(layer)}"
+    in_port = of_guide != context.guide_is_reference
+    context.find(
+        "forward",
+        f"{what} has no counterpart in the {'reference' if in_port else 'port'}",
+        guide=what if of_guide else "no such layer",
+        steered="no such layer" if of_guide else what,
+        places=(layer.place, None) if of_guide else (None, layer.place),
+        effect=1.0,
+        cause="a layer that one side lacks",
+    )
+    context.unpaired.append(f"{what} of the {'port' if in_port else 'reference'} has no counterpart")

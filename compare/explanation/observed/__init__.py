@@ -1,0 +1,1 @@
+"""What the watchers wrote, read, paired and made into a plan."""

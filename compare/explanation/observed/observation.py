@@ -1,0 +1,259 @@
+"""Reads what a watcher wrote: observed.json and observed.safetensors (docs/explain-format.md)."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from compare.explanation.findings import Place
+from recipe.errors import RunFailedError
+
+Array = NDArray[Any]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A variable of a layer: its path in the model, its shape, and whether the optimizer may change it."""
+
+    path: str
+    shape: tuple[int, ...]
+    trainable: bool
+    is_buffer: bool
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the model, under its unique name; `names` are its class and the classes that it inherits from."""
+
+    name: str
+    kind: str
+    names: tuple[str, ...]
+    settings: Mapping[str, Any]
+    parameters: Mapping[str, Parameter]
+    training: bool
+    place: Place | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One application of a layer or of a function, with the keys of the values that went in and came out.
+
+    `occurrence` is the watcher's count of a layer's calls, which a plan names them by; `number` is the count over the
+    whole step, with all the batches of one that accumulates.
+    """
+
+    index: int
+    layer: str | None
+    function: str | None
+    occurrence: int
+    inputs: tuple[str | None, ...]
+    outputs: tuple[str | None, ...]
+    kwargs: Mapping[str, Any]
+    preactivation: str | None
+    place: Place | None
+    parent: str | None
+    producers: tuple[int | None, ...]
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """How to call it in a sentence."""
+        return self.layer or self.function or "?"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one run of one script showed.
+
+    Args:
+        directory: Where both files are.
+        document: observed.json.
+    """
+
+    directory: Path
+    document: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def read(cls, directory: Path) -> "Observation":
+        """Reads it.
+
+        Raises:
+            RunFailedError: There is none, or it is damaged.
+        """
+        path = directory / "observed.json"
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunFailedError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise RunFailedError(f"{path} is not of format {FORMAT}")
+        return cls(directory, document)
+
+    def part(self, *path: str) -> Any:
+        """What stands at a path of keys in the document, None where there is nothing."""
+        found: Any = self.document
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
+    def entries(self, *path: str) -> list[Any]:
+        """The list at a path, empty where there is none."""
+        found = self.part(*path)
+        return [entry for entry in found if entry is not None] if isinstance(found, list) else []
+
+    @property
+    def framework(self) -> str:
+        """`keras` or `torch`."""
+        return str(self.part("framework"))
+
+    @property
+    def words(self) -> str:
+        """The framework as people write it."""
+        return {"keras": "Keras", "torch": "PyTorch"}.get(self.framework, self.framework)
+
+    @cached_property
+    def layers(self) -> dict[str, Layer]:
+        """The model's layers by name, in the order of their definition."""
+        layers = [_layer(entry) for entry in self.entries("model", "layers")]
+        return {layer.name: layer for layer in layers}
+
+    @cached_property
+    def calls(self) -> list[list[Call]]:
+        """Of each recorded step, the calls of its forward pass."""
+        return [_calls(step) for step in self.part("calls") or []]
+
+    @cached_property
+    def evaluation_calls(self) -> list[Call]:
+        """The calls of the forward pass in evaluation mode."""
+        return _calls(self.part("evaluation_calls"))
+
+    @cached_property
+    def updates(self) -> list[dict[str, Any]]:
+        """What each optimizer step saw and did."""
+        return [entry if isinstance(entry, dict) else {} for entry in self.part("updates") or []]
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether a step has several backward passes."""
+        return any(len(entry.get("backward_values") or ()) > 1 for entry in self.losses[:2])
+
+    @cached_property
+    def fed(self) -> list[dict[str, Any]]:
+        """What the script fed at each step, all the batches of one that accumulates one after the other."""
+        return [_whole(entry) if isinstance(entry, dict) else {} for entry in self.part("fed") or []]
+
+    @cached_property
+    def losses(self) -> list[dict[str, Any]]:
+        """The loss of each step, and what it was made of."""
+        return [entry if isinstance(entry, dict) else {} for entry in self.part("losses") or []]
+
+    @cached_property
+    def _tensors(self) -> Any:
+        path = self.directory / "observed.safetensors"
+        try:
+            return safe_open(path, framework="numpy")
+        except (OSError, SafetensorError) as error:
+            raise RunFailedError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+
+    @cached_property
+    def _keys(self) -> frozenset[str]:
+        return frozenset(self._tensors.keys())
+
+    def array(self, key: Any) -> Array | None:
+        """The values of a key, None where there are none."""
+        return self._tensors.get_tensor(key) if isinstance(key, str) and key in self._keys else None
+
+    def arrays(self, keys: Iterable[Any] | None) -> list[Array | None]:
+        """The values of several keys."""
+        return [self.array(key) for key in keys or []]
+
+    def by_path(self, kind: str, step: int) -> dict[str, Array]:
+        """Of a step, the values by parameter path: `parameters_before`, `raw_gradients` and such."""
+        keys = self.updates[step].get(kind) if step < len(self.updates) else None
+        found = {path: self.array(key) for path, key in keys.items()} if isinstance(keys, dict) else {}
+        return {path: array for path, array in found.items() if array is not None}
+
+    @cached_property
+    def initial(self) -> dict[str, Array]:
+        """The script's own initial values by parameter path."""
+        keys = self.part("initial", "parameters")
+        found = {path: self.array(key) for path, key in keys.items()} if isinstance(keys, dict) else {}
+        return {path: array for path, array in found.items() if array is not None}
+
+    def place(self, *path: str) -> Place | None:
+        """The place at a path of keys."""
+        return place(self.part(*path))
+
+
+def place(entry: Any) -> Place | None:
+    """A Place from its JSON, None where it is none."""
+    if not isinstance(entry, dict) or "file" not in entry:
+        return None
+    line = entry.get("line")
+    cell = entry.get("cell")
+    return Place(
+        str(entry["file"]),
+        line if isinstance(line, int) else 0,
+        str(entry.get("code") or ""),
+        cell if isinstance(cell, int) else None,
+    )
+
+
+def _whole(entry: dict[str, Any]) -> dict[str, Any]:
+    """What was fed in a step, with its further batches."""
+    parts = [entry, *(part for part in entry.get("further") or () if isinstance(part, dict))]
+    joined = {name: [key for part in parts for key in part.get(name) or ()] for name in ("inputs", "targets")}
+    return {**entry, **joined}
+
+
+def _layer(entry: dict[str, Any]) -> Layer:
+    parameters = {
+        local: Parameter(
+            str(found.get("path")),
+            tuple(int(size) for size in found.get("shape") or ()),
+            bool(found.get("trainable")),
+            bool(found.get("is_buffer")),
+        )
+        for local, found in (entry.get("parameters") or {}).items()
+    }
+    kind = str(entry.get("kind"))
+    return Layer(
+        str(entry.get("name")),
+        kind,
+        (kind, *map(str, entry.get("bases") or ())),
+        entry.get("settings") or {},
+        parameters,
+        bool(entry.get("training", True)),
+        place(entry.get("place")),
+    )
+
+
+def _calls(entries: Any) -> list[Call]:
+    counts: dict[str | None, int] = {}
+    calls = []
+    for index, entry in enumerate(entries or []):
+        layer = entry.get("layer")
+        counts[layer] = counts.get(layer, -1) + 1
+        calls.append(
+            Call(
+                index,
+                layer,
+                entry.get("function"),
+                int(entry.get("occurrence") or 0),
+                tuple(entry.get("inputs") or ()),
+                tuple(entry.get("outputs") or ()),
+                entry.get("kwargs") or {},
+                entry.get("preactivation"),
+                place(entry.get("place")),
+                entry.get("parent"),
+                tuple(entry.get("from") or ()),
+                counts[layer],
+            )
+        )
+    return calls

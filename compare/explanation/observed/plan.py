@@ -1,0 +1,173 @@
+"""Makes the plan that steers a program: the guide's weights, batches, gradients and layers' values, step by step."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from compare.explanation.observed.carry import carried
+from compare.explanation.observed.observation import Array, Call
+from compare.explanation.observed.pairing import Pair, Pairing, Side
+from compare.explanation.observed.values import placed
+
+Batch = tuple[Sequence[Array | None], Sequence[Array | None]]
+"""Inputs and targets of a step in the steered side's form; None for what it feeds by itself as it should."""
+
+
+@dataclass
+class Plan:
+    """A plan as it grows: its document and its arrays."""
+
+    document: dict[str, Any]
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    def keep(self, key: str, array: Array | None) -> str | None:
+        """Keeps an array; returns its key, None for none."""
+        if array is None:
+            return None
+        self.arrays[key] = np.ascontiguousarray(array)
+        return key
+
+    def write(self, directory: Path) -> None:
+        """Writes both files, plan.json last: where it is, all is."""
+        directory.mkdir(parents=True, exist_ok=True)
+        save_file(self.arrays or {"nothing": np.zeros(1)}, directory / "plan.safetensors")
+        partial = directory / "partial-plan.json"
+        partial.write_text(json.dumps(self.document))
+        partial.replace(directory / "plan.json")
+
+
+def call_pairs(pairing: Pairing, guide: Sequence[Call], port: Sequence[Call]) -> list[tuple[Pair, Call, Call]]:
+    """The calls that belong together, in the order of the steered side: of paired layers, the same occurrence.
+
+    Of a pair with several layers on a side, the call is the last one's.
+    """
+    known = {(call.layer, call.number): call for call in guide if call.layer is not None}
+    found = []
+    for call in port:
+        pair = pairing.of_port(call.layer)
+        if pair is None or call.layer != pair.port.name:
+            continue
+        other = known.get((pair.guide.name, call.number))
+        if other is not None:
+            found.append((pair, other, call))
+    return found
+
+
+def first_call(layers: Sequence[Any], last: Call, calls: Sequence[Call]) -> Call:
+    """Of a pair with several layers, the call of the first one that belongs to a call of the last one."""
+    name = layers[0].name
+    return next((call for call in calls if call.layer == name and call.number == last.number), last)
+
+
+def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], Batch], *, steps: int) -> Plan:
+    """The plan for a steered run.
+
+    Args:
+        guide: The side that leads, observed in float64.
+        port: The side that will be steered, observed on its own.
+        pairing: Which layers belong together.
+        batch: What to feed at a step.
+        steps: How many there are.
+    """
+    frameworks = (guide.observation.framework, port.observation.framework)
+    frozen = {p.path for layer in port.layers.values() for p in layer.parameters.values() if not p.trainable}
+    plan = Plan({"zero_dropout": True, "adam_epsilon": None, "steps": []})
+
+    def arrays(kind: str, by_path: dict[str, Array], key: str) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for pair in pairing.pairs:
+            for path, array in carried(pair, by_path, frameworks, gradients=kind == "gradients").items():
+                if kind == "gradients" and path in frozen:
+                    continue
+                found[path] = plan.keep(f"{key}/{kind}/{path}", array)
+        filled = _without_counterpart(pairing, found) if kind == "parameters" else {}
+        return found | {path: plan.keep(f"{key}/{kind}/{path}", array) for path, array in filled.items()}
+
+    first = guide.observation.by_path("parameters_before", 0) or guide.observation.initial
+    plan.document["parameters"] = arrays("parameters", first, "initial")
+    for step in range(steps):
+        inputs, targets = batch(step)
+        key = f"step{step}"
+        entry: dict[str, Any] = {
+            "parameters": arrays("parameters", guide.observation.by_path("parameters_before", step), key),
+            "inputs": [plan.keep(f"{key}/input{i}", array) for i, array in enumerate(inputs)],
+            "targets": [plan.keep(f"{key}/target{i}", array) for i, array in enumerate(targets)],
+            "gradients": arrays("gradients", guide.observation.by_path(_gradients(guide), step), key),
+            "calls": [],
+        }
+        if step < len(guide.observation.calls):
+            entry["calls"] = _planned_calls(plan, guide, port, pairing, guide.observation.calls[step], key)
+        plan.document["steps"].append(entry)
+    inputs, _ = batch(0)
+    plan.document["evaluation"] = {
+        "inputs": [plan.keep(f"eval/input{i}", array) for i, array in enumerate(inputs)],
+        "calls": _planned_calls(plan, guide, port, pairing, guide.observation.evaluation_calls, "eval"),
+    }
+    return plan
+
+
+def _gradients(guide: Side) -> str:
+    """Which of the guide's gradients the steered side gets: those of all batches where it accumulates."""
+    return "gradients" if guide.observation.accumulates else "raw_gradients"
+
+
+def _without_counterpart(pairing: Pairing, found: dict[str, str | None]) -> dict[str, Array]:
+    """Values that change nothing, for what the steered side has and the guide has not: a bias of zeros for one."""
+    filled = {}
+    for pair in pairing.pairs:
+        for layer in pair.ports if pair.fits else ():
+            for local, parameter in layer.parameters.items():
+                if parameter.path not in found and "bias" in local and "num_batches" not in local:
+                    filled[parameter.path] = np.zeros(parameter.shape)
+    return filled
+
+
+def _planned_calls(
+    plan: Plan, guide: Side, port: Side, pairing: Pairing, calls: Sequence[Call], key: str
+) -> list[dict[str, Any]]:
+    """The inputs and outputs that are put in the place of the steered side's, in its layout."""
+    observed, seen = guide.observation, port.observation
+    across = observed.framework != seen.framework
+    own = guide.calls(calls)
+    planned = []
+    for number, (pair, left, right) in enumerate(call_pairs(pairing, own, port.training_calls)):
+        if not pair.fits:
+            continue
+        begin, enter = first_call(pair.guides, left, own), first_call(pair.ports, right, port.training_calls)
+        inputs = [
+            placed(observed.array(a), _shape(seen.array(b)), pair.kind, across=across)
+            for a, b in zip(begin.inputs, enter.inputs, strict=False)
+        ]
+        outputs = [
+            placed(observed.array(a), _shape(seen.array(b)), pair.kind, across=across)
+            for a, b in zip(_results(left, right), right.outputs, strict=False)
+        ]
+        names = [plan.keep(f"{key}/call{number}/in{i}", array) for i, array in enumerate(inputs)]
+        results = [plan.keep(f"{key}/call{number}/out{i}", array) for i, array in enumerate(outputs)]
+        if enter is right:
+            planned.append(_entry(right, names, results))
+        else:
+            planned += [_entry(enter, names, []), _entry(right, [], results)]
+    return planned
+
+
+def _entry(call: Call, inputs: list[str | None], outputs: list[str | None]) -> dict[str, Any]:
+    return {"layer": call.layer, "occurrence": call.occurrence, "inputs": inputs, "outputs": outputs}
+
+
+def _results(guide: Call, port: Call) -> list[str | None]:
+    """The keys of what comes out of a layer without the activation that only one side counts as a part of it."""
+    if guide.preactivation is not None and port.preactivation is None:
+        return [guide.preactivation, *guide.outputs[1:]]
+    if guide.preactivation is None and port.preactivation is not None:
+        return [None for _ in guide.outputs]
+    return list(guide.outputs)
+
+
+def _shape(array: Array | None) -> tuple[int, ...] | None:
+    return None if array is None else array.shape

@@ -1,0 +1,1 @@
+"""Starts the watchers and waits for them."""

@@ -1,0 +1,151 @@
+"""Runs both programs in three passes, and has every stage judge what was seen."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compare.explanation.context import Context
+from compare.explanation.feeding.data import Feeding, data, feeding
+from compare.explanation.feeding.order import order
+from compare.explanation.findings import ordered
+from compare.explanation.model.dropout import dropout
+from compare.explanation.model.forward import forward
+from compare.explanation.model.initial import initial_weights
+from compare.explanation.model.statistics import statistics
+from compare.explanation.model.structure import structure
+from compare.explanation.observed.observation import Observation
+from compare.explanation.observed.pairing import Pairing, Side, pair
+from compare.explanation.observed.plan import make_plan
+from compare.explanation.running.program import Program
+from compare.explanation.running.watchers import Watcher, Watchers, watchers
+from compare.explanation.training.gradients import clipping, gradients, trained_parameters
+from compare.explanation.training.loop import loop
+from compare.explanation.training.loss import loss
+from compare.explanation.training.optimizer import optimizer, penalty_as_decay
+from compare.explanation.training.stated import stated
+
+_RECORDED = 4
+"""The steps whose layers' values are kept: enough to tell the terms of a loss apart."""
+
+_LOOKED_AT = 3
+"""The steps that the steered side's program takes on its own."""
+
+
+def compare_programs(
+    reference: Program,
+    port: Program,
+    options: dict[str, Any],
+    *,
+    steps: int,
+    keep: Path | None,
+    timeout: float,
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    """Runs and judges; returns the fields of an Explanation.
+
+    Args:
+        reference: The reference.
+        port: The port.
+        options: Further fields of the watchers' requests.
+        steps: How many optimizer steps.
+        keep: Where to keep what was recorded, None for nowhere.
+        timeout: The seconds that each program may take.
+        report: Called with a line whenever something has begun.
+    """
+    guide_is_reference = not (reference.framework == "torch" and port.framework == "keras")
+    guide, steered = (reference, port) if guide_is_reference else (port, reference)
+    with watchers(timeout, keep) as started:
+        context, fed = _passes(started, guide, steered, options, steps, guide_is_reference, report)
+        report("comparing")
+        _judge(context, fed, (guide.script.parent, steered.script.parent))
+    taken = len(context.steered.observation.updates)
+    ran = f"ran {reference.name} ({_framework(context, reference=True)}) and {port.name} ({_framework(context, reference=False)})"
+    ran += f" for {taken} optimizer steps" if taken else " once, forwards"
+    return {
+        "reference": reference.given,
+        "port": port.given,
+        "ran": f"{ran}; nothing was trained, no file was changed",
+        "findings": ordered(context.findings),
+        "same": tuple(dict.fromkeys(context.same)),
+        "not_seen": tuple(dict.fromkeys(context.not_seen)),
+        "unpaired": tuple(dict.fromkeys(context.unpaired)),
+    }
+
+
+def _framework(context: Context, *, reference: bool) -> str:
+    side = context.guide if reference == context.guide_is_reference else context.steered
+    backend = side.observation.part("backend")
+    return side.observation.words + (f" on {backend}" if backend else "")
+
+
+def _passes(
+    started: Watchers,
+    guide: Program,
+    steered: Program,
+    options: dict[str, Any],
+    steps: int,
+    guide_is_reference: bool,
+    report: Callable[[str], None],
+) -> tuple[Context, Feeding]:
+    """The guide in float64, the other program on its own, then steered by the guide's values."""
+    recorded = list(range(min(_RECORDED, steps)))
+    leading = {**options, "steps": steps, "dtype": "float64", "order": "identity", "recorded_steps": recorded}
+    looking = {**options, "steps": min(_LOOKED_AT, steps), "dtype": "own", "order": "identity", "recorded_steps": [0]}
+    report(f"running {guide.name} and {steered.name}, up to {steps} optimizer steps of each")
+    first = started.start("guide", guide, leading)
+    look = None if guide.attribute else started.start("look", steered, looking)
+    last = started.start("steered", steered, {**leading, "wait_for_plan": True})
+    seen = first.result()
+    if look is None:
+        look = started.start("look", steered, {**looking, "inputs": _inputs_of(seen, started.root, steered.framework)})
+    looked = look.result()
+    left, right = Side(seen), Side(looked)
+    pairing = pair(left, right)
+    fed = feeding(left, right, pairing)
+    report(f"steering {steered.name} by what {guide.name} does, layer by layer")
+    plan = make_plan(left, right, pairing, fed.batch, steps=max(len(seen.updates), 1))
+    plan.write(last.plan)
+    last.deadline += started.timeout
+    observed = last.result()
+    side = Side(observed)
+    return Context(left, side, looked, pairing, guide_is_reference), fed
+
+
+def _inputs_of(seen: Observation, root: Path, framework: str) -> str | None:
+    """What a model that is only used was called on, in a file and in the other framework's layout."""
+    arrays = [array for step in seen.fed[:1] for array in seen.arrays(step.get("inputs")) if array is not None]
+    if not arrays:
+        return None
+    if seen.framework == "keras" and framework == "torch":
+        arrays = [np.moveaxis(array, -1, 1) if array.ndim >= 4 else array for array in arrays]
+    path = root / "inputs.npz"
+    np.savez(path, **{f"input{i}": np.ascontiguousarray(array) for i, array in enumerate(arrays)})
+    return str(path)
+
+
+def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
+    """Every stage in the order of a training."""
+    used_only = not context.guide.observation.updates
+    structure(context)
+    if not used_only:
+        data(context, fed)
+        order(context, fed, folders)
+    initial_weights(context, used_only=used_only)
+    loop(context)
+    forward(context)
+    dropout(context)
+    if used_only:
+        return
+    statistics(context)
+    loss(context)
+    trained_parameters(context)
+    optimizer(context)
+    penalty_as_decay(context)
+    gradients(context)
+    clipping(context)
+    stated(context)
+
+
+__all__ = ["Pairing", "Watcher", "compare_programs"]

@@ -1,0 +1,1 @@
+"""Loss, gradients, optimizer and loop, and what is stated only."""

@@ -1,0 +1,320 @@
+"""Gradients, and which parameters get any: frozen, detached, scaled, clipped, accumulated."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from compare.explanation.context import Context
+from compare.explanation.findings import Place
+from compare.explanation.observed.carry import carried, parameter_pairs
+from compare.explanation.observed.observation import Array, Observation, place
+from compare.explanation.observed.pairing import Pair
+from compare.explanation.observed.values import deviation
+
+_SAME = 1e-8
+
+
+def trained_parameters(context: Context) -> None:
+    """Finds what is trained on one side only."""
+    guide, steered = context.guide.observation, context.steered.observation
+    if not guide.updates or not steered.updates:
+        return
+    unknown = (
+        set(steered.part("optimizer", "unknown_parameters") or ()),
+        set(guide.part("optimizer", "unknown_parameters") or ()),
+    )
+    moved = _moved(guide), _moved(steered)
+    only_guide: list[tuple[Pair, str]] = []
+    only_steered: list[tuple[Pair, str]] = []
+    for pair in context.pairing.pairs:
+        for a, b in parameter_pairs(pair, context.frameworks):
+            if _is_buffer(pair, b):
+                continue
+            if moved[0].get(a) and not moved[1].get(b, False):
+                only_guide.append((pair, b))
+            elif moved[1].get(b) and not moved[0].get(a, False):
+                only_steered.append((pair, b))
+    _report(context, only_guide, unknown[0], by_guide=True)
+    _report(context, only_steered, unknown[1], by_guide=False)
+    _two_biases(context, moved[1])
+
+
+def _is_buffer(pair: Pair, path: str) -> bool:
+    return any(p.is_buffer for layer in pair.ports for p in layer.parameters.values() if p.path == path)
+
+
+def _moved(observation: Observation) -> dict[str, bool]:
+    """Of each parameter, whether its own backward pass gave it a gradient in any step, and the optimizer knows it."""
+    found: dict[str, bool] = {}
+    unknown = set(observation.part("optimizer", "unknown_parameters") or ())
+    for update in observation.updates:
+        for path, key in (update.get("raw_gradients") or {}).items():
+            found[path] = found.get(path, False) or (key is not None and path not in unknown)
+    grouped = {p for group in observation.entries("optimizer", "groups") for p in group.get("parameters") or ()}
+    if grouped and "?" not in grouped:
+        found = {path: moved and path in grouped for path, moved in found.items()}
+    return found
+
+
+def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str], *, by_guide: bool) -> None:
+    """One finding for all parameters that only one side trains."""
+    if not entries:
+        return
+    names = ", ".join(dict.fromkeys(context.name(pair) for pair, _ in entries))
+    port_trains = by_guide != context.guide_is_reference
+    some = entries[0][0]
+    detached = by_guide and not any(path in unknown for _, path in entries) and _requires_grad(entries)
+    if port_trains:
+        title = f"{names}: trained in the port, frozen in the reference (trainable=False, requires_grad)"
+        cause = "frozen in the reference only"
+    elif by_guide and any(path in unknown for _, path in entries):
+        title = f"{names}: the optimizer does not know these parameters; the reference trains them"
+        cause = "parameters that no group of the optimizer has"
+    elif detached:
+        title = f"{names}: no gradient reaches these parameters (detached, or under no_grad); the reference trains them"
+        cause = "no gradient"
+    else:
+        title = f"{names}: frozen in the port (trainable=False, requires_grad=False), trained in the reference"
+        cause = "frozen in the port only"
+    context.find(
+        "gradients",
+        title,
+        guide="trained" if by_guide else "frozen: no gradient, no update",
+        steered="no gradient, no update" if by_guide else "trained",
+        places=(some.guide.place, _detached_place(context) if detached else some.port.place),
+        effect=1.0,
+        effect_text="these weights move on one side only",
+        cause=cause,
+        mend=f"for p in {some.port.name}.parameters(): p.requires_grad_({by_guide})",
+    )
+
+
+def _requires_grad(entries: Sequence[tuple[Pair, str]]) -> bool:
+    return all(
+        p.trainable
+        for pair, path in entries
+        for layer in pair.ports
+        for p in layer.parameters.values()
+        if p.path == path
+    )
+
+
+def _detached_place(context: Context) -> Place | None:
+    found = context.steered.observation.entries("loop", "detached")
+    first = found[0] if found else None
+    return place(first.get("place") if isinstance(first, dict) and "place" in first else first)
+
+
+def _two_biases(context: Context, moved: dict[str, bool]) -> None:
+    """Torch's recurrent layers have two biases, whose sum moves twice as fast where Keras has one."""
+    found = []
+    for pair in context.pairing.pairs:
+        paths = [p.path for layer in pair.ports for name, p in layer.parameters.items() if "bias_hh" in name]
+        one = not any(len(p.shape) == 2 and "bias" in n for layer in pair.guides for n, p in layer.parameters.items())
+        if context.frameworks == ("keras", "torch") and paths and one and all(moved.get(path) for path in paths):
+            found.append(pair)
+    if found:
+        names = ", ".join(context.name(pair) for pair in found)
+        context.find(
+            "gradients",
+            f"{names}: two trained biases (bias_ih and bias_hh) where Keras has one",
+            guide="one bias" if context.frameworks[0] == "keras" else "bias_ih and bias_hh",
+            steered="bias_ih and bias_hh, whose sum moves by both updates",
+            places=(found[0].guide.place, found[0].port.place),
+            effect=0.05,
+            effect_text="the bias moves twice as fast",
+            cause="two biases",
+            mend="nn.init.zeros_(lstm.bias_hh_l0).requires_grad_(False)",
+            severity="minor",
+        )
+
+
+def gradients(context: Context) -> None:
+    """Finds what differs in the gradients, where forward pass and loss are the same."""
+    guide, steered = context.guide.observation, context.steered.observation
+    if not guide.updates or not steered.updates or context.says("zero_grad|accumulation"):
+        return
+    first = _of_guide(context, 0, "gradients" if guide.accumulates else "raw_gradients")
+    second = steered.by_path("raw_gradients", 0)
+    both = [path for path in first if path in second and first[path].shape == second[path].shape]
+    if not both:
+        context.not_seen.append("the gradients")
+        return
+    far = {path: deviation(first[path], second[path]) for path in both}
+    scale = max(float(np.abs(first[path]).max()) for path in both)
+    # A gradient that is nothing but rounding, of a bias before a normalisation for one, is nothing to compare.
+    off = [p for p in both if far[p] > _SAME and float(np.abs(first[p]).max()) > 1e-9 * scale]
+    if not off:
+        context.same.append(f"the gradients of {len(both)} parameters")
+        return
+    if context.has("forward", ("fault",)) or context.has("loss", ("fault",)):
+        return  # what differs before them changes them
+    if max(far[path] for path in off) <= 1e-5:
+        context.same.append(f"the gradients of {len(both)} parameters, up to constants rounded to float32")
+        return
+    _explain(context, off, both, first, second, max(far[path] for path in off))
+
+
+def _of_guide(context: Context, step: int, kind: str = "raw_gradients") -> dict[str, Array]:
+    found = context.guide.observation.by_path(kind, step)
+    carried_over: dict[str, Array] = {}
+    for pair in context.pairing.pairs:
+        carried_over |= carried(pair, found, context.frameworks, gradients=True)
+    return carried_over
+
+
+def _explain(
+    context: Context,
+    off: list[str],
+    both: list[str],
+    first: dict[str, Array],
+    second: dict[str, Array],
+    far: float,
+) -> None:
+    before = context.steered.observation.by_path("parameters_before", 0)
+    if all(_by_weights(first[path], second[path], before.get(path)) is not None for path in off) and context.has(
+        "optimizer"
+    ):
+        return  # a penalty in one loss, which stands in the other side's weight decay
+    ratios = [_ratio(first[path], second[path]) for path in off]
+    place_of_loss = (
+        place(context.steered.observation.losses[0].get("place")) if context.steered.observation.losses else None
+    )
+    known = [ratio for ratio in ratios if ratio is not None]
+    if len(known) == len(off) and np.ptp(known) <= 1e-6 * abs(known[0]):
+        title = f"the gradients are {known[0]:.6g} times the reference's"
+        cause: str | None = "scaled by a constant"
+    else:
+        title = f"the gradients of {', '.join(off[:3])} differ from the same loss; no known cause fits"
+        cause = None
+    context.find(
+        "gradients",
+        title,
+        guide=f"largest {max(float(np.abs(first[path]).max()) for path in off):.4g}",
+        steered=f"largest {max(float(np.abs(second[path]).max()) for path in off):.4g}",
+        places=(None, place_of_loss),
+        effect=min(far, 1.0),
+        effect_text=f"off by {far:.3g}; {len(off)} of {len(both)} parameters",
+        cause=cause,
+    )
+
+
+def _ratio(x: Array, y: Array) -> float | None:
+    total = float((x * x).sum())
+    ratio = float((x * y).sum()) / total if total else 0.0
+    return ratio if ratio and deviation(ratio * x, y) <= 1e-6 else None
+
+
+def _by_weights(x: Array, y: Array, weights: Array | None) -> float | None:
+    """The factor of the weights by which two gradients differ; None if they differ otherwise."""
+    if weights is None or weights.shape != x.shape:
+        return None
+    rest = np.asarray(x, np.float64) - y
+    total = float((weights * weights).sum())
+    factor = float((rest * weights).sum()) / total if total else 0.0
+    return factor if float(np.abs(rest - factor * weights).max()) <= 1e-6 * max(float(np.abs(x).max()), 1e-12) else None
+
+
+def clipping(context: Context) -> None:
+    """Finds what differs in how gradients are clipped."""
+    guide, steered = _clip(context.guide.observation), _clip(context.steered.observation)
+    if guide is None and steered is None:
+        return
+    places = (
+        context.guide.observation.place("optimizer", "place"),
+        next((place(entry.get("place")) for entry in context.steered.observation.entries("loop", "clip")), None)
+        or context.steered.observation.place("optimizer", "place"),
+    )
+    effect, text = _clip_effect(context)
+    if guide is None or steered is None or guide[0] != steered[0] or abs(guide[1] - steered[1]) > 1e-6 * abs(guide[1]):
+        words = _clip_words(guide), _clip_words(steered)
+        if guide is None:
+            title = context.added(f"clipping of gradients ({words[1]})", "before the step")
+        elif steered is None:
+            title = context.missing(f"clipping of gradients ({words[0]})", "before the step")
+        else:
+            title = context.differs("gradients clipped", *words)
+        context.find(
+            "gradients",
+            title,
+            guide=words[0],
+            steered=words[1],
+            places=places,
+            effect=effect or 0.2,
+            effect_text=text,
+            cause=f"clipping: {words[0]} against {words[1]}",
+            mend=_clip_mend(guide),
+        )
+    elif effect > 1e-4 and not context.has("loop", ("fault",)):
+        context.find(
+            "gradients",
+            f"gradients are clipped {_clip_words(guide)} on both sides, and yet differ after it: clipped at another place",
+            guide=_clip_words(guide),
+            steered=_clip_words(steered),
+            places=places,
+            effect=effect,
+            effect_text=text,
+            cause="clipping before the gradients are there, or of other parameters",
+            mend="clip between backward and step",
+        )
+    elif "norm" in guide[0] and context.frameworks[0] != context.frameworks[1]:
+        context.find(
+            "gradients",
+            "clipping by norm: torch adds 1e-6 to the norm, Keras does not",
+            guide=_clip_words(guide),
+            steered=_clip_words(steered),
+            places=places,
+            effect=1e-6,
+            severity="inherent",
+        )
+
+
+Clip = tuple[str, float]
+
+
+def _clip(observation: Observation) -> Clip | None:
+    """How a side clips, and at what."""
+    settings: dict[str, Any] = observation.part("optimizer", "settings") or {}
+    for key, words in (
+        ("global_clipnorm", "global norm"),
+        ("clipnorm", "norm of each parameter"),
+        ("clipvalue", "value"),
+    ):
+        if isinstance(settings.get(key), int | float):
+            return words, float(settings[key])
+    for entry in observation.entries("loop", "clip"):
+        found = entry.get("settings") or {}
+        value = next(
+            (found[k] for k in ("max_norm", "clip_value", "clip_norm") if isinstance(found.get(k), int | float)), None
+        )
+        if value is not None:
+            return ("value" if "value" in str(entry.get("function")) else "global norm"), float(value)
+    return None
+
+
+def _clip_words(clip: Clip | None) -> str:
+    return "not clipped" if clip is None else f"by {clip[0]} at {clip[1]:g}"
+
+
+def _clip_mend(clip: Clip | None) -> str:
+    if clip is None:
+        return "leave the clipping out"
+    if clip[0] == "value":
+        return f"torch.nn.utils.clip_grad_value_(model.parameters(), {clip[1]:g})"
+    if clip[0] == "global norm":
+        return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip[1]:g})"
+    return f"for p in model.parameters(): torch.nn.utils.clip_grad_norm_(p, {clip[1]:g})"
+
+
+def _clip_effect(context: Context) -> tuple[float, str]:
+    """How far the clipped gradients are apart in the steps that were seen."""
+    worst = 0.0
+    for step in range(min(len(context.guide.observation.updates), len(context.steered.observation.updates))):
+        a, b = _of_guide(context, step, "gradients"), context.steered.observation.by_path("gradients", step)
+        for path in a.keys() & b.keys():
+            if a[path].shape == b[path].shape:
+                worst = max(worst, deviation(a[path], b[path]))
+    if worst <= 1e-5:
+        return 0.0, "no gradient was large enough to be clipped otherwise in these steps"
+    return min(worst, 5.0), f"gradients off by {worst:.3g}"

@@ -1,0 +1,266 @@
+"""What the training loop does beside forward, backward and step, and the mode in which it does it."""
+
+from typing import Any
+
+from compare.explanation.context import Context
+from compare.explanation.findings import Place
+from compare.explanation.observed.observation import Observation, place
+
+
+def loop(context: Context) -> None:
+    """Finds what differs in the loops."""
+    _zero_grad(context)
+    _cleared(context)
+    _accumulation(context)
+    _precision(context)
+    _modes(context)
+    _average(context)
+
+
+def _places(context: Context) -> tuple[Place | None, Place | None]:
+    return (
+        context.guide.observation.place("optimizer", "place"),
+        context.steered.observation.place("optimizer", "place"),
+    )
+
+
+def _loss_places(context: Context) -> tuple[Place | None, Place | None]:
+    found = []
+    for observation in (context.guide.observation, context.look):
+        found.append(place(observation.losses[0].get("place")) if observation.losses else None)
+    return found[0], found[1]
+
+
+def _zero_grad(context: Context) -> None:
+    """Gradients that are left from the step before."""
+    sides = [_stale(context.guide.observation), _stale(context.look)]
+    if sides[0] == sides[1]:
+        return
+    words = {True: "gradients of earlier steps are still there and add up", False: "gradients begin at zero"}
+    missing_in_port = sides[1] == context.guide_is_reference
+    title = "zero_grad is missing: gradients add up over the steps"
+    context.find(
+        "loop",
+        title if missing_in_port else f"the reference lacks what the port does: {title}",
+        guide=words[sides[0]],
+        steered=words[sides[1]],
+        places=_loss_places(context),
+        effect=3.0,
+        effect_text="each update is made from all gradients so far",
+        cause="zero_grad missing, or at the wrong place",
+        mend="optimizer.zero_grad()",
+    )
+
+
+def _stale(observation: Observation) -> bool:
+    """Whether gradients of a step were there when the next one's first backward pass began."""
+    flags = observation.part("loop", "stale_gradients") or []
+    return len(flags) > 1 and any(flags[1:])
+
+
+def _cleared(context: Context) -> None:
+    """Gradients that are gone when the optimizer steps."""
+    sides = [_gone(context.guide.observation), _gone(context.steered.observation)]
+    if sides[0] == sides[1]:
+        return
+    words = {True: "no gradient is left when the optimizer steps", False: "gradients reach the step"}
+    in_port = sides[1] == context.guide_is_reference
+    title = "gradients are cleared (zero_grad) between backward and step: nothing is learned"
+    context.find(
+        "loop",
+        title if in_port else f"in the reference, {title}",
+        guide=words[sides[0]],
+        steered=words[sides[1]],
+        places=_loss_places(context),
+        effect=3.0,
+        cause="zero_grad at the wrong place",
+        mend="optimizer.zero_grad() before backward, not after",
+    )
+
+
+def _gone(observation: Observation) -> bool:
+    """Whether there were gradients after the backward pass and none, or nothing but zeros, at the step."""
+    raw, given = observation.by_path("raw_gradients", 0), observation.by_path("gradients", 0)
+    some = any(array.any() for array in raw.values())
+    return some and not any(array.any() for array in given.values())
+
+
+def _accumulation(context: Context) -> None:
+    """How many backward passes there are to a step."""
+    counts = [_backward(context.guide.observation), _backward(context.look)]
+    if counts[0] == counts[1] or 0 in counts:
+        return
+    title = context.differs("accumulation: backward passes per step:", str(counts[0]), str(counts[1]))
+    context.find(
+        "loop",
+        title,
+        guide=f"{counts[0]} backward passes to a step",
+        steered=f"{counts[1]} backward passes to a step",
+        places=_loss_places(context),
+        effect=1.0,
+        effect_text="gradients are accumulated over several batches on one side",
+        cause="accumulation of gradients",
+        mend="step as often as the reference does",
+    )
+
+
+def _backward(observation: Observation) -> int:
+    counts = [count for count in observation.part("loop", "backward") or [] if isinstance(count, int)]
+    accumulate = observation.part("optimizer", "settings", "gradient_accumulation_steps")
+    if isinstance(accumulate, int) and accumulate > 1:
+        return accumulate
+    return max(counts[:3], default=0)
+
+
+def _precision(context: Context) -> None:
+    """Autocast, bfloat16, mixed precision."""
+    sides = [_low(context.guide.observation), _low(context.look)]
+    if sides[0] == sides[1]:
+        return
+    autocast = context.look.part("loop", "autocast")
+    where = place(autocast.get("place")) if isinstance(autocast, dict) else None
+    title = context.differs("precision of the computation:", sides[0], sides[1])
+    context.find(
+        "loop",
+        f"{title} (autocast, mixed precision)",
+        guide=sides[0],
+        steered=sides[1],
+        places=(_places(context)[0], where or _places(context)[1]),
+        effect=4e-3,
+        effect_text="8 to 11 bits of a value's 24 are left",
+        cause="mixed precision",
+        mend="train in the reference's precision",
+    )
+
+
+def _low(observation: Observation) -> str:
+    """The precision that a side computes in, by its own words."""
+    autocast = observation.part("loop", "autocast")
+    if isinstance(autocast, dict):
+        return str(autocast.get("dtype")).removeprefix("torch.")
+    policy = str(observation.part("dtype_policy") or "")
+    if "mixed" in policy:
+        return policy.removeprefix("mixed_")
+    if policy in ("bfloat16", "float16", "float64"):
+        return policy if policy != "float64" else "float32"
+    precision = str(observation.part("data", "trainer", "precision") or "")
+    for name in ("bf16", "16"):
+        if precision.startswith(name):
+            return "bfloat16" if name == "bf16" else "float16"
+    return "float32"
+
+
+def _modes(context: Context) -> None:
+    """Layers in evaluation mode while training, which matters to dropout and batch normalisation."""
+    _left_in_evaluation(context)
+    flags = context.look.part("loop", "training_flags")
+    if not isinstance(flags, dict) or not flags or context.look.framework != "torch":
+        return
+    sensitive = [name for name, layer in context.steered.layers.items() if _minds(layer.kind)]
+    off = [name for name in sensitive if flags.get(name) is False]
+    guide_off = [
+        layer.name
+        for layer in context.guide.layers.values()
+        if _minds(layer.kind)
+        and (not layer.training or context.guide.observation.framework != "keras")
+        and (context.guide.observation.part("loop", "training_flags") or {}).get(layer.name) is False
+    ]
+    if not off or guide_off:
+        return
+    all_of_them = len(off) == len(sensitive)
+    context.find(
+        "loop",
+        f"trained in evaluation mode (model.eval(), training=False): {'all layers' if all_of_them else ', '.join(off)}"
+        if context.guide_is_reference
+        else f"the reference is trained in evaluation mode (model.eval()): {', '.join(off)}",
+        guide="training mode",
+        steered="evaluation mode",
+        places=_loss_places(context),
+        effect=0.9,
+        effect_text="dropout does nothing, normalisations use running statistics",
+        cause="evaluation mode while training",
+        mend="model.train()",
+    )
+
+
+def _left_in_evaluation(context: Context) -> None:
+    """A model that goes back to evaluation mode after some steps."""
+    sides = []
+    for observation in (context.guide.observation, context.steered.observation):
+        steps = [flag for flag in observation.part("loop", "training_by_step") or [] if isinstance(flag, bool)]
+        sides.append(next((i for i, flag in enumerate(steps) if not flag and steps[0]), None))
+    if sides[0] == sides[1] or not any(_minds(layer.kind) for layer in context.steered.layers.values()):
+        return
+    texts = ["training mode" if at is None else f"evaluation mode from step {at + 1} on" for at in sides]
+    context.find(
+        "loop",
+        context.differs("mode while training (model.eval() without model.train() after it):", texts[0], texts[1]),
+        guide=texts[0],
+        steered=texts[1],
+        places=_loss_places(context),
+        effect=0.8,
+        effect_text="dropout does nothing, normalisations use running statistics",
+        cause="evaluation mode while training",
+        mend="model.train() at the beginning of each epoch",
+    )
+
+
+def _minds(kind: str) -> bool:
+    return kind.startswith(
+        ("Dropout", "BatchNorm", "SpatialDropout", "AlphaDropout", "GaussianDropout", "SyncBatchNorm")
+    )
+
+
+def _average(context: Context) -> None:
+    """A moving average of the weights, and how much it keeps of the old one."""
+    sides = [_averaged(context.guide.observation), _averaged(context.steered.observation)]
+    if sides[0] == sides[1]:
+        return
+    what = "moving average of the weights (EMA)"
+    if sides[0] is None or sides[1] is None:
+        title = context.missing(what, "in the loop") if sides[1] is None else context.added(what, "in the loop")
+    elif sides[0][0] and sides[1][0] and abs(sides[0][0] - sides[1][0]) > 1e-9:
+        title = context.differs(f"decay of the {what}:", f"{sides[0][0]:g}", f"{sides[1][0]:g}")
+    elif sides[0][1] != sides[1][1]:
+        words = {True: "updated", False: "never updated"}
+        title = context.differs(f"{what} is", words[sides[0][1]], words[sides[1][1]])
+    else:
+        return
+    context.find(
+        "loop",
+        title,
+        guide=_averaged_words(sides[0]),
+        steered=_averaged_words(sides[1]),
+        places=(_places(context)[0], _average_place(context.steered.observation) or _places(context)[1]),
+        effect=0.1,
+        cause="moving average of the weights",
+    )
+
+
+Average = tuple[float | None, bool]
+
+
+def _averaged(observation: Observation) -> Average | None:
+    """The decay of a moving average, None where it is not known, and whether it was updated."""
+    settings = observation.part("optimizer", "settings") or {}
+    if settings.get("use_ema"):
+        return _number(settings.get("ema_momentum")), True
+    found = observation.part("loop", "ema")
+    if not isinstance(found, dict):
+        return None
+    return _number(found.get("decay")), found.get("updates") != 0
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _averaged_words(side: Average | None) -> str:
+    if side is None:
+        return "not averaged"
+    return f"averaged{f' with decay {side[0]:g}' if side[0] else ''}{'' if side[1] else ', but never updated'}"
+
+
+def _average_place(observation: Observation) -> Place | None:
+    found = observation.part("loop", "ema")
+    return place(found.get("place")) if isinstance(found, dict) else None

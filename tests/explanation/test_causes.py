@@ -1,0 +1,163 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from compare.explanation.arithmetic.activations import FUNCTIONS, Activation, identify
+from compare.explanation.arithmetic.operations import learn, learn_two
+from compare.explanation.arithmetic.windows import pooling, same_pads
+from compare.explanation.model.layer_causes import Given, causes
+from compare.explanation.model.segments import Edit, Step, Value, explain_chain
+from compare.explanation.observed.observation import Array, Layer, Parameter
+from compare.explanation.observed.pairing import Pair
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(4, 6))
+IMAGES = GENERATOR.normal(size=(3, 2, 6, 6))
+
+
+def relu(x: Array) -> Array:
+    return np.maximum(x, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ("LeakyReLU", "ELU", "CELU")])
+def test_every_activation_is_known_by_its_values(name: str) -> None:
+    found = identify(8 * X, FUNCTIONS[name](8 * X))
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize(("name", "value"), [("LeakyReLU", 0.3), ("LeakyReLU", 0.01), ("ELU", 1.0), ("ELU", 0.5)])
+def test_the_setting_of_an_activation_is_read_from_its_values(name: str, value: float) -> None:
+    found = identify(X, FUNCTIONS[name](X, value))
+    assert found is not None
+    assert (found.name, found.value) == (name, value)
+
+
+def test_a_slope_rounded_to_float32_is_still_the_slope() -> None:
+    found = identify(X, FUNCTIONS["LeakyReLU"](X, float(np.float32(0.3))))
+    assert found == Activation("LeakyReLU", "slope", 0.3)
+
+
+def test_noise_is_no_activation() -> None:
+    assert identify(X, relu(X) + 1e-4 * GENERATOR.normal(size=X.shape)) is None
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (IMAGES.reshape(3, -1), "channels, height, width"),
+        (np.moveaxis(IMAGES, 1, -1).reshape(3, -1), "height, width, channels"),
+        (IMAGES.mean(axis=(2, 3)), "global average pooling"),
+        (pooling(IMAGES, "max", (2, 2), (2, 2), [(0, 0)] * 2), "max pooling of size 2"),
+        (
+            pooling(IMAGES, "average", (3, 3), (2, 2), same_pads((6, 6), (3, 3), (2, 2), (1, 1))),
+            "average pooling of size 3",
+        ),
+        (np.repeat(np.repeat(IMAGES, 2, 2), 2, 3), "nearest"),
+        (np.pad(IMAGES, ((0, 0), (0, 0), (0, 1), (0, 1))), "zero padding"),
+        (2.5 * IMAGES, "times 2.5"),
+    ],
+)
+def test_operations_are_known_by_their_values(made: Array, words: str) -> None:
+    found = learn(IMAGES, made)
+    assert found is not None
+    assert words in found.name
+
+
+def test_a_sum_and_a_concatenation_of_two() -> None:
+    other = GENERATOR.normal(size=X.shape)
+    assert (learn_two(X, other, X + other) or learn(X, X)).name == "sum"  # type: ignore[union-attr]
+    found = learn_two(X, other, np.concatenate([other, X], axis=1))
+    assert found is not None
+    assert found.name == "concatenation along axis 1, second first"
+
+
+def explained(begin: Array, steps: Sequence[Step], values: Sequence[Array], goal: Array) -> list[Edit] | None:
+    named = [Value(value, f"value {i}", None) for i, value in enumerate([*values, goal])]
+    return explain_chain(begin, steps, named, goal)
+
+
+def test_chains_that_agree_need_no_edit() -> None:
+    assert explained(X, [Step("relu", X, relu(X))], [], relu(X)) == []
+
+
+def test_pooling_before_relu_is_the_same() -> None:
+    pooled = pooling(relu(IMAGES), "max", (2, 2), (2, 2), [(0, 0)] * 2)
+    steps = [Step("relu", IMAGES, relu(IMAGES)), Step("pool", relu(IMAGES), pooled)]
+    first = pooling(IMAGES, "max", (2, 2), (2, 2), [(0, 0)] * 2)
+    assert explained(IMAGES, steps, [first], relu(first)) == []
+
+
+def test_a_missing_activation_is_missing() -> None:
+    (edit,) = explained(X, [Step("relu", X, relu(X))], [], X) or []
+    assert (edit.kind, edit.guide and edit.guide.name) == ("missing", "ReLU")
+
+
+def test_another_slope_replaces_and_is_not_added() -> None:
+    wanted, got = FUNCTIONS["LeakyReLU"](X, 0.3), FUNCTIONS["LeakyReLU"](X, 0.01)
+    (edit,) = explained(X, [Step("leaky", X, wanted)], [got], got) or []
+    assert edit.kind == "replaced"
+    assert edit.steered is not None
+    assert edit.steered.name == "LeakyReLU(slope=0.01)"
+
+
+def test_two_faults_of_one_chain_are_both_found() -> None:
+    wanted, got = FUNCTIONS["LeakyReLU"](IMAGES, 0.3), FUNCTIONS["LeakyReLU"](IMAGES, 0.01)
+    flat = np.moveaxis(wanted, 1, -1).reshape(3, -1)
+    edits = explained(IMAGES, [Step("leaky", IMAGES, wanted), Step("flatten", wanted, flat)], [got], got.reshape(3, -1))
+    assert [edit.kind for edit in edits or []] == ["replaced", "replaced"]
+
+
+def test_a_missing_residual_is_missing() -> None:
+    other = GENERATOR.normal(size=X.shape)
+    (edit,) = explained(X, [Step("add", X, X + other, (other,))], [], X) or []
+    assert (edit.kind, edit.guide and edit.guide.name) == ("missing", "sum")
+
+
+def test_nothing_is_named_that_no_value_bears_out() -> None:
+    strange = relu(X) + 0.01 * GENERATOR.normal(size=X.shape)
+    assert explained(X, [Step("relu", X, relu(X))], [], strange) is None
+
+
+def given(
+    kind: str,
+    guide: dict[str, object],
+    port: dict[str, object],
+    x: Array,
+    weights: dict[str, Array],
+    outputs: tuple[Array, Array],
+) -> Given:
+    parameters = {"kernel": Parameter("l/kernel", weights["kernel"].shape, True, False)}
+    first = Layer("k", kind, (kind,), guide, parameters, True, None)
+    names = {"Conv2D": "Conv2d", "LayerNormalization": "LayerNorm"}
+    second = Layer("t", names[kind], (names[kind],), port, {"weight": parameters["kernel"]}, True, None)
+    common = "convolution" if kind == "Conv2D" else "layer normalization"
+    return Given(Pair(common, (first,), (second,), fits=True), ("keras", "torch"), x, weights, *outputs)
+
+
+def test_padding_at_stride_two_is_named_with_both_values() -> None:
+    from compare.explanation.arithmetic.windows import convolution
+
+    kernel = GENERATOR.normal(size=(4, 2, 3, 3))
+    fixed = {"stride": (2, 2), "dilation": (1, 1)}
+    outputs = tuple(convolution(IMAGES, kernel, None, pads=pads, **fixed) for pads in ([(0, 1)] * 2, [(1, 1)] * 2))
+    keras, torch = {"strides": [2, 2], "padding": "same"}, {"stride": [2, 2], "padding": [1, 1]}
+    (cause,) = causes(given("Conv2D", keras, torch, IMAGES, {"kernel": kernel}, outputs))  # type: ignore[arg-type]
+    assert (cause.name, cause.guide, cause.steered) == ("padding", "(0, 1)", "(1, 1)")
+
+
+def test_epsilon_is_named_from_the_settings_that_the_values_confirm() -> None:
+    def normalized(epsilon: float) -> Array:
+        return (X - X.mean(1, keepdims=True)) / np.sqrt(X.var(1, keepdims=True) + epsilon)
+
+    outputs = normalized(1e-3), normalized(1e-5)
+    (cause,) = causes(given("LayerNormalization", {"epsilon": 1e-3}, {"eps": 1e-5}, X, {"kernel": np.ones(6)}, outputs))
+    assert (cause.name, cause.guide, cause.steered) == ("epsilon", "0.001", "1e-05")
+
+
+def test_a_setting_that_the_values_do_not_confirm_is_not_named() -> None:
+    outputs = X, X + 0.1 * GENERATOR.normal(size=X.shape)
+    assert (
+        causes(given("LayerNormalization", {"epsilon": 1e-3}, {"eps": 1e-5}, X, {"kernel": np.ones(6)}, outputs)) == []
+    )

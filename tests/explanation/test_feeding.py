@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from compare.explanation.feeding.data import relate_targets
+from compare.explanation.feeding.relation import relate
+from compare.explanation.observed.observation import Array
+
+GENERATOR = np.random.default_rng(0)
+PIXELS = GENERATOR.integers(0, 256, size=(16, 8, 8, 3)) / 255
+FIRST = np.moveaxis(PIXELS, -1, 1)
+
+
+def words(guide: Array, steered: Array) -> str:
+    return relate([guide], [steered]).words
+
+
+def test_the_same_samples_in_another_layout_are_the_same() -> None:
+    assert words(PIXELS, FIRST.astype(np.float32)) == ""
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (
+            (FIRST - 0.1307) / 0.3081,
+            "standardised (normalised): mean 0.1307 subtracted, divided by the deviation 0.3081",
+        ),
+        (FIRST * 255, "not divided by 255"),
+        (FIRST / 255, "divided by 255 once more"),
+        (FIRST * 255 / 256, "divided by 256 instead of 255"),
+        (FIRST * 2 - 1, "scaled to -1..1"),
+        (1 - FIRST, "inverted"),
+        (np.swapaxes(FIRST, 2, 3), "height and width exchanged"),
+        (FIRST[:, ::-1], "channels reversed"),
+        (PIXELS.reshape(16, 3, 8, 8), "reshaped where the axes should be permuted"),
+        (np.where(np.arange(16)[:, None, None, None] % 2, FIRST, FIRST[..., ::-1]), "random augmentation"),
+        (np.log1p(FIRST), "logarithm log(1 + x) is taken"),
+    ],
+)
+def test_how_samples_are_made_is_named(made: Array, expected: str) -> None:
+    assert expected in words(PIXELS, made)
+
+
+def test_each_channel_may_have_its_own_mean() -> None:
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    found = words(PIXELS, np.moveaxis((PIXELS - mean) / deviation, -1, 1))
+    assert "standardised by channel: mean 0.485, 0.456, 0.406" in found
+
+
+def test_a_scale_is_found_in_another_order_of_the_samples() -> None:
+    order = GENERATOR.permutation(16)
+    found = relate([PIXELS], [(FIRST * 2 - 1)[order]])
+    assert "scaled to -1..1" in found.words
+    assert found.order == tuple(order)
+
+
+def test_other_samples_are_not_explained_away() -> None:
+    assert words(PIXELS, GENERATOR.normal(size=FIRST.shape)) == "other samples"
+
+
+def test_the_side_that_is_out_of_the_ordinary_is_named() -> None:
+    found = relate([(PIXELS - 0.5) / 0.25], [FIRST])
+    assert found.of_guide
+    assert "mean 0.5000" in found.words
+
+
+LABELS = GENERATOR.integers(0, 9, size=16)
+
+
+@pytest.mark.parametrize(
+    ("guide", "steered", "expected"),
+    [
+        (LABELS, LABELS, ""),
+        (np.eye(10)[LABELS], LABELS, ""),
+        (LABELS[:, None], np.eye(10)[LABELS], ""),
+        (LABELS, LABELS + 1, "labels off by 1"),
+        (LABELS % 2, 1 - LABELS % 2, "labels reversed"),
+        (np.eye(10)[LABELS], np.eye(10)[LABELS] * 0.9 + 0.01, "smoothed by 0.1"),
+        (LABELS, np.roll(LABELS, 1), "other labels"),
+        (PIXELS[:, 0, 0], PIXELS[:, 0, 0] * 100, "multiplied by 100"),
+    ],
+)
+def test_how_labels_are_made_is_named(guide: Array, steered: Array, expected: str) -> None:
+    found = relate_targets([guide], [steered], None).words
+    assert found == "" if expected == "" else expected in found

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+
+from compare.explanation.observed.carry import carried, parameter_pairs
+from compare.explanation.observed.observation import Observation
+from compare.explanation.observed.pairing import Side, pair
+from compare.explanation.observed.plan import call_pairs
+from tests.explanation.made_up import call, layer, observation
+
+
+def dense(name: str, size: tuple[int, int]) -> dict[str, object]:
+    return layer(name, "Dense", {"kernel": size, "bias": (size[1],)})
+
+
+def linear(name: str, size: tuple[int, int]) -> dict[str, object]:
+    return layer(name, "Linear", {"weight": size[::-1], "bias": (size[1],)})
+
+
+def side(directory: Path, framework: str, layers: list[dict[str, object]], order: list[str] | None = None) -> Side:
+    names = order or [str(entry["name"]) for entry in layers]
+    calls = [call(name, [f"in{i}"], [f"out{i}"]) for i, name in enumerate(names)]
+    return Side(observation(directory, framework, layers, calls, {}))
+
+
+def names(guide: Side, port: Side) -> list[tuple[str, str]]:
+    return [(found.guide.name, found.port.name) for found in pair(guide, port).pairs]
+
+
+def test_layers_are_paired_in_the_order_of_the_computation_not_of_the_definition(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [dense("d1", (4, 3)), dense("d2", (3, 2))])
+    port = side(tmp_path / "b", "torch", [linear("last", (3, 2)), linear("first", (4, 3))], ["first", "last"])
+    assert names(guide, port) == [("d1", "first"), ("d2", "last")]
+
+
+def test_branches_in_another_order_are_paired_by_their_shapes(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [dense("trunk", (4, 3)), dense("digit", (3, 10)), dense("ink", (3, 1))])
+    port = side(tmp_path / "b", "torch", [linear("trunk", (4, 3)), linear("ink", (3, 1)), linear("digit", (3, 10))])
+    assert sorted(names(guide, port)) == [("digit", "digit"), ("ink", "ink"), ("trunk", "trunk")]
+
+
+def test_a_layer_too_many_is_left_over(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [dense("d1", (4, 4)), dense("d2", (4, 2))])
+    port = side(tmp_path / "b", "torch", [linear("l1", (4, 4)), linear("more", (4, 4)), linear("l2", (4, 2))])
+    found = pair(guide, port)
+    assert [layer.name for layer in found.ports_left] in (["more"], ["l1"])
+    assert found.guides_left == ()
+
+
+def test_a_layer_of_another_size_is_paired_and_not_carried(tmp_path: Path) -> None:
+    guide, port = (
+        side(tmp_path / "a", "keras", [dense("d", (4, 3))]),
+        side(tmp_path / "b", "torch", [linear("l", (4, 5))]),
+    )
+    (found,) = pair(guide, port).pairs
+    assert not found.fits
+    assert carried(found, {"d/kernel": np.ones((4, 3))}, ("keras", "torch"), gradients=False) == {}
+
+
+def test_a_separable_convolution_is_two_of_torchs(tmp_path: Path) -> None:
+    separable = layer(
+        "s", "SeparableConv2D", {"depthwise_kernel": (3, 3, 4, 1), "pointwise_kernel": (1, 1, 4, 8), "bias": (8,)}
+    )
+    depthwise = layer("depth", "Conv2d", {"weight": (4, 1, 3, 3)})
+    pointwise = layer("point", "Conv2d", {"weight": (8, 4, 1, 1), "bias": (8,)})
+    guide, port = side(tmp_path / "a", "keras", [separable]), side(tmp_path / "b", "torch", [depthwise, pointwise])
+    (found,) = pair(guide, port).pairs
+    assert [layer.name for layer in found.ports] == ["depth", "point"]
+    paths = {parameter.path: np.ones(parameter.shape) for parameter in found.guide.parameters.values()}
+    assert {path: array.shape for path, array in carried(found, paths, ("keras", "torch"), gradients=False).items()} == {
+        "depth.weight": (4, 1, 3, 3), "point.weight": (8, 4, 1, 1), "point.bias": (8,),
+    }  # fmt: skip
+
+
+def test_which_parameters_are_the_same_weight(tmp_path: Path) -> None:
+    guide, port = (
+        side(tmp_path / "a", "keras", [dense("d", (4, 3))]),
+        side(tmp_path / "b", "torch", [linear("l", (4, 3))]),
+    )
+    (found,) = pair(guide, port).pairs
+    assert sorted(parameter_pairs(found, ("keras", "torch"))) == [("d/bias", "l.bias"), ("d/kernel", "l.weight")]
+
+
+def test_the_gradient_of_one_bias_goes_to_both_of_torchs(tmp_path: Path) -> None:
+    keras = layer("k", "LSTM", {"kernel": (3, 8), "recurrent_kernel": (2, 8), "bias": (8,)})
+    torch = layer("t", "LSTM", {"weight_ih_l0": (8, 3), "weight_hh_l0": (8, 2), "bias_ih_l0": (8,), "bias_hh_l0": (8,)})
+    (found,) = pair(side(tmp_path / "a", "keras", [keras]), side(tmp_path / "b", "torch", [torch])).pairs
+    values = {p.path: np.ones(p.shape) for p in found.guide.parameters.values()}
+    paths = {parameter: found.port.parameters[parameter].path for parameter in found.port.parameters}
+    gradients = carried(found, values, ("keras", "torch"), gradients=True)
+    weights = carried(found, values, ("keras", "torch"), gradients=False)
+    assert gradients[paths["bias_hh_l0"]].all()
+    assert not weights[paths["bias_hh_l0"]].any()
+
+
+def test_a_layer_called_twice_is_paired_call_by_call(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [dense("d", (4, 4))], ["d", "d"])
+    port = side(tmp_path / "b", "torch", [linear("l", (4, 4))], ["l", "l"])
+    found = call_pairs(pair(guide, port), guide.training_calls, port.training_calls)
+    assert [(left.index, right.index) for _, left, right in found] == [(0, 0), (1, 1)]
+
+
+def test_an_observation_of_another_format_is_refused(tmp_path: Path) -> None:
+    import pytest
+    from compare.explanation.errors import RunFailedError
+
+    (tmp_path / "observed.json").write_text('{"format": 2}')
+    with pytest.raises(RunFailedError, match="format 1"):
+        Observation.read(tmp_path)
+    (tmp_path / "observed.json").write_text("{")
+    with pytest.raises(RunFailedError, match="cannot be read"):
+        Observation.read(tmp_path)

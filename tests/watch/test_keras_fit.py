@@ -1,0 +1,129 @@
+"""What the watcher sees of Keras scripts that train by `fit`: values are held against NumPy."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.watch.keras_runs import Seen, watch
+
+DENSE = """
+    import keras
+    import numpy as np
+
+    keras.utils.set_random_seed(7)
+    x = np.random.default_rng(0).random((96, 5)).astype("float32")
+    y = np.arange(96) % 3
+    model = keras.Sequential([
+        keras.Input((5,)),
+        keras.layers.Dense(4, activation="relu", kernel_regularizer=keras.regularizers.L2(0.01)),
+        keras.layers.Dropout(0.3),
+        keras.layers.Dense(3, activation="softmax"),
+    ])
+    model.compile(keras.optimizers.SGD(0.1, clipnorm=0.05), loss="sparse_categorical_crossentropy")
+    model.fit(x, y, batch_size=16, epochs=5, validation_split=0.25, class_weight={0: 1.0, 1: 2.0, 2: 0.5},
+              callbacks=[keras.callbacks.EarlyStopping(patience=2)])
+"""
+
+
+@pytest.fixture(scope="module", params=["tensorflow", "torch", "jax"])
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return watch(tmp_path_factory.mktemp("dense"), DENSE, request.param)
+
+
+def test_the_script_is_stopped_after_the_steps_asked_for(seen: Seen) -> None:
+    assert seen.document["status"]["outcome"] == "observed"
+    assert seen.document["steps"] == len(seen.document["losses"]) == len(seen.document["updates"]) == 3
+
+
+def test_the_layers_values_are_their_arithmetic(seen: Seen) -> None:
+    before = seen.document["updates"][0]["parameters_before"]
+    call, last = seen.call("dense"), seen.call("dense_1")
+    x = seen.array(call["inputs"][0])
+    inner = x @ seen.array(before["dense/kernel"]) + seen.array(before["dense/bias"])
+    np.testing.assert_allclose(seen.array(call["preactivation"]), inner, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(seen.array(call["outputs"][0]), np.maximum(inner, 0), rtol=0, atol=1e-14)
+    assert last["inputs"] == call["outputs"]  # dropout does nothing
+    assert x.dtype == np.float64
+    assert seen.document["evaluation_calls"][0]["layer"] == "dense"
+
+
+def test_the_loss_is_the_weighted_mean_with_its_penalty(seen: Seen) -> None:
+    loss = seen.document["losses"][0]
+    output = seen.array(seen.call("dense_1")["outputs"][0])
+    fed = seen.document["fed"][0]
+    labels, weights = seen.array(fed["targets"][0]), seen.array(fed["sample_weights"])
+    picked = -np.log(output[np.arange(16), labels.astype(int)])
+    np.testing.assert_allclose(weights, np.array([1.0, 2.0, 0.5])[labels.astype(int)])
+    kernel = seen.array(seen.document["initial"]["parameters"]["dense/kernel"])
+    penalty = 0.01 * np.sum(kernel**2)
+    assert loss["penalties"][0]["value"] == pytest.approx(penalty, rel=1e-7)  # 0.01 goes through float32
+    assert loss["value"] == pytest.approx(np.mean(picked * weights) + penalty, rel=1e-7)
+    assert loss["terms"][0]["function"] == "sparse_categorical_crossentropy"
+
+
+def test_gradients_are_kept_before_and_after_clipping(seen: Seen) -> None:
+    update = seen.document["updates"][0]
+    raw, clipped = seen.array(update["raw_gradients"]["dense/kernel"]), seen.array(update["gradients"]["dense/kernel"])
+    norm = np.linalg.norm(raw)
+    assert norm > 0.05
+    np.testing.assert_allclose(clipped, raw * 0.05 / norm, rtol=1e-6)
+    moved = seen.array(update["parameters_before"]["dense/kernel"]) - 0.1 * clipped
+    np.testing.assert_allclose(seen.array(update["parameters_after"]["dense/kernel"]), moved, rtol=1e-6)
+
+
+def test_what_fit_was_asked_for_is_noted(seen: Seen) -> None:
+    data = seen.document["data"]
+    assert data["fit"]["epochs"] == 5
+    assert data["fit"]["batch_size"] == 16
+    assert data["fit"]["shuffle"] is True
+    assert data["fit"]["validation"] == {"kind": "split", "fraction": 0.25, "num_samples": 24}
+    assert data["fit"]["callbacks"][0]["class"] == "EarlyStopping"
+    assert data["fit"]["callbacks"][0]["settings"]["patience"] == 2
+    assert data["permutations"][-1]["function"] == "fit(shuffle=True)"
+    assert data["permutations"][-1]["size"] == 72
+    assert data["permutations"][-1]["place"]["code"].startswith("model.fit(")
+    assert seen.document["seeds"] == [{"function": "keras.utils.set_random_seed", "value": 7}]
+
+
+def test_dropout_is_told_though_it_does_nothing(seen: Seen) -> None:
+    (dropout,) = seen.document["dropout"]
+    assert (dropout["layer"], dropout["rate"], dropout["active"]) == ("dropout", 0.3, True)
+    assert seen.document["calls"][0][dropout["after_call"]]["layer"] == "dense"
+
+
+def test_settings_are_numbers_and_names(seen: Seen) -> None:
+    dense = seen.layer("dense")
+    assert dense["settings"]["activation"] == "relu"
+    assert dense["settings"]["kernel_regularizer"]["class"] == "L2"
+    assert dense["settings"]["kernel_initializer"]["class"] == "GlorotUniform"
+    assert dense["place"]["line"] == 10
+    assert seen.document["optimizer"]["class"] == "SGD"
+    assert seen.document["optimizer"]["settings"]["clipnorm"] == 0.05
+
+
+def test_an_own_run_keeps_the_scripts_precision_and_dropout(tmp_path: Path) -> None:
+    seen = watch(tmp_path / "own", DENSE, dtype="own")
+    assert seen.array(seen.call("dense")["inputs"][0]).dtype == np.float32
+    assert seen.document["floatx"] == "float32"
+    assert seen.call("dropout")["outputs"] != seen.call("dropout")["inputs"]
+
+
+def test_a_pipeline_is_read_in_order_and_a_sparse_gradient_is_marked(tmp_path: Path) -> None:
+    seen = watch(tmp_path / "text", """
+        import tensorflow as tf
+        from tensorflow.keras import layers, models
+        words = tf.reshape(tf.range(240) % 11, (40, 6))
+        ds = tf.data.Dataset.from_tensor_slices((words, tf.range(40) % 2)).shuffle(40).batch(8, drop_remainder=True)
+        model = models.Sequential([layers.Embedding(11, 4, mask_zero=True), layers.LSTM(3), layers.Dense(1)])
+        model.compile(optimizer="rmsprop", loss="mse", metrics=["accuracy"])
+        model.fit(ds, epochs=2)
+    """)
+    document = seen.document
+    np.testing.assert_array_equal(seen.array(document["fed"][0]["inputs"][0]).ravel(), np.arange(48) % 11)
+    (loader,) = document["data"]["loaders"]
+    assert (loader["batch_size"], loader["shuffle"], loader["drop_last"]) == (8, True, True)
+    assert document["data"]["permutations"][0]["function"] == "tf.data.shuffle"
+    assert document["updates"][0]["sparse"] == ["embedding/embeddings"]
+    assert list(seen.layer("lstm")["parameters"]) == ["kernel", "recurrent_kernel", "bias"]
+    assert "mask0" in seen.call("lstm")["masks"]

@@ -1,0 +1,475 @@
+"""The optimizer's steps: loss, gradients, parameters before and after; and the pass in evaluation mode."""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from watch.keras_backends import Array, Backend
+from watch.keras_calls import Calls, Forward
+from watch.keras_layers import LayerTree, readable
+from watch.keras_losses import Losses
+from watch.loops import enclosing_loops
+from watch.request import Plan
+from watch.script import Session
+
+
+class Steps:
+    """Counts steps and writes down what each of them did.
+
+    Args:
+        session: The run.
+        backend: The backend.
+        tree: The layers and parameters.
+        calls: The calls of layers.
+        losses: The loss functions called.
+        plan: The parameters and gradients to set.
+    """
+
+    def __init__(
+        self, session: Session, backend: Backend, tree: LayerTree, calls: Calls, losses: Losses, plan: Plan | None
+    ) -> None:
+        self._session, self._backend, self.tree, self.calls = session, backend, tree, calls
+        self.losses, self.plan = losses, plan
+        self.initial: dict[str, str | None] = {}
+        self.optimizers: list[Any] = []
+        self.optimizer_places: dict[int, Any] = {}
+        self.trainer: Any = None  # the model whose `fit` is at work
+        self.fed: dict[str, Any] | None = None
+        self.flags: dict[str, bool] = {}
+        self.scale = 1.0
+        self.backward_counts: list[int] = []
+        self._backward: list[dict[str, Any]] = []
+        self._buffers: dict[str, Array] = {}
+        self._parameters_set = -1
+        self._stateless: dict[str, Array] = {}
+        self._clipped: dict[str, Array | None] = {}
+        self._applying = False
+        self._micro_steps = 0
+        self._in_training = False
+        self._previous: dict[str, tuple[str | None, Array]] = {}
+        calls.begins = self.forward_begins
+        calls.built = self.see_parameters
+
+    # The forward pass
+
+    def forward_begins(self, root: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Before an outermost call that may be trained: parameters are as the script left them."""
+        self.tree.add_root(root)
+        self.see_parameters()
+        if not self.calls.forwards:
+            self._stateless = {}
+            self._buffers = {path: values for path, values in self.current().items() if path in self._buffer_paths()}
+        if self.plan is not None and self.trainer is None:
+            args = self.planned_inputs(args)
+        return args
+
+    @property
+    def accumulating(self) -> bool:
+        """Whether a loss has been differentiated since the last step."""
+        return bool(self._backward)
+
+    def see_parameters(self) -> None:
+        """Notes the initial values of parameters that are new, and sets those that are planned."""
+        from keras.src.backend.common.stateless_scope import in_stateless_scope
+
+        self.tree.refresh()
+        for path, variable in self.tree.parameters().items():
+            if path not in self.initial and (values := self._of(variable)) is not None:
+                self.initial[path] = self._session.observation.keep(f"initial/{path}", values)
+                self._previous[path] = (self.initial[path], values)
+                if self._session.step == 0:
+                    self._set(path, variable, self._planned_parameters(0))
+        if self._parameters_set < self._session.step and not in_stateless_scope():
+            self._parameters_set = self._session.step
+            planned = self._planned_parameters(self._session.step)
+            for path, variable in self.tree.parameters().items():
+                self._set(path, variable, planned)
+
+    def planned_inputs(self, args: Any) -> Any:
+        """The arguments with the plan's inputs in their place."""
+        return self._replaced(args, self.plan.step(self._session.step).get("inputs") if self.plan else None)
+
+    def planned_targets(self, targets: Any) -> Any:
+        """The targets with the plan's in their place."""
+        return self._replaced(targets, self.plan.step(self._session.step).get("targets") if self.plan else None)
+
+    def planned_state(self, state: list[Any], variables: list[Any]) -> list[Any]:
+        """JAX's state with the plan's parameters in their place."""
+        planned = self._planned_parameters(self._session.step)
+        found = []
+        for value, variable in zip(state, variables, strict=True):
+            array = self.plan.array(planned.get(self.tree.path(variable) or "")) if self.plan else None
+            found.append(value if array is None else self._backend.tensor(array, value))
+        return found
+
+    def _replaced(self, structure: Any, keys: list[str | None] | None) -> Any:
+        if not keys or self.plan is None:
+            return structure
+        import keras
+
+        flat = keras.tree.flatten(structure)
+        arrays = [self.plan.array(key) for key in keys]
+        tensors = [index for index, value in enumerate(flat) if self._backend.is_tensor(value)]
+        for index, array in zip(tensors, arrays, strict=False):
+            if array is not None:
+                old = flat[index]
+                shape = tuple(old.shape) if np.prod(old.shape) == array.size else array.shape
+                flat[index] = self._backend.tensor(array.reshape(shape), old)
+        return keras.tree.pack_sequence_as(structure, flat)
+
+    # The backward pass
+
+    def differentiated(self, target: Any, variables: Any, gradients: list[Any]) -> list[Any] | None:
+        """After a differentiation; the gradients to go on with where they are planned."""
+        if self._applying or self.calls.evaluation is not None or not self.tree.roots:
+            return None
+        value = self._backend.values(target)
+        variables, found = self._matched(variables, gradients)
+        paths = [self.tree.path(variable) for variable in variables]
+        if value is None or not any(paths):
+            return None
+        raw = {
+            path: None if gradient is None else self._unscaled(gradient)
+            for path, gradient in zip(paths, found, strict=True) if path is not None
+        }  # fmt: skip
+        sparse = [p for p, g in zip(paths, found, strict=True) if p is not None and type(g).__name__ == "IndexedSlices"]
+        self._backward.append({
+            "value": float(np.sum(value)) / self.scale, "shape": list(value.shape), "raw": raw, "sparse": sparse,
+            "place": self._session.places.here(sys._getframe(1)), "terms": self.losses.take(),  # noqa: SLF001
+            "penalties": self.losses.penalties(self.tree),
+        })  # fmt: skip
+        return self._planned_gradients(paths, variables, gradients)
+
+    def _matched(self, variables: Any, gradients: list[Any]) -> tuple[list[Any], list[Any]]:
+        """The variables of gradients that came without them: torch keeps them, JAX gives them in the model's order."""
+        if variables is not None:
+            return list(variables), gradients
+        trainable = [variable for root in self.tree.roots for variable in root.trainable_variables]
+        if self._backend.name == "torch":
+            return trainable, [variable.value.grad for variable in trainable]
+        if [tuple(v.shape) for v in trainable] != [tuple(g.shape) for g in gradients]:
+            return [], []
+        return trainable, gradients
+
+    def _planned_gradients(self, paths: list[str | None], variables: list[Any], given: list[Any]) -> list[Any] | None:
+        keys = self.plan.step(self._session.step).get("gradients") or {} if self.plan is not None else {}
+        if not keys or len(self._backward) > 1 or self.plan is None:
+            return None
+        for index, (path, variable) in enumerate(zip(paths, variables, strict=True)):
+            array = self.plan.array(keys.get(path or ""))
+            if array is None:
+                continue
+            array = array.reshape(tuple(variable.shape)) * self.scale
+            if self._backend.name == "torch":
+                variable.value.grad = self._backend.tensor(array, variable.value)
+            else:
+                given[index] = self._backend.tensor(array, variable)
+        return given or None
+
+    def _unscaled(self, gradient: Any) -> Array | None:
+        values = self._backend.values(gradient)
+        return values if values is None or self.scale == 1.0 else values / self.scale
+
+    # The optimizer
+
+    def apply(self, original: Any, optimizer: Any, grads: Any, variables: Any) -> Any:
+        """One call of `Optimizer.apply`: a step, unless it only accumulates."""
+        grads = list(grads)
+        if self._applying or not grads or self._hidden(grads):
+            return original(optimizer, grads, variables)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        if variables is not None:
+            variables = list(variables)
+        held = list(variables if variables is not None else optimizer._trainable_variables)  # noqa: SLF001
+        begun = self.step_begins(optimizer, held, grads, self._rate(inner))
+        accumulate = inner.gradient_accumulation_steps
+        self._applying, self._clipped = True, {}
+        try:
+            result = original(optimizer, grads, variables)
+        finally:
+            self._applying = False
+        self._micro_steps += 1
+        if not accumulate or self._micro_steps % accumulate == 0:
+            self.step_ends(begun)
+        return result
+
+    def step_begins(self, optimizer: Any, variables: list[Any], grads: list[Any], rate: float | None) -> dict[str, Any]:
+        """Before an optimizer of Keras or torch changes the variables by these gradients."""
+        if not any(optimizer is known for known in self.optimizers):
+            self.optimizers.append(optimizer)
+        self.see_parameters()
+        pairs = [(self.tree.path(v), g) for v, g in zip(variables, grads, strict=False) if g is not None]
+        return {
+            "optimizer": optimizer, "before": self.current() | self._buffers, "rate": rate,
+            "gradients": {path: self._unscaled(g) for path, g in pairs if path is not None},
+            "sparse": [path for path, g in pairs if type(g).__name__ == "IndexedSlices"],
+        }  # fmt: skip
+
+    def step_ends(self, begun: dict[str, Any]) -> None:
+        """After the step that began so."""
+        gradients = {path: self._clipped.get(path, values) for path, values in begun["gradients"].items()}
+        self._clipped = {}
+        self._commit(begun["optimizer"], begun["before"], gradients, begun["sparse"], begun["rate"])
+
+    def clipped(self, gradients: list[Any], variables: list[Any]) -> None:
+        """What an optimizer's own clipping made of the gradients, or the mean that it accumulated."""
+        for gradient, variable in zip(gradients, variables, strict=False):
+            path = self.tree.path(variable)
+            values = self._backend.values(gradient) if gradient is not None else None
+            if path is not None and values is not None:
+                self._clipped[path] = values
+
+    def _hidden(self, grads: list[Any]) -> bool:
+        """Whether the gradients have no values: inside of a function that is traced."""
+        some = next((gradient for gradient in grads if gradient is not None), None)
+        return some is None or self._backend.values(some) is None
+
+    def scaled(self, loss: Any, result: Any) -> Any:
+        """Notes by what a loss was multiplied before it is differentiated."""
+        before, after = self._backend.values(loss), self._backend.values(result)
+        if before is not None and after is not None and before.size == 1 and float(before) and not self._applying:
+            self.scale = float(after) / float(before)
+        return result
+
+    def _rate(self, optimizer: Any) -> float | None:
+        values = self._backend.values(getattr(optimizer.learning_rate, "value", optimizer.learning_rate))
+        try:
+            return float(values if values is not None else optimizer.learning_rate)
+        except (TypeError, ValueError):
+            return None
+
+    def _commit(
+        self, optimizer: Any, before: dict[str, Array], gradients: dict[str, Any], sparse: list[Any], rate: float | None
+    ) -> None:
+        """Writes one step down."""
+        session = self._session
+        document, step = session.document, session.step
+        forwards = _of_training(self.calls.reset())
+        # With several optimizers all losses may be differentiated before the first of them steps.
+        own = {path for path in gradients if path is not None}
+        backward = [entry for entry in self._backward if own & entry["raw"].keys()]
+        several = len(self.optimizers) > 1 or any(not own & entry["raw"].keys() for entry in self._backward)
+        self._backward = [entry for entry in self._backward if not own & entry["raw"].keys()] if several else []
+        self.backward_counts.append(len(backward))
+        if step in session.request.recorded_steps:
+            while len(document["calls"]) <= session.request.recorded_steps.index(step):
+                document["calls"].append([])
+            document["calls"][-1] = [call for forward in forwards for call in forward.calls]
+        if step == 0:
+            for forward in forwards:
+                self.flags |= forward.flags
+        document["losses"].append(self._loss(backward))
+        document["updates"].append(self._update(optimizer, before, gradients, sparse, rate, backward))
+        document["fed"].append(self._fed(forwards, backward))
+        self.fed, self.scale = None, 1.0
+        if step == 0 and session.data["epochs"]["how"] in {None, "train_on_batch"}:
+            loops = enclosing_loops(sys._getframe(1), session.places)  # noqa: SLF001
+            session.data["epochs"] = loops | {"how": session.data["epochs"]["how"] or "for loop"}
+        session.step += 1
+        if step == 0:
+            with self._backend.paused():
+                self.evaluate(forwards, before)
+        self._buffers = {}
+        if session.step >= session.request.steps:
+            session.end()
+
+    def _loss(self, backward: list[dict[str, Any]]) -> dict[str, Any]:
+        terms = [term for entry in backward for term in entry["terms"]] or self.losses.take()
+        first: dict[str, Any] = (
+            backward[0] if backward else {"value": None, "shape": [], "place": None, "penalties": []}
+        )
+        return {
+            "value": first["value"], "shape": first["shape"], "terms": terms, "penalties": first["penalties"],
+            "backward_values": [entry["value"] for entry in backward], "place": first["place"],
+        }  # fmt: skip
+
+    def _update(
+        self, optimizer: Any, before: dict[str, Array], gradients: dict[str, Any], sparse: list[Any],
+        rate: float | None, backward: list[dict[str, Any]],
+    ) -> dict[str, Any]:  # fmt: skip
+        step, keep = self._session.step, self._session.observation.keep
+        number = next(index for index, known in enumerate(self.optimizers) if known is optimizer)
+        raw = {path: values for entry in backward[:1] for path, values in entry["raw"].items()} or gradients
+        after = self.current()
+        keys: dict[str, dict[str, str | None]] = {"before": {}, "raw": {}, "gradients": {}, "after": {}}
+        for path, values in before.items():
+            key, held = self._previous.get(path, (None, None))
+            same = held is not None and np.array_equal(held, values)
+            keys["before"][path] = key if same else keep(f"step{step}/before/{path}", values)
+            values_after = after.get(path, values)
+            unchanged = np.array_equal(values_after, values)
+            keys["after"][path] = keys["before"][path] if unchanged else keep(f"step{step}/after/{path}", values_after)
+            self._previous[path] = (keys["after"][path], values_after)
+        for path, values in raw.items():
+            keys["raw"][path] = None if values is None else keep(f"step{step}/raw/{path}", values)
+        for path, values in gradients.items():
+            same = raw.get(path) is not None and values is not None and np.array_equal(raw[path], values)
+            made = f"step{step}/gradient/{path}"
+            keys["gradients"][path] = keys["raw"][path] if same else None if values is None else keep(made, values)
+        found = sorted({path for path in [*sparse, *(p for entry in backward for p in entry["sparse"])] if path})
+        return {
+            "learning_rate": rate, "optimizer": number, "parameters_before": keys["before"],
+            "raw_gradients": keys["raw"], "gradients": keys["gradients"], "parameters_after": keys["after"],
+            "sparse": found,
+        }  # fmt: skip
+
+    def _fed(self, forwards: list[Forward], backward: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.fed is not None:
+            return self.fed
+        import keras
+
+        inputs = [value for forward in forwards[:1] for value in keras.tree.flatten((forward.args, forward.options))]
+        inputs = [value for value in inputs if self._backend.is_tensor(value)]
+        keep = self._session.observation.keep
+        keys = []
+        for index, tensor in enumerate(inputs):
+            values = self._backend.values(tensor)
+            keys.append(None if values is None else keep(f"step{self._session.step}/fed/input{index}", values))
+        terms = [term for entry in backward for term in entry["terms"]]
+        return {
+            "inputs": keys, "targets": [term["inputs"][0] for term in terms if term["inputs"]],
+            "sample_weights": next((term["inputs"][2] for term in terms if len(term["inputs"]) > 2), None),  # noqa: PLR2004
+        }  # fmt: skip
+
+    # Evaluation
+
+    def evaluate(self, forwards: list[Forward], before: dict[str, Array]) -> None:
+        """Repeats the outermost calls in evaluation mode with the parameters before the step; leaves no trace."""
+        from keras.src import backend as keras_backend
+
+        parameters = self.tree.parameters()
+        now = self.current()
+        jax = self._backend.name == "jax"
+        mapping = [
+            (variable, self._backend.tensor(before.get(path, now[path]), variable.value))
+            for path, variable in parameters.items() if path in now
+        ]  # fmt: skip
+        self.calls.evaluation = []
+        self.calls.part = "step0" if self._in_training else "eval"
+        try:
+            if jax:
+                with keras_backend.StatelessScope(state_mapping=mapping):
+                    self._repeat(forwards)
+                return
+            for variable, value in mapping:
+                self._assign(variable, value)
+            self._repeat(forwards)
+        except Exception as error:  # noqa: BLE001 a model that cannot be called so is trained all the same
+            self._session.warn(f"not seen in evaluation mode: {' '.join(str(error).split())[:300]}")
+        finally:
+            done, self.calls.evaluation = self.calls.evaluation, None
+            self.calls._number = 0  # noqa: SLF001
+            if not jax:
+                for path, variable in parameters.items():
+                    if path in now:
+                        self._assign(variable, self._backend.tensor(now[path], variable.value))
+            self._session.document["evaluation_calls"] = [call for forward in done for call in forward.calls]
+
+    def in_training(self, forward: Forward, before: dict[str, Array]) -> list[dict[str, Any]]:
+        """The calls of a model that is only used, in training mode; its parameters are as before afterwards."""
+        self.calls.reset()
+        kept = self._session.document["evaluation_calls"]
+        self._in_training = True
+        self.evaluate([forward], before)
+        self._in_training = False
+        calls: list[dict[str, Any]] = self._session.document["evaluation_calls"]
+        self._session.document["evaluation_calls"] = kept
+        return calls
+
+    def _repeat(self, forwards: list[Forward]) -> None:
+        for forward in forwards:
+            options = {key: value for key, value in forward.options.items() if key != "training"}
+            if "training" in forward.root.call_signature_parameters:
+                options["training"] = self._in_training
+            forward.root(*forward.args, **options)
+
+    # Parameters
+
+    def current(self) -> dict[str, Array]:
+        """The values of all parameters now."""
+        found = {path: self._of(variable) for path, variable in self.tree.parameters().items()}
+        return {path: values for path, values in found.items() if values is not None} | self._stateless
+
+    def stateless_called(self, layer: Any, fixed: list[Any]) -> None:
+        """Notes the buffers that a stateless call of a layer returned."""
+        if self.calls.evaluation is None and self._backend.differentiating():
+            for variable, value in zip(layer.non_trainable_variables, fixed, strict=False):
+                path, values = self.tree.path(variable), self._backend.values(value)
+                if path is not None and values is not None:
+                    self._stateless[path] = values
+
+    def _buffer_paths(self) -> set[str]:
+        from watch.keras_layers import buffers
+
+        held = {id(variable) for root in self.tree.roots for variable in buffers(root)}
+        return {path for path, variable in self.tree.parameters().items() if id(variable) in held}
+
+    def _of(self, variable: Any) -> Array | None:
+        try:
+            values = self._backend.values(variable.value)
+        except (ValueError, AttributeError, RuntimeError):  # not initialized yet
+            return None
+        return None if values is None else np.array(values)
+
+    def _planned_parameters(self, step: int) -> dict[str, str]:
+        if self.plan is None:
+            return {}
+        return {**(self.plan.parameters if step == 0 else {}), **(self.plan.step(step).get("parameters") or {})}
+
+    def _set(self, path: str, variable: Any, planned: dict[str, str]) -> None:
+        array = self.plan.array(planned.get(path)) if self.plan is not None else None
+        if array is not None:
+            self._assign(variable, self._backend.tensor(array.reshape(tuple(variable.shape)), variable.value))
+
+    def _assign(self, variable: Any, value: Any) -> None:
+        with self._backend.paused():
+            variable.assign(value)
+
+    def describe_optimizer(self) -> dict[str, Any] | None:
+        """The first optimizer as observed.json has it."""
+        if not self.optimizers:
+            return None
+        outer = self.optimizers[0]
+        if hasattr(outer, "param_groups"):
+            from watch.keras_torch import describe
+
+            return describe(outer, self.tree) | {
+                "place": self.optimizer_places.get(id(outer)), "count": len(self.optimizers)
+            }
+        inner = getattr(outer, "inner_optimizer", outer)
+        config = {key: readable(value) for key, value in inner.get_config().items() if key != "name"}
+        known = [
+            variable for optimizer in self.optimizers
+            for variable in getattr(optimizer, "_trainable_variables", [])
+        ]  # fmt: skip
+        known_paths = {self.tree.path(variable) for variable in known}
+        trainable = [variable for root in self.tree.roots for variable in root.trainable_variables]
+        unknown = [self.tree.path(variable) for variable in trainable]
+        rate = next((update["learning_rate"] for update in self._session.document["updates"]), None)
+        schedule = config["learning_rate"] if isinstance(config.get("learning_rate"), dict) else None
+        held = config | {"learning_rate": rate if rate is not None else config.get("learning_rate")}
+        return {
+            "class": type(inner).__name__, "settings": held, "schedule": schedule,
+            "groups": self._groups(inner, held),
+            "unknown_parameters": [path for path in unknown if path not in known_paths],
+            "loss_scale": type(outer).__name__ if outer is not inner else None,
+            "place": self.optimizer_places.get(id(outer)) or self.optimizer_places.get(id(inner)),
+            "count": len(self.optimizers),
+        }  # fmt: skip
+
+    def _groups(self, optimizer: Any, held: dict[str, Any]) -> list[dict[str, Any]]:
+        """One group, or a second one of what `exclude_from_weight_decay` takes out."""
+        variables = list(optimizer._trainable_variables)  # noqa: SLF001
+        excluded = []
+        if optimizer.weight_decay:
+            excluded = [v for v in variables if not optimizer._use_weight_decay(v)]  # noqa: SLF001
+        groups = [([v for v in variables if not any(v is other for other in excluded)], held)]
+        if excluded:
+            groups.append((excluded, held | {"weight_decay": 0.0}))
+        return [{"settings": own, "parameters": [self.tree.path(v) for v in found]} for found, own in groups]
+
+
+def _of_training(forwards: list[Forward]) -> list[Forward]:
+    """Those in training mode, if any is: torch's backend differentiates whatever is called."""
+    return [forward for forward in forwards if forward.training] or forwards

@@ -1,0 +1,71 @@
+"""What a script on Keras's torch backend uses of torch itself: its optimizers and its loaders of data."""
+
+import functools
+import sys
+from typing import Any
+
+from watch.keras_layers import LayerTree
+from watch.keras_steps import Steps
+from watch.script import Session
+
+
+class _Watch:
+    """What the watcher of torch's loaders needs to know."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @property
+    def step(self) -> int:
+        """The number of complete steps."""
+        return self.session.step
+
+
+def watch_torch(session: Session, steps: Steps) -> None:
+    """Watches `torch.optim` and `torch.utils.data`."""
+    import torch
+    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+    from watch.torch_data import Data
+
+    Data(_Watch(session)).install()  # type: ignore[arg-type]
+    session.note_seeds(torch, "manual_seed", "torch.manual_seed")
+    make = torch.optim.Optimizer.__init__
+    begun: dict[int, dict[str, Any]] = {}
+
+    def init(optimizer: Any, *args: Any, **options: Any) -> None:
+        steps.optimizer_places[id(optimizer)] = session.places.here(sys._getframe(1))  # noqa: SLF001
+        make(optimizer, *args, **options)
+
+    def before(optimizer: Any, _args: Any, _options: Any) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        gradients = [parameter.grad for parameter in parameters]
+        if any(steps.tree.path(parameter) is not None for parameter in parameters):
+            rate = float(optimizer.param_groups[0]["lr"])
+            begun[id(optimizer)] = steps.step_begins(optimizer, parameters, gradients, rate)
+
+    def after(optimizer: Any, _args: Any, _options: Any) -> None:
+        if id(optimizer) in begun:
+            steps.step_ends(begun.pop(id(optimizer)))
+
+    torch.optim.Optimizer.__init__ = functools.wraps(make)(init)  # type: ignore[assignment,method-assign]
+    register_optimizer_step_pre_hook(before)
+    register_optimizer_step_post_hook(after)
+
+
+def describe(optimizer: Any, tree: LayerTree) -> dict[str, Any]:
+    """An optimizer of torch's as observed.json has it."""
+    groups = [
+        {
+            "settings": {key: value for key, value in group.items() if key != "params"},
+            "parameters": [tree.path(parameter) for parameter in group["params"]],
+        }
+        for group in optimizer.param_groups
+    ]
+    known = {path for group in groups for path in group["parameters"]}
+    trainable = [tree.path(variable) for root in tree.roots for variable in root.trainable_variables]
+    return {
+        "class": type(optimizer).__name__, "module": type(optimizer).__module__, "settings": groups[0]["settings"],
+        "schedule": None, "groups": groups, "unknown_parameters": [path for path in trainable if path not in known],
+        "loss_scale": None,
+    }  # fmt: skip
