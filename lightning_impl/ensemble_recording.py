@@ -1,4 +1,4 @@
-"""`python -m lightning_impl fit_seeds --seeds N --out DIRECTORY`: many seeds at once, and a record of each."""
+"""`mnist-lightning fit_seeds --seeds N --out DIRECTORY`: many seeds at once, and a record of each."""
 
 import dataclasses
 import time

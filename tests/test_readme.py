@@ -5,7 +5,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PACKAGES = ("recipe", "keras_impl", "lightning_impl", "compare")
+ROOMS = sorted(
+    str(path.parent.relative_to(ROOT))
+    for path in [*ROOT.glob("*/__init__.py"), *ROOT.glob("compare/*/__init__.py")]
+    if path.parent.name not in ("tests", "benchmarks", "examples")
+)
 
 
 def tree() -> set[str]:
@@ -21,11 +25,13 @@ def tree() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", ROOMS)
 def test_tree_names_every_file_and_no_other(package: str) -> None:
     files = {f"{package}/{path.name}" for path in (ROOT / package).iterdir() if path.suffix in (".py", ".npz")}
     files |= {f"{package}/{path.name}/" for path in (ROOT / package).iterdir() if path.name == "templates"}
-    assert {name for name in tree() if name.startswith(f"{package}/")} == files - {f"{package}/__init__.py"}
+    assert {name for name in tree() if name.removesuffix("/").rpartition("/")[0] == package} == files - {
+        f"{package}/__init__.py"
+    }
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class Implementation:
         """What a run depends on beside the recipe: the command, the code and the installed versions."""
         packages = [ROOT / word.split(".")[0] for word in self.words if word in _WORKERS]
         files = [] if packages else sources(self.words)
-        for package in [ROOT / "recipe", *packages]:
+        for package in [ROOT / "recipe", ROOT / "record", *packages]:
             files += sorted(package.glob("*.py"))
         code = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
         return {"command": self.words, "code": code, "versions": _installed_versions()}
