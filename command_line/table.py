@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
+from jsonargparse.typing import class_from_function
 
 from command_line.one_line import OneLineErrors
 from recipe.datasets import with_images
@@ -82,7 +83,7 @@ def called_classify(program: str, words: Sequence[str]) -> str:
 
 def add_recipe_options(parser: jsonargparse.ArgumentParser) -> None:
     """Adds `--recipe.*`, from which the parser makes a recipe whose data set has been read."""
-    recipe_type = jsonargparse.class_from_function(_recipe_of_options, func_return=Recipe)
+    recipe_type = class_from_function(_recipe_of_options, func_return=Recipe)
     parser.add_class_arguments(recipe_type, "recipe", skip={"images"})
     # What nobody asked for is as the preset says.
     parser.set_defaults({f"recipe.{switch}": None for switch in SWITCHES})
