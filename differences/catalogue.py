@@ -2,10 +2,34 @@
 
 from typing import get_args
 
-from differences import dense, normalisation, optimizer
+from differences import (
+    activation,
+    attention,
+    convolution,
+    dense,
+    initialiser,
+    loss,
+    normalisation,
+    optimizer,
+    pooling,
+    recurrent,
+    schedule,
+)
 from differences.entry import Area, Difference
 
-_MODULES = (dense, normalisation, optimizer)
+_MODULES = (
+    dense,
+    convolution,
+    pooling,
+    normalisation,
+    recurrent,
+    attention,
+    activation,
+    initialiser,
+    optimizer,
+    loss,
+    schedule,
+)
 _AREAS = get_args(Area)
 
 CATALOGUE: tuple[Difference, ...] = tuple(

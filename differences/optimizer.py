@@ -31,6 +31,7 @@ _TORCH_STEPS = """
         optimizer.step()
     out = weight - parameter.detach().numpy()
     """
+_RATE_ROUNDED = "Keras keeps the rate in a float32 variable: 0.01 is 2e-8 off."
 _BETA_ROUNDED = "Keras rounds its Python constants to float32 on the way, see `constants-float32`."
 
 
@@ -59,8 +60,6 @@ ENTRIES = (
         keras_gives=[0.01],
         torch_gives=[0.001],
         torch_mend=Mend("SGD([parameter])", "SGD([parameter], lr=0.01)"),
-        after=1e-7,
-        inherent="Keras keeps the rate in a float32 variable: 0.01 is 2e-8 off.",
     ),
     Difference(
         name="sgd-momentum-rate",
@@ -300,8 +299,278 @@ ENTRIES = (
         torch_gives=[0.003152],
         keras_mend=Mend("epsilon=1e-7", "epsilon=0.0"),
         torch_mend=Mend("eps=1e-7", "eps=0"),
-        after=1e-6,
         inherent="No ε of one is an ε of the other; the mend leaves it out on both sides, where a gradient that has "
         "always been 0 gives 0/0. " + _BETA_ROUNDED,
+    ),
+    Difference(
+        name="rmsprop-momentum-rate",
+        area="optimizer",
+        title="What RMSprop's momentum remembers",
+        keras="Past steps, the rate included, as `sgd-momentum-rate`.",
+        torch="Past gradients over their root; the rate of today multiplies them all.",
+        keras_place=Place(
+            "keras/src/optimizers/rmsprop.py",
+            "RMSprop.update_step",
+            "ops.add(ops.multiply(self.momentum, momentum), increment)",
+        ),
+        torch_place=Place("torch/optim/rmsprop.py", "_single_tensor_rmsprop", "buf.mul_(momentum).addcdiv_(grad, avg)"),
+        seen="Equal while the rate is constant. Momentum 0.9, rho 0, two gradients of 1, the rate cut from 1 to "
+        "0.1 between them: the second step is 1 in Keras, 0.19 in torch.",
+        matters="where a schedule cuts the rate at once, for about 1/(1 - momentum) steps",
+        given="weight = np.zeros(1); gradient = np.ones(1)",
+        keras_code="""
+            variable = keras.Variable(weight)
+            optimizer = keras.optimizers.RMSprop(1.0, rho=0.0, momentum=0.9, epsilon=0.0)
+            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+            before = variable.numpy()
+            optimizer.learning_rate = 0.1
+            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+            out = before - variable.numpy()
+            """,
+        torch_code="""
+            parameter = nn.Parameter(torch.tensor(weight))
+            optimizer = torch.optim.RMSprop([parameter], 1.0, alpha=0.0, momentum=0.9, eps=0.0)
+            parameter.grad = torch.tensor(gradient)
+            optimizer.step()
+            before = parameter.detach().clone()
+            optimizer.param_groups[0]["lr"] = 0.1
+            optimizer.step()
+            out = before - parameter.detach()
+            """,
+        keras_gives=[1.0],
+        torch_gives=[0.19],
+        torch_mend=Mend(
+            'optimizer.param_groups[0]["lr"] = 0.1\n',
+            'optimizer.param_groups[0]["lr"] = 0.1\noptimizer.state[parameter]["momentum_buffer"] *= 1.0 / 0.1\n',
+        ),
+    ),
+    Difference(
+        name="adagrad-accumulator",
+        area="optimizer",
+        title="What Adagrad's accumulator starts from",
+        keras="initial_accumulator_value = 0.1, and ε = 1e-7 under the root.",
+        torch="0, and ε = 1e-10 outside it.",
+        keras_place=Place("keras/src/optimizers/adagrad.py", "Adagrad.__init__", "initial_accumulator_value=0.1"),
+        torch_place=Place("torch/optim/adagrad.py", "Adagrad.__init__", "initial_accumulator_value: float = 0"),
+        seen="The first step at rate 1: in torch it has the length 1 whatever the gradient; from a gradient of 0.1 "
+        "it is 0.3015 in Keras.",
+        matters="yes: gradients below 0.3 move little in Keras, and fully in torch",
+        given="weight = np.zeros(1); gradient = np.full(1, 0.1)",
+        keras_code=_keras("Adagrad(1.0)"),
+        torch_code=_torch("Adagrad([parameter], 1.0)"),
+        keras_gives=[0.3015],
+        torch_gives=[1.0],
+        torch_mend=Mend(
+            "Adagrad([parameter], 1.0)", "Adagrad([parameter], 1.0, initial_accumulator_value=0.1 + 1e-7, eps=0)"
+        ),
+        after=1e-7,
+        inherent=_BETA_ROUNDED,
+    ),
+    Difference(
+        name="adagrad-rate",
+        area="optimizer",
+        title="Default learning rate of Adagrad",
+        keras="0.001.",
+        torch="0.01.",
+        keras_place=Place("keras/src/optimizers/adagrad.py", "Adagrad.__init__", "learning_rate=0.001"),
+        torch_place=Place("torch/optim/adagrad.py", "Adagrad.__init__", "lr: float | Tensor = 1e-2"),
+        seen="A first step from a gradient of a million, where the accumulator's start does not count: 0.001 in "
+        "Keras, 0.01 in torch.",
+        matters="yes: ten times the step",
+        given="weight = np.zeros(1); gradient = np.full(1, 1e6)",
+        keras_code=_keras("Adagrad()"),
+        torch_code=_torch("Adagrad([parameter])"),
+        keras_gives=[0.001],
+        torch_gives=[0.01],
+        torch_mend=Mend("Adagrad([parameter])", "Adagrad([parameter], lr=0.001)"),
+    ),
+    Difference(
+        name="adadelta-defaults",
+        area="optimizer",
+        title="Defaults of Adadelta",
+        keras="Rate 0.001, rho = 0.95, ε = 1e-7.",
+        torch="Rate 1, rho = 0.9, ε = 1e-6.",
+        keras_place=Place(
+            "keras/src/optimizers/adadelta.py", "Adadelta.__init__", "learning_rate=0.001, rho=0.95, epsilon=1e-7"
+        ),
+        torch_place=Place(
+            "torch/optim/adadelta.py",
+            "Adadelta.__init__",
+            "lr: float | Tensor = 1.0, rho: float = 0.9, eps: float = 1e-6",
+        ),
+        seen="The first step from a gradient of 1: 1.414e-6 in Keras, 3.162e-3 in torch.",
+        matters="yes: Keras's rate leaves the weights where they are; the method's paper has 1",
+        given="weight = np.zeros(1); gradient = np.ones(1)",
+        keras_code=_keras("Adadelta()"),
+        torch_code=_torch("Adadelta([parameter])"),
+        keras_gives=[1.414e-06],
+        torch_gives=[0.003162],
+        torch_mend=Mend("Adadelta([parameter])", "Adadelta([parameter], lr=0.001, rho=0.95, eps=1e-7)"),
+    ),
+    Difference(
+        name="adamax-epsilon-place",
+        area="optimizer",
+        title="Where Adamax adds ε",
+        keras="To the largest gradient so far when it divides: m/(u + ε).",
+        torch="To each gradient before it is compared: u = max(β₂·u, |g| + ε).",
+        keras_place=Place("keras/src/optimizers/adamax.py", "Adamax.update_step", "ops.add(u, self.epsilon)"),
+        torch_place=Place("torch/optim/adamax.py", "_single_tensor_adamax", "grad.abs().add_(eps)"),
+        seen="Equal in the first step, then apart by up to the share of ε in the gradient. ε = 0.1, gradients 1 "
+        "and 0.1 at rate 1, β₂ = 0.5: after two steps 1.786 in Keras, 1.866 in torch.",
+        matters="no, unless ε is large",
+        given="weight = np.zeros(1); gradients = np.array([[1.0], [0.1]])",
+        keras_code=_keras("Adamax(1.0, beta_2=0.5, epsilon=0.1)", _KERAS_STEPS),
+        torch_code=_torch("Adamax([parameter], 1.0, betas=(0.9, 0.5), eps=0.1)", _TORCH_STEPS),
+        keras_gives=[1.786],
+        torch_gives=[1.866],
+        keras_mend=Mend("epsilon=0.1", "epsilon=0.0"),
+        torch_mend=Mend("eps=0.1", "eps=0"),
+        after=1e-6,
+        inherent="The mend leaves ε out on both sides, where a gradient that has always been 0 gives 0/0. "
+        + _BETA_ROUNDED,
+    ),
+    Difference(
+        name="adamax-rate",
+        area="optimizer",
+        title="Default learning rate of Adamax and NAdam",
+        keras="0.001.",
+        torch="0.002.",
+        keras_place=Place("keras/src/optimizers/adamax.py", "Adamax.__init__", "learning_rate=0.001"),
+        torch_place=Place("torch/optim/adamax.py", "Adamax.__init__", "lr: float | Tensor = 2e-3"),
+        seen="Adamax's first step from a gradient of 1: 0.001 in Keras, 0.002 in torch.",
+        matters="yes: twice the step",
+        given="weight = np.zeros(1); gradient = np.ones(1)",
+        keras_code=_keras("Adamax(epsilon=0.0)"),
+        torch_code=_torch("Adamax([parameter], eps=0)"),
+        keras_gives=[0.001],
+        torch_gives=[0.002],
+        torch_mend=Mend("eps=0)", "lr=0.001, eps=0)"),
+        after=1e-6,
+        inherent=_BETA_ROUNDED,
+    ),
+    Difference(
+        name="nadam-momentum-schedule",
+        area="optimizer",
+        title="How fast NAdam's momentum rises",
+        keras="μₜ = β₁·(1 - 0.5·0.96ᵗ): near β₁ after 100 steps.",
+        torch="μₜ = β₁·(1 - 0.5·0.96^(0.004·t)): near β₁ after 25,000 steps.",
+        keras_place=Place(
+            "keras/src/optimizers/nadam.py", "Nadam.update_step", "1.0 - 0.5 * (ops.power(decay, local_step))"
+        ),
+        torch_place=Place("torch/optim/nadam.py", "_single_tensor_nadam", "0.96 ** (step * momentum_decay)"),
+        seen="Rate 1, gradients 1, -1, -1: after three steps the weight has risen by 0.2310 in Keras, by 0.2942 in "
+        "torch.",
+        matters="yes: torch has half the momentum for thousands of steps",
+        given="weight = np.zeros(1); gradients = np.array([[1.0], [-1.0], [-1.0]])",
+        keras_code=_keras("Nadam(1.0, epsilon=0.0)", _KERAS_STEPS),
+        torch_code=_torch("NAdam([parameter], 1.0, eps=0)", _TORCH_STEPS),
+        keras_gives=[-0.231],
+        torch_gives=[-0.2942],
+        torch_mend=Mend("eps=0)", "eps=0, momentum_decay=1.0)"),
+        after=1e-5,
+        inherent=_BETA_ROUNDED,
+    ),
+    Difference(
+        name="embedding-adam-sparse",
+        area="optimizer",
+        title="Adam on an embedding whose row occurs twice in a batch",
+        keras="On TensorFlow the gradient is a list of rows: Adam adds the square of each occurrence to v.",
+        torch="The occurrences are summed first; Adam squares the sum. So do Keras's torch and JAX backends.",
+        keras_place=Place("keras/src/backend/tensorflow/sparse.py", "", "tf.IndexedSlices"),
+        torch_place=Place(
+            "torch/optim/adam.py", "_single_tensor_adam", "exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)"
+        ),
+        seen="One row, twice in a batch, gradient 1 each: v is 2·(1 - β₂) in Keras, 4·(1 - β₂) in torch; at rate 1 "
+        "the first step is 1.414 in Keras, 1 in torch.",
+        matters="yes: every text model under Adam, and nothing tells",
+        cost="weights up to 9e-3 apart after one step (largest move 1.4e-2), losses a quarter apart later on (n = 1)",
+        given="tokens = np.array([[0, 0]])",
+        keras_code="""
+            import tensorflow as tf
+
+            table = keras.layers.Embedding(2, 1, embeddings_initializer="zeros")
+            table.build()
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(table(tokens))
+            gradient = tape.gradient(loss, table.trainable_variables[0].value)
+            keras.optimizers.Adam(1.0, epsilon=0.0).apply([gradient], table.trainable_variables)
+            out = -table.get_weights()[0][0]
+            """,
+        torch_code="""
+            table = nn.Embedding(2, 1)
+            nn.init.zeros_(table.weight)
+            table(torch.tensor(tokens)).sum().backward()
+            torch.optim.Adam(table.parameters(), 1.0, eps=1e-30).step()
+            out = -table.weight[0]
+            """,
+        keras_gives=[1.414],
+        torch_gives=[1.0],
+        keras_mend=Mend("apply([gradient]", "apply([tf.convert_to_tensor(gradient)]"),
+        after=1e-5,
+        inherent=_BETA_ROUNDED,
+    ),
+    Difference(
+        name="gradients-accumulate",
+        area="optimizer",
+        title="Gradients from one step to the next",
+        keras="Each step has its own gradients.",
+        torch="backward() adds to those that are there; the loop has to call zero_grad().",
+        keras_place=Place(
+            "keras/src/backend/tensorflow/trainer.py",
+            "TensorFlowTrainer.train_step",
+            "gradients = tape.gradient(loss, trainable_weights)",
+        ),
+        torch_place=Place("torch/optim/optimizer.py", "Optimizer.zero_grad", "p.grad = None"),
+        seen="Without zero_grad the second of two steps on the same batch is twice the first: SGD at rate 1 on a "
+        "gradient of 1 moves by 2 in all in Keras, by 3 in torch.",
+        matters="yes, where zero_grad is missing",
+        given="x = np.ones((1, 1))",
+        keras_code="""
+            model = keras.Sequential([keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
+            model.compile(keras.optimizers.SGD(1.0), lambda target, output: -output, run_eagerly=True)
+            for _ in range(2):
+                model.train_on_batch(x, x)
+            out = model.get_weights()[0]
+            """,
+        torch_code="""
+            model, x = nn.Linear(1, 1, bias=False), torch.tensor(x)
+            nn.init.zeros_(model.weight)
+            optimizer = torch.optim.SGD(model.parameters(), 1.0)
+            for _ in range(2):
+                loss = -model(x).sum()
+                loss.backward()
+                optimizer.step()
+            out = model.weight
+            """,
+        keras_gives=[2.0],
+        torch_gives=[3.0],
+        torch_mend=Mend("    loss.backward()", "    optimizer.zero_grad()\n    loss.backward()"),
+    ),
+    Difference(
+        name="gradient-accumulation",
+        area="optimizer",
+        title="One step for several batches",
+        keras="gradient_accumulation_steps=n takes the mean of n gradients.",
+        torch="n calls of backward() make their sum. Lightning's accumulate_grad_batches=n divides the loss by n.",
+        keras_place=Place(
+            "keras/src/optimizers/base_optimizer.py", "BaseOptimizer._backend_apply_gradients", "(g + acc_g) / steps"
+        ),
+        torch_place=Place("torch/optim/optimizer.py", "Optimizer.zero_grad", "p.grad = None"),
+        seen="Two gradients of 1 and SGD at rate 1: a step of 1 in Keras, of 2 in torch.",
+        matters="yes, but for Adam, which divides by the size",
+        given="weight = np.zeros(1); gradients = np.ones((2, 1))",
+        keras_code=_keras("SGD(1.0, gradient_accumulation_steps=2)", _KERAS_STEPS),
+        torch_code="""
+            parameter = nn.Parameter(torch.tensor(weight))
+            optimizer = torch.optim.SGD([parameter], 1.0)
+            for gradient in gradients:
+                loss = (parameter * torch.tensor(gradient)).sum()
+                loss.backward()
+            optimizer.step()
+            out = weight - parameter.detach().numpy()
+            """,
+        keras_gives=[1.0],
+        torch_gives=[2.0],
+        torch_mend=Mend("loss.backward()", "(loss / len(gradients)).backward()"),
     ),
 )
