@@ -93,7 +93,7 @@ ENTRIES = (
         keras="Channels last: (batch, height, width, channels), unless data_format says otherwise.",
         torch="Channels first: (batch, channels, height, width), always.",
         keras_place=Place("keras/src/backend/config.py", "", '_IMAGE_DATA_FORMAT = "channels_last"'),
-        torch_place=Place(_TORCH, "Conv2d", "(N, C_{\\\\text{in}}, H, W)"),
+        torch_place=Place(_TORCH, "Conv2d", "(N, C_{\\text{in}}, H, W)"),
         seen="A wrong layout raises an error unless the sizes happen to fit; a reshape in the place of a transpose "
         "never does. Of a 1 by 2 image with 2 channels the first channel is (1, 3) in Keras, (1, 2) in torch.",
         matters="yes: a reshaped image has its pixels mixed up",

@@ -30,8 +30,8 @@ ENTRIES = (
             output = logits.softmax(-1)
             out = F.cross_entropy(output, labels, reduction="none")
             """,
-        keras_gives=None,
-        torch_gives=None,
+        keras_gives=[1.855e-08, 2.303],
+        torch_gives=[1.461, 2.303],
         torch_mend=Mend("output = logits.softmax(-1)", "output = logits"),
     ),
     Difference(
@@ -96,7 +96,7 @@ ENTRIES = (
         keras="class_weight and sample_weight multiply the losses; the sum is divided by the number of samples.",
         torch="cross_entropy(weight=…) divides by the sum of the samples' weights.",
         keras_place=_REDUCE,
-        torch_place=Place(_MODULES, "CrossEntropyLoss", "w_{y_n} \\\\cdot \\\\mathbb{1}"),
+        torch_place=Place(_MODULES, "CrossEntropyLoss", "w_{y_n} \\cdot \\mathbb{1}"),
         seen="Losses 1 and 3 with weights 1 and 9: 14 in Keras, 2.8 in torch. Batch by batch the factor changes.",
         matters="yes: another rate in every batch",
         given="logits = np.log([[1.0, np.e - 1], [np.e**3 - 1, 1.0]])  # losses 1 and 3\n"
@@ -189,7 +189,7 @@ ENTRIES = (
         keras_place=Place(
             "keras/src/backend/tensorflow/nn.py", "binary_crossentropy", "backend.epsilon(), 1.0 - backend.epsilon()"
         ),
-        torch_place=Place(_MODULES, "BCELoss", "clamp its log function outputs"),
+        torch_place=Place(_MODULES, "BCELoss", "BCELoss clamps its log function outputs"),
         seen="Probability 0 of what is true: 16.12 in Keras, 100 in torch.",
         matters="for samples that the network is sure and wrong of",
         given="target = np.array([[1.0]]); probability = np.array([[0.0]])",
@@ -231,8 +231,8 @@ ENTRIES = (
         torch="kl_div(log q, p): the first argument as logarithm; the default mean divides by the number of "
         "classes, too.",
         keras_place=Place(_LOSSES, "kl_divergence", "ops.sum(y_true * ops.log(y_true / y_pred), axis=-1)"),
-        torch_place=Place(_MODULES, "KLDivLoss", 'use "batchmean" instead'),
-        seen="p = (0.5, 0.5), q = (0.25, 0.75): 0.1438 in Keras, 0.07192 in torch with log q; with q as it is -0.8466.",
+        torch_place=Place(_MODULES, "KLDivLoss", r'use :attr:`reduction`\ `= "batchmean"`'),
+        seen="p = (0.5, 0.5), q = (0.25, 0.75): 0.1438 in Keras, 0.07192 in torch with log q; with q as it is -0.5966.",
         matters="yes: 1/classes of the gradient",
         given="p = np.array([[0.5, 0.5]]); q = np.array([[0.25, 0.75]])",
         keras_code="out = keras.losses.KLDivergence()(p, q)",
@@ -251,7 +251,7 @@ ENTRIES = (
         keras="CosineSimilarity: minus the cosine, -1 at best.",
         torch="CosineEmbeddingLoss: one minus the cosine, 0 at best.",
         keras_place=Place(_LOSSES, "cosine_similarity", "return -ops.sum(y_true * y_pred, axis=axis)"),
-        torch_place=Place(_MODULES, "CosineEmbeddingLoss", "1 - \\\\cos(x_1, x_2)"),
+        torch_place=Place(_MODULES, "CosineEmbeddingLoss", "1 - \\cos(x_1, x_2)"),
         seen="The same vector twice: -1 in Keras, 0 in torch. The gradients agree.",
         matters="only for who reads the number",
         given="a = np.array([[3.0, 4.0]])",
@@ -271,7 +271,7 @@ ENTRIES = (
         keras="CategoricalHinge: only the wrong class with the highest score counts, and at least 0.",
         torch="MultiMarginLoss: the sum over all wrong classes, divided by the number of classes.",
         keras_place=Place(_LOSSES, "categorical_hinge", "neg = ops.max((1.0 - y_true) * y_pred, axis=-1)"),
-        torch_place=Place(_MODULES, "MultiMarginLoss", "\\\\sum_i \\\\max(0, \\\\text{margin} - x[y] + x[i])^p"),
+        torch_place=Place(_MODULES, "MultiMarginLoss", "\\sum_i \\max(0, \\text{margin} - x[y] + x[i])^p"),
         seen="Scores (1, 1, 1), the first right: 1 in Keras, 0.6667 in torch.",
         matters="yes: another gradient",
         given="scores = np.array([[1.0, 1.0, 1.0]]); target = np.array([[1.0, 0.0, 0.0]])",

@@ -31,7 +31,6 @@ _TORCH_STEPS = """
         optimizer.step()
     out = weight - parameter.detach().numpy()
     """
-_RATE_ROUNDED = "Keras keeps the rate in a float32 variable: 0.01 is 2e-8 off."
 _BETA_ROUNDED = "Keras rounds its Python constants to float32 on the way, see `constants-float32`."
 
 

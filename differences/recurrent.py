@@ -132,7 +132,7 @@ ENTRIES = (
         "the first paper.",
         torch="After it, always; reset_after=False cannot be said.",
         keras_place=Place("keras/src/layers/rnn/gru.py", "GRUCell.__init__", "reset_after=True"),
-        torch_place=Place(_RNN, "GRU", "is subtly different from the original paper"),
+        torch_place=Place(_RNN, "GRU", "subtly differs from the original paper"),
         seen="The bias of GRU(4) has shape (2, 12) with reset_after, (12,) without. With two units whose states "
         "cross over the second step differs: (0.5769, 0.4572) with reset_after=False, (0.6078, 0.3641) in torch.",
         matters="only for models with reset_after=False, which torch's GRU cannot take",
@@ -240,7 +240,7 @@ ENTRIES = (
         keras_place=Place(
             "keras/src/layers/rnn/bidirectional.py", "Bidirectional.__init__", 'config["config"]["go_backwards"] = True'
         ),
-        torch_place=Place(_RNN, "RNNBase.forward", "output"),
+        torch_place=Place(_RNN, "LSTM", "containing the final hidden state"),
         seen="Running sums over (1, 2, 4): forward 7, backward 7 in Keras; forward 7, backward 4 in torch.",
         matters="yes: half of the features have seen one step",
         given="x = np.array([[[1.0], [2.0], [4.0]]])",

@@ -140,7 +140,7 @@ ENTRIES = (
             "BaseOptimizer._get_current_learning_rate",
             "return self._learning_rate(self._iterations)",
         ),
-        torch_place=Place(_TORCH, "LRScheduler.step", "self.last_epoch += 1"),
+        torch_place=Place(_TORCH, "LRScheduler._update_lr", "self.last_epoch += 1"),
         seen="Decay by 0.5 with decay_steps=1 and gamma=0.5 over 2 epochs of 2 steps, the rates used: (1, 0.5, "
         "0.25, 0.125) in Keras, (1, 1, 0.5, 0.5) in torch.",
         matters="yes: the rate falls by the number of steps an epoch too fast or too slowly",

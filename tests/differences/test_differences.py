@@ -98,15 +98,16 @@ def definitions(file: str) -> dict[str, str]:
     assert spec is not None
     assert spec.origin is not None
     text = (Path(spec.origin).parent / rest).read_text()
-    found = {"": text}
+    found, lines = {"": text}, text.splitlines()
 
     def collect(node: ast.AST, prefix: str) -> None:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.FunctionDef | ast.ClassDef):
-                found[prefix + child.name] = ast.get_source_segment(text, child) or ""
+                found[prefix + child.name] = "\n".join(lines[child.lineno - 1 : child.end_lineno])
                 collect(child, f"{prefix}{child.name}.")
 
-    collect(ast.parse(text), "")
+    if file.endswith(".py"):
+        collect(ast.parse(text), "")
     return found
 
 
