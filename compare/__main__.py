@@ -1,4 +1,4 @@
-"""`python -m compare run|align|study|report|predict|convert|completion`: the command line, over `compare/api.py`."""
+"""`python -m compare run|align|study|report|predict|convert|differences|completion`: the command line."""
 
 import json
 import os
@@ -48,6 +48,12 @@ def parser() -> jsonargparse.ArgumentParser:
     convert_parser.add_argument("source", type=Path, help="What to read; a .ckpt, or with recipe.json beside it.")
     convert_parser.add_argument("target", type=Path, help="What to write; must not be there.")
     subparsers["convert"] = convert_parser
+    subparsers["differences"] = jsonargparse.ArgumentParser(
+        description="Shows what Keras and PyTorch do differently, and how to make them alike."
+    )
+    subparsers["differences"].add_argument(
+        "word", nargs="?", default="", metavar="WORD", help="Part of a name, an area or any word (default: all)."
+    )
     subparsers["completion"] = jsonargparse.ArgumentParser(
         description="Prints a bash script that completes the command lines of compare, keras_impl and lightning_impl."
     )
@@ -170,6 +176,16 @@ def convert(options: Any) -> int:
     return 0
 
 
+def differences(options: Any) -> int:
+    """Shows the differences that mention the word; returns the exit code."""
+    from rich.console import Console
+
+    from compare.report.differences_table import show_differences
+
+    show_differences(options.word, Console())
+    return 0
+
+
 def completion(options: Any) -> int:  # noqa: ARG001 - it has none
     """Prints the completion script; returns the exit code."""
     from compare.completion import script
@@ -184,6 +200,7 @@ _COMMANDS = {
     "report": report,
     "predict": predict,
     "convert": convert,
+    "differences": differences,
     "completion": completion,
 }
 

@@ -108,6 +108,7 @@ ENTRIES = (
     ),
     Difference(
         name="attention-initial-weights",
+        since="Keras's limits are those since 3.15.0, see above",
         area="attention",
         title="Initial weights of multi-head attention",
         keras="Glorot uniform for each of query, key, value and output, since 3.15 by the sizes that a product "
@@ -119,7 +120,6 @@ ENTRIES = (
             "keras/src/layers/core/einsum_dense.py",
             "EinsumDense.build",
             "self._update_kernel_initializer(input_axes, output_axes)",
-            since="3.15.0",
         ),
         torch_place=Place(_ACTIVATION, "MultiheadAttention._reset_parameters", "xavier_uniform_(self.in_proj_weight)"),
         seen="The largest query weight for 64 features and 4 heads of 16: 0.2165 in Keras (0.0685 before 3.15), "

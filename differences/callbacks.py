@@ -68,7 +68,6 @@ ENTRIES = (
             "keras/src/callbacks/monitor_callback.py",
             "MonitorCallback._set_monitor_op",
             'if m._direction == "up":',
-            since="3.11.0",
         ),
         torch_place=Place(_LIGHTNING, "EarlyStopping.__init__", 'mode: str = "min"'),
         seen="An accuracy that rises in each of 9 epochs, patience 3: all 9 run in Keras, 4 in Lightning.",

@@ -1,14 +1,15 @@
 """All entries in the order of their areas, and how to find some of them."""
 
-from typing import get_args
-
 from differences import (
     activation,
     attention,
     callbacks,
+    clipping,
     convolution,
     data,
     dense,
+    dropout,
+    embedding,
     initialiser,
     loss,
     metrics,
@@ -18,33 +19,37 @@ from differences import (
     pooling,
     precision,
     recurrent,
+    saving,
     schedule,
+    seeds,
 )
-from differences.entry import Area, Difference
+from differences.entry import Difference
 
-_MODULES = (
-    activation,
+_AREAS = (
+    dense,
+    convolution,
+    pooling,
+    normalisation,
+    embedding,
+    recurrent,
     attention,
-    callbacks,
-    convolution,
-    data,
-    dense,
+    activation,
+    dropout,
     initialiser,
+    optimizer,
     loss,
+    clipping,
+    schedule,
+    callbacks,
+    data,
     metrics,
     modes,
-    normalisation,
-    optimizer,
-    pooling,
     precision,
-    recurrent,
-    schedule,
+    seeds,
+    saving,
 )
-_AREAS = get_args(Area)
 
-CATALOGUE: tuple[Difference, ...] = tuple(
-    sorted((entry for module in _MODULES for entry in module.ENTRIES), key=lambda entry: _AREAS.index(entry.area))
-)
+CATALOGUE: tuple[Difference, ...] = tuple(entry for area in _AREAS for entry in area.ENTRIES)
 
 _BY_NAME = {entry.name: entry for entry in CATALOGUE}
 
@@ -60,8 +65,7 @@ def find(name: str) -> Difference:
 
 def search(word: str = "") -> tuple[Difference, ...]:
     """The entries whose name, area, title or text contains the word, whatever its case; all where it is empty."""
-    word = word.casefold()
-    return tuple(entry for entry in CATALOGUE if word in _text(entry))
+    return tuple(entry for entry in CATALOGUE if word.casefold() in _text(entry))
 
 
 def _text(entry: Difference) -> str:

@@ -68,7 +68,8 @@ ENTRIES = (
         ),
         torch_place=Place(_TORCH, "_ConvNd.__init__", "(out_channels, in_channels // groups, *kernel_size)"),
         seen="An array reshaped instead of transposed fits without an error, and so does a transpose(3, 2, 1, 0), "
-        "which exchanges height and width.",
+        "which exchanges height and width. The numbers 0 to 7 as a 2 by 2 kernel for two outputs, on a picture (1, "
+        "2; 3, 4): (40, 50) in Keras, (20, 60) in torch when reshaped.",
         matters="yes: without an error",
         given="kernel = np.arange(8.0).reshape(2, 2, 1, 2); image = np.array([[1.0, 2.0], [3.0, 4.0]])",
         keras_code="""
@@ -229,7 +230,8 @@ ENTRIES = (
             "kernel_shape = self.kernel_size + (self.filters, input_channel,)",
         ),
         torch_place=Place(_TORCH, "_ConvNd.__init__", "(in_channels, out_channels // groups, *kernel_size)"),
-        seen="The order for Conv2D, transpose(3, 2, 0, 1), is right here as well; a reshape is not.",
+        seen="The order for Conv2D, transpose(3, 2, 0, 1), is right here as well; a reshape is not: the numbers 0 "
+        "to 3 come out as (0, 1, 2, 3) in Keras, as (0, 2, 1, 3) in torch when reshaped.",
         matters="yes: without an error",
         given="kernel = np.arange(4.0).reshape(2, 1, 2, 1)",
         keras_code="""
@@ -319,7 +321,8 @@ ENTRIES = (
             "depthwise_shape = self.kernel_size + (input_channel, self.depth_multiplier,)",
         ),
         torch_place=Place(_TORCH, "_ConvNd.__init__", "(out_channels, in_channels // groups, *kernel_size)"),
-        seen="The order for Conv2D, transpose(3, 2, 0, 1), has the right number of values and mixes up the channels.",
+        seen="The order for Conv2D, transpose(3, 2, 0, 1), has the right number of values and mixes up the "
+        "channels: (1, 2, 30, 40) in Keras, (1, 3, 20, 40) in torch.",
         matters="yes, when weights are carried over",
         given="kernel = np.array([[[[1.0, 2.0], [3.0, 4.0]]]]); pixel = np.array([1.0, 10.0])",
         keras_code="""

@@ -267,7 +267,7 @@ ENTRIES = (
         ),
         seen="A picture (1, 2) through a flip in evaluation, ten times: the same in Keras; in torch turned about "
         "half of the times.",
-        matters="yes: test results are worse, and random",
+        matters="yes: test results are random",
         given="image = np.array([1.0, 2.0])",
         keras_code="""
             flip = keras.layers.RandomFlip("horizontal")
@@ -341,7 +341,7 @@ ENTRIES = (
             'target = tf.cast(target, dtype="int64")',
         ),
         torch_place=Place("torch/nn/functional.py", "cross_entropy", "torch._C._nn.cross_entropy_loss("),
-        seen='torch: "expected scalar type Long but found Int", or "0D or 1D target tensor expected".',
+        seen='torch: "expected target dtype to be Long or Byte, but got Int", or "0D or 1D target tensor expected".',
         matters="an error",
         given="logits = np.array([[0.0, 1.0]]); labels = np.array([[1]], np.int32)",
         keras_code="out = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)",

@@ -28,6 +28,8 @@ Area = Literal[
     "saving",
 ]
 
+Framework = Literal["keras", "torch"]
+
 Value = bool | float | str | list[bool] | list[int] | list[float] | list[str]
 """What a snippet calls `out`: a number, a word, or a short list of either."""
 
@@ -48,8 +50,6 @@ class Place:
     """The function or class in it, with its class: `Adam.update_step`."""
     says: str
     """Code of that definition, in one line, that states the behavior."""
-    since: str = "oldest read"
-    """The first version that has this code; by default `OLDEST_READ` has it already."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class Difference:
     torch_place: Place
     seen: str
     """How to see it: the numbers that betray it."""
+    since: str = ""
+    """The first versions that differ so; empty if the oldest that were read do, `OLDEST_READ`."""
     matters: str
     """Whether it matters, in a few words, for the table."""
     cost: str = "not measured"
@@ -102,7 +104,22 @@ class Difference:
     not_run: str = ""
     """Why the difference itself could not be run on a CPU; the snippets then show what can be, such as a setting."""
 
-    def code(self, framework: Literal["keras", "torch"], *, mended: bool = False) -> str:
+    @property
+    def since_when(self) -> str:
+        """Since which versions, in a sentence."""
+        if self.since:
+            return self.since
+        packages = [place.file.partition("/")[0] for place in (self.keras_place, self.torch_place)]
+        if packages == ["keras", "torch"]:
+            return f"Keras {OLDEST_READ['keras']} and torch {OLDEST_READ['torch']}, the oldest read, have it already"
+        return "read in the versions below only"
+
+    def mend(self, framework: Framework) -> list[str]:
+        """The lines that the mend writes into the snippet of a framework, at most two."""
+        before = self.code(framework).splitlines()
+        return [line.strip() for line in self.code(framework, mended=True).splitlines() if line not in before]
+
+    def code(self, framework: Framework, *, mended: bool = False) -> str:
         """The snippet of a framework, as it comes or with the mend."""
         code = dedent(self.keras_code if framework == "keras" else self.torch_code).strip()
         mend = self.keras_mend if framework == "keras" else self.torch_mend

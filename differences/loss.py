@@ -210,8 +210,8 @@ ENTRIES = (
         torch="loss(input, target).",
         keras_place=Place(_LOSSES, "binary_crossentropy", "y_true, y_pred, from_logits=False"),
         torch_place=Place(_FUNCTIONAL, "binary_cross_entropy", "input: Tensor, target: Tensor"),
-        seen="Exchanged, mean squared error stays as it is; binary cross-entropy of (0.9, target 0.6) is 0.9744 "
-        "one way, 0.5448 the other.",
+        seen="Exchanged, mean squared error stays as it is; binary cross-entropy of an output 0.9 and a target 0.6 "
+        "is 0.9843 one way, 0.5514 the other.",
         matters="yes, where the loss is not symmetric",
         given="y_true = np.array([[0.6]]); y_pred = np.array([[0.9]])",
         keras_code="out = keras.losses.BinaryCrossentropy()(y_true, y_pred)",
@@ -309,13 +309,15 @@ ENTRIES = (
     ),
     Difference(
         name="ctc-mean",
+        since="Keras 3.0.2 is the first with this loss",
         area="loss",
         title="Mean of the CTC loss",
         keras="CTC: the mean over the batch of each sequence's loss.",
         torch="CTCLoss divides each sequence's loss by the length of its target first.",
         keras_place=Place(_LOSSES, "ctc", "ops.ctc_loss("),
         torch_place=Place(_MODULES, "CTCLoss", "the output losses will be divided by the target lengths"),
-        seen="One sequence of equal scores with a target of length 2: the loss in torch is half of Keras's.",
+        seen="One sequence of four steps with equal scores of three classes and a target of length 2: 1.686 in "
+        "Keras, half of it, 0.8432, in torch.",
         matters="yes: long targets count less in torch",
         given="logits = np.zeros((1, 4, 3)); target = np.array([[1, 2]])",
         keras_code="out = keras.losses.CTC()(target, logits)",
@@ -345,8 +347,8 @@ ENTRIES = (
             "y_true = y_true * (1.0 - label_smoothing) + ( label_smoothing / num_classes )",
         ),
         torch_place=Place(_MODULES, "CrossEntropyLoss.__init__", "label_smoothing: float = 0.0"),
-        seen="SparseCategoricalCrossentropy(label_smoothing=0.1) raises TypeError. The formula is the same: 0.3133 "
-        "becomes 0.3633 at logits (1, 0).",
+        seen="SparseCategoricalCrossentropy(label_smoothing=0.1) raises TypeError. The formula is the same: the "
+        "loss of logits (1, 0) is 0.3133 without and 0.3633 with it.",
         matters="an error; or a loss without the smoothing, lower by as much",
         given="logits = np.array([[1.0, 0.0]]); labels = np.array([0])",
         keras_code="""

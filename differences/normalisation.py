@@ -168,8 +168,8 @@ ENTRIES = (
             "keras/src/layers/normalization/batch_normalization.py", "BatchNormalization.__init__", "axis=-1"
         ),
         torch_place=Place("torch/nn/modules/batchnorm.py", "BatchNorm1d", "(N, C, L)"),
-        seen="A sequence of shape (batch, 2, 2) goes through either without an error; statistics are over other "
-        "values.",
+        seen="A sequence of shape (batch, 2, 2) goes through either without an error, with statistics over other "
+        "values: of ((0, 10), (2, 30)) Keras makes ((-1, -1), (1, 1)), torch ((-1, 1), (-1, 1)).",
         matters="yes: without an error where the sizes of both axes agree",
         given="x = np.array([[[0.0, 10.0], [2.0, 30.0]]])",
         keras_code="""
@@ -277,6 +277,7 @@ ENTRIES = (
     ),
     Difference(
         name="rmsnorm-epsilon",
+        since="Keras 3.9.0 is the first with such a layer; torch 2.0.0 has none",
         area="normalisation",
         title="ε of RMS normalisation",
         keras="RMSNormalization adds ε = 1e-6 to the mean square.",

@@ -2,7 +2,6 @@
 
 from differences.entry import Difference, Mend, Place
 
-_ONE_STEP = "weight = np.array([1.0, 1.0]); gradient = np.array([0.5, 0.0001])"
 _KERAS_STEP = """
     optimizer = {optimizer}
     variable = keras.Variable(weight)
@@ -45,10 +44,11 @@ def _torch(optimizer: str, steps: str = _TORCH_STEP) -> str:
 ENTRIES = (
     Difference(
         name="sgd-rate",
+        since="torch 2.0.0 had no default; Keras's is in 3.0.0 already",
         area="optimizer",
         title="Default learning rate of SGD",
         keras="0.01.",
-        torch="0.001; it was required, without a default, before 2.1.",
+        torch="0.001.",
         keras_place=Place("keras/src/optimizers/sgd.py", "SGD.__init__", "learning_rate=0.01"),
         torch_place=Place("torch/optim/sgd.py", "SGD.__init__", "lr: float | Tensor = 1e-3"),
         seen="One step from a gradient of 1 moves the weight by 0.01 in Keras, by 0.001 in torch.",
@@ -148,7 +148,8 @@ ENTRIES = (
         torch_gives=[0.0009091],
         torch_mend=Mend("Adam([parameter], 0.001)", "Adam([parameter], 0.001, eps=1e-7 / (1 - 0.999) ** 0.5)"),
         after=1e-5,
-        inherent="This ε holds for the first step only: `adam-epsilon-place`. " + _BETA_ROUNDED,
+        inherent="This ε is exact in the first step only, see `adam-epsilon-place`; the usual eps=1e-7 is nearer "
+        "than 1e-8. Keras rounds its Python constants to float32 on the way, see `constants-float32`.",
     ),
     Difference(
         name="adam-epsilon-place",
@@ -183,7 +184,8 @@ ENTRIES = (
             '    optimizer.param_groups[0]["eps"] = 1e-4 / (1 - 0.999**step) ** 0.5\n    optimizer.step()',
         ),
         after=1e-5,
-        inherent=_BETA_ROUNDED,
+        inherent="No setting does it: ε has to be changed before each step. Keras rounds its Python constants to "
+        "float32 on the way, see `constants-float32`.",
     ),
     Difference(
         name="adam-weight-decay",
@@ -298,8 +300,8 @@ ENTRIES = (
         torch_gives=[0.003152],
         keras_mend=Mend("epsilon=1e-7", "epsilon=0.0"),
         torch_mend=Mend("eps=1e-7", "eps=0"),
-        inherent="No ε of one is an ε of the other; the mend leaves it out on both sides, where a gradient that has "
-        "always been 0 gives 0/0. " + _BETA_ROUNDED,
+        inherent="No ε of one is an ε of the other; the mend leaves it out on both sides, where a gradient that "
+        "has always been 0 gives 0/0.",
     ),
     Difference(
         name="rmsprop-momentum-rate",
@@ -353,7 +355,7 @@ ENTRIES = (
         torch_place=Place("torch/optim/adagrad.py", "Adagrad.__init__", "initial_accumulator_value: float = 0"),
         seen="The first step at rate 1: in torch it has the length 1 whatever the gradient; from a gradient of 0.1 "
         "it is 0.3015 in Keras.",
-        matters="yes: gradients below 0.3 move little in Keras, and fully in torch",
+        matters="yes: gradients below 0.3 move little at first in Keras, and fully in torch",
         given="weight = np.zeros(1); gradient = np.full(1, 0.1)",
         keras_code=_keras("Adagrad(1.0)"),
         torch_code=_torch("Adagrad([parameter], 1.0)"),
@@ -547,6 +549,7 @@ ENTRIES = (
     ),
     Difference(
         name="gradient-accumulation",
+        since="Keras 3.0.2 is the first with the argument",
         area="optimizer",
         title="One step for several batches",
         keras="gradient_accumulation_steps=n takes the mean of n gradients.",

@@ -1,4 +1,4 @@
-"""Number formats, and random numbers."""
+"""Number formats and compilation."""
 
 from differences.entry import Difference, Mend, Place
 
@@ -37,7 +37,7 @@ ENTRIES = (
             "TensorFloat-32 is enabled by default",
         ),
         torch_place=Place("torch/__init__.py", "set_float32_matmul_precision", 'When "highest" (the default)'),
-        seen="Errors of about 1e-3 of the largest product on a GPU, where float32 has 1e-7.",
+        seen="Each factor is rounded to 11 significant bits, by up to 5e-4 of itself; float32 rounds by up to 6e-8.",
         matters="seldom; it ends the agreement of two runs at the first step",
         not_run=_NOT_RUN,
         keras_code="""
@@ -70,7 +70,8 @@ ENTRIES = (
             "set_float32_matmul_precision",
             "This does not change the precision of convolution operations",
         ),
-        seen="With TF32 off in TensorFlow: torch's convolutions are about 1e-3 apart, its dense layers 1e-7.",
+        seen="With TF32 off in TensorFlow, torch's convolutions still round each factor by up to 5e-4 of itself, "
+        "its dense layers do not.",
         matters="seldom; it ends the agreement of two runs at the first step",
         not_run=_NOT_RUN,
         keras_code="""
@@ -129,7 +130,7 @@ ENTRIES = (
         ),
         torch_place=Place("torch/include/ATen/autocast_mode.h", "", "_(softmax, int)"),
         seen="The type after a softmax of float32 numbers: bfloat16 in Keras, float32 in torch.",
-        matters="yes: probabilities with 3 digits; below 6e-8 they are 0 in float16",
+        matters="yes: probabilities with 3 digits; below 3e-8 they are 0 in float16",
         not_run="what autocast does on a GPU is read in source; the snippets run on a CPU",
         given="x = np.zeros((1, 2), np.float32)",
         keras_code="""
@@ -178,7 +179,7 @@ ENTRIES = (
             "keras/src/optimizers/loss_scale_optimizer.py", "LossScaleOptimizer.__init__", "initial_scale=2.0**15"
         ),
         torch_place=Place("torch/amp/grad_scaler.py", "GradScaler.__init__", "init_scale: float = 2.0**16"),
-        seen="The first scale: 32,768 in Keras, 65,536 in torch. Without one, gradients below 6e-8 are 0.",
+        seen="The first scale: 32,768 in Keras, 65,536 in torch. Without one, gradients below 3e-8 are 0.",
         matters="where the scaler is missing; the first scale does not matter",
         keras_code="""
             optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
@@ -200,7 +201,7 @@ ENTRIES = (
         torch="int64.",
         keras_place=Place("keras/src/ops/numpy.py", "arange", "dtype"),
         torch_place=Place("torch/_torch_docs.py", "", "the `dtype` is inferred to be `torch.int64`"),
-        seen="2³⁰ · 4: 0 in Keras, 4,294,967,296 in torch.",
+        seen="2³⁰ · 4 as a tensor: 0 in Keras, 4,294,967,296 in torch.",
         matters="only where counts or hashes pass 2,147,483,647",
         keras_code="""
             keras.config.set_floatx("float32")  # with float64, integers have 64 bits, too
@@ -214,104 +215,5 @@ ENTRIES = (
         keras_gives=[0],
         torch_gives=[4294967296],
         keras_mend=Mend("arange(1, 2)", 'arange(1, 2, dtype="int64")'),
-    ),
-    Difference(
-        name="seeds-numbers",
-        area="seeds",
-        title="Random numbers of one seed",
-        keras="On TensorFlow and JAX counter-based generators with a seed for each draw.",
-        torch="Mersenne Twister on a CPU, Philox on a GPU.",
-        keras_place=Place("keras/src/backend/tensorflow/random.py", "normal", "tf.random.stateless_normal("),
-        torch_place=Place("torch/random.py", "manual_seed", "Sets the seed for generating random numbers"),
-        seen="The first normal number of seed 0: 1.073 in Keras, 1.541 in torch (float32).",
-        matters="yes, for who compares single runs: the same seed makes nothing the same",
-        keras_code="""
-            keras.utils.set_random_seed(0)
-            out = keras.random.normal((1,), dtype="float32")
-            """,
-        torch_code="""
-            torch.manual_seed(0)
-            out = torch.randn(1, dtype=torch.float32)
-            """,
-        keras_gives=[1.073],
-        torch_gives=[1.541],
-        keras_mend=Mend(
-            'keras.utils.set_random_seed(0)\nout = keras.random.normal((1,), dtype="float32")',
-            "out = np.random.default_rng(0).standard_normal(1)",
-        ),
-        torch_mend=Mend(
-            "torch.manual_seed(0)\nout = torch.randn(1, dtype=torch.float32)",
-            "out = np.random.default_rng(0).standard_normal(1)",
-        ),
-        inherent="No setting makes them equal; draw with NumPy and give the numbers to both.",
-    ),
-    Difference(
-        name="seeds-scope",
-        area="seeds",
-        title="What a seed seeds",
-        keras="keras.utils.set_random_seed seeds Python, NumPy and the backend.",
-        torch="torch.manual_seed seeds torch only; Lightning's seed_everything seeds all three.",
-        keras_place=Place("keras/src/utils/rng_utils.py", "set_random_seed", "np.random.seed(seed)"),
-        torch_place=Place(
-            "torch/random.py", "manual_seed", "Sets the seed for generating random numbers on all devices"
-        ),
-        seen="NumPy's np.random.rand() repeats after Keras's call, not after torch's.",
-        matters="where a data set or an augmentation draws with NumPy: runs do not repeat",
-        given="np.random.seed(None)",
-        keras_code="""
-            first, second = [], []
-            for numbers in (first, second):
-                keras.utils.set_random_seed(1)
-                numbers.append(np.random.rand())
-            out = str(first == second)
-            """,
-        torch_code="""
-            first, second = [], []
-            for numbers in (first, second):
-                torch.manual_seed(1)
-                numbers.append(np.random.rand())
-            out = str(first == second)
-            """,
-        keras_gives="True",
-        torch_gives="False",
-        torch_mend=Mend("    torch.manual_seed(1)", "    torch.manual_seed(1)\n    np.random.seed(1)"),
-    ),
-    Difference(
-        name="seeds-per-layer",
-        area="seeds",
-        title="Who shares a generator",
-        keras="Each layer that draws has a generator of its own: another layer's draws do not change its masks.",
-        torch="All draw from one: one number drawn more, by a layer, a loader or a print, shifts all that follow.",
-        keras_place=Place(
-            "keras/src/layers/regularization/dropout.py", "Dropout.__init__", "backend.random.SeedGenerator(seed)"
-        ),
-        torch_place=Place("torch/nn/functional.py", "dropout", "_VF.dropout(input, p, training)"),
-        seen="The mask of a dropout with and without a random number drawn before it: the same in Keras, another "
-        "in torch.",
-        matters="where one change is to be tried at a time",
-        given="x = np.ones((1, 64))",
-        keras_code="""
-            masks = []
-            for extra in (0, 1):
-                layer = keras.layers.Dropout(0.5, seed=3)
-                [keras.random.normal((1,)) for _ in range(extra)]
-                masks.append(np.asarray(layer(x, training=True)).tolist())
-            out = str(masks[0] == masks[1])
-            """,
-        torch_code="""
-            masks = []
-            for extra in (0, 1):
-                torch.manual_seed(3)
-                layer = nn.Dropout(0.5)
-                [torch.randn(1) for _ in range(extra)]
-                masks.append(layer(torch.tensor(x)).tolist())
-            out = str(masks[0] == masks[1])
-            """,
-        keras_gives="True",
-        torch_gives="False",
-        torch_mend=Mend(
-            "[torch.randn(1) for _ in range(extra)]",
-            "with torch.random.fork_rng():\n        [torch.randn(1) for _ in range(extra)]",
-        ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Clipping of gradients, and schedules of the learning rate."""
+"""Schedules of the learning rate."""
 
 from differences.entry import Difference, Mend, Place
 
@@ -21,113 +21,6 @@ def _rates(scheduler: str, steps: int) -> str:
 
 
 ENTRIES = (
-    Difference(
-        name="clipnorm-each",
-        area="clipping",
-        title="clipnorm clips each variable by itself",
-        keras="clipnorm=c scales every variable's gradient to a length of at most c; global_clipnorm=c does all of "
-        "them together.",
-        torch="clip_grad_norm_(parameters, c) takes the length of all together, as Lightning's gradient_clip_val does.",
-        keras_place=Place(
-            "keras/src/optimizers/base_optimizer.py",
-            "BaseOptimizer._clip_gradients",
-            "self._clip_by_norm(g) if g is not None else g for g in grads",
-        ),
-        torch_place=Place("torch/nn/utils/clip_grad.py", "clip_grad_norm_", "total_norm = _get_total_norm("),
-        seen="Gradients 3 and 4 in two variables, c = 1: (1, 1) in Keras, (0.6, 0.8) in torch.",
-        matters="yes: another direction of the step",
-        given="gradients = [np.array([3.0]), np.array([4.0])]",
-        keras_code="""
-            optimizer = keras.optimizers.SGD(1.0, clipnorm=1.0)
-            variables = [keras.Variable(np.zeros(1)), keras.Variable(np.zeros(1))]
-            optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], variables)
-            out = [-variable.numpy() for variable in variables]
-            """,
-        torch_code="""
-            parameters = [nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))]
-            for parameter, gradient in zip(parameters, gradients):
-                parameter.grad = torch.tensor(gradient)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            out = [parameter.grad for parameter in parameters]
-            """,
-        keras_gives=[1.0, 1.0],
-        torch_gives=[0.6, 0.8],
-        torch_mend=Mend(
-            "nn.utils.clip_grad_norm_(parameters, 1.0)",
-            "for parameter in parameters:\n    nn.utils.clip_grad_norm_(parameter, 1.0)",
-        ),
-        after=1e-6,
-        inherent="torch adds 1e-6 to the length, see `clip-global-epsilon`.",
-    ),
-    Difference(
-        name="clip-global-epsilon",
-        area="clipping",
-        title="Clipping by the global norm",
-        keras="global_clipnorm=c multiplies by c/length.",
-        torch="clip_grad_norm_ multiplies by c/(length + 1e-6).",
-        keras_place=Place(
-            "keras/src/optimizers/base_optimizer.py",
-            "clip_by_global_norm",
-            "clip_norm * ops.minimum(1.0 / use_norm, 1.0 / clip_norm)",
-        ),
-        torch_place=Place(
-            "torch/nn/utils/clip_grad.py", "_clip_grads_with_norm_", "clip_coef = max_norm / (total_norm + 1e-6)"
-        ),
-        seen="A gradient of length 0.001 clipped to 0.0005: a factor of 0.5 in Keras, 0.4995 in torch; at a length "
-        "of 1 they are 1e-6 apart.",
-        matters="no; it keeps two aligned runs in float64 from agreeing",
-        given="gradient = np.array([0.001])",
-        keras_code="""
-            optimizer = keras.optimizers.SGD(1.0, global_clipnorm=0.0005)
-            variable = keras.Variable(np.zeros(1))
-            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
-            out = -variable.numpy() / gradient
-            """,
-        torch_code="""
-            parameter = nn.Parameter(torch.zeros(1))
-            parameter.grad = torch.tensor(gradient)
-            norm = nn.utils.clip_grad_norm_([parameter], 0.0005)
-            out = parameter.grad / gradient
-            """,
-        keras_gives=[0.5],
-        torch_gives=[0.4995],
-        within=1e-4,
-        torch_mend=Mend(
-            "norm = nn.utils.clip_grad_norm_([parameter], 0.0005)\n",
-            "norm = nn.utils.get_total_norm([parameter.grad])\nparameter.grad *= min(1.0, 0.0005 / norm)\n",
-        ),
-    ),
-    Difference(
-        name="clip-one-kind",
-        area="clipping",
-        title="Clipping by value and by norm together",
-        keras="Only one of clipnorm, clipvalue and global_clipnorm; two raise ValueError.",
-        torch="clip_grad_value_ and clip_grad_norm_ can be called one after the other.",
-        keras_place=Place(
-            "keras/src/optimizers/base_optimizer.py",
-            "BaseOptimizer.__init__",
-            "Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can",
-        ),
-        torch_place=Place("torch/nn/utils/clip_grad.py", "clip_grad_value_", "clip_value = float(clip_value)"),
-        seen="ValueError in Keras.",
-        matters="an error",
-        given="gradient = np.array([3.0, 0.0])",
-        keras_code="""
-            optimizer = keras.optimizers.SGD(1.0, clipvalue=2.0, clipnorm=1.0)
-            out = "clips both"
-            """,
-        torch_code="""
-            parameter = nn.Parameter(torch.zeros(2))
-            parameter.grad = torch.tensor(gradient)
-            nn.utils.clip_grad_value_([parameter], 2.0)
-            nn.utils.clip_grad_norm_([parameter], 1.0)
-            out = "clips both"
-            """,
-        keras_gives="ValueError",
-        torch_gives="clips both",
-        keras_mend=Mend("clipvalue=2.0, clipnorm=1.0", "clipnorm=1.0"),
-        inherent="Keras clips one way. In a train_step of one's own the other can be done by hand.",
-    ),
     Difference(
         name="schedule-unit",
         area="schedule",
@@ -282,29 +175,35 @@ ENTRIES = (
             "keras/src/callbacks/reduce_lr_on_plateau.py", "ReduceLROnPlateau.__init__", "min_delta=1e-4"
         ),
         torch_place=Place(_TORCH, "ReduceLROnPlateau.__init__", 'threshold_mode: Literal["rel", "abs"] = "rel"'),
-        seen="A loss that falls from 0.01 by 5e-5 an epoch: no improvement in Keras, one in torch. At a loss of 10 "
-        "it is the other way round.",
+        seen="A loss that falls from 0.01 by 2e-5 an epoch: no improvement in Keras, one in torch. A loss that "
+        "falls from 10 by 2e-4: the other way round. The rates after four epochs: (0.1, 1) in Keras, (1, 0.1) in "
+        "torch.",
         matters="late in a training, when losses are small",
-        given="losses = [0.01, 0.00995, 0.0099, 0.00985]",
+        given="small, large = [0.01, 0.00998, 0.00996, 0.00994], [10.0, 9.9998, 9.9996, 9.9994]",
         keras_code="""
-            model = keras.Sequential([keras.layers.Dense(1)])
-            model.compile(keras.optimizers.SGD(1.0), "mse")
-            callback = keras.callbacks.ReduceLROnPlateau("loss", patience=2, min_delta=1e-4)
-            callback.set_model(model)
-            callback.on_train_begin()
-            for epoch, loss in enumerate(losses):
-                callback.on_epoch_end(epoch, {"loss": loss})
-            out = float(model.optimizer.learning_rate)
+            out = []
+            for losses in (small, large):
+                model = keras.Sequential([keras.layers.Dense(1)])
+                model.compile(keras.optimizers.SGD(1.0), "mse")
+                callback = keras.callbacks.ReduceLROnPlateau("loss", patience=3, min_delta=1e-4)
+                callback.set_model(model)
+                callback.on_train_begin()
+                for epoch, loss in enumerate(losses):
+                    callback.on_epoch_end(epoch, {"loss": loss})
+                out.append(float(model.optimizer.learning_rate))
             """,
         torch_code="""
-            optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
-            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2 - 1, threshold=1e-4)
-            for loss in losses:
-                scheduler.step(loss)
-            out = optimizer.param_groups[0]["lr"]
+            out = []
+            for losses in (small, large):
+                optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 1.0)
+                reduce = torch.optim.lr_scheduler.ReduceLROnPlateau
+                scheduler = reduce(optimizer, patience=3 - 1, threshold=1e-4)
+                for loss in losses:
+                    scheduler.step(loss)
+                out.append(optimizer.param_groups[0]["lr"])
             """,
-        keras_gives=0.1,
-        torch_gives=1.0,
+        keras_gives=None,
+        torch_gives=None,
         torch_mend=Mend("threshold=1e-4)", 'threshold=1e-4, threshold_mode="abs")'),
     ),
     Difference(

@@ -66,7 +66,7 @@ def test_option_is_explained_in_a_line_with_its_unit(name: str, text: str, actio
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        (compare_program, ["run", "align", "study", "report", "predict", "convert", "completion"]),
+        (compare_program, ["run", "align", "study", "report", "predict", "convert", "differences", "completion"]),
         (keras_program, ["fit", "predict", "export"]),
     ],
     ids=["compare", "keras_impl"],

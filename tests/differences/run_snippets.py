@@ -50,7 +50,7 @@ def prepare(framework: str) -> Callable[[], dict[str, Any]]:
         return torch_again
 
     os.environ["KERAS_BACKEND"] = framework
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_ENABLE_X64": "1"}
     import keras
 
     def keras_again() -> dict[str, Any]:
