@@ -117,7 +117,11 @@ ENTRIES = (
         title="Order of the values that Flatten passes on",
         keras="Flatten of (height, width, channels): the channel varies fastest.",
         torch="Flatten of (channels, height, width): the column varies fastest.",
-        keras_place=Place("keras/src/layers/reshaping/flatten.py", "Flatten.call", "ops.reshape("),
+        keras_place=Place(
+            "keras/src/layers/reshaping/flatten.py",
+            "Flatten.call",
+            "ops.reshape(inputs, (input_shape[0], flattened_dim))",
+        ),
         torch_place=Place(
             "torch/nn/modules/flatten.py", "Flatten.forward", "input.flatten(self.start_dim, self.end_dim)"
         ),

@@ -181,8 +181,10 @@ ENTRIES = (
         title="What standardising takes",
         keras="Normalization(mean=…, variance=…): the variance.",
         torch="torchvision's Normalize(mean, std): the standard deviation.",
-        keras_place=Place("keras/src/layers/preprocessing/normalization.py", "Normalization.__init__", "variance=None"),
-        torch_place=Place("torchvision/transforms/transforms.py", "Normalize.__init__", "std"),
+        keras_place=Place(
+            "keras/src/layers/preprocessing/normalization.py", "Normalization.call", "self.backend.numpy.sqrt(variance)"
+        ),
+        torch_place=Place("torchvision/transforms/transforms.py", "Normalize.__init__", "mean, std, inplace=False"),
         seen="A 1 with mean 0 and 0.25 for the other: 2 in Keras, 4 in torch.",
         matters="yes: inputs of another size",
         given="x = np.ones((1, 1, 1))",
@@ -203,7 +205,7 @@ ENTRIES = (
         keras="keras.ops.image.resize and Resizing do not smooth first (antialias=False).",
         torch="torchvision's Resize does (antialias=True); F.interpolate does not.",
         keras_place=Place("keras/src/ops/image.py", "resize", "antialias=False"),
-        torch_place=Place("torchvision/transforms/transforms.py", "Resize.__init__", "antialias"),
+        torch_place=Place("torchvision/transforms/transforms.py", "Resize.__init__", "antialias=True"),
         seen="A row 0, 0, 0, 0, 4, 0, 0, 0 of eight pixels resized to two: (0, 0) in Keras, (0.4286, 0.7143) in torch.",
         matters="yes, for pictures made much smaller: pixels are skipped",
         given="row = np.array([0.0, 0, 0, 0, 4, 0, 0, 0])",
@@ -260,7 +262,9 @@ ENTRIES = (
         keras="Random… layers do nothing when training is False: predict and evaluate see images as they are.",
         torch="torchvision's transforms are random always, in eval() too; test data need a pipeline of their own.",
         keras_place=Place(
-            "keras/src/layers/preprocessing/image_preprocessing/random_flip.py", "RandomFlip", "if training"
+            "keras/src/layers/preprocessing/image_preprocessing/random_flip.py",
+            "RandomFlip.get_random_transformation",
+            "if not training:",
         ),
         torch_place=Place(
             "torchvision/transforms/transforms.py", "RandomHorizontalFlip.forward", "if torch.rand(1) < self.p:"

@@ -140,7 +140,9 @@ ENTRIES = (
         "logits with 0.",
         keras_place=Place("keras/src/metrics/accuracy_metrics.py", "BinaryAccuracy.__init__", "threshold=0.5"),
         torch_place=Place(
-            "torchmetrics/functional/classification/stat_scores.py", "_binary_stat_scores_format", "sigmoid"
+            "torchmetrics/functional/classification/stat_scores.py",
+            "_binary_stat_scores_format",
+            'normalize_logits_if_needed(preds, "sigmoid")',
         ),
         seen="Logits 0.2 and -3 of a 1 and a 0: 0.5 in Keras, 1 in torchmetrics.",
         matters="yes, for the printed number: sure enough is only a logit above 0.5",

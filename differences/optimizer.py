@@ -477,7 +477,9 @@ ENTRIES = (
         title="Adam on an embedding whose row occurs twice in a batch",
         keras="On TensorFlow the gradient is a list of rows: Adam adds the square of each occurrence to v.",
         torch="The occurrences are summed first; Adam squares the sum. So do Keras's torch and JAX backends.",
-        keras_place=Place("keras/src/backend/tensorflow/sparse.py", "", "tf.IndexedSlices"),
+        keras_place=Place(
+            "tensorflow/python/ops/array_grad.py", "_GatherV2Grad", "params_grad = indexed_slices_lib.IndexedSlices("
+        ),
         torch_place=Place(
             "torch/optim/adam.py", "_single_tensor_adam", "exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)"
         ),

@@ -199,7 +199,9 @@ ENTRIES = (
         title="Default type of integers",
         keras="int32, of keras.ops.arange and of indices, as long as floats have 32 bits.",
         torch="int64.",
-        keras_place=Place("keras/src/ops/numpy.py", "arange", "dtype"),
+        keras_place=Place(
+            "keras/src/backend/tensorflow/numpy.py", "arange", "dtype = dtypes.result_type(*dtypes_to_resolve)"
+        ),
         torch_place=Place("torch/_torch_docs.py", "", "the `dtype` is inferred to be `torch.int64`"),
         seen="2³⁰ · 4 as a tensor: 0 in Keras, 4,294,967,296 in torch.",
         matters="only where counts or hashes pass 2,147,483,647",

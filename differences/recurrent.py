@@ -207,8 +207,8 @@ ENTRIES = (
         title="Padded steps",
         keras="With a mask, of Embedding(mask_zero=True) or Masking, the state stays as it was at masked steps.",
         torch="Padded steps are read like any others, unless the batch is packed by pack_padded_sequence.",
-        keras_place=Place("keras/src/backend/tensorflow/rnn.py", "rnn", "mask"),
-        torch_place=Place("torch/nn/utils/rnn.py", "pack_padded_sequence", "lengths"),
+        keras_place=Place("keras/src/backend/tensorflow/rnn.py", "rnn", "tf.where(tiled_mask_t, output, prev_output)"),
+        torch_place=Place("torch/nn/utils/rnn.py", "pack_padded_sequence", "_VF._pack_padded_sequence("),
         seen="A running sum over (1, 2, 0) with a bias of 1 ends at 5 in Keras, which skips the padding, at 6 in "
         "torch.",
         matters="yes, wherever sequences are padded at the end",

@@ -202,8 +202,8 @@ ENTRIES = (
                     scheduler.step(loss)
                 out.append(optimizer.param_groups[0]["lr"])
             """,
-        keras_gives=None,
-        torch_gives=None,
+        keras_gives=[0.1, 1.0],
+        torch_gives=[1.0, 0.1],
         torch_mend=Mend("threshold=1e-4)", 'threshold=1e-4, threshold_mode="abs")'),
     ),
     Difference(

@@ -67,7 +67,7 @@ def facts(entry: Difference) -> dict[str, str]:
         "Cost": entry.cost,
         "Alike, Keras": "\n".join(entry.mend("keras")),
         "Alike, torch": "\n".join(entry.mend("torch")),
-        "What stays": entry.inherent,
+        "What stays": entry.inherent or "nothing",
         "Since": entry.since_when,
         "Not run": entry.not_run,
         "Backend": "" if entry.backend == "tensorflow" else f"Keras on {entry.backend}",
