@@ -329,7 +329,7 @@ class Steps:
         terms = [term for entry in backward for term in entry["terms"]]
         return {
             "inputs": keys, "targets": [term["inputs"][0] for term in terms if term["inputs"]],
-            "sample_weights": next((term["inputs"][2] for term in terms if len(term["inputs"]) > 2), None),  # noqa: PLR2004
+            "sample_weights": next((term["inputs"][2] for term in terms if len(term["inputs"]) > 2), None),
         }  # fmt: skip
 
     # Evaluation
