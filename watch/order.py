@@ -40,7 +40,7 @@ class Order:
         """Notes a permutation of `size` samples."""
         place = self._places.here(frame or sys._getframe(1))  # noqa: SLF001
         entry = {"function": function, "size": size, "when": self._now(), "place": place}
-        if len(self.permutations) < 1000:  # noqa: PLR2004 a script may draw one for each sample
+        if len(self.permutations) < 1000:
             self.permutations.append(entry)
 
     def of_user(self, frame: FrameType, modules: frozenset[str] = frozenset()) -> bool:

@@ -88,7 +88,7 @@ class Data:
     def _note_iteration(self, loader: Any) -> None:
         """An iteration begins: before which step, and whether with gradients."""
         for index, known in enumerate(self._loaders):
-            if known is loader and len(self.found["loaders"][index]["iterations"]) < 16:  # noqa: PLR2004
+            if known is loader and len(self.found["loaders"][index]["iterations"]) < 16:
                 entry = {"before_step": self.watch.step, "grad": torch.is_grad_enabled()}
                 self.found["loaders"][index]["iterations"].append(entry)
 

@@ -172,7 +172,7 @@ class Functions(TorchFunctionMode):
             keys = [watch.calls.key(value, f"loss{number}/{name}") for name, value in main]
             weights = {
                 name: value.tolist() for name, value in main
-                if name in {"weight", "pos_weight"} and value.numel() <= 1000  # noqa: PLR2004 classes of ImageNet
+                if name in {"weight", "pos_weight"} and value.numel() <= 1000
             }  # fmt: skip
         result = func(*args, **options)
         with watch.quietly():

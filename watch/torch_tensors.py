@@ -134,7 +134,7 @@ def scalars(value: Any) -> Any:
         return value
     if isinstance(value, torch.dtype | torch.device | torch.Size):
         return list(value) if isinstance(value, torch.Size) else str(value)
-    if isinstance(value, list | tuple) and len(value) <= 16:  # noqa: PLR2004 a padding has at most ten
+    if isinstance(value, list | tuple) and len(value) <= 16:
         return [scalars(part) for part in value]
     if isinstance(value, slice):
         return {"slice": [scalars(value.start), scalars(value.stop), scalars(value.step)]}
