@@ -185,7 +185,9 @@ def _match_states(one: Pass, pair: Pair, right: Call, first: Array, second: Arra
     both = np.concatenate([last[:, :half], (second[:, 0] if batch_first else second[0])[:, half:]], axis=-1)
     options = [last, both]
     states = _array(one, 1, right.outputs[1] if len(right.outputs) > 1 else None)
-    if states is not None and states.ndim == 3:  # (levels * directions, samples, units), of packed sequences the true end
+    if (
+        states is not None and states.ndim == 3
+    ):  # (levels * directions, samples, units), of packed sequences the true end
         options += [states[-1], np.concatenate(list(states[-2:]), axis=-1)]
     found = [match(first, option) for option in options]
     best = min((entry for entry in found if entry is not None), key=lambda entry: entry.deviation, default=None)

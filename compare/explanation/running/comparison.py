@@ -21,7 +21,7 @@ from compare.explanation.observed.plan import make_plan
 from compare.explanation.running.program import Program
 from compare.explanation.running.watchers import Watcher, Watchers, watchers
 from compare.explanation.training.gradients import clipping, gradients, trained_parameters
-from compare.explanation.training.loop import loop
+from compare.explanation.training.loop import loop, modes
 from compare.explanation.training.loss import loss
 from compare.explanation.training.optimizer import optimizer, penalty_as_decay
 from compare.explanation.training.stated import stated
@@ -145,6 +145,7 @@ def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     loop(context)
     forward(context)
     dropout(context)
+    modes(context)
     if used_only:
         return
     statistics(context)
