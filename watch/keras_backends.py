@@ -309,3 +309,4 @@ def prepare_environment(float64: bool) -> None:
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     if float64:
         os.environ["JAX_ENABLE_X64"] = "1"
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # each operation is compiled for itself

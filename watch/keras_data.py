@@ -210,7 +210,8 @@ class Training:
     def _dtypes(self, arguments: dict[str, Any]) -> dict[str, list[str]]:
         return {
             name: [
-                str(getattr(value, "dtype", type(value).__name__)) for value in self._keras.tree.flatten(arguments[name])
+                str(getattr(value, "dtype", type(value).__name__))
+                for value in self._keras.tree.flatten(arguments[name])
                 if value is not None
             ]
             for name in ("x", "y") if not hasattr(arguments[name], "element_spec")

@@ -41,7 +41,7 @@ class Functions:
     def __init__(self, session: Session, calls: Calls, losses: Losses) -> None:
         self._session, self._calls, self._losses = session, calls, losses
 
-    def watch(self, keras: Any, backend: str) -> None:
+    def watch(self, keras: Any, backend: str) -> None:  # noqa: C901 a catalogue
         """Wraps what the backend and Keras offer."""
         for module in (keras.ops, keras.activations):
             for name, value in list(vars(module).items()):

@@ -38,6 +38,7 @@ class Steps:
         self.fed: dict[str, Any] | None = None
         self.flags: dict[str, bool] = {}
         self.scale = 1.0
+        self.scaler: str | None = None  # the class that took the scale out of the gradients before the optimizer
         self.backward_counts: list[int] = []
         self._backward: list[dict[str, Any]] = []
         self._buffers: dict[str, Array] = {}
@@ -137,7 +138,6 @@ class Steps:
         self._backward.append({
             "value": float(np.sum(value)) / self.scale, "shape": list(value.shape), "raw": raw, "sparse": sparse,
             "place": self._session.places.here(sys._getframe(1)), "terms": self.losses.take(),  # noqa: SLF001
-            "penalties": self.losses.penalties(self.tree),
         })  # fmt: skip
         return self._planned_gradients(paths, variables, gradients)
 
@@ -202,15 +202,19 @@ class Steps:
         pairs = [(self.tree.path(v), g) for v, g in zip(variables, grads, strict=False) if g is not None]
         return {
             "optimizer": optimizer, "before": self.current() | self._buffers, "rate": rate,
-            "gradients": {path: self._unscaled(g) for path, g in pairs if path is not None},
+            "gradients": {
+                path: self._backend.values(g) if self.scaler else self._unscaled(g)
+                for path, g in pairs if path is not None
+            },
             "sparse": [path for path, g in pairs if type(g).__name__ == "IndexedSlices"],
+            "penalties": self.losses.penalties(self.tree),
         }  # fmt: skip
 
     def step_ends(self, begun: dict[str, Any]) -> None:
         """After the step that began so."""
         gradients = {path: self._clipped.get(path, values) for path, values in begun["gradients"].items()}
         self._clipped = {}
-        self._commit(begun["optimizer"], begun["before"], gradients, begun["sparse"], begun["rate"])
+        self._commit(begun, gradients)
 
     def clipped(self, gradients: list[Any], variables: list[Any]) -> None:
         """What an optimizer's own clipping made of the gradients, or the mean that it accumulated."""
@@ -239,12 +243,10 @@ class Steps:
         except (TypeError, ValueError):
             return None
 
-    def _commit(
-        self, optimizer: Any, before: dict[str, Array], gradients: dict[str, Any], sparse: list[Any], rate: float | None
-    ) -> None:
+    def _commit(self, begun: dict[str, Any], gradients: dict[str, Any]) -> None:
         """Writes one step down."""
         session = self._session
-        document, step = session.document, session.step
+        document, step, before = session.document, session.step, begun["before"]
         forwards = _of_training(self.calls.reset())
         # With several optimizers all losses may be differentiated before the first of them steps.
         own = {path for path in gradients if path is not None}
@@ -259,8 +261,8 @@ class Steps:
         if step == 0:
             for forward in forwards:
                 self.flags |= forward.flags
-        document["losses"].append(self._loss(backward))
-        document["updates"].append(self._update(optimizer, before, gradients, sparse, rate, backward))
+        document["losses"].append(self._loss(backward) | {"penalties": begun["penalties"]})
+        document["updates"].append(self._update(begun, gradients, backward))
         document["fed"].append(self._fed(forwards, backward))
         self.fed, self.scale = None, 1.0
         if step == 0 and session.data["epochs"]["how"] in {None, "train_on_batch"}:
@@ -277,23 +279,22 @@ class Steps:
     def _loss(self, backward: list[dict[str, Any]]) -> dict[str, Any]:
         terms = [term for entry in backward for term in entry["terms"]] or self.losses.take()
         first: dict[str, Any] = (
-            backward[0] if backward else {"value": None, "shape": [], "place": None, "penalties": []}
+            backward[0] if backward else {"value": None, "shape": [], "place": None}
         )
         return {
-            "value": first["value"], "shape": first["shape"], "terms": terms, "penalties": first["penalties"],
+            "value": first["value"], "shape": first["shape"], "terms": terms,
             "backward_values": [entry["value"] for entry in backward], "place": first["place"],
         }  # fmt: skip
 
     def _update(
-        self, optimizer: Any, before: dict[str, Array], gradients: dict[str, Any], sparse: list[Any],
-        rate: float | None, backward: list[dict[str, Any]],
-    ) -> dict[str, Any]:  # fmt: skip
+        self, begun: dict[str, Any], gradients: dict[str, Any], backward: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         step, keep = self._session.step, self._session.observation.keep
-        number = next(index for index, known in enumerate(self.optimizers) if known is optimizer)
+        number = next(index for index, known in enumerate(self.optimizers) if known is begun["optimizer"])
         raw = {path: values for entry in backward[:1] for path, values in entry["raw"].items()} or gradients
         after = self.current()
         keys: dict[str, dict[str, str | None]] = {"before": {}, "raw": {}, "gradients": {}, "after": {}}
-        for path, values in before.items():
+        for path, values in begun["before"].items():
             key, held = self._previous.get(path, (None, None))
             same = held is not None and np.array_equal(held, values)
             keys["before"][path] = key if same else keep(f"step{step}/before/{path}", values)
@@ -307,11 +308,11 @@ class Steps:
             same = raw.get(path) is not None and values is not None and np.array_equal(raw[path], values)
             made = f"step{step}/gradient/{path}"
             keys["gradients"][path] = keys["raw"][path] if same else None if values is None else keep(made, values)
-        found = sorted({path for path in [*sparse, *(p for entry in backward for p in entry["sparse"])] if path})
+        sparse = {path for entry in (begun, *backward) for path in entry["sparse"] if path}
         return {
-            "learning_rate": rate, "optimizer": number, "parameters_before": keys["before"],
+            "learning_rate": begun["rate"], "optimizer": number, "parameters_before": keys["before"],
             "raw_gradients": keys["raw"], "gradients": keys["gradients"], "parameters_after": keys["after"],
-            "sparse": found,
+            "sparse": sorted(sparse),
         }  # fmt: skip
 
     def _fed(self, forwards: list[Forward], backward: list[dict[str, Any]]) -> dict[str, Any]:
@@ -453,7 +454,7 @@ class Steps:
             "class": type(inner).__name__, "settings": held, "schedule": schedule,
             "groups": self._groups(inner, held),
             "unknown_parameters": [path for path in unknown if path not in known_paths],
-            "loss_scale": type(outer).__name__ if outer is not inner else None,
+            "loss_scale": type(outer).__name__ if outer is not inner else self.scaler,
             "place": self.optimizer_places.get(id(outer)) or self.optimizer_places.get(id(inner)),
             "count": len(self.optimizers),
         }  # fmt: skip

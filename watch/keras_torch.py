@@ -28,7 +28,17 @@ def watch_torch(session: Session, steps: Steps) -> None:
 
     from watch.torch_data import Data
 
-    Data(_Watch(session)).install()  # type: ignore[arg-type]
+    class Loaders(Data):
+        """Without those that Keras makes for itself out of arrays."""
+
+        def _note_loader(self, loader: Any, workers: int, frame: Any) -> None:
+            if not frame.f_globals.get("__name__", "").startswith("keras."):
+                super()._note_loader(loader, workers, frame)
+
+        def _note_iteration(self, loader: Any) -> None:
+            """Which pass a loader is read in is not told: Keras reads them for the user."""
+
+    Loaders(_Watch(session)).install()  # type: ignore[arg-type]
     session.note_seeds(torch, "manual_seed", "torch.manual_seed")
     make = torch.optim.Optimizer.__init__
     begun: dict[int, dict[str, Any]] = {}

@@ -170,7 +170,7 @@ class KerasWatcher:
 
         Loss.__call__, CompileLoss.__call__ = loss_call, compiled_call
 
-    def _watch_optimizers(self) -> None:
+    def _watch_optimizers(self) -> None:  # noqa: C901 one method of Keras's after the other
         from keras.src.optimizers.base_optimizer import BaseOptimizer
         from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
 
@@ -186,6 +186,8 @@ class KerasWatcher:
 
             owner.apply = functools.wraps(apply)(watched)
             owner.scale_loss = functools.wraps(scale)(scaled)
+        if self._backend.name == "jax":
+            self._watch_loss_scale(LossScaleOptimizer)
         make, clip = BaseOptimizer.__init__, BaseOptimizer._clip_gradients  # noqa: SLF001
         own: dict[str, list[Any]] = {"variables": []}
 
@@ -212,6 +214,18 @@ class KerasWatcher:
                 wrap(base)
         BaseOptimizer.__init__ = functools.wraps(make)(init)
         BaseOptimizer._clip_gradients = clipped  # noqa: SLF001
+
+    def _watch_loss_scale(self, owner: Any) -> None:
+        """JAX would trace the step of the inner optimizer, to choose it by whether the gradients are finite."""
+        steps = self.steps
+
+        def stateless_apply(optimizer: Any, held: Any, grads: Any, trainable: Any) -> Any:
+            steps.scaler = owner.__name__
+            if bool(optimizer.check_finite(grads)):
+                return optimizer._stateless_handle_finite_grads(held, grads, trainable)  # noqa: SLF001
+            return optimizer._stateless_handle_non_finite_grads(held, trainable)  # noqa: SLF001
+
+        owner.stateless_apply = stateless_apply
 
     def _watch_clipping(self) -> None:
         """Clipping by the user's own code."""

@@ -44,7 +44,7 @@ class Places:
 
     def of_line(self, filename: str, line: int) -> Place:
         """The place of a line of a file of the user's."""
-        name = self._names.get(filename) or filename
+        name = self._names.get(filename) or self._user_file(filename) or filename
         place: Place = {"file": name, "line": line, "code": linecache.getline(filename, line).strip()}
         if "#cell" in name:
             place["file"], cell = name.split("#cell")

@@ -266,7 +266,7 @@ class Loop:
         while caller is not None and caller.f_globals.get("__name__", "").split(".")[0] == "torch":
             caller = caller.f_back
         if caller is not None and self.places.file(caller.f_code) is None:
-            made = [*self.watch.step_terms, *(call for call in self.watch.calls.pending if call["layer"] is None)]
+            made = self.watch.step_terms or [call for call in self.watch.calls.pending if call["layer"] is None]
             if made and made[-1]["place"]:
                 return made[-1]["place"]
         return self.places.here(frame)

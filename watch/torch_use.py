@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from watch.torch_calls import Calls
 from watch.torch_watch import Watch
 
-_SIZES = (32, 28, 224, 64, 96, 128, 256, 299)  # of images, tried in turn
+_SIZES = (64, 32, 28, 224, 96, 128, 256, 299)  # of images, tried in turn
 _LENGTHS = (16, 32, 64, 128)  # of sequences
 _BATCH = 4
 

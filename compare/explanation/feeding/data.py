@@ -176,7 +176,10 @@ def _as_target(array: Array | None, like: Array | None) -> Array | None:
     """The guide's target in the form of the other side's: class numbers or one-hot, (n,) or (n, 1)."""
     if array is None or like is None:
         return None
-    shape = (len(array), *like.shape[1:]) if like.ndim and array.ndim else like.shape
+    if array.size == like.size:  # a loss of sequences is often given them one after the other
+        shape = like.shape
+    else:
+        shape = (len(array), *like.shape[1:]) if like.ndim and array.ndim else like.shape
     if array.size == np.prod(shape, dtype=np.int64):
         x = array.reshape(shape)
         return x if like.dtype.kind == "f" else x.astype(like.dtype)
@@ -255,6 +258,9 @@ def data(context: Context, fed: Feeding) -> None:
             continue
         about_port = relation.of_guide != context.guide_is_reference
         words = relation.words
+        if words == "other samples" and _drawn(context):
+            context.not_seen.append("whether the samples are the same: the order of one side could not be fixed")
+            continue
         title = f"inputs: {words}" if about_port else f"inputs: the reference's are {words}; the port's are not"
         samples = [_range(fed.guide_inputs), _range(fed.look_inputs)]
         if words == "other samples":
@@ -284,6 +290,15 @@ def data(context: Context, fed: Feeding) -> None:
             )
     if fed.inputs and not context.has("data"):
         context.same.append(f"the samples as fed ({_range(fed.guide_inputs)}) and their labels")
+
+
+def _drawn(context: Context) -> bool:
+    """Whether a side shuffles by something that could not be made the identity, and its values are of the same size."""
+    for observation in (context.guide.observation, context.look):
+        shuffles = any(entry.get("shuffle") for entry in observation.entries("data", "loaders"))
+        if shuffles and not observation.entries("data", "permutations"):
+            return True
+    return False
 
 
 def _feeding_place(observation: Observation) -> Place | None:

@@ -102,7 +102,7 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
                 "forward", title, guide=f"rate {left.rate:g}", steered=f"rate {right.rate:g}", places=places,
                 effect=effect, cause=cause, mend=f"nn.Dropout({left.rate:g})",
             )  # fmt: skip
-        elif left.active != right.active and not context.says("evaluation mode"):
+        elif left.active != right.active:
             words = {True: "drops in training", False: "drops nothing in training"}
             title = context.differs(f"dropout {where}", words[left.active], words[right.active])
             context.find(

@@ -147,7 +147,20 @@ def _array(one: Pass, side: int, key: str | None) -> Array | None:
 def _match_inputs(one: Pass, pair: Pair, begin: Call, enter: Call) -> Match | None:
     if not begin.inputs or not enter.inputs or pair.kind == "embedding":
         return None
-    return match(_array(one, 0, begin.inputs[0]), _array(one, 1, enter.inputs[0]))
+    first, second = _array(one, 0, begin.inputs[0]), _array(one, 1, enter.inputs[0])
+    if gates_of(pair.guide) and first is not None and second is not None and first.shape == second.shape:
+        second = _unpadded(first, second)
+    return match(first, second)
+
+
+def _unpadded(first: Array, second: Array) -> Array:
+    """The steps of a packed sequence after each sample's end, where there is nothing, filled with the other side's."""
+    if first.ndim != 3:
+        return second
+    there = np.any(second != 0, axis=-1)
+    ends = there.sum(axis=1)
+    at_the_end = np.array_equal(there, np.arange(there.shape[1])[None] < ends[:, None])
+    return np.where(there[..., None], second, first) if at_the_end and not there.all() else second
 
 
 def _match_outputs(one: Pass, pair: Pair, left: Call, right: Call) -> Match | None:
@@ -171,6 +184,11 @@ def _match_states(one: Pass, pair: Pair, right: Call, first: Array, second: Arra
     half = last.shape[-1] // 2
     both = np.concatenate([last[:, :half], (second[:, 0] if batch_first else second[0])[:, half:]], axis=-1)
     options = [last, both]
+    states = _array(one, 1, right.outputs[1] if len(right.outputs) > 1 else None)
+    if (
+        states is not None and states.ndim == 3
+    ):  # (levels * directions, samples, units), of packed sequences the true end
+        options += [states[-1], np.concatenate(list(states[-2:]), axis=-1)]
     found = [match(first, option) for option in options]
     best = min((entry for entry in found if entry is not None), key=lambda entry: entry.deviation, default=None)
     if best is not None and best.rounded:

@@ -21,7 +21,7 @@ from compare.explanation.observed.plan import make_plan
 from compare.explanation.running.program import Program
 from compare.explanation.running.watchers import Watcher, Watchers, watchers
 from compare.explanation.training.gradients import clipping, gradients, trained_parameters
-from compare.explanation.training.loop import loop
+from compare.explanation.training.loop import loop, modes
 from compare.explanation.training.loss import loss
 from compare.explanation.training.optimizer import optimizer, penalty_as_decay
 from compare.explanation.training.stated import stated
@@ -125,9 +125,18 @@ def _inputs_of(seen: Observation, root: Path, framework: str) -> str | None:
     return str(path)
 
 
+def _same_draws(context: Context, fed: Feeding) -> Feeding:
+    """What both were fed in float64, if that is the same: random numbers drawn in float32 are others."""
+    if not any(relation.words for relation in (*fed.inputs, *fed.targets)):
+        return fed
+    again = feeding(context.guide, context.steered, context.pairing)
+    return fed if any(relation.words for relation in (*again.inputs, *again.targets)) else again
+
+
 def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     """Every stage in the order of a training."""
     used_only = not context.guide.observation.updates
+    fed = _same_draws(context, fed)
     structure(context)
     if not used_only:
         data(context, fed)
@@ -136,6 +145,7 @@ def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     loop(context)
     forward(context)
     dropout(context)
+    modes(context)
     if used_only:
         return
     statistics(context)

@@ -285,11 +285,15 @@ def _clip(observation: Observation) -> Clip | None:
             return words, float(settings[key])
     for entry in observation.entries("loop", "clip"):
         found = entry.get("settings") or {}
-        value = next(
-            (found[k] for k in ("max_norm", "clip_value", "clip_norm") if isinstance(found.get(k), int | float)), None
-        )
+        function = str(entry.get("function"))
+        given = [found.get(key) for key in ("max_norm", "clip_value", "clip_norm")] + list(found.get("numbers") or ())[
+            -1:
+        ]
+        value = next((number for number in given if isinstance(number, int | float)), None)
         if value is not None:
-            return ("value" if "value" in str(entry.get("function")) else "global norm"), float(value)
+            each = function in ("clip_by_norm",)
+            kind = "value" if "value" in function else "norm of each parameter" if each else "global norm"
+            return kind, float(value)
     return None
 
 

@@ -1,5 +1,6 @@
 """What the training loop does beside forward, backward and step, and the mode in which it does it."""
 
+import re
 from typing import Any
 
 from compare.explanation.context import Context
@@ -13,7 +14,7 @@ def loop(context: Context) -> None:
     _cleared(context)
     _accumulation(context)
     _precision(context)
-    _modes(context)
+    _left_in_evaluation(context)
     _average(context)
 
 
@@ -150,33 +151,32 @@ def _low(observation: Observation) -> str:
     return "float32"
 
 
-def _modes(context: Context) -> None:
-    """Layers in evaluation mode while training, which matters to dropout and batch normalisation."""
-    _left_in_evaluation(context)
-    flags = context.look.part("loop", "training_flags")
-    if not isinstance(flags, dict) or not flags or context.look.framework != "torch":
-        return
-    sensitive = [name for name, layer in context.steered.layers.items() if _minds(layer.kind)]
-    off = [name for name in sensitive if flags.get(name) is False]
-    guide_off = [
-        layer.name
-        for layer in context.guide.layers.values()
-        if _minds(layer.kind)
-        and (not layer.training or context.guide.observation.framework != "keras")
-        and (context.guide.observation.part("loop", "training_flags") or {}).get(layer.name) is False
+def modes(context: Context) -> None:
+    """Layers in evaluation mode while training, where the values show it: one finding in place of one for each layer."""
+    shown = [
+        found
+        for found in context.findings
+        if found.stage == "forward" and re.search("running statistics in place|drops nothing in training", found.title)
     ]
-    if not off or guide_off:
+    flags = context.look.part("loop", "training_flags")
+    if not shown or not isinstance(flags, dict):
         return
-    all_of_them = len(off) == len(sensitive)
+    sensitive = [name for name, layer in context.steered.layers.items() if _minds(layer.kind) and name in flags]
+    off = [name for name in sensitive if flags[name] is False]
+    if not off:
+        return
+    for found in shown:
+        context.findings.remove(found)
+    which = "all layers" if len(off) == len(sensitive) else ", ".join(off)
     context.find(
         "loop",
-        f"trained in evaluation mode (model.eval(), training=False): {'all layers' if all_of_them else ', '.join(off)}"
+        f"trained in evaluation mode (model.eval(), training=False): {which}"
         if context.guide_is_reference
-        else f"the reference is trained in evaluation mode (model.eval()): {', '.join(off)}",
+        else f"the reference is trained in evaluation mode (model.eval()): {which}",
         guide="training mode",
         steered="evaluation mode",
         places=_loss_places(context),
-        effect=0.9,
+        effect=max(found.effect for found in shown),
         effect_text="dropout does nothing, normalisations use running statistics",
         cause="evaluation mode while training",
         mend="model.train()",

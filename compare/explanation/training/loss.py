@@ -1,5 +1,6 @@
 """The loss where it is differentiated, from the guide's own outputs."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -86,7 +87,7 @@ def _loss_place(observation: Observation) -> Place | None:
 def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: float) -> None:
     """Names the difference: by formulas, by weights of terms, by penalties, by a factor."""
     places = (_loss_place(context.guide.observation), _loss_place(context.steered.observation))
-    for attempt in (_by_terms, _by_formula, _by_factor):
+    for attempt in (_by_both_formulas, _by_terms, _by_formula, _by_factor):
         found = attempt(context, steps, a, b)
         if found is None:
             continue
@@ -139,25 +140,37 @@ def _by_terms(context: Context, steps: Sequence[int], a: Array, b: Array) -> Fou
     terms = _terms(context, steps)
     if not terms:
         return None
+    main = [name for name in terms if name.startswith("the loss")]
+    for count in range(len(terms) - len(main) + 1):  # no more penalties than are needed
+        for penalties in itertools.combinations([name for name in terms if name not in main], count):
+            found = _weighted_terms(context, {name: terms[name] for name in (*main, *penalties)}, a, b)
+            if found:
+                return found
+    return None
+
+
+def _weighted_terms(context: Context, terms: dict[str, Array], a: Array, b: Array) -> Found:
+    """Both losses as sums of the same terms; empty if one of them is none."""
     names = list(terms)
     columns = np.stack([terms[name] for name in names], axis=1)
-    if len(steps) <= len(names) or np.linalg.matrix_rank(columns / np.abs(columns).max(axis=0)) < len(names):
-        return None
+    if len(a) <= len(names) or np.linalg.matrix_rank(columns / np.abs(columns).max(axis=0)) < len(names):
+        return []
     first, second = _solved(columns, a), _solved(columns, b)
     if first is None or second is None:
-        return None
+        return []
     found: Found = []
     for name, x, y in zip(names, first, second, strict=True):
-        if abs(x - y) <= 1e-6 * max(abs(x), abs(y), 1e-9):
-            continue
-        found.append(_weighed(context, name, float(x), float(y), len(names)))
-    return found or None
+        if abs(x - y) > 1e-6 * max(abs(x), abs(y), 1e-9):
+            found.append(_weighed(context, name, float(x), float(y), len(names)))
+    return found
 
 
 def _solved(columns: Array, values: Array) -> Array | None:
     """The weights of a sum, if it is one."""
     scale = np.abs(columns).max(axis=0)
     weights = np.linalg.lstsq(columns / scale, values, rcond=None)[0] / scale
+    share = np.abs(weights) * scale / max(np.abs(values).max(), 1e-30)
+    weights = np.where(share < 1e-9, 0.0, weights)
     error = np.abs(columns @ weights - values).max()
     return weights if error <= 1e-8 * max(np.abs(values).max(), 1e-12) else None
 
@@ -185,14 +198,8 @@ def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
     )
     main = [name for name in names if name.startswith("the loss")]
     penalties = [name for name in names if name not in main]
-    if not _has_penalty(context):
-        penalties = [] if len(main) > 1 else penalties
-    wanted = (main + penalties)[: max(1, len(steps) - 1)]
+    wanted = main + penalties
     return {name: np.array([row[name] for row in rows]) for name in wanted} if main else {}
-
-
-def _has_penalty(context: Context) -> bool:
-    return any(entry.get("penalties") for entry in context.guide.observation.losses[:1])
 
 
 def _penalised(entry: dict[str, Any], regularizer: str) -> frozenset[str] | None:
@@ -327,18 +334,23 @@ def _class_weights(context: Context, classes: int) -> Array | None:
     return None
 
 
+def _by_both_formulas(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+    """By the formulas of both losses, where both are known."""
+    samples = _samples(context, steps)
+    first, second = find(samples, list(a)), find(samples, list(b))
+    return None if first is None or second is None else _differences(context, first, second) or None
+
+
 def _by_formula(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
-    """By the formulas of both losses."""
+    """By the formula of the steered side's loss alone."""
     samples = _samples(context, steps)
     if not samples:
         return None
-    first, second = find(samples, list(a)), find(samples, list(b))
-    if second is None:
+    second = find(samples, list(b))
+    if second is None or find(samples, list(a)) is not None:
         return None
-    if first is None:
-        title = f"the port's loss is {second}" if context.guide_is_reference else f"the reference's loss is {second}"
-        return [(title, _named(context.guide.observation), str(second), title, "use the reference's loss")]
-    return _differences(context, first, second) or None
+    title = f"the port's loss is {second}" if context.guide_is_reference else f"the reference's loss is {second}"
+    return [(title, _named(context.guide.observation), str(second), title, "use the reference's loss")]
 
 
 def _differences(context: Context, first: Formula, second: Formula) -> Found:

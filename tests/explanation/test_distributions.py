@@ -1,0 +1,65 @@
+import math
+
+import numpy as np
+import pytest
+
+from compare.explanation.arithmetic.distributions import differ, distribution
+from compare.explanation.observed.observation import Array
+
+IN, OUT = 64, 32
+SHAPE = (OUT, IN)
+
+
+def uniform(limit: float, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).uniform(-limit, limit, SHAPE)
+
+
+def normal(scale: float, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(0, scale, SHAPE)
+
+
+def orthogonal(seed: int) -> Array:
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(IN, OUT)))[0].T
+
+
+@pytest.mark.parametrize(
+    ("array", "name"),
+    [
+        (uniform(math.sqrt(6 / (IN + OUT))), "Glorot uniform"),
+        (uniform(1 / math.sqrt(IN)), "torch's default"),
+        (uniform(math.sqrt(6 / IN)), "He uniform"),
+        (normal(math.sqrt(2 / IN)), "He normal"),
+        (normal(1.0), "standard normal"),
+        (np.zeros(SHAPE), "zeros"),
+        (orthogonal(0), "orthogonal"),
+    ],
+)
+def test_distributions_have_their_names(array: Array, name: str) -> None:
+    assert name in str(distribution(array, IN, OUT))
+
+
+def ratio(a: Array, b: Array) -> float | None:
+    return differ(a, b, distribution(a, IN, OUT), distribution(b, IN, OUT))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_draws_from_one_distribution_do_not_differ(seed: int) -> None:
+    limit = math.sqrt(6 / (IN + OUT))
+    assert ratio(uniform(limit, 2 * seed), uniform(limit, 2 * seed + 1)) is None
+    assert ratio(normal(0.05, 2 * seed), normal(0.05, 2 * seed + 1)) is None
+    assert ratio(orthogonal(2 * seed), orthogonal(2 * seed + 1)) is None
+
+
+def test_glorot_and_torchs_default_differ() -> None:
+    found = ratio(uniform(math.sqrt(6 / (IN + OUT))), uniform(1 / math.sqrt(IN), 1))
+    assert found is not None
+    assert found == pytest.approx(0.5, rel=0.05)
+
+
+def test_orthogonal_and_glorot_differ_though_their_spread_is_alike() -> None:
+    matrix = orthogonal(0)
+    assert ratio(matrix, uniform(float(matrix.std()) * math.sqrt(3))) is not None
+
+
+def test_zeros_and_values_differ() -> None:
+    assert ratio(np.zeros(SHAPE), uniform(0.1)) == math.inf

@@ -1,0 +1,181 @@
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from compare import BadInputError, Explanation, explain
+from compare.explanation.findings import Finding, ordered
+from compare.explanation.report import text
+from compare.explanation.running.program import framework_of, program
+from tests.conftest import ROOT
+
+TORCH = """import torch
+model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.{activation}(), torch.nn.Linear(4, 2))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+generator = torch.Generator().manual_seed(0)
+for _ in range(3):
+    x, y = torch.randn(8, 3, generator=generator), torch.arange(8) % 2
+    optimizer.zero_grad()
+    loss = torch.nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def write(directory: Path, name: str, source: str) -> Path:
+    path = directory / name
+    path.write_text(source)
+    return path
+
+
+def pair(directory: Path, first: str, second: str) -> tuple[Path, Path]:
+    return write(directory, "reference.py", first), write(directory, "port.py", second)
+
+
+def test_one_program_named_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.py", "import torch")
+    with pytest.raises(BadInputError, match="named twice"):
+        explain(path, path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("nowhere.py", "there is no file"),
+        ("text.txt", "neither a .py file nor a notebook"),
+        ("plain.py", "imports neither"),
+        ("torch.py:2x", "name of a model"),
+    ],
+)
+def test_a_program_that_cannot_be_is_refused_in_a_line(tmp_path: Path, given: str, message: str) -> None:
+    write(tmp_path, "text.txt", "")
+    write(tmp_path, "plain.py", "import json")
+    write(tmp_path, "torch.py", "import torch")
+    with pytest.raises(BadInputError, match=message) as caught:
+        program(str(tmp_path / given))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_and_a_script_cannot_be_compared(tmp_path: Path) -> None:
+    first, second = pair(tmp_path, "import torch", "import torch")
+    with pytest.raises(BadInputError, match="FILE.py:NAME"):
+        explain(f"{first}:model", second)
+
+
+def test_the_framework_is_found_through_files_beside_the_script(tmp_path: Path) -> None:
+    write(tmp_path, "model.py", "from keras import layers")
+    assert framework_of(write(tmp_path, "script.py", "from model import build")) == "keras"
+
+
+def test_a_program_has_its_own_arguments(tmp_path: Path) -> None:
+    path = write(tmp_path, "port.py", "import torch")
+    found = program(f"{path} --lr 0.1")
+    assert (found.script, found.arguments) == (path, ("--lr", "0.1"))
+
+
+def test_findings_are_ordered_by_severity_then_by_effect() -> None:
+    small, large = Finding("data", "small", effect=0.1), Finding("loss", "large", effect=2.0)
+    minor = Finding("weights", "minor", effect=9.0, severity="minor")
+    assert ordered([minor, small, large, small]) == (large, small, minor)
+
+
+def explanation(*findings: Finding, unpaired: tuple[str, ...] = ()) -> Explanation:
+    return Explanation("a.py", "b.py", "ran both", findings, ("data",), (), unpaired, 1.0)
+
+
+def test_verdicts_and_exit_codes() -> None:
+    inherent = Finding("optimizer", "epsilon", severity="inherent")
+    assert (explanation(inherent).verdict, explanation(inherent).exit_code) == ("same", 0)
+    assert (explanation(unpaired=("a layer",)).verdict, explanation(unpaired=("a layer",)).exit_code) == (
+        "incomplete",
+        3,
+    )
+    assert (explanation(Finding("data", "scale")).verdict, explanation(Finding("data", "scale")).exit_code) == (
+        "different",
+        1,
+    )
+
+
+def test_the_text_has_the_title_both_values_and_the_mend() -> None:
+    shown = text(explanation(Finding("forward", "no ReLU", "ReLU", "nothing", mend="torch.relu(x)")))
+    for words in ("FAULT  1", "no ReLU", "reference: ReLU; port: nothing", "mend: torch.relu(x)", "verdict: different"):
+        assert words in shown
+    assert json.dumps(explanation(Finding("data", "scale")).to_dict())
+
+
+def test_a_missing_activation_is_found_and_the_same_pair_is_the_same(tmp_path: Path) -> None:
+    first, second = pair(tmp_path, TORCH.format(activation="ReLU"), TORCH.format(activation="Identity"))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    found = explain(first, second, steps=3)
+    assert [finding.title for finding in found.differences] == ["no ReLU after 0"]
+    assert found.exit_code == 1
+    second.write_text(TORCH.format(activation="ReLU") + "# the same\n")
+    assert explain(first, second, steps=3).verdict == "same"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "code"),
+    [
+        ("import torch\n", "takes no optimizer step", 2),
+        ("import torch\nopen('missing.csv')\n", "missing.csv", 2),
+        ("import torch\ninput()\n", "standard input", 2),
+        ("import torch\nraise ValueError('of its own')\n", "of its own", 4),
+    ],
+)
+def test_a_script_that_cannot_be_watched_is_told_in_a_line(
+    tmp_path: Path, source: str, message: str, code: int
+) -> None:
+    first, second = pair(tmp_path, TORCH.format(activation="ReLU"), source)
+    command = [sys.executable, "-m", "compare", "explain", str(first), str(second), "--steps", "2"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == code, process.stderr
+    errors = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def started_by(directory: Path) -> list[int]:
+    """The processes whose command line names a directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if str(directory).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_command_that_is_ended(tmp_path: Path, number: signal.Signals) -> None:
+    hanging = "import torch, time\ntime.sleep(1000)\n"
+    first, second = pair(tmp_path, hanging, hanging + "\n")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "compare", "explain", str(first), str(second)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, stderr=subprocess.DEVNULL
+    )
+    until(lambda: len(started_by(temporary)) >= 3)
+    process.send_signal(number)
+    process.wait(20)
+    until(lambda: not started_by(temporary) and not list(temporary.iterdir()))
+
+
+def until(holds, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_script_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
+    first, second = pair(tmp_path, "import torch, time\ntime.sleep(1000)\n", TORCH.format(activation="ReLU"))
+    with pytest.raises(BadInputError, match=r"within 3 seconds \(--timeout\)"):
+        explain(first, second, timeout=3)
