@@ -67,7 +67,9 @@ def test_option_is_explained_in_a_line_with_its_unit(name: str, text: str, actio
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        (compare_program, [
+        (
+            compare_program,
+            [
                 "run",
                 "align",
                 "study",
@@ -78,7 +80,8 @@ def test_option_is_explained_in_a_line_with_its_unit(name: str, text: str, actio
                 "download",
                 "differences",
                 "completion",
-            ]),
+            ],
+        ),
         (keras_program, ["fit", "classify", "export", "convert", "worker"]),
     ],
     ids=["compare", "keras_impl"],
