@@ -19,7 +19,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 compare: $(INSTALLED)
-	$(BIN)/python -m compare run
+	$(BIN)/mnist-compare run
 
 test: $(INSTALLED)
 	$(BIN)/ruff check

@@ -159,6 +159,22 @@ def download(options: Any) -> None:
     print(options.archive)
 
 
+def add_differences_options(options: Parser) -> None:
+    """Adds the options of `differences`."""
+    options.add_argument(
+        "word", nargs="?", default="", metavar="WORD", help="Part of a name, an area or any word (default: all)."
+    )
+
+
+def differences(options: Any) -> None:
+    """Shows the differences that mention the word."""
+    from rich.console import Console
+
+    from compare.report.differences_table import show_differences
+
+    show_differences(options.word, Console())
+
+
 def completion(_: Any) -> None:
     """Prints the completion script."""
     from compare.completion import script
@@ -188,6 +204,9 @@ COMMANDS = {
         "Fetches a named data set to a file; where there is a network, the other commands do it by themselves.",
         add_download_options,
         download,
+    ),
+    "differences": Command(
+        "Shows what Keras and PyTorch do differently, and how to make them alike.", add_differences_options, differences
     ),
     "completion": Command(
         "Prints a bash script that completes the command lines of all three programs.", lambda _: None, completion

@@ -219,6 +219,7 @@ def study(
     recipe, sides, directory = _prepare("study", recipe, implementations, keras_backend, device, out)
     runs = plan(sides, recipe, variants, seeds)
     results = Results(directory / "results")
+    results.take_records(runs, directory.parent)
     console = console or _silent()
     if not all(results.path(training).exists() for training in runs):
         with connect(scheduler, workers) as client:

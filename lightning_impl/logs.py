@@ -28,7 +28,7 @@ PACKAGES = {
 
 
 def default_loggers(directory: str | Path) -> list[Logger]:
-    """What `python -m lightning_impl` logs with unless `--trainer.logger` names something else.
+    """What `mnist-lightning` logs with unless `--trainer.logger` names something else.
 
     Both write to `directory/lightning_logs/version_N`, a new one for each run.
     """

@@ -67,7 +67,21 @@ def test_option_is_explained_in_a_line_with_its_unit(name: str, text: str, actio
 @pytest.mark.parametrize(
     ("module", "names"),
     [
-        (compare_program, ["run", "align", "study", "report", "classify", "convert", "download", "completion"]),
+        (
+            compare_program,
+            [
+                "run",
+                "align",
+                "study",
+                "explain",
+                "report",
+                "classify",
+                "convert",
+                "download",
+                "differences",
+                "completion",
+            ],
+        ),
         (keras_program, ["fit", "classify", "export", "convert", "worker"]),
     ],
     ids=["compare", "keras_impl"],

@@ -13,7 +13,7 @@ PAGES = sorted((ROOT / "docs" / "questions").glob("*.md"))
 COMMANDS = [
     pytest.param(shlex.split(words, comments=True), id=f"{page.name}: {words.partition('#')[0].strip()}")
     for page in PAGES
-    for words in re.findall(r"^ {4}python -m compare (.*)$", page.read_text(), re.MULTILINE)
+    for words in re.findall(r"^ {4}mnist-compare (.*)$", page.read_text(), re.MULTILINE)
 ]
 
 

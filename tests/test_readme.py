@@ -5,29 +5,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PACKAGES = ("recipe", "record", "pictures", "keras_impl", "lightning_impl", "compare")
+ROOMS = {
+    f"{path.parent.relative_to(ROOT)}/"
+    for pattern in ("*/__init__.py", "compare/**/__init__.py", "benchmarks/*/__init__.py")
+    for path in ROOT.glob(pattern)
+}
 
 
-def tree() -> set[str]:
-    """The files that the README's tree names; what stands further to the right is in the folder above it."""
-    block = README.partition("## The files")[2].split("```")[1]
-    found: set[str] = set()
-    folders: dict[int, str] = {0: ""}
-    for line in block.strip().splitlines():
-        name, indent = line.split()[0], len(line) - len(line.lstrip())
-        path = folders[indent] + name
-        found.add(path)
-        if name.endswith("/"):
-            folders[indent + 2] = path
-    return found
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_tree_names_every_file_and_no_other(package: str) -> None:
-    paths = [path for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".npz") or path.is_dir()]
-    names = {f"{path.relative_to(ROOT)}{'/' * path.is_dir()}" for path in paths if path.name != "__pycache__"}
-    files = {name for name in names if not name.endswith("/__init__.py")}
-    assert {name for name in tree() if name.startswith(f"{package}/")} == {f"{package}/", *files}
+def test_contributing_names_every_room_and_no_other() -> None:
+    tree = (ROOT / "CONTRIBUTING.md").read_text().partition("## The rooms")[2].split("```")[1]
+    named = {line.split()[0] for line in tree.strip().splitlines()}
+    assert {name for name in named if (ROOT / name / "__init__.py").exists()} == ROOMS
+    assert not {name for name in named if not (ROOT / name).is_dir()}
 
 
 @pytest.mark.parametrize(

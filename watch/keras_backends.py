@@ -6,7 +6,9 @@ but outside of a compiled function each of them carries its concrete value.
 
 import contextlib
 import functools
+import importlib.metadata
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -188,7 +190,7 @@ class Torch(Backend):
 
         @functools.wraps(original)
         def backward(tensor: Any, *args: Any, **options: Any) -> None:
-            original(tensor, *args, **options)  # type: ignore[no-untyped-call]
+            original(tensor, *args, **options)
             told(tensor, None, [])
 
         self._torch.Tensor.backward = backward  # type: ignore[assignment,method-assign]
@@ -310,3 +312,14 @@ def prepare_environment(float64: bool) -> None:
     if float64:
         os.environ["JAX_ENABLE_X64"] = "1"
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # each operation is compiled for itself
+
+
+def versions(backend: str) -> dict[str, str]:
+    """Of Keras and of what it runs on."""
+    found = {"python": sys.version.split()[0]}
+    for name in ("keras", backend, "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,7 +1,6 @@
 """Runs a script that uses Keras, on any backend: `python -m watch.keras_script REQUEST.json OUT_DIR`."""
 
 import functools
-import importlib.metadata
 import os
 import re
 import sys
@@ -112,17 +111,6 @@ def _made_up(model: Any, tensor: Any, number: int) -> np.ndarray[Any, Any]:
         limit = min([layer.input_dim for layer in layers] or [2])
         return generator.integers(0, limit, [_SAMPLES, *shape]).astype(np.int32)
     return generator.standard_normal([_SAMPLES, *shape]).astype(np.float32)
-
-
-def versions(backend: str) -> dict[str, str]:
-    """Of Keras and of what it runs on."""
-    found = {"python": sys.version.split()[0]}
-    for name in ("keras", backend, "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 
 from watch.keras_backends import Array, Backend
 from watch.keras_calls import Calls, Forward
-from watch.keras_layers import LayerTree, readable
+from watch.keras_layers import LayerTree
 from watch.keras_losses import Losses
 from watch.loops import enclosing_loops
 from watch.request import Plan
@@ -278,9 +278,7 @@ class Steps:
 
     def _loss(self, backward: list[dict[str, Any]]) -> dict[str, Any]:
         terms = [term for entry in backward for term in entry["terms"]] or self.losses.take()
-        first: dict[str, Any] = (
-            backward[0] if backward else {"value": None, "shape": [], "place": None}
-        )
+        first: dict[str, Any] = backward[0] if backward else {"value": None, "shape": [], "place": None}
         return {
             "value": first["value"], "shape": first["shape"], "terms": terms,
             "backward_values": [entry["value"] for entry in backward], "place": first["place"],
@@ -426,49 +424,6 @@ class Steps:
     def _assign(self, variable: Any, value: Any) -> None:
         with self._backend.paused():
             variable.assign(value)
-
-    def describe_optimizer(self) -> dict[str, Any] | None:
-        """The first optimizer as observed.json has it."""
-        if not self.optimizers:
-            return None
-        outer = self.optimizers[0]
-        if hasattr(outer, "param_groups"):
-            from watch.keras_torch import describe
-
-            return describe(outer, self.tree) | {
-                "place": self.optimizer_places.get(id(outer)), "count": len(self.optimizers)
-            }
-        inner = getattr(outer, "inner_optimizer", outer)
-        config = {key: readable(value) for key, value in inner.get_config().items() if key != "name"}
-        known = [
-            variable for optimizer in self.optimizers
-            for variable in getattr(optimizer, "_trainable_variables", [])
-        ]  # fmt: skip
-        known_paths = {self.tree.path(variable) for variable in known}
-        trainable = [variable for root in self.tree.roots for variable in root.trainable_variables]
-        unknown = [self.tree.path(variable) for variable in trainable]
-        rate = next((update["learning_rate"] for update in self._session.document["updates"]), None)
-        schedule = config["learning_rate"] if isinstance(config.get("learning_rate"), dict) else None
-        held = config | {"learning_rate": rate if rate is not None else config.get("learning_rate")}
-        return {
-            "class": type(inner).__name__, "settings": held, "schedule": schedule,
-            "groups": self._groups(inner, held),
-            "unknown_parameters": [path for path in unknown if path not in known_paths],
-            "loss_scale": type(outer).__name__ if outer is not inner else self.scaler,
-            "place": self.optimizer_places.get(id(outer)) or self.optimizer_places.get(id(inner)),
-            "count": len(self.optimizers),
-        }  # fmt: skip
-
-    def _groups(self, optimizer: Any, held: dict[str, Any]) -> list[dict[str, Any]]:
-        """One group, or a second one of what `exclude_from_weight_decay` takes out."""
-        variables = list(optimizer._trainable_variables)  # noqa: SLF001
-        excluded = []
-        if optimizer.weight_decay:
-            excluded = [v for v in variables if not optimizer._use_weight_decay(v)]  # noqa: SLF001
-        groups = [([v for v in variables if not any(v is other for other in excluded)], held)]
-        if excluded:
-            groups.append((excluded, held | {"weight_decay": 0.0}))
-        return [{"settings": own, "parameters": [self.tree.path(v) for v in found]} for found, own in groups]
 
 
 def _of_training(forwards: list[Forward]) -> list[Forward]:

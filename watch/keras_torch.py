@@ -4,7 +4,6 @@ import functools
 import sys
 from typing import Any
 
-from watch.keras_layers import LayerTree
 from watch.keras_steps import Steps
 from watch.script import Session
 
@@ -61,21 +60,3 @@ def watch_torch(session: Session, steps: Steps) -> None:
     torch.optim.Optimizer.__init__ = functools.wraps(make)(init)  # type: ignore[assignment,method-assign]
     register_optimizer_step_pre_hook(before)
     register_optimizer_step_post_hook(after)
-
-
-def describe(optimizer: Any, tree: LayerTree) -> dict[str, Any]:
-    """An optimizer of torch's as observed.json has it."""
-    groups = [
-        {
-            "settings": {key: value for key, value in group.items() if key != "params"},
-            "parameters": [tree.path(parameter) for parameter in group["params"]],
-        }
-        for group in optimizer.param_groups
-    ]
-    known = {path for group in groups for path in group["parameters"]}
-    trainable = [tree.path(variable) for root in tree.roots for variable in root.trainable_variables]
-    return {
-        "class": type(optimizer).__name__, "module": type(optimizer).__module__, "settings": groups[0]["settings"],
-        "schedule": None, "groups": groups, "unknown_parameters": [path for path in trainable if path not in known],
-        "loss_scale": None,
-    }  # fmt: skip

@@ -4,12 +4,13 @@ import functools
 import sys
 from typing import Any
 
-from watch.keras_backends import Backend
+from watch.keras_backends import Backend, versions
 from watch.keras_calls import Calls
 from watch.keras_data import Training
 from watch.keras_functions import Functions
 from watch.keras_layers import LayerTree
 from watch.keras_losses import Losses
+from watch.keras_optimizers import describe_optimizer
 from watch.keras_pipelines import Pipelines, serve_datasets
 from watch.keras_precision import silence_dropout, use_float64
 from watch.keras_steps import Steps
@@ -268,8 +269,6 @@ class KerasWatcher:
 
     def _finish(self) -> None:
         """Fills the document."""
-        from watch.keras_script import versions
-
         session, document, tree = self._session, self._session.document, self.tree
         document["versions"] = versions(self._backend.name)
         document["dtype_policy"] = self._keras.config.dtype_policy().name
@@ -283,7 +282,10 @@ class KerasWatcher:
                 "place": self._places.get(id(root)), "roots": [layer.name for layer in tree.roots], "layers": layers,
             }  # fmt: skip
         document["dropout"] = list(self.calls.dropout.values())
-        document["optimizer"] = self.steps.describe_optimizer()
+        rates = [update["learning_rate"] for update in document["updates"]]
+        document["optimizer"] = describe_optimizer(
+            self.steps.optimizers, self.steps.optimizer_places, tree, next(iter(rates), None), self.steps.scaler
+        )
         document["compile"] = self.training.compiled or None
         document["loop"] = self._loop()
         if session.data["epochs"]["how"] is None and session.step:
@@ -318,4 +320,3 @@ def _size(variable: Any) -> int:
     for length in variable.shape:
         size *= int(length)
     return size
-

@@ -1,6 +1,6 @@
 """`python -m benchmarks.figures.study [STUDY] [--one-order STUDY]`: the numbers of `docs/framework-differences.md`.
 
-STUDY is the directory of a finished `python -m compare study` on this machine; its findings are kept in
+STUDY is the directory of a finished `mnist-compare study` on this machine; its findings are kept in
 `docs/study/results.json`, and those of the study that `benchmarks/scripts/one_order.py` describes in
 `docs/study/one_order.json`, from which everything else follows. Without STUDY, from what is kept there.
 """

@@ -2,7 +2,7 @@
 
 What that costs, a study says, which takes it for an implementation like any other:
 
-    python -m compare study --variants "[aligned]" --implementation one_order="python -m benchmarks.scripts.one_order"
+    mnist-compare study --variants "[aligned]" --implementation one_order="python -m benchmarks.scripts.one_order"
 """
 
 import argparse

@@ -7,7 +7,7 @@ from recipe.mnist import load
 
 
 def main() -> None:
-    """What `python -m keras_impl fit` does, with a clock."""
+    """What `mnist-keras fit` does, with a clock."""
     arguments = our_options(__doc__).parse_args()
     recipe = recipe_of(arguments)
     digits = load()

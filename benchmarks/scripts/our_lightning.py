@@ -13,7 +13,7 @@ from lightning_impl.data import MnistDataModule
 
 
 def main() -> None:
-    """What `python -m lightning_impl fit` does, with a clock."""
+    """What `mnist-lightning fit` does, with a clock."""
     parser = our_options(__doc__)
     parser.add_argument("--steps-per-execution", type=int, default=STEPS_PER_EXECUTION)
     arguments = parser.parse_args()

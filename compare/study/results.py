@@ -1,12 +1,14 @@
 """What a study keeps of each run: a small file each, complete or absent."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -14,8 +16,8 @@ from safetensors.numpy import save
 from compare.findings import RunStatus
 from compare.study.plan import StudyRun
 from recipe.atomic import complete_or_absent
-from recipe.errors import BadInputError
-from record.training import RunRecord
+from recipe.errors import BadInputError, RecordError
+from record.training import RunRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,18 @@ class Results:
         """Keeps the reason why a run has no result."""
         with complete_or_absent(self.failure_path(run)) as partial:
             partial.write_text(json.dumps({"error": error}))
+
+    def take_records(self, runs: Sequence[StudyRun], comparisons: Path) -> None:
+        """Keeps the results of runs that a comparison in a directory beside this study has trained already.
+
+        A record's name says all that determines the training. One that is damaged, or that another study is just
+        about to write a result of, is left alone.
+        """
+        trained = {file.parent.name: file.parent for file in comparisons.glob("*/records/*/record.json")}
+        for run in runs:
+            if run.key in trained and not self.path(run).exists():
+                with contextlib.suppress(RecordError, Timeout), FileLock(self.lock_path(run), blocking=False):
+                    self.write(run, condense(read_record(trained[run.key])))
 
     def settled(self, run: StudyRun) -> bool:
         """Whether the run need not be run: it has a result, or failed since this study began."""

@@ -121,11 +121,20 @@ def test_trace_that_fails_is_shown_with_its_log_beside_what_was_judged(tmp_path:
     assert "trajectory" in process.stdout  # of the other pair
 
 
+CRASHING = "import compare.api\ncompare.api.read = None\n"
+
+
 def test_crash_is_no_verdict(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text('{"schema_version": 1}')
-    process = run_python("-m", "compare", "report", ".", cwd=tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(CRASHING)
+    process = run_python("-m", "compare", "report", ".", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert process.returncode == 4
     assert "Traceback" in process.stderr
+
+
+def test_damaged_results_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"schema_version": 1}')
+    process = run_python("-m", "compare", "report", ".", cwd=tmp_path)
+    assert_one_line_of_error(process, "results.json is damaged: 'recipe' is missing; run the comparison again")
 
 
 def test_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

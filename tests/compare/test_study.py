@@ -11,6 +11,7 @@ from rich.console import Console
 
 import compare.__main__ as program
 from compare.run.implementations import Implementation
+from compare.run.jobs import Job
 from compare.study.plan import DEFAULT_VARIANTS, StudyRun, plan, variant_recipe
 from compare.study.progress import StudyProgress
 from compare.study.results import FinishedRun, Results, condense
@@ -203,3 +204,25 @@ def test_more_than_256_classes_travel_whole(tmp_path: Path) -> None:
     results.write(run, condense(read_record(tmp_path / "record")))
     assert results.predicted(run).tolist() == list(range(300))
     assert results.predicted(run).dtype == np.uint16
+
+
+def test_what_a_comparison_beside_the_study_has_trained_is_trained_once(tmp_path: Path) -> None:
+    implementations = [quick("first", tmp_path), quick("second", tmp_path)]
+    recipe = Recipe.from_preset("native", hidden_sizes=(2,), batch_size=30_000, epochs=2)
+    records = tmp_path / "runs" / "run-native" / "records"
+    first, second = (Job(implementation, recipe, records) for implementation in implementations)
+    for job in (first, second):
+        write_canned(job.directory, recipe)
+    (second.directory / "weights.safetensors").write_bytes(b"damaged")
+    runs = plan(implementations, TINY, ["native", "aligned"], 1)
+    results = Results(tmp_path / "runs" / "study" / "results")
+    results.take_records(runs, tmp_path / "runs")
+    found = {(run.implementation.name, run.variant): results.read(run).status for run in runs}
+    assert found == {
+        ("first", "native"): "finished",
+        ("second", "native"): "missing",
+        ("first", "aligned"): "missing",
+        ("second", "aligned"): "missing",
+    }
+    (run,) = (run for run in runs if found[run.implementation.name, run.variant] == "finished")
+    assert results.read(run).test_accuracy == 0.1

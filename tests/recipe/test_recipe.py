@@ -18,7 +18,7 @@ from recipe.datasets import load
 from recipe.errors import DataError
 from recipe.initial_weights import weight_shapes
 from recipe.recipe import Preset
-from tests.conftest import run_python
+from tests.conftest import ROOT, run_python
 
 DEFAULTS = {
     "dataset": "mnist",
@@ -237,6 +237,13 @@ def test_old_records_of_a_recipe_are_read() -> None:
     flipped = {**OLD, "preset": "aligned", "adam": "shared", "epsilon": 1e-7}
     assert Recipe.from_fields(flipped) == Recipe.from_preset("native", epochs=3, adam="shared")
     assert Recipe.from_json('{"preset": "native"}') == Recipe.from_preset("native")
+
+
+@pytest.mark.parametrize("name", ["results", "one_order"])
+def test_recipes_of_studies_that_were_kept_are_read(name: str) -> None:
+    found = json.loads((ROOT / "docs" / "study" / f"{name}.json").read_text())["recipe"]
+    assert "preset" in found
+    assert Recipe.from_fields(found).variant == "aligned"
 
 
 def test_shared_float64_adam_rounds_betas_to_float32() -> None:

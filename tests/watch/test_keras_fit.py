@@ -110,7 +110,9 @@ def test_an_own_run_keeps_the_scripts_precision_and_dropout(tmp_path: Path) -> N
 
 
 def test_a_pipeline_is_read_in_order_and_a_sparse_gradient_is_marked(tmp_path: Path) -> None:
-    seen = watch(tmp_path / "text", """
+    seen = watch(
+        tmp_path / "text",
+        """
         import tensorflow as tf
         from tensorflow.keras import layers, models
         words = tf.reshape(tf.range(240) % 11, (40, 6))
@@ -118,7 +120,8 @@ def test_a_pipeline_is_read_in_order_and_a_sparse_gradient_is_marked(tmp_path: P
         model = models.Sequential([layers.Embedding(11, 4, mask_zero=True), layers.LSTM(3), layers.Dense(1)])
         model.compile(optimizer="rmsprop", loss="mse", metrics=["accuracy"])
         model.fit(ds, epochs=2)
-    """)
+    """,
+    )
     document = seen.document
     np.testing.assert_array_equal(seen.array(document["fed"][0]["inputs"][0]).ravel(), np.arange(48) % 11)
     (loader,) = document["data"]["loaders"]

@@ -65,7 +65,9 @@ def test_a_loop_with_a_tape(tmp_path: Path) -> None:
 
 
 def test_a_loop_of_torchs_on_kerass_torch_backend(tmp_path: Path) -> None:
-    seen = watch(tmp_path / "torch", """
+    seen = watch(
+        tmp_path / "torch",
+        """
         import os
         os.environ["KERAS_BACKEND"] = "torch"
         import keras
@@ -79,7 +81,8 @@ def test_a_loop_of_torchs_on_kerass_torch_backend(tmp_path: Path) -> None:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(model(x, training=True), y).backward()
             optimizer.step()
-    """)
+    """,
+    )
     document = seen.document
     assert document["backend"] == "torch"
     assert document["steps"] == 3
@@ -94,7 +97,9 @@ def test_a_loop_of_torchs_on_kerass_torch_backend(tmp_path: Path) -> None:
 
 
 def test_a_stateless_loop_in_jax(tmp_path: Path) -> None:
-    seen = watch(tmp_path / "jax", """
+    seen = watch(
+        tmp_path / "jax",
+        """
         import os
         os.environ["KERAS_BACKEND"] = "jax"
         import jax
@@ -118,7 +123,8 @@ def test_a_stateless_loop_in_jax(tmp_path: Path) -> None:
         state = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
         for _ in range(5):
             state = step(*state, np.random.rand(8, 3), np.random.rand(8, 1))
-    """)
+    """,
+    )
     document = seen.document
     assert document["status"]["outcome"] == "observed", document["status"]
     update = document["updates"][1]
@@ -132,13 +138,17 @@ def test_a_stateless_loop_in_jax(tmp_path: Path) -> None:
 
 
 def test_accumulated_gradients_make_one_step(tmp_path: Path) -> None:
-    seen = watch(tmp_path / "accumulated", """
+    seen = watch(
+        tmp_path / "accumulated",
+        """
         import keras
         import numpy as np
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
         model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2), loss="mse")
         model.fit(np.random.rand(32, 3), np.random.rand(32, 1), batch_size=4, epochs=2)
-    """, steps=2)
+    """,
+        steps=2,
+    )
     document = seen.document
     assert document["loop"]["backward"] == [2, 2]
     assert len(document["losses"][0]["backward_values"]) == 2
@@ -147,7 +157,9 @@ def test_accumulated_gradients_make_one_step(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_only_used(tmp_path: Path) -> None:
-    seen = watch(tmp_path / "used", """
+    seen = watch(
+        tmp_path / "used",
+        """
         import keras
 
         def build():
@@ -156,23 +168,31 @@ def test_a_model_that_is_only_used(tmp_path: Path) -> None:
 
         if __name__ == "__main__":
             raise SystemExit("is not run")
-    """, attribute="build")
+    """,
+        attribute="build",
+    )
     document = seen.document
     assert (document["status"]["outcome"], document["steps"]) == ("observed", 0)
     assert seen.array(document["fed"][0]["inputs"][0]).shape == (2, 4, 4, 4, 2)
     assert [call["layer"] for call in document["evaluation_calls"]] == [
-        "conv3d", "batch_normalization", "flatten", "dense",
+        "conv3d",
+        "batch_normalization",
+        "flatten",
+        "dense",
     ]
     outputs = [calls[1]["outputs"][0] for calls in (document["evaluation_calls"], document["calls"][0])]
     assert not np.allclose(seen.array(outputs[0]), seen.array(outputs[1]))  # the batch's own statistics in training
 
 
 def test_a_script_that_fails_says_where(tmp_path: Path) -> None:
-    seen = watch(tmp_path / "failed", """
+    seen = watch(
+        tmp_path / "failed",
+        """
         import keras
         model = keras.Sequential([keras.layers.Dense(1)])
         open("missing.csv")
-    """)
+    """,
+    )
     assert seen.document["status"]["outcome"] == "failed"
     assert "missing.csv" in seen.document["status"]["message"]
     assert seen.document["status"]["place"]["line"] == 4

@@ -30,6 +30,7 @@ SCRIPT = """
 
 def plan(directory: Path, seen: Seen) -> None:
     """Writes a plan that repeats what was seen."""
+
     def calls(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{key: call[key] for key in ("layer", "occurrence", "inputs", "outputs")} for call in found]
 
