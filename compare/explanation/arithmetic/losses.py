@@ -177,7 +177,7 @@ def _binary(sample: Sample) -> Iterator[tuple[Formula, Array]]:
         return
     y = y.reshape(len(z), -1)
     for on, values in _inputs(sample, special.expit, "sigmoid"):
-        values = values.reshape(len(z), -1)  # noqa: PLW2901
+        values = values.reshape(len(z), -1)
         for smoothing in (0.0, 0.1, 0.05, 0.2):
             smooth = y * (1 - smoothing) + smoothing / 2
             yield Formula("binary cross-entropy", on, smoothing), np.logaddexp(0, values) - smooth * values

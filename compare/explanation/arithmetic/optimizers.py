@@ -93,10 +93,10 @@ def simulate(rule: Rule, before: Sequence[Array], gradients: Sequence[Array], ra
     """
     s, state, after = rule.settings, _State(), []
     for t, (p, given, rate) in enumerate(zip(before, gradients, rates, strict=True), start=1):
-        p, g = np.asarray(p, np.float64), np.asarray(given, np.float64)  # noqa: PLW2901
+        p, g = np.asarray(p, np.float64), np.asarray(given, np.float64)
         g = -g if s.get("maximize") else g
         if s["weight decay"] and s["decoupled weight decay"]:
-            p = p * (1 - rate * s["weight decay"])  # noqa: PLW2901
+            p = p * (1 - rate * s["weight decay"])
         elif s["weight decay"]:
             g = g + s["weight decay"] * p
         after.append(p - _RULES[rule.name](rule, state, g, rate, t))

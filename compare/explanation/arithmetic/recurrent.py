@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from compare.explanation.arithmetic.activations import Activation, by_name
 from compare.explanation.observed.observation import Array
+from compare.explanation.operations.activations import Activation, by_name
 
 
 def _activation(name: Any) -> Activation | None:

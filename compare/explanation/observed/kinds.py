@@ -172,7 +172,7 @@ def _attention(arrays: Mapping[str, Array]) -> Weights | None:
         if last in ("kernel", "weight"):
             if array.ndim == 3:  # Keras: (in, heads, size) or, of the output, (heads, size, out)
                 joined = array.reshape(array.shape[0], -1) if part != "output" else array.reshape(-1, array.shape[-1])
-                array = joined.T  # noqa: PLW2901
+                array = joined.T
             named[f"{part}.kernel"] = array
         elif last == "bias":
             named[f"{part}.bias"] = array.reshape(-1)
