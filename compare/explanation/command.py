@@ -49,5 +49,7 @@ def run(options: Any) -> int:
     else:
         from rich.console import Console
 
-        found.show(Console())
+        from compare.explanation.report import show
+
+        show(found, Console())
     return found.exit_code

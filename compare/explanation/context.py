@@ -117,18 +117,15 @@ class Context:
 
 def describe(layer: Layer) -> str:
     """A layer as it would be written, with the settings that people set: Dense(512, activation=relu)."""
-    shown = []
     settings = layer.settings
-    for key in ("units", "out_features", "filters", "out_channels", "input_dim", "num_embeddings", "hidden_size"):
-        if key in settings:
-            shown.append(str(settings[key]))
+    sizes = ("units", "out_features", "filters", "out_channels", "input_dim", "num_embeddings", "hidden_size")
+    shown = [str(settings[key]) for key in sizes if key in settings]
     for key in ("kernel_size", "strides", "stride", "padding", "dilation_rate", "dilation", "groups", "activation"):
         value = settings.get(key)
         if value not in (None, "linear", 1, [1], [1, 1], [1, 1, 1], 0, [0, 0], "valid"):
             shown.append(f"{key}={value}")
-    for key in ("epsilon", "eps", "momentum", "rate", "p", "negative_slope"):
-        if isinstance(settings.get(key), int | float):
-            shown.append(f"{key}={settings[key]:g}")
+    numbers = ("epsilon", "eps", "momentum", "rate", "p", "negative_slope", "num_parameters")
+    shown += [f"{key}={settings[key]:g}" for key in numbers if isinstance(settings.get(key), int | float)]
     return f"{layer.kind}({', '.join(shown)})"
 
 

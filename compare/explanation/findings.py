@@ -4,10 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from typing import Any, Literal
 
 Stage = Literal["data", "weights", "forward", "loss", "gradients", "optimizer", "loop", "stated"]
 Severity = Literal["fault", "minor", "inherent"]
@@ -110,12 +107,6 @@ class Explanation:
         fields["findings"] = [dataclasses.asdict(finding) for finding in self.findings]
         fields["directory"] = None if self.directory is None else str(self.directory)
         return {"format": 1, "kind": "explanation", "verdict": self.verdict, "exit_code": self.exit_code, **fields}
-
-    def show(self, console: "Console") -> None:
-        """Prints it."""
-        from compare.explanation.report import show
-
-        show(self, console)
 
 
 _ORDER = {"fault": 0, "minor": 1, "inherent": 2}

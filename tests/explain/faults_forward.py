@@ -141,8 +141,8 @@ WINDOWS = (
         "[:, :, :-1, :-1]",
         "[:, :, 1:, 1:]",
         FORWARD,
-        ("pad|crop|cut|shift|slic|first|last",),
-        "dec1|dec2",
+        ("crop|cut|shift|slic|getitem|output_padding|first|last",),
+        "dec1",
     ),
     Fault(
         "interpolated linearly",

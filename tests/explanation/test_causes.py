@@ -3,13 +3,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from compare.explanation.arithmetic.activations import FUNCTIONS, Activation, identify
-from compare.explanation.arithmetic.operations import learn, learn_two
-from compare.explanation.arithmetic.windows import pooling, same_pads
 from compare.explanation.model.layer_causes import Given, causes
 from compare.explanation.model.segments import Edit, Step, Value, explain_chain
 from compare.explanation.observed.observation import Array, Layer, Parameter
 from compare.explanation.observed.pairing import Pair
+from compare.explanation.operations.activations import FUNCTIONS, Activation, identify
+from compare.explanation.operations.learning import learn, learn_two
+from compare.explanation.operations.windows import pooling, same_pads
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(4, 6))
@@ -137,7 +137,7 @@ def given(
 
 
 def test_padding_at_stride_two_is_named_with_both_values() -> None:
-    from compare.explanation.arithmetic.windows import convolution
+    from compare.explanation.operations.windows import convolution
 
     kernel = GENERATOR.normal(size=(4, 2, 3, 3))
     fixed = {"stride": (2, 2), "dilation": (1, 1)}

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_a_program_that_cannot_be_is_refused_in_a_line(tmp_path: Path, given: st
 
 def test_a_model_and_a_script_cannot_be_compared(tmp_path: Path) -> None:
     first, second = pair(tmp_path, "import torch", "import torch")
-    with pytest.raises(BadInputError, match="FILE.py:NAME"):
+    with pytest.raises(BadInputError, match=r"FILE\.py:NAME"):
         explain(f"{first}:model", second)
 
 
@@ -168,7 +169,7 @@ def test_nothing_is_left_of_a_command_that_is_ended(tmp_path: Path, number: sign
     until(lambda: not started_by(temporary) and not list(temporary.iterdir()))
 
 
-def until(holds, seconds: float = 30) -> None:
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Observation
 from compare.explanation.observed.pairing import Side, pair
 from compare.explanation.observed.plan import call_pairs
+from recipe.errors import RunFailedError
 from tests.explanation.made_up import call, layer, observation
 
 
@@ -101,9 +103,6 @@ def test_a_layer_called_twice_is_paired_call_by_call(tmp_path: Path) -> None:
 
 
 def test_an_observation_of_another_format_is_refused(tmp_path: Path) -> None:
-    import pytest
-    from compare.explanation.errors import RunFailedError
-
     (tmp_path / "observed.json").write_text('{"format": 2}')
     with pytest.raises(RunFailedError, match="format 1"):
         Observation.read(tmp_path)

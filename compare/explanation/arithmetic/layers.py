@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.arithmetic.recurrent import attention, run
-from compare.explanation.arithmetic.windows import convolution, transposed_convolution
 from compare.explanation.observed.kinds import RECURRENT, Weights
 from compare.explanation.observed.observation import Array
+from compare.explanation.operations.windows import convolution, transposed_convolution
 
 
 def output_of(kind: str, x: Array, weights: Weights, settings: Mapping[str, Any]) -> Array | None:

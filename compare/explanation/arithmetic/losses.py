@@ -176,8 +176,8 @@ def _binary(sample: Sample) -> Iterator[tuple[Formula, Array]]:
     if y.size != z.size or y.min() < 0 or y.max() > 1:
         return
     y = y.reshape(len(z), -1)
-    for on, values in _inputs(sample, special.expit, "sigmoid"):
-        values = values.reshape(len(z), -1)  # noqa: PLW2901
+    for on, given in _inputs(sample, special.expit, "sigmoid"):
+        values = given.reshape(len(z), -1)
         for smoothing in (0.0, 0.1, 0.05, 0.2):
             smooth = y * (1 - smoothing) + smoothing / 2
             yield Formula("binary cross-entropy", on, smoothing), np.logaddexp(0, values) - smooth * values

@@ -6,6 +6,7 @@ order of the learning rate and the momentum, and in whether weight decay goes th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,41 +46,51 @@ def rule_of(framework: str, name: str, s: Mapping[str, Any]) -> Rule | None:
     if known is None:
         return None
     keras = framework == "keras"
-
-    def number(*names: str, default: float = 0.0) -> float:
-        found = next((s[key] for key in names if isinstance(s.get(key), int | float)), default)
-        return float(found)
-
+    number = partial(_number, s)
     betas = s.get("betas") or (0.9, 0.999)
-    decay = number("weight_decay")
     found: Settings = {"learning rate": number("learning_rate", "lr")}
     if known in ("Adam", "Adamax", "NAdam", "Lion"):
         found["beta 1"] = number("beta_1", default=float(betas[0]))
         found["beta 2"] = number("beta_2", default=float(betas[1]))
     if known != "SGD":
         found["epsilon"] = number("epsilon", "eps")
-    if known in ("SGD", "RMSprop"):
-        found["momentum"] = number("momentum")
-    if known == "SGD":
-        found["nesterov"] = bool(s.get("nesterov"))
-        found["dampening"] = 0.0 if keras else number("dampening")
-    if known == "Adam":
-        found["amsgrad"] = bool(s.get("amsgrad"))
-    if known in ("RMSprop", "Adadelta"):
-        found["rho (alpha)"] = number("rho", "alpha")
-    if known == "RMSprop":
-        found["centered"] = bool(s.get("centered"))
-    if known == "Adagrad":
-        found["initial accumulator"] = number("initial_accumulator_value")
-        found["learning rate decay"] = number("lr_decay")
-    if known == "NAdam":
-        found["momentum decay"] = 1.0 if keras else number("momentum_decay", default=0.004)
+    found |= _own_settings(known, s, keras=keras)
+    decay = number("weight_decay")
     found["weight decay"] = decay
     decoupled = keras or name.lower() == "adamw" or bool(s.get("decoupled_weight_decay"))
     found["decoupled weight decay"] = decoupled if decay else None
     if s.get("maximize"):
         found["maximize"] = True
     return Rule(known, framework, found)
+
+
+def _number(s: Mapping[str, Any], *names: str, default: float = 0.0) -> float:
+    return float(next((s[key] for key in names if isinstance(s.get(key), int | float)), default))
+
+
+def _own_settings(known: str, s: Mapping[str, Any], *, keras: bool) -> Settings:
+    """The settings that only this rule has."""
+    number = partial(_number, s)
+    own: dict[str, Settings] = {
+        "SGD": {
+            "momentum": number("momentum"),
+            "nesterov": bool(s.get("nesterov")),
+            "dampening": 0.0 if keras else number("dampening"),
+        },
+        "Adam": {"amsgrad": bool(s.get("amsgrad"))},
+        "RMSprop": {
+            "momentum": number("momentum"),
+            "rho (alpha)": number("rho", "alpha"),
+            "centered": bool(s.get("centered")),
+        },
+        "Adadelta": {"rho (alpha)": number("rho", "alpha")},
+        "Adagrad": {
+            "initial accumulator": number("initial_accumulator_value"),
+            "learning rate decay": number("lr_decay"),
+        },
+        "NAdam": {"momentum decay": 1.0 if keras else number("momentum_decay", default=0.004)},
+    }
+    return own.get(known, {})
 
 
 def simulate(rule: Rule, before: Sequence[Array], gradients: Sequence[Array], rates: Sequence[float]) -> list[Array]:
@@ -92,14 +103,15 @@ def simulate(rule: Rule, before: Sequence[Array], gradients: Sequence[Array], ra
         rates: The learning rate at each step.
     """
     s, state, after = rule.settings, _State(), []
-    for t, (p, given, rate) in enumerate(zip(before, gradients, rates, strict=True), start=1):
-        p, g = np.asarray(p, np.float64), np.asarray(given, np.float64)  # noqa: PLW2901
+    for t, (parameter, gradient, rate) in enumerate(zip(before, gradients, rates, strict=True), start=1):
+        p, g = np.asarray(parameter, np.float64), np.asarray(gradient, np.float64)
         g = -g if s.get("maximize") else g
+        kept = 1.0
         if s["weight decay"] and s["decoupled weight decay"]:
-            p = p * (1 - rate * s["weight decay"])  # noqa: PLW2901
+            kept = 1 - rate * s["weight decay"]
         elif s["weight decay"]:
             g = g + s["weight decay"] * p
-        after.append(p - _RULES[rule.name](rule, state, g, rate, t))
+        after.append(kept * p - _RULES[rule.name](rule, state, g, rate, t))
     return after
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from compare.explanation.arithmetic.activations import Activation, by_name
 from compare.explanation.observed.observation import Array
+from compare.explanation.operations.activations import Activation, by_name
 
 
 def _activation(name: Any) -> Activation | None:
@@ -87,7 +87,9 @@ def attention(
     """Multi-head attention.
 
     Args:
-        query: (samples, time, features); key and value as well, with a time of their own.
+        query: (samples, time, features).
+        key: The same, with a time of its own.
+        value: As the key.
         weights: `query.kernel`, `query.bias` and so on of (out, in), for query, key, value and output.
         heads: The number of heads.
         causal: Whether a place sees only those before it.

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compare.explanation.arithmetic.windows import same_pads
 from compare.explanation.observed.kinds import gates_of, kind_of
 from compare.explanation.observed.observation import Layer
+from compare.explanation.operations.windows import same_pads
 
 Settings = dict[str, Any]
 

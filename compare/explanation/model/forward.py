@@ -165,17 +165,19 @@ def _unpadded(first: Array, second: Array) -> Array:
 
 def _match_outputs(one: Pass, pair: Pair, left: Call, right: Call) -> Match | None:
     """Compares what comes out; of recurrent layers, the last state wherever the steered side has it."""
-    key = left.preactivation if left.preactivation is not None and right.preactivation is None else None
-    if right.preactivation is not None and left.preactivation is not None:
-        key, other = left.preactivation, right.preactivation
-    else:
-        key, other = key or (left.outputs[0] if left.outputs else None), right.outputs[0] if right.outputs else None
-    first, second = _array(one, 0, key), _array(one, 1, other)
+    keys = _compared_keys(left, right)
+    first, second = _array(one, 0, keys[0]), _array(one, 1, keys[1])
     if first is None or second is None:
         return None
     if gates_of(pair.guide) and first.ndim == 2 and second.ndim == 3:
         return _match_states(one, pair, right, first, second)
     return match(first, second)
+
+
+def _compared_keys(left: Call, right: Call) -> tuple[str | None, str | None]:
+    """The keys of both outputs, without the activation where either side has it apart."""
+    first, second = (call.outputs[0] if call.outputs else None for call in (left, right))
+    return left.preactivation or first, right.preactivation or second
 
 
 def _match_states(one: Pass, pair: Pair, right: Call, first: Array, second: Array) -> Match | None:

@@ -156,7 +156,7 @@ Option = tuple[str, str, str, Array | None]
 
 def _anything(given: Given) -> Iterator[Option]:
     """What any layer may do: nothing at all, another activation inside, a bias left out."""
-    from compare.explanation.arithmetic.operations import learn
+    from compare.explanation.operations.learning import learn
 
     yield "the layer is passed by", "applied", "its input comes out unchanged", given.x
     bias = given.weights.get("bias")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compare.explanation.arithmetic.operations import learn
 from compare.explanation.findings import Place
 from compare.explanation.model.segments import Producers
 from compare.explanation.observed.observation import Array, Call
+from compare.explanation.operations.learning import learn
 
 _CLOSE = 1e-7
 _MASKS = ("where", "masked_fill", "mask", "tril", "triu")

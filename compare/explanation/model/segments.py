@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compare.explanation.arithmetic.operations import Operation, learn, learn_two
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.values import ROUNDED, SAME, deviation
+from compare.explanation.operations.learning import learn, learn_two
+from compare.explanation.operations.operation import Operation
 
 _LARGE = 200_000
 _MOST_EDITS = 3
@@ -170,7 +171,8 @@ def chain(producers: Producers, call: Call, position: int, anchors: frozenset[st
         anchored = maker.layer in anchors
         if anchored and (what == "preactivation" or maker.preactivation is None):
             break
-        keys = [maker.preactivation] if maker.preactivation is not None and what == "output" else list(maker.inputs)
+        inside = maker.preactivation is not None and what == "output"
+        keys: list[str | None] = [maker.preactivation] if inside else list(maker.inputs)
         if not keys:
             break
         key, others = _main(producers, keys, position)

@@ -75,9 +75,10 @@ def _momentum(context: Context, pair: Pair, before: Array, a: Array, b: Array, x
     mean = _batch(x)[0]
     if mean.shape != before.shape:
         return
-    kept = _kept(before, a, mean), _kept(before, b, mean)
-    if kept[0] is None or kept[1] is None or abs(kept[0] - kept[1]) <= 1e-5:
+    first, second = _kept(before, a, mean), _kept(before, b, mean)
+    if first is None or second is None or abs(first - second) <= 1e-5:
         return
+    kept = first, second
     words = [f"{value:.6g}, which torch calls {1 - value:.6g}" for value in kept]
     where = context.name(pair)
     frozen = [abs(value - 1) < 1e-9 for value in kept]

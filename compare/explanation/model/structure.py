@@ -2,6 +2,7 @@
 
 from compare.explanation.context import Context, describe
 from compare.explanation.observed.kinds import gates_of
+from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair, joined_shapes
 
 
@@ -81,7 +82,7 @@ def _parameters(context: Context, pair: Pair) -> None:
         )
 
 
-def _left(context: Context, layer, *, of_guide: bool) -> None:  # noqa: ANN001
+def _left(context: Context, layer: Layer, *, of_guide: bool) -> None:
     """A layer with parameters that has no counterpart."""
     what = f"{layer.name} {describe(layer)}"
     in_port = of_guide != context.guide_is_reference

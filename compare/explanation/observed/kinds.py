@@ -166,17 +166,24 @@ def _attention(arrays: Mapping[str, Array]) -> Weights | None:
                 named[f"{part}.{'kernel' if last.endswith('weight') else 'bias'}"] = piece
             continue
         if last in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
-            named[f"{ {'q': 'query', 'k': 'key', 'v': 'value'}[last[0]] }.kernel"] = array
+            named[f"{_PROJECTIONS[last[0]]}.kernel"] = array
             continue
         part = next((part for part in ("query", "key", "value") if re.search(rf"\b{part}\b", name)), "output")
         if last in ("kernel", "weight"):
-            if array.ndim == 3:  # Keras: (in, heads, size) or, of the output, (heads, size, out)
-                joined = array.reshape(array.shape[0], -1) if part != "output" else array.reshape(-1, array.shape[-1])
-                array = joined.T  # noqa: PLW2901
-            named[f"{part}.kernel"] = array
+            named[f"{part}.kernel"] = _heads_joined(part, array)
         elif last == "bias":
             named[f"{part}.bias"] = array.reshape(-1)
     return named
+
+
+_PROJECTIONS = {"q": "query", "k": "key", "v": "value"}
+
+
+def _heads_joined(part: str, kernel: Array) -> Array:
+    """Keras's (in, heads, size), or of the output (heads, size, out), as (out, in)."""
+    if kernel.ndim != 3:
+        return kernel
+    return (kernel.reshape(-1, kernel.shape[-1]) if part == "output" else kernel.reshape(kernel.shape[0], -1)).T
 
 
 def into(layer: Layer, weights: Mapping[str, Array]) -> Weights | None:
@@ -209,7 +216,7 @@ def _for_torch(name: str, weights: Mapping[str, Array]) -> Array | None:
         parts = [weights[name] for name in (f"{part}.{kind}" for part in ("query", "key", "value")) if name in weights]
         return np.concatenate(parts) if len(parts) == 3 else None
     if last in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
-        return weights.get(f"{ {'q': 'query', 'k': 'key', 'v': 'value'}[last[0]] }.kernel")
+        return weights.get(f"{_PROJECTIONS[last[0]]}.kernel")
     if name.startswith("out_proj."):
         return weights.get("output.kernel" if last == "weight" else "output.bias")
     if re.match(r"(weight|bias)_(ih|hh)", last):

@@ -47,8 +47,7 @@ class Side:
     def with_parameters(self) -> list[Layer]:
         """The layers that have parameters and are called, in the order of their first call; then those never called."""
         order = dict.fromkeys(call.layer for call in self.training_calls if call.layer is not None)
-        used = [self.layers[name] for name in order if name in self.layers and _weighty(self.layers[name])]
-        return used
+        return [self.layers[name] for name in order if name in self.layers and _weighty(self.layers[name])]
 
     def weights(self, layer: Layer, arrays: dict[str, Array]) -> Weights:
         """A layer's arrays by local names, from arrays by path."""

@@ -1,4 +1,4 @@
-"""Values of layers across frameworks: the layouts in which one may be found again in the other, and how far they are."""
+"""Values of layers across frameworks: in which layout one is found again in the other, and how far they are apart."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from compare.explanation.observed.observation import Array
 
 SAME = 1e-10
-"""Equal arithmetic in float64 agrees to about 1e-12 of a tensor's largest value; every real difference is far larger."""
+"""Equal arithmetic in float64 agrees to about 1e-12 of a tensor's largest value; real differences are far larger."""
 
 ROUNDED = 1e-6
 """A constant that one framework rounds to float32 moves a value by up to 6e-8 of itself, a few of them by some more."""

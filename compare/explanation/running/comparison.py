@@ -121,7 +121,7 @@ def _inputs_of(seen: Observation, root: Path, framework: str) -> str | None:
     if seen.framework == "keras" and framework == "torch":
         arrays = [np.moveaxis(array, -1, 1) if array.ndim >= 4 else array for array in arrays]
     path = root / "inputs.npz"
-    np.savez(path, **{f"input{i}": np.ascontiguousarray(array) for i, array in enumerate(arrays)})
+    np.savez(path, *(np.ascontiguousarray(array) for array in arrays))
     return str(path)
 
 

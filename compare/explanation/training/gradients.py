@@ -291,7 +291,7 @@ def _clip(observation: Observation) -> Clip | None:
         ]
         value = next((number for number in given if isinstance(number, int | float)), None)
         if value is not None:
-            each = function in ("clip_by_norm",)
+            each = function == "clip_by_norm"
             kind = "value" if "value" in function else "norm of each parameter" if each else "global norm"
             return kind, float(value)
     return None

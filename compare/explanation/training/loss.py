@@ -290,7 +290,7 @@ def _factor_words(context: Context, ratio: float) -> str:
 def _samples(context: Context, steps: Sequence[int]) -> list[Sample]:
     """What the guide's loss is computed from, of a model with one output."""
     observation = context.guide.observation
-    found = []
+    found: list[Sample] = []
     for step in steps:
         if step >= len(observation.calls) or step >= len(observation.fed):
             return found

@@ -10,7 +10,7 @@ import numpy as np
 from compare.explanation.arithmetic.optimizers import ADAPTIVE, EPSILON_PLACE, Rule, rule_of, simulate
 from compare.explanation.context import Context
 from compare.explanation.findings import Severity
-from compare.explanation.observed.observation import Array, Observation
+from compare.explanation.observed.observation import Array, Observation, place
 
 _VERIFIED = 1e-5
 _MINOR = 1e-3
@@ -287,8 +287,6 @@ def _schedule(context: Context) -> None:
     if first is None:
         return
     schedulers = steered.entries("loop", "scheduler") or guide.entries("loop", "scheduler")
-    from compare.explanation.observed.observation import place
-
     where = next((place(entry.get("place")) for entry in steered.entries("loop", "scheduler")), None)
     names = ", ".join(str(entry.get("class")) for entry in schedulers)
     title = context.differs(

@@ -4,7 +4,8 @@ from typing import Any
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.order import training_loader
-from compare.explanation.observed.observation import Observation
+from compare.explanation.findings import Place
+from compare.explanation.observed.observation import Observation, place
 
 
 def stated(context: Context) -> None:
@@ -36,9 +37,7 @@ def _epochs(context: Context) -> None:
     )
 
 
-def _loop_place(observation: Observation):  # noqa: ANN202
-    from compare.explanation.observed.observation import place
-
+def _loop_place(observation: Observation) -> Place | None:
     loops = observation.entries("data", "epochs", "loops")
     return place(loops[0].get("place")) if loops and isinstance(loops[0], dict) else None
 
@@ -94,9 +93,7 @@ def _validation(context: Context) -> None:
     )
 
 
-def _loader_place(observation: Observation):  # noqa: ANN202
-    from compare.explanation.observed.observation import place
-
+def _loader_place(observation: Observation) -> Place | None:
     return place(training_loader(observation).get("place"))
 
 

@@ -140,9 +140,11 @@ def identify(x: Array, y: Array) -> Activation | None:
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     with np.errstate(all="ignore"):
         found = [(deviation(activation(x), y), activation) for activation in _candidates(x, y)]
-    best = [(error, activation) for error, activation in found if error <= ROUNDED]
-    exact = [entry for entry in best if entry[0] <= SAME]
-    return (exact or sorted(best, key=lambda entry: entry[0]) or [(0.0, None)])[0][1]
+    exact = next((activation for error, activation in found if error <= SAME), None)
+    if exact is not None:
+        return exact
+    error, nearest = min(found, key=lambda entry: entry[0])
+    return nearest if error <= ROUNDED else None
 
 
 def _candidates(x: Array, y: Array) -> Iterator[Activation]:

@@ -1,0 +1,1 @@
+"""Operations without parameters, and which of them made one array of another."""

@@ -1,0 +1,109 @@
+"""Finds out by values which operation without parameters made one array of another, in torch's layout."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from compare.explanation.observed.observation import Array
+from compare.explanation.observed.values import ROUNDED, SAME, deviation
+from compare.explanation.operations.activations import Activation, identify
+from compare.explanation.operations.operation import Operation
+from compare.explanation.operations.rearranging import exchanges, layouts, reductions
+from compare.explanation.operations.resampling import poolings
+
+
+def learn(x: Array, y: Array) -> Operation | None:
+    """The operation that made `y` of `x`, (samples, ...); None if none of those that are known did."""
+    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+        return None
+    if x.shape == y.shape:
+        found = _same_shape(x, y)
+        if found is not None:
+            return found
+    return _first(itertools.chain(layouts(x, y), reductions(x, y), poolings(x, y)), x, y)
+
+
+def _first(operations: Iterator[Operation], x: Array, y: Array) -> Operation | None:
+    for operation in operations:
+        made = operation(x)
+        if made is not None and made.shape == y.shape and deviation(made, y) <= ROUNDED:
+            return operation
+    return None
+
+
+def _same_shape(x: Array, y: Array) -> Operation | None:
+    if deviation(x, y) <= SAME:
+        return Operation("identity", "identity", np.asarray)
+    activation = identify(x, y)
+    if activation is not None:
+        return Operation(str(activation), "activation", activation, activation.code)
+    for axis in (*range(1, x.ndim - 1), *([0] if x.ndim > 1 and len(x) > 1 else [])):
+        found = identify(np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1))
+        if found is not None and "softmax" in found.name:
+            where = "the samples" if axis == 0 else f"axis {axis}"
+            return Operation(f"{found.name} over {where} (dim={axis})", "activation", partial(_over, found, axis))
+    return _first(exchanges(x), x, y) or _scaled(x, y) or _first(_normalizations(x), x, y)
+
+
+def _over(activation: Activation, axis: int, x: Array) -> Array:
+    return np.moveaxis(activation(np.moveaxis(x, axis, -1)), -1, axis)
+
+
+def _scaled(x: Array, y: Array) -> Operation | None:
+    """A factor and a shift, the same for all values."""
+    spread = float(((x - x.mean()) ** 2).sum())
+    if spread == 0:
+        return None
+    factor = float(((x - x.mean()) * y).sum()) / spread
+    shift = float(y.mean() - factor * x.mean())
+    if abs(shift) <= 1e-9 * max(float(np.abs(y).max()), 1e-30):
+        shift = 0.0
+    if factor == 0 or deviation(factor * x + shift, y) > ROUNDED:
+        return None
+    words = f"times {factor:.6g}" + (f" {shift:+.6g}" if shift else "")
+    return Operation(f"scaling ({words})", "scaling", partial(_line, factor, shift), f"{{}} * {factor:.6g}")
+
+
+def _line(factor: float, shift: float, x: Array) -> Array:
+    return factor * x + shift
+
+
+def _normalizations(x: Array) -> Iterator[Operation]:
+    for axis in (-1, 1) if x.ndim > 1 else ():
+        yield Operation("division by the L2 norm", "normalisation", partial(_unit, axis))
+
+
+def _unit(axis: int, x: Array) -> Array:
+    return np.asarray(x / np.linalg.norm(x, axis=axis, keepdims=True))
+
+
+_OF_TWO: dict[str, Callable[[Array, Array], Array]] = {
+    "sum": np.add,
+    "difference": np.subtract,
+    "difference, the other way round": lambda a, b: b - a,
+    "product": np.multiply,
+    "mean of two": lambda a, b: (a + b) / 2,
+    "maximum of two": np.maximum,
+    "square of the difference": lambda a, b: (a - b) ** 2,
+    "absolute difference": lambda a, b: np.abs(a - b),
+}
+
+
+def learn_two(x: Array, other: Array, y: Array) -> Operation | None:
+    """The operation that made `y` of two arrays, as one of the first."""
+    options = [Operation(name, "two operands", partial(_with, of, other)) for name, of in _OF_TWO.items()]
+    for axis in range(1, x.ndim):
+        along = f"concatenation along axis {axis}"
+        options.append(Operation(along, "two operands", partial(_joined, axis, other, first=False)))
+        options.append(Operation(f"{along}, second first", "two operands", partial(_joined, axis, other, first=True)))
+    return _first(iter(options), x, y)
+
+
+def _with(function: Callable[[Array, Array], Array], other: Array, x: Array) -> Array:
+    return function(x, other)
+
+
+def _joined(axis: int, other: Array, x: Array, *, first: bool) -> Array:
+    return np.concatenate([other, x] if first else [x, other], axis=axis)
