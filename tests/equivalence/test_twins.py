@@ -45,7 +45,7 @@ def test_the_two_trainings_are_short(path: str, lines: int) -> None:
 
 def test_the_module_knows_nothing_of_the_fast_path() -> None:
     source = (ROOT / "lightning_impl" / "module.py").read_text()
-    assert not re.search("block|graph|manual|per_execution", source, re.IGNORECASE)
+    assert not re.search("block|graph|manual_backward|automatic_optim|per_execution", source, re.IGNORECASE)
 
 
 def test_modules_of_lightning_import_one_another_in_one_direction() -> None:

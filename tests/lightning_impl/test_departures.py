@@ -130,13 +130,13 @@ def test_checkpoint_that_departs_is_refused_where_the_recipes_own_is_asked_for(b
 def test_recipes_own_checkpoint_is_refused_where_another_optimizer_is_asked_for(
     by_the_recipe: Path, own_data: str, refusal: Refusal, asked: list[str]
 ) -> None:
-    line = refusal(by_the_recipe, own_data, "--ckpt_path", "last", *asked, epochs=3)
+    line = refusal(by_the_recipe, own_data, "--ckpt_path", "checkpoints/last.ckpt", *asked, epochs=3)
     assert "was trained with the recipe's own optimizer, and " in line
     assert asked[1] in line
 
 
 def test_other_settings_of_the_same_optimizer_are_refused(by_sgd: Path, own_data: str, refusal: Refusal) -> None:
-    line = refusal(by_sgd, own_data, "--ckpt_path", "last", *SGD, "--optimizer.lr", "0.1", epochs=3)
+    line = refusal(by_sgd, own_data, "--ckpt_path", "checkpoints/last.ckpt", *SGD, "--optimizer.lr", "0.1", epochs=3)
     assert "SGD(lr=0.05" in line
     assert "SGD(lr=0.1" in line
 
