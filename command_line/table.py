@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from jsonargparse.typing import class_from_function
 
 from command_line.one_line import OneLineErrors
 from recipe.datasets import with_images
-from recipe.errors import BadInputError
+from recipe.errors import BadInputError, RecipeError
 from recipe.recipe import SWITCHES, Recipe
 
 
@@ -91,4 +92,23 @@ def add_recipe_options(parser: jsonargparse.ArgumentParser) -> None:
 
 def _recipe_of_options(**fields: Any) -> Recipe:
     """The recipe: every hyperparameter of a run"""
-    return with_images(Recipe.from_preset(**fields))
+    with _option_is_named():
+        return with_images(Recipe.from_preset(**fields))
+
+
+def check_recipe_options(fields: Mapping[str, Any]) -> None:
+    """Makes a recipe of the options for its errors alone, and reads nothing.
+
+    Raises:
+        RecipeError: The message begins with the option.
+    """
+    with _option_is_named():  # of a file of the recipe alone, jsonargparse notes the path under a name of its own
+        Recipe.from_preset(**{name: value for name, value in fields.items() if not name.startswith("__")})
+
+
+@contextmanager
+def _option_is_named() -> Iterator[None]:
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"--{error}; see --help") from error

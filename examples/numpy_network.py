@@ -1,5 +1,5 @@
 """A third implementation, from `docs/run-record.md`: the network, its gradients and Adam in plain NumPy."""
-# ruff: noqa: ANN001, ANN201, ANN204, D102, D103, INP001 - one page, whose names say what it does
+# ruff: noqa: ANN001, ANN201, ANN204, D102, D103 - one page, whose names say what it does
 
 import argparse
 import os

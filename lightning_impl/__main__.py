@@ -16,7 +16,15 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors.torch import save_file
 
 from command_line.one_line import OneLineErrors
-from command_line.table import Command, add_recipe_options, called_classify, make_parser, program_name, run_command
+from command_line.table import (
+    Command,
+    add_recipe_options,
+    called_classify,
+    check_recipe_options,
+    make_parser,
+    program_name,
+    run_command,
+)
 from lightning_impl import export, worker
 from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.checkpoints import CompleteCheckpoints, checkpoint_callbacks
@@ -72,6 +80,8 @@ class RecipeCLI(LightningCLI):
                     if not action.dest.startswith("recipe."):
                         vars(action)["complete"] = {}
         super().parse_arguments(parser, args)
+        # Before the LightningCLI seeds the generators, and says so.
+        check_recipe_options(vars(self.config[self.config.subcommand].recipe))
 
     def _parse_ckpt_path(self) -> None:
         """Leaves the checkpoint to the Trainer: it holds a recipe, not the hyperparameters sought here."""

@@ -185,7 +185,7 @@ def test_broken_contract_is_one_line(tmp_path: Path, mode: str, words: list[str]
         (["--implementation", "no command"], ['NAME="COMMAND"', "no command"]),
         (["--implementation", "third="], ["third="]),
         (["--implementation", "../x=python"], ["../x=python"]),
-        (["--recipe.epochs", "0"], ["recipe.epochs"]),
+        (["--recipe.epochs", "0"], ["--recipe.epochs must be a whole number from 1 to 1,000,000, not 0; see --help"]),
         (["--recipe.learning_rate", "-1"], ["recipe.learning_rate"]),
         (["--recipe.beta_1", "1"], ["recipe.beta_1"]),
         (["--out", "/proc/nowhere"], ["/proc/nowhere", "--out"]),

@@ -64,7 +64,7 @@ def test_printed_config_holds_the_options_and_is_read_again(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--recipe.epochs", "0"], ["recipe.epochs", "0"]),
+        (["--recipe.epochs", "0"], ["--recipe.epochs must be a whole number from 1 to 1,000,000, not 0; see --help"]),
         (["--recipe.beta_2", "1"], ["recipe.beta_2"]),
         (["--recipe.hidden_sizes", "[0]"], ["recipe.hidden_sizes"]),
         (["--trainer.accelerator", "gpu"], []),
@@ -72,8 +72,15 @@ def test_printed_config_holds_the_options_and_is_read_again(tmp_path: Path) -> N
     ids=str,
 )
 def test_what_cannot_be_done_is_one_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
-    assert_one_line_of_error(lightning(tmp_path, "fit", *arguments), *words)
+    process = lightning(tmp_path, "fit", *arguments)
+    assert_one_line_of_error(process, *words)
+    assert "--recipe" not in arguments[0] or process.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_recipe_in_a_file_of_its_own_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("preset: native\nepochs: 0\n")
+    assert_one_line_of_error(lightning(tmp_path, "fit", "--recipe", "recipe.yaml"), "--recipe.epochs must be", "not 0")
 
 
 @pytest.mark.parametrize(
