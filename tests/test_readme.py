@@ -33,3 +33,15 @@ def test_what_the_lock_file_must_not_have() -> None:
     names = re.findall(r"^([a-z0-9.-]+)==[^ ]+", lock, re.MULTILINE)
     assert names
     assert lock.count("--hash=sha256:") >= len(names)
+
+
+SHOWN = [ROOT / name for name in ("examples/tutorial_keras.py", "keras_impl/training.py", "lightning_impl/module.py")]
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_code_that_is_shown_is_the_code(block: str) -> None:
+    assert any(block in path.read_text() for path in SHOWN)
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 180

@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 
-def test_configs_are_those_that_the_readme_names() -> None:
-    named = set(re.findall(r"configs/(\w+)\.yaml", (ROOT / "README.md").read_text()))
+def test_configs_are_those_that_the_how_to_names() -> None:
+    named = set(re.findall(r"configs/(\w+)\.yaml", (ROOT / "docs" / "how-to.md").read_text()))
     assert {path.stem for path in CONFIGS} == named
 
 
