@@ -24,7 +24,7 @@ def newest_training(implementation: str, directory: Path = RUNS) -> Path:
     if not records:
         raise RecordError(
             f"there is no finished training of {implementation} under {directory}; "
-            "train it with `python -m compare run`, or name the directory where that was done"
+            "train it with `mnist-compare run`, or name the directory where that was done"
         )
     return max(records, key=time_written)
 

@@ -28,7 +28,7 @@ def show_differences(word: str, console: Console) -> None:
     else:
         console.print(differences_table(found))
         console.print(
-            f"{len(found)} of {len(CATALOGUE)}; python -m compare differences NAME shows one with its mend and proof",
+            f"{len(found)} of {len(CATALOGUE)}; mnist-compare differences NAME shows one with its mend and proof",
             soft_wrap=True,
         )
 

@@ -75,7 +75,7 @@ ERRORS = {"BadArgumentError", "BadInputError", "DataError", "RecipeError", "Reco
 
 
 def test_public_names_are_these() -> None:
-    assert set(compare.__all__) == {*ARGUMENTS, *FIELDS, *ERRORS, "Recipe", "show"}
+    assert set(compare.__all__) == {*ARGUMENTS, *FIELDS, *ERRORS, "Recipe", "show", "explain", "Explanation"}
     assert compare.__all__ == sorted(compare.__all__)
     for name in compare.__all__:
         assert inspect.getdoc(getattr(compare, name)), name

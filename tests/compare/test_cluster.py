@@ -219,7 +219,7 @@ def descendants(directory: Path) -> list[psutil.Process]:
 def found_in(directory: Path) -> dict[str, Any]:
     """What results.json says, but for the command, which names the directory."""
     content = json.loads((directory / "out" / "results.json").read_text())
-    assert content.pop("command").startswith("python -m compare study ")
+    assert content.pop("command").startswith("mnist-compare study ")
     return content
 
 
@@ -455,7 +455,7 @@ def test_scheduler_that_goes_away_ends_the_study(tmp_path: Path) -> None:
         leader.kill()
         output, errors = process.communicate(timeout=20)
     assert_one_line_of_error(
-        subprocess.CompletedProcess([], process.returncode, output, errors), "went away", "goes on"
+        subprocess.CompletedProcess([], process.returncode, output, errors), "went away", "continues"
     )
     assert errors.count("\n") == 1
     assert not list((tmp_path / "out").rglob("*.failed.json"))

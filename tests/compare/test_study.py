@@ -12,6 +12,8 @@ from rich.console import Console
 import compare.__main__ as program
 from compare.run.implementations import Implementation
 from compare.run.jobs import Job
+from compare.study import cluster
+from compare.study import progress as progress_of_studies
 from compare.study.plan import DEFAULT_VARIANTS, StudyRun, plan, variant_recipe
 from compare.study.progress import StudyProgress
 from compare.study.results import FinishedRun, Results, condense
@@ -84,7 +86,7 @@ def test_errors_are_one_line_and_starts_nothing(
     def connect(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("compare.study.cluster.connect", connect)
+    monkeypatch.setattr(cluster, "connect", connect)
     assert program.main(["study", *RECIPE, "--out", str(tmp_path / "out"), *arguments]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")
@@ -162,7 +164,7 @@ def test_damaged_result_is_named(tmp_path: Path, content: bytes) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the time that the progress goes by."""
     now = [0.0]
-    monkeypatch.setattr("compare.run.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_of_studies.time, "monotonic", lambda: now[0])
     return lambda seconds: now.__setitem__(0, seconds)
 
 
