@@ -491,7 +491,7 @@ def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call, enter: 
     both = left.preactivation is not None and right.preactivation is not None
     first = _array(one, 0, left.preactivation or (left.outputs[0] if left.outputs else None))
     second = _array(one, 1, right.preactivation if both else right.outputs[0] if right.outputs else None)
-    updates = context.guide.observation.by_path("parameters_before", 0) or context.guide.observation.initial
+    updates = context.guide.observation.before(0)
     if x is None or first is None or second is None or len(pair.guides) != 1 or len(pair.ports) != 1:
         return []
     if "convolution" in pair.kind and x.ndim == 3 and context.frameworks[0] == "keras":
