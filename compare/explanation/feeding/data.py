@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context
+from compare.explanation.feeding.reading import reading_place
 from compare.explanation.feeding.relation import Relation, relate
-from compare.explanation.findings import Place
-from compare.explanation.observed.observation import Array, Call, Observation, place
+from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pairing, Side
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.values import ROUNDED, layouts
@@ -63,13 +63,20 @@ class Feeding:
         return inputs, targets
 
 
-def feeding(guide: Side, look: Side, pairing: Pairing) -> Feeding:
-    """Compares what both were fed in their first steps."""
+def feeding(guide: Side, look: Side, pairing: Pairing, *, steered: bool = False) -> Feeding:
+    """Compares what both were fed in their first steps.
+
+    Args:
+        guide: The side that leads.
+        look: The other side.
+        pairing: Which layers belong together.
+        steered: Whether the other side was steered, so that what reached its layers is not its own.
+    """
     guide_inputs, look_inputs = _by_step(guide.observation, "inputs"), _by_step(look.observation, "inputs")
     guide_inputs = _matched(guide_inputs, look_inputs)
     inputs = tuple(relate(*pair) for pair in _columns(guide_inputs, look_inputs))
     scaled_inside = False
-    if any(relation.words for relation in inputs):
+    if any(relation.words for relation in inputs) and not steered:
         a, b = _effective(guide, look, pairing)
         reaching = tuple(relate(*pair) for pair in _columns(a, b))
         scaled_inside = bool(reaching) and not any(relation.words for relation in reaching)
@@ -252,7 +259,7 @@ def _target_words(x: Array, y: Array) -> str:
 
 def data(context: Context, fed: Feeding) -> None:
     """Finds what differs in the samples and the labels as fed."""
-    places = (_feeding_place(context.guide.observation), _feeding_place(context.look))
+    places = (reading_place(context.guide.observation), reading_place(context.look))
     for relation in fed.inputs:
         if not relation.words:
             continue
@@ -299,12 +306,6 @@ def _drawn(context: Context) -> bool:
         if shuffles and not observation.entries("data", "permutations"):
             return True
     return False
-
-
-def _feeding_place(observation: Observation) -> Place | None:
-    loaders = observation.entries("data", "loaders")
-    fit = observation.place("data", "fit", "place")
-    return fit or next((place(loader.get("place")) for loader in loaders), None)
 
 
 def _range(steps: Steps) -> str:

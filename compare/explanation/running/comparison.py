@@ -129,7 +129,7 @@ def _same_draws(context: Context, fed: Feeding) -> Feeding:
     """What both were fed in float64, if that is the same: random numbers drawn in float32 are others."""
     if not any(relation.words for relation in (*fed.inputs, *fed.targets)):
         return fed
-    again = feeding(context.guide, context.steered, context.pairing)
+    again = feeding(context.guide, context.steered, context.pairing, steered=True)
     return fed if any(relation.words for relation in (*again.inputs, *again.targets)) else again
 
 
