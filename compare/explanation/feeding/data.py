@@ -170,13 +170,16 @@ def _in_place(array: Array | None, like: Array | None) -> Array | None:
     if array is None or like is None or like.ndim == 0:
         return None
     found = dict(layouts(array, like.shape))
+    if array.ndim == like.ndim > 2:
+        found.pop("reshaped", None)  # another size in space: a mistake, and no layout
     if array.ndim >= 4 and "channels first" in found:
         return found["channels first"]
     for name in ("the same", "channels first", "reshaped"):
         if name in found:
             x = found[name]
             return x if like.dtype.kind == "f" or x.dtype.kind != "f" else x.astype(like.dtype)
-    return None
+    # Of another size in space by mistake: what the reference feeds is as good to any convolution.
+    return np.moveaxis(array, -1, 1) if array.ndim == like.ndim > 3 and array.shape[-1] == like.shape[1] else None
 
 
 def _as_target(array: Array | None, like: Array | None) -> Array | None:
@@ -243,6 +246,8 @@ def _target_words(x: Array, y: Array) -> str:
     total = np.asarray(second) + np.asarray(first)
     if np.ptp(total) <= ROUNDED:
         return f"labels reversed: y is {float(total.flat[0]):g} - y there"
+    if np.ptp(shift % classes) <= ROUNDED:
+        return f"labels off by {float(shift.flat[0] % classes):g} (modulo {classes})"
     if np.array_equal(np.asarray(first) % 1, np.zeros_like(first)) and classes <= 1000:
         share = float(np.mean(np.asarray(first) != np.asarray(second)))
         return f"other labels for the same samples ({share:.0%} of them)"
