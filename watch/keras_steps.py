@@ -201,7 +201,7 @@ class Steps:
         self.see_parameters()
         pairs = [(self.tree.path(v), g) for v, g in zip(variables, grads, strict=False) if g is not None]
         return {
-            "optimizer": optimizer, "before": self.current() | self._buffers, "rate": rate,
+            "optimizer": optimizer, "before": self.current() | self._first_buffers() | self._buffers, "rate": rate,
             "gradients": {
                 path: self._backend.values(g) if self.scaler else self._unscaled(g)
                 for path, g in pairs if path is not None
@@ -397,6 +397,14 @@ class Steps:
                 path, values = self.tree.path(variable), self._backend.values(value)
                 if path is not None and values is not None:
                     self._stateless[path] = values
+
+    def _first_buffers(self) -> dict[str, Array]:
+        """Running statistics as they were made, of layers that the first forward pass made and then changed."""
+        held = self._session.observation
+        if self._session.step:
+            return {}
+        made = {path: self.initial.get(path) for path in self._buffer_paths() if path not in self._buffers}
+        return {path: held.array(key) for path, key in made.items() if key is not None and held.has(key)}
 
     def _buffer_paths(self) -> set[str]:
         from watch.keras_layers import buffers

@@ -27,6 +27,7 @@ class Context:
         same: What was compared and is the same.
         not_seen: What could not be compared.
         unpaired: Why something could not be paired.
+        told: The layers whose own output was found to differ.
     """
 
     guide: Side
@@ -38,6 +39,7 @@ class Context:
     same: list[str] = field(default_factory=list)
     not_seen: list[str] = field(default_factory=list)
     unpaired: list[str] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
 
     @cached_property
     def frameworks(self) -> tuple[str, str]:

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "run": {*COMMON, "threads", "controls", "margin", "fresh"},
     "align": {*COMMON, "threads", "fresh"},
     "study": {*COMMON, "seeds", "variants", "margin", "scheduler", "workers", "silence"},
+    "explain": {"reference", "port", "steps", "keep", "timeout", "inputs", "batch", "out", "report"},
 }
 FINDINGS = {"directory", "verdict", "exit_code", "command", "recipe"}
 FIELDS = {
@@ -66,6 +67,9 @@ FIELDS = {
         *("variant", "of", "seeds", "left_out", "test_accuracy", "test_loss", "log2_parted_at_step", "parted_at_step"),
     },
     "ChurnFindings": {"between", "variant", "num_pairs", "mean", "lowest", "highest"},
+    "Explanation": {
+        *("reference", "port", "ran", "findings", "same", "not_seen", "unpaired", "seconds", "directory"),
+    },
     "RunFindings": {
         *("implementation", "variant", "seed", "status", "test_accuracy", "test_loss", "seconds", "error"),
         "diverged_at",

@@ -133,7 +133,7 @@ def given(
     names = {"Conv2D": "Conv2d", "LayerNormalization": "LayerNorm"}
     second = Layer("t", names[kind], (names[kind],), port, {"weight": parameters["kernel"]}, True, None)
     common = "convolution" if kind == "Conv2D" else "layer normalization"
-    return Given(Pair(common, (first,), (second,), fits=True), ("keras", "torch"), x, weights, *outputs)
+    return Given(Pair(common, (first,), (second,), fits=True), ("keras", "torch"), True, x, weights, *outputs)
 
 
 def test_padding_at_stride_two_is_named_with_both_values() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context
+from compare.explanation.feeding.reading import reading_place
 from compare.explanation.feeding.relation import Relation, relate
-from compare.explanation.findings import Place
-from compare.explanation.observed.observation import Array, Call, Observation, place
+from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pairing, Side
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.values import ROUNDED, layouts
@@ -63,13 +63,20 @@ class Feeding:
         return inputs, targets
 
 
-def feeding(guide: Side, look: Side, pairing: Pairing) -> Feeding:
-    """Compares what both were fed in their first steps."""
+def feeding(guide: Side, look: Side, pairing: Pairing, *, steered: bool = False) -> Feeding:
+    """Compares what both were fed in their first steps.
+
+    Args:
+        guide: The side that leads.
+        look: The other side.
+        pairing: Which layers belong together.
+        steered: Whether the other side was steered, so that what reached its layers is not its own.
+    """
     guide_inputs, look_inputs = _by_step(guide.observation, "inputs"), _by_step(look.observation, "inputs")
     guide_inputs = _matched(guide_inputs, look_inputs)
     inputs = tuple(relate(*pair) for pair in _columns(guide_inputs, look_inputs))
     scaled_inside = False
-    if any(relation.words for relation in inputs):
+    if any(relation.words for relation in inputs) and not steered:
         a, b = _effective(guide, look, pairing)
         reaching = tuple(relate(*pair) for pair in _columns(a, b))
         scaled_inside = bool(reaching) and not any(relation.words for relation in reaching)
@@ -163,13 +170,16 @@ def _in_place(array: Array | None, like: Array | None) -> Array | None:
     if array is None or like is None or like.ndim == 0:
         return None
     found = dict(layouts(array, like.shape))
+    if array.ndim == like.ndim > 2:
+        found.pop("reshaped", None)  # another size in space: a mistake, and no layout
     if array.ndim >= 4 and "channels first" in found:
         return found["channels first"]
     for name in ("the same", "channels first", "reshaped"):
         if name in found:
             x = found[name]
             return x if like.dtype.kind == "f" or x.dtype.kind != "f" else x.astype(like.dtype)
-    return None
+    # Of another size in space by mistake: what the reference feeds is as good to any convolution.
+    return np.moveaxis(array, -1, 1) if array.ndim == like.ndim > 3 and array.shape[-1] == like.shape[1] else None
 
 
 def _as_target(array: Array | None, like: Array | None) -> Array | None:
@@ -236,6 +246,8 @@ def _target_words(x: Array, y: Array) -> str:
     total = np.asarray(second) + np.asarray(first)
     if np.ptp(total) <= ROUNDED:
         return f"labels reversed: y is {float(total.flat[0]):g} - y there"
+    if np.ptp(shift % classes) <= ROUNDED:
+        return f"labels off by {float(shift.flat[0] % classes):g} (modulo {classes})"
     if np.array_equal(np.asarray(first) % 1, np.zeros_like(first)) and classes <= 1000:
         share = float(np.mean(np.asarray(first) != np.asarray(second)))
         return f"other labels for the same samples ({share:.0%} of them)"
@@ -252,7 +264,7 @@ def _target_words(x: Array, y: Array) -> str:
 
 def data(context: Context, fed: Feeding) -> None:
     """Finds what differs in the samples and the labels as fed."""
-    places = (_feeding_place(context.guide.observation), _feeding_place(context.look))
+    places = (reading_place(context.guide.observation), reading_place(context.look))
     for relation in fed.inputs:
         if not relation.words:
             continue
@@ -299,12 +311,6 @@ def _drawn(context: Context) -> bool:
         if shuffles and not observation.entries("data", "permutations"):
             return True
     return False
-
-
-def _feeding_place(observation: Observation) -> Place | None:
-    loaders = observation.entries("data", "loaders")
-    fit = observation.place("data", "fit", "place")
-    return fit or next((place(loader.get("place")) for loader in loaders), None)
 
 
 def _range(steps: Steps) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding
+from compare.explanation.feeding.reading import reading_place, training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
 
@@ -21,7 +22,7 @@ def order(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
         fed: What both were fed.
         folders: The folders of the guide's and of the steered side's scripts, to read the lines that shuffle.
     """
-    places = (_place(context.guide.observation), _place(context.look))
+    places = (reading_place(context.guide.observation), reading_place(context.look))
     if 0 not in fed.batches and fed.batches[0] != fed.batches[1]:
         title = context.differs("batch size", str(fed.batches[0]), str(fed.batches[1]))
         context.find(
@@ -37,19 +38,6 @@ def order(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     _shuffling(context, folders, places)
     _last_batch(context, fed, places)
     _numbers(context, places)
-
-
-def training_loader(observation: Observation) -> dict[str, Any]:
-    """The loader that was trained from; empty if there is none."""
-    loaders = [entry for entry in observation.entries("data", "loaders") if isinstance(entry, dict)]
-    for entry in loaders:
-        if any(iteration.get("grad") for iteration in entry.get("iterations") or ()):
-            return entry
-    return loaders[0] if loaders else {}
-
-
-def _place(observation: Observation) -> Place | None:
-    return observation.place("data", "fit", "place") or place(training_loader(observation).get("place"))
 
 
 def _shuffling(context: Context, folders: tuple[Path, Path], places: tuple[Place | None, Place | None]) -> None:

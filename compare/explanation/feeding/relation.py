@@ -127,11 +127,14 @@ def _orientations(a: Array, shape: Sequence[int]) -> list[tuple[str, Array]]:
     images = a if a.ndim == 4 else a[..., None] if a.ndim == 3 else None
     if images is None and a.ndim == 2 and round(a.shape[1] ** 0.5) ** 2 == a.shape[1]:
         images = a.reshape(len(a), round(a.shape[1] ** 0.5), -1, 1)
+    if a.ndim == len(shape) > 2 and sorted(a.shape[1:]) == sorted(shape[1:]) and "channels first" not in dict(meant):
+        meant = [entry for entry in meant if entry[0] != "reshaped"]
+        found = list(meant)
     for _, x in meant[:1]:
         channels = 1 if x.ndim == 4 and x.shape[1] == 3 else -1 if x.ndim >= 3 and x.shape[-1] == 3 else None
         if channels is not None:
             found.append(("the order of the channels reversed (RGB and BGR)", np.flip(x, channels)))
-    if images is not None and images.shape[1] == images.shape[2]:
+    if images is not None:
         turned = np.swapaxes(images, 1, 2)
         for _, x in layouts(turned, (len(a), *shape[1:])):
             found.append(("height and width exchanged (transposed)", x))

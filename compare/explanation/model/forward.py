@@ -332,7 +332,7 @@ def _edited(
     port_place = edit.value.place if edit.value is not None else _line_of(one, where)
     code = ""
     if edit.guide is not None and edit.guide.code:
-        code = _line(port_place, edit.guide.code)
+        code = _line(port_place if edit.kind == "missing" else None, edit.guide.code)
     elif edit.kind == "extra":
         code = f"leave out {steered}"
     far = min(max(edit.deviation if np.isfinite(edit.deviation) else 1.0, min(fed.deviation, 1.0) * 0.1), 1.0)
@@ -356,7 +356,7 @@ def _edited(
 
 def _line(where: Place | None, code: str) -> str:
     """A line with an operation put around what it assigns or returns."""
-    found = re.fullmatch(r"(\w+\s*=\s*|return )(.+)", where.code) if where is not None else None
+    found = re.fullmatch(r"(\w+\s*=\s*|return )([\w.]+\(\w+\))", where.code) if where is not None else None
     if found is None or code.count("{}") != 1:
         return f"x = {code.replace('{}', 'x')}"
     return found.group(1) + code.replace("{}", found.group(2))
@@ -450,10 +450,9 @@ def _layer(
     """A layer that gives something else from the same input and the same weights."""
     context = one.context
     where = context.name(pair)
-    if one.mode == "evaluation" and any(
-        where in found.title and found.stage == "forward" for found in context.findings
-    ):
+    if where in context.told:
         return
+    context.told.add(where)
     if given.rounded:
         _rounded(context, [], pair, given)
         return
@@ -491,14 +490,16 @@ def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call, enter: 
     both = left.preactivation is not None and right.preactivation is not None
     first = _array(one, 0, left.preactivation or (left.outputs[0] if left.outputs else None))
     second = _array(one, 1, right.preactivation if both else right.outputs[0] if right.outputs else None)
-    updates = context.guide.observation.by_path("parameters_before", 0) or context.guide.observation.initial
+    updates = context.guide.observation.before(0)
     if x is None or first is None or second is None or len(pair.guides) != 1 or len(pair.ports) != 1:
         return []
     if "convolution" in pair.kind and x.ndim == 3 and context.frameworks[0] == "keras":
         x, first = np.swapaxes(x, 1, 2), np.swapaxes(first, 1, 2)
     if "normalization" not in pair.kind:
         x, first, second = few(x), few(first), few(second)
-    return causes(Given(pair, context.frameworks, x, common_of(pair.guides, updates), first, second))
+    return causes(
+        Given(pair, context.frameworks, one.mode == "training", x, common_of(pair.guides, updates), first, second)
+    )
 
 
 def _mend(pair: Pair, cause: Cause) -> str:

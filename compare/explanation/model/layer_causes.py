@@ -45,6 +45,7 @@ class Given:
     Args:
         pair: The pair.
         frameworks: The guide's and the steered side's.
+        training: Whether it is a pass as in training.
         x: The input, in torch's layout.
         weights: Under common names in torch's layout.
         first: The guide's output in torch's layout.
@@ -53,6 +54,7 @@ class Given:
 
     pair: Pair
     frameworks: tuple[str, str]
+    training: bool
     x: Array
     weights: Weights
     first: Array
@@ -68,10 +70,20 @@ class Given:
         kernel = self.weights.get("kernel")
         window = kernel.shape[2:] if "convolution" in self.pair.kind and kernel is not None else ()
         sizes = self.x.shape[2:]
-        return (
-            settings_of(self.pair.guide, self.frameworks[0], window, sizes),
-            settings_of(self.pair.port, self.frameworks[1], window, sizes),
-        )
+        first = settings_of(self.pair.guide, self.frameworks[0], window, sizes)
+        second = settings_of(self.pair.port, self.frameworks[1], window, sizes)
+        return self._in_mode(first, self.first), self._in_mode(second, self.second)
+
+    def _in_mode(self, settings: Settings, seen: Array) -> Settings:
+        """Whether a normalisation took the batch's statistics, by what came out: a frozen one takes its own."""
+        if "training" not in settings:
+            return settings
+        for training in (self.training, not self.training):
+            tried = {**settings, "training": training}
+            out = self.output(tried)
+            if out is not None and reaches(out, seen):
+                return tried
+        return {**settings, "training": self.training}
 
     def output(
         self, settings: Mapping[str, Any], x: Array | None = None, weights: Weights | None = None

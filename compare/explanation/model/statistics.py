@@ -24,7 +24,7 @@ def statistics(context: Context) -> None:
         if pair.kind != "batch normalization" or not pair.fits or left.number:
             continue
         compared += 1
-        before = common_of(pair.guides, guide.by_path("parameters_before", 0))
+        before = common_of(pair.guides, guide.before(0))
         a = common_of(pair.guides, guide.by_path("parameters_after", 0))
         b = common_of(pair.ports, steered.by_path("parameters_after", 0))
         x = _input(context, guide, left)

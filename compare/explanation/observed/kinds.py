@@ -104,7 +104,7 @@ def _local(name: str) -> str:
 
 def _turned(kind: str, name: str, array: Array) -> Array:
     """One array in torch's layout; the names that are turned are Keras's alone."""
-    if name == "depthwise_kernel":
+    if name == "depthwise_kernel" or (kind == "depthwise convolution" and name == "kernel"):
         return _depthwise(array)
     if name == "kernel" and kind == "dense":
         return array.T if array.ndim == 2 else array

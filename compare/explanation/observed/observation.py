@@ -179,6 +179,10 @@ class Observation:
         found = {path: self.array(key) for path, key in keys.items()} if isinstance(keys, dict) else {}
         return {path: array for path, array in found.items() if array is not None}
 
+    def before(self, step: int) -> dict[str, Array]:
+        """Parameters and buffers before a step; of a model that is only used, its own."""
+        return self.by_path("parameters_before", step) or self.initial
+
     @cached_property
     def initial(self) -> dict[str, Array]:
         """The script's own initial values by parameter path."""

@@ -1,5 +1,6 @@
 """Finds which layers of the two models belong together: by the order of the computation, kinds and shapes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -56,7 +57,9 @@ class Side:
 
 
 def _weighty(layer: Layer) -> bool:
-    return any(parameter.shape or parameter.trainable for parameter in layer.parameters.values())
+    """Whether a layer has parameters to carry: not only a mask, or statistics of the data that it was adapted to."""
+    known = kind_of(layer) != "own"
+    return any(parameter.shape and (known or not parameter.is_buffer) for parameter in layer.parameters.values())
 
 
 def _whole_layers(observation: Observation) -> tuple[dict[str, Layer], dict[str, str]]:
@@ -133,7 +136,7 @@ def pair(guide: Side, port: Side) -> Pairing:
         if fitting:
             chosen.append((i, fitting[0]))
             used.add(fitting[0])
-    pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]
+    pairs = _by_name([_pair(left[i], right[j]) for i, j in sorted(chosen)])
     guides = {layer.name for pair in pairs for layer in pair.guides}
     ports = {layer.name for pair in pairs for layer in pair.ports}
     return Pairing(
@@ -141,6 +144,77 @@ def pair(guide: Side, port: Side) -> Pairing:
         tuple(layer for layer in guide.with_parameters if layer.name not in guides),
         tuple(layer for layer in port.with_parameters if layer.name not in ports),
     )
+
+
+def _by_name(pairs: list[Pair]) -> list[Pair]:
+    """Layers of the same shapes, of which order alone may choose the wrong one, by their names if those are the same."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for number, found in enumerate(pairs):
+        if found.fits and len(found.guides) == len(found.ports) == 1:
+            alike.setdefault((family(found.guide), *sorted(shapes(found.guide).items())), []).append(number)
+    for numbers in alike.values():
+        ports = {_last_name(pairs[i].port): pairs[i].port for i in numbers}
+        if (
+            len(numbers) > 1
+            and len(ports) == len(numbers)
+            and {_last_name(pairs[i].guide) for i in numbers} == set(ports)
+        ):
+            for i in numbers:
+                pairs[i] = replace(pairs[i], ports=(ports[_last_name(pairs[i].guide)],))
+    return pairs
+
+
+def _last_name(layer: Layer) -> str:
+    return re.split(r"[./]", layer.name)[-1].lower()
+
+
+def by_targets(pairing: Pairing, guide: Side, port: Side) -> Pairing:
+    """Layers of the same shapes that give a model's outputs, paired by the targets that the losses compare them with."""
+    first, second = _heads(guide), _heads(port)
+    pairs = list(pairing.pairs)
+    for target, layer in first:
+        i = next((i for i, found in enumerate(pairs) if found.guide.name == layer), None)
+        wanted = [name for other, name in second if _same_values(target, other)]
+        if i is None or len(wanted) != 1 or pairs[i].port.name == wanted[0]:
+            continue
+        j = next((j for j, found in enumerate(pairs) if found.port.name == wanted[0]), None)
+        if j is not None and shapes(pairs[i].guide) == shapes(pairs[j].guide):
+            pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
+    return replace(pairing, pairs=tuple(pairs))
+
+
+def _heads(side: Side) -> list[tuple[Array, str]]:
+    """Of each loss function that was called: its target, and the last layer with parameters before its prediction."""
+    observation = side.observation
+    found = []
+    for term in (observation.losses[0].get("terms") or []) if observation.losses else []:
+        arrays = observation.arrays(term.get("inputs"))
+        if len(arrays) < 2 or arrays[0] is None or arrays[1] is None:
+            continue
+        target, predicted = arrays[:2] if observation.framework == "keras" else arrays[1::-1]
+        layer = _source(side, predicted)
+        if target is not None and layer is not None:
+            found.append((target, layer))
+    return found
+
+
+def _source(side: Side, predicted: Array | None) -> str | None:
+    """The layer with parameters whose output, after operations that follow directly, is this value."""
+    weighty = {layer.name for layer in side.with_parameters}
+    calls = side.training_calls
+    wanted = predicted
+    for call in reversed(calls):
+        outputs = side.observation.arrays(call.outputs[:1])
+        if wanted is None or not outputs or outputs[0] is None or not _same_values(outputs[0], wanted):
+            continue
+        if call.layer in weighty:
+            return call.layer
+        wanted = next(iter(side.observation.arrays(call.inputs[:1])), None)
+    return None
+
+
+def _same_values(a: Array, b: Array) -> bool:
+    return a.size == b.size and bool(np.allclose(a.reshape(-1), b.reshape(-1), rtol=1e-5, atol=1e-6))
 
 
 _FITS = 10.0

@@ -88,13 +88,12 @@ def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], 
         filled = _without_counterpart(pairing, found) if kind == "parameters" else {}
         return found | {path: plan.keep(f"{key}/{kind}/{path}", array) for path, array in filled.items()}
 
-    first = guide.observation.by_path("parameters_before", 0) or guide.observation.initial
-    plan.document["parameters"] = arrays("parameters", first, "initial")
+    plan.document["parameters"] = arrays("parameters", guide.observation.before(0), "initial")
     for step in range(steps):
         inputs, targets = batch(step)
         key = f"step{step}"
         entry: dict[str, Any] = {
-            "parameters": arrays("parameters", guide.observation.by_path("parameters_before", step), key),
+            "parameters": arrays("parameters", guide.observation.before(step), key),
             "inputs": [plan.keep(f"{key}/input{i}", array) for i, array in enumerate(inputs)],
             "targets": [plan.keep(f"{key}/target{i}", array) for i, array in enumerate(targets)],
             "gradients": arrays("gradients", guide.observation.by_path(_gradients(guide), step), key),

@@ -93,6 +93,10 @@ def match(first: Array | None, second: Array | None) -> Match | None:
     return min(found, key=lambda match: match.deviation, default=None)
 
 
+def _sizes(shape: Sequence[int]) -> list[int]:
+    return sorted(size for size in shape[1:] if size != 1)
+
+
 def placed(array: Array | None, shape: Sequence[int] | None, kind: str, *, across: bool) -> Array | None:
     """A value of one side in the layout that the other side's layer expects, without knowing the other's value.
 
@@ -106,6 +110,8 @@ def placed(array: Array | None, shape: Sequence[int] | None, kind: str, *, acros
         return None
     found = dict(layouts(array, shape))
     spatial = "convolution" in kind or kind in ("batch normalization", "group normalization", "PReLU")
+    if array.ndim == len(shape) > 2 and _sizes(array.shape) != _sizes(shape):
+        found.pop("reshaped", None)  # another size in space: a mistake, and no layout
     order = ["channels first", "channels first and flattened"] if across and (spatial or array.ndim > 3) else []
     for name in [*order, "the same", "channels first", "time first", "reshaped"]:
         if name in found:

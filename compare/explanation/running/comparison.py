@@ -16,7 +16,7 @@ from compare.explanation.model.initial import initial_weights
 from compare.explanation.model.statistics import statistics
 from compare.explanation.model.structure import structure
 from compare.explanation.observed.observation import Observation
-from compare.explanation.observed.pairing import Pairing, Side, pair
+from compare.explanation.observed.pairing import Pairing, Side, by_targets, pair
 from compare.explanation.observed.plan import make_plan
 from compare.explanation.running.program import Program
 from compare.explanation.running.watchers import Watcher, Watchers, watchers
@@ -102,7 +102,7 @@ def _passes(
         look = started.start("look", steered, {**looking, "inputs": _inputs_of(seen, started.root, steered.framework)})
     looked = look.result()
     left, right = Side(seen), Side(looked)
-    pairing = pair(left, right)
+    pairing = by_targets(pair(left, right), left, right)
     fed = feeding(left, right, pairing)
     report(f"steering {steered.name} by what {guide.name} does, layer by layer")
     plan = make_plan(left, right, pairing, fed.batch, steps=max(len(seen.updates), 1))
@@ -129,7 +129,7 @@ def _same_draws(context: Context, fed: Feeding) -> Feeding:
     """What both were fed in float64, if that is the same: random numbers drawn in float32 are others."""
     if not any(relation.words for relation in (*fed.inputs, *fed.targets)):
         return fed
-    again = feeding(context.guide, context.steered, context.pairing)
+    again = feeding(context.guide, context.steered, context.pairing, steered=True)
     return fed if any(relation.words for relation in (*again.inputs, *again.targets)) else again
 
 

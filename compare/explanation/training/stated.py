@@ -3,7 +3,7 @@
 from typing import Any
 
 from compare.explanation.context import Context
-from compare.explanation.feeding.order import training_loader
+from compare.explanation.feeding.reading import training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
 
