@@ -31,13 +31,13 @@ class BlockDigitClassifier(DigitClassifier):
     """A DigitClassifier whose batches are blocks of several, with an optimizer step on each.
 
     Lightning's loop costs about as much as a step of so small a network. Weights, step losses and
-    metrics are those of single steps bit for bit.
+    metrics are those of single steps bit for bit. Where something counts or schedules single steps,
+    such as --trainer.max_steps, "auto" is 1, and a number is refused.
 
     Args:
         recipe: Every hyperparameter; see `recipe/recipe.py`.
-        steps_per_execution: Optimizer steps in one `training_step`. "auto" is 125 where nothing can tell
-            these from single steps, else 1. A number is refused where something counts or schedules
-            single steps, such as --trainer.max_steps.
+        steps_per_execution: Optimizer steps in one `training_step`; auto is 125 where nothing can tell
+            these from single steps, else 1.
         cuda_graph: Launches forward and backward pass of each step of a block as a CUDA graph.
     """
 
