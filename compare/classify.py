@@ -60,8 +60,7 @@ def _newest_comparison() -> Path:
             newest[directory] = max(map(time_written, reference))
     if not newest:
         raise RecordError(
-            f"there is no finished comparison under {RUNS}; make one with `mnist-compare run`, "
-            "or name one with --from"
+            f"there is no finished comparison under {RUNS}; make one with `mnist-compare run`, or name one with --from"
         )
     return max(newest, key=newest.__getitem__)
 

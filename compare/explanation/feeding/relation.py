@@ -103,7 +103,8 @@ def _some_flipped(x: Array, y: Array, equal: list[bool], axis: int) -> bool:
 
 _RESHAPED = "reshaped where the axes should be permuted: the values of the channels are mixed"
 _SUSPECT = frozenset({
-    "height and width exchanged (transposed)", "the order of the channels reversed (RGB and BGR)", "reversed", _RESHAPED,
+    "height and width exchanged (transposed)", "the order of the channels reversed (RGB and BGR)", "reversed",
+    _RESHAPED,
 })  # fmt: skip
 
 
@@ -210,16 +211,7 @@ def _scale_words(factor: float, shift: float, x: Array) -> str:
         return ""
     low, high = float(x.min()), float(x.max())
     if abs(shift) <= 1e-6 * abs(factor) * max(abs(high), 1e-30):
-        for number in (255.0, 256.0, 127.5, 128.0, 16.0):
-            if abs(factor / number - 1) <= 1e-5:
-                return f"not divided by {number:g}: values reach {factor * high:.4g}, the other side's {high:.4g}"
-            if abs(factor * number - 1) <= 1e-5:
-                return f"divided by {number:g} once more: values reach {factor * high:.4g}, the other side's {high:.4g}"
-        if abs(factor - 255 / 256) <= 1e-5:
-            return "divided by 256 instead of 255"
-        if abs(factor - 256 / 255) <= 1e-5:
-            return "divided by 255 instead of 256"
-        return f"multiplied by {factor:.6g}"
+        return _factor_words(factor, high)
     if abs(factor - 2) <= 1e-5 and abs(shift + 1) <= 1e-5:
         return "scaled to -1..1 instead of 0..1"
     if abs(factor + 1) <= 1e-5:
@@ -230,3 +222,17 @@ def _scale_words(factor: float, shift: float, x: Array) -> str:
     if factor > 0 and low < 0:
         return f"scaled otherwise (standardised on one side): {factor:.5g} times the other side's, {shift:+.5g}"
     return f"{factor:.5g} times the other side's values, {shift:+.5g}"
+
+
+def _factor_words(factor: float, high: float) -> str:
+    """A factor without a shift, where the other side's largest value is `high`."""
+    for number in (255.0, 256.0, 127.5, 128.0, 16.0):
+        if abs(factor / number - 1) <= 1e-5:
+            return f"not divided by {number:g}: values reach {factor * high:.4g}, the other side's {high:.4g}"
+        if abs(factor * number - 1) <= 1e-5:
+            return f"divided by {number:g} once more: values reach {factor * high:.4g}, the other side's {high:.4g}"
+    if abs(factor - 255 / 256) <= 1e-5:
+        return "divided by 256 instead of 255"
+    if abs(factor - 256 / 255) <= 1e-5:
+        return "divided by 255 instead of 256"
+    return f"multiplied by {factor:.6g}"

@@ -61,7 +61,8 @@ def compare_programs(
         report("comparing")
         _judge(context, fed, (guide.script.parent, steered.script.parent))
     taken = len(context.steered.observation.updates)
-    ran = f"ran {reference.name} ({_framework(context, reference=True)}) and {port.name} ({_framework(context, reference=False)})"
+    first, second = (_framework(context, reference=is_reference) for is_reference in (True, False))
+    ran = f"ran {reference.name} ({first}) and {port.name} ({second})"
     ran += f" for {taken} optimizer steps" if taken else " once, forwards"
     return {
         "reference": reference.given,
