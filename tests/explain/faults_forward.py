@@ -267,7 +267,7 @@ STRUCTURE = (
         "average for maximum in a refactoring",
         "keras_to_keras",
         "layers.MaxPooling2D()",
-        "layers.AveragePooling2D()",
+        "layers.AveragePooling2D(2)",
         FORWARD,
         ("pool|average|max",),
     ),

@@ -55,7 +55,9 @@ class Feeding:
             None if self.scaled_inside else _in_place(array, like)
             for array, like in zip(self.guide_inputs[step], self.look_inputs[0], strict=False)
         ]
-        alike = self.same_order and not any(relation.words for relation in self.targets)
+        alike = (
+            step < len(self.look_targets) and self.same_order and not any(relation.words for relation in self.targets)
+        )
         targets = [
             None if alike else _as_target(array, like)
             for array, like in zip(self.guide_targets[step], self.look_targets[0], strict=False)

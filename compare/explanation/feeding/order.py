@@ -137,10 +137,7 @@ def _last_batch(context: Context, fed: Feeding, places: tuple[Place | None, Plac
     for observation in (context.guide.observation, context.look):
         loader = training_loader(observation)
         drops.append(bool(loader.get("drop_last") or loader.get("drop_remainder")))
-        number = (
-            loader.get("num_sampled") or loader.get("num_samples") or observation.part("data", "fit", "num_samples")
-        )
-        sizes.append(number if isinstance(number, int) else None)
+        sizes.append(num_samples(observation))
     number = next((size for size in sizes if size), None)
     if drops[0] == drops[1] or not number or fed.batches[0] == 0 or number % fed.batches[0] == 0:
         return

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from compare.explanation.arithmetic.settings import settings_of
 from compare.explanation.context import Context, describe
 from compare.explanation.findings import Place, Severity
 from compare.explanation.model.layer_causes import Cause, Given, causes
@@ -26,6 +27,7 @@ from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pair, Side
 from compare.explanation.observed.plan import call_pairs, first_call
 from compare.explanation.observed.values import Match, match
+from compare.explanation.operations.windows import pad
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _compare(one: Pass) -> int:
         given = _match_outputs(one, pair, left, right)
         if given is not None:
             compared += 1
-            if not given.same:
+            if not given.same and not (fed is None and _padded_segment(one, producers, pair, begin, enter, given)):
                 _layer(one, pair, left, right, begin, enter, given, entered=fed is not None)
         elif fed is not None:
             compared += 1
@@ -114,7 +116,7 @@ def _ending(one: Pass, producers: Producers) -> None:
     found = match(first, goal)
     if found is None or found.rounded or goal is None:
         return
-    anchors = frozenset(layer.name for other in context.pairing.pairs for layer in other.guides)
+    anchors = _anchors(context)
     end = replace(last[1], inputs=(keys[0],))
     start, steps = chain(producers, end, len(one.guide_calls), anchors)
     place = last[2].place
@@ -201,9 +203,8 @@ def _match_states(one: Pass, pair: Pair, right: Call, first: Array, second: Arra
 def _segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Call, fed: Match) -> None:
     """Something between the layer before and this one differs."""
     context = one.context
-    anchors = frozenset(layer.name for other in context.pairing.pairs for layer in other.guides)
     position = next(i for i, call in enumerate(one.guide_calls) if call is begin)
-    start, steps = chain(producers, begin, position, anchors)
+    start, steps = chain(producers, begin, position, _anchors(context))
     goal = _array(one, 1, enter.inputs[0])
     if fed.rounded:
         _rounded(context, steps, pair, fed)
@@ -237,6 +238,39 @@ def _from_states(one: Pass, start: Array, steps: list[Step]) -> tuple[Array, lis
         if found is not None and found.rounded:
             return few(states), [Step("the last state", few(states), start, (), left.place), *steps]
     return start, steps
+
+
+def _padded_segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Call, given: Match) -> bool:
+    """The stretch before a convolution that one side pads for itself, before the layer; whether something was said."""
+    context = one.context
+    position = next(i for i, call in enumerate(one.guide_calls) if call is begin)
+    start, steps = chain(producers, begin, position, _anchors(context))
+    goal, x = _array(one, 1, enter.inputs[0] if enter.inputs else None), producers.array(begin.inputs[0])
+    if start is None or goal is None or x is None or "convolution" not in pair.kind or goal.ndim != x.ndim:
+        return False
+    if x.ndim == 3 and x.shape[1] != goal.shape[1]:
+        return False
+    kernel = common_of(pair.guides, context.guide.observation.before(0))["kernel"]
+    pads = settings_of(pair.guide, context.frameworks[0], kernel.shape[2:], x.shape[2:]).get("padding") or []
+    padded = pad(x, pads) if pads else x
+    if padded.shape[1:] == goal.shape[1:] and any(map(any, pads)):
+        steps = [*steps, Step("padding", x, padded)]
+    elif steps and (last := steps[-1].operation()) is not None and last.family == "padding":
+        steps = steps[:-1]
+    else:
+        return False
+    if given.rounded:
+        _rounded(context, steps, pair, given)
+        return True
+    edits = explain_chain(start, steps, _values(one, enter), goal)
+    for edit in edits or []:
+        _edited(one, pair, edit, steps, _before(one, pair), given)
+    return bool(edits)
+
+
+def _anchors(context: Context) -> frozenset[str]:
+    """The names of the guide's paired layers."""
+    return frozenset(layer.name for other in context.pairing.pairs for layer in other.guides)
 
 
 def _values(one: Pass, enter: Call) -> list[Value]:
@@ -314,6 +348,14 @@ def _edited(
 ) -> None:
     """One difference between two layers, named by the operations that the values show."""
     context = one.context
+    if (
+        edit.steered is not None
+        and edit.kind == "extra"
+        and edit.steered.family == "permutation"
+        and fed.aligned.ndim == 3
+    ):
+        if context.frameworks[0] != context.frameworks[1]:
+            return  # (samples, time, channels) and (samples, channels, time)
     at = _words(context, where)
     guide = "nothing" if edit.guide is None else edit.guide.name
     if edit.guide is None and edit.step is not None:
@@ -456,7 +498,10 @@ def _layer(
     if given.rounded:
         _rounded(context, [], pair, given)
         return
-    found = _causes(one, pair, left, right, begin, enter)
+    found = _causes(one, pair, left, right, begin)
+    if not found and _from_its_own_input(one, pair, left, right, enter):
+        context.told.discard(where)
+        return
     place = right.place or pair.port.place
     places = (pair.guide.place, pair.port.place or place)
     for cause in found:
@@ -484,22 +529,36 @@ def _layer(
         )
 
 
-def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call, enter: Call) -> list[Cause]:
+def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call) -> list[Cause]:
+    given = _given(one, pair, left, right, _array(one, 0, begin.inputs[0] if begin.inputs else None))
+    return [] if given is None else causes(given)
+
+
+def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> Given | None:
+    """A layer of both sides at one input; None of layers that stand for several."""
     context = one.context
-    x = _array(one, 0, begin.inputs[0] if begin.inputs else None)
-    both = left.preactivation is not None and right.preactivation is not None
-    first = _array(one, 0, left.preactivation or (left.outputs[0] if left.outputs else None))
-    second = _array(one, 1, right.preactivation if both else right.outputs[0] if right.outputs else None)
-    updates = context.guide.observation.before(0)
+    keys = _compared_keys(left, right)
+    first, second = _array(one, 0, keys[0]), _array(one, 1, keys[1])
     if x is None or first is None or second is None or len(pair.guides) != 1 or len(pair.ports) != 1:
-        return []
-    if "convolution" in pair.kind and x.ndim == 3 and context.frameworks[0] == "keras":
-        x, first = np.swapaxes(x, 1, 2), np.swapaxes(first, 1, 2)
+        return None
+    if "convolution" in pair.kind and first.ndim == 3 and context.frameworks[0] == "keras":
+        first = np.swapaxes(first, 1, 2)
+        x = np.swapaxes(x, 1, 2) if x.shape[1:] != _fed_shape(one, right) else x
     if "normalization" not in pair.kind:
         x, first, second = few(x), few(first), few(second)
-    return causes(
-        Given(pair, context.frameworks, one.mode == "training", x, common_of(pair.guides, updates), first, second)
-    )
+    weights = common_of(pair.guides, context.guide.observation.before(0))
+    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second)
+
+
+def _fed_shape(one: Pass, right: Call) -> tuple[int, ...] | None:
+    found = _array(one, 1, right.inputs[0] if right.inputs else None)
+    return None if found is None or one.context.frameworks[1] == "keras" else found.shape[1:]
+
+
+def _from_its_own_input(one: Pass, pair: Pair, left: Call, right: Call, enter: Call) -> bool:
+    """Whether a layer gives what it should from the input that it had: what differs is before it."""
+    given = _given(one, pair, left, right, _array(one, 1, enter.inputs[0] if enter.inputs else None))
+    return given is not None and given.is_second(given.output(given.settings()[1]))
 
 
 def _mend(pair: Pair, cause: Cause) -> str:

@@ -160,7 +160,7 @@ def _drawn(pair: Pair, name: str, x: Array, y: Array) -> _Drawn | None:
     if gates:  # torch draws from U(±1/√units), whatever the input
         units = float(x.shape[0] // RECURRENT[gates] if "weight" in name else x.shape[0])
     first, second = distribution(x, fan_in, fan_out, units), distribution(y, fan_in, fan_out, units)
-    if "bias" in name:  # only torch's own default has a name for biases
+    if "bias" in name or "running" in name or "norm" in pair.kind:  # of these only torch's own default has a name
         first, second = _unnamed(first), _unnamed(second)
     ratio = differ(x, y, first, second)
     return None if ratio is None else _Drawn(pair, name, first, second, ratio)

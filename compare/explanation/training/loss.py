@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.pairing import Side
+from compare.explanation.operations.learning import learn
 
 _SAME = 1e-9
 _ROUNDED = 1e-6
@@ -86,6 +88,8 @@ def _loss_place(observation: Observation) -> Place | None:
 
 def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: float) -> None:
     """Names the difference: by formulas, by weights of terms, by penalties, by a factor."""
+    if _last_activation(context, steps, a, b):
+        return
     places = (_loss_place(context.guide.observation), _loss_place(context.steered.observation))
     for attempt in (_by_both_formulas, _by_terms, _by_formula, _by_factor):
         found = attempt(context, steps, a, b)
@@ -120,6 +124,36 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         effect=min(far, 10.0),
         effect_text=f"off by {far:.3g} of itself",
     )
+
+
+def _last_activation(context: Context, steps: Sequence[int], a: Array, b: Array) -> bool:
+    """Whether all that differs is that the steered side has no activation at its end; says so."""
+    samples = _samples(context, steps)
+    first, second = find(samples, list(a)), find(samples, list(b))
+    if first is None or second is None or "before the last activation" not in second.on:
+        return False
+    if replace(second, on=first.on) != first or samples[0].logits is None:
+        return False
+    activation = learn(samples[0].logits, samples[0].outputs)
+    pair = context.pairing.pairs[-1]
+    name = "activation" if activation is None else activation.name
+    if not any(f"no {name} after" in found.title or f"{name} after" in found.title for found in context.findings):
+        context.find(
+            "forward",
+            context.missing(name, f"after {context.name(pair)}"),
+            guide=f"{name} at the end",
+            steered="nothing at the end",
+            places=(pair.guide.place, _line_of(context, pair.port.name) or pair.port.place),
+            effect=1.0,
+            cause=f"no {name} at the end",
+            mend=f"return {activation.code.replace('{}', 'x')}" if activation is not None and activation.code else "",
+        )
+    return True
+
+
+def _line_of(context: Context, name: str) -> Place | None:
+    calls = context.steered.observation.calls[0] if context.steered.observation.calls else []
+    return next((call.place for call in reversed(calls) if call.layer == name), None)
 
 
 def _squashing_place(context: Context) -> Place | None:
@@ -365,8 +399,6 @@ def _differences(context: Context, first: Formula, second: Formula) -> Found:
     elif first.name != second.name:
         title = context.differs("loss function:", str(first), str(second))
         found.append((title, str(first), str(second), title, f"use {first.name}"))
-    elif first.on != second.on and "before the last activation" in second.on and context.has("forward", ("fault",)):
-        pass  # the activation that is missing was found
     elif first.on != second.on:
         title = context.differs(f"{first.name} (from_logits or not): taken of", first.on, second.on)
         found.append((title, str(first), str(second), title, f"give the loss {first.on}"))
