@@ -129,7 +129,7 @@ def _ending(one: Pass, producers: Producers) -> None:
     for edit in edits or []:
         operation = edit.guide or edit.steered
         if operation is not None and operation.name.partition(" over ")[0] not in _SQUASHING:
-            _edited(one, last[0], edit, steps, (last[0], last[0]), found)
+            _edited(one, edit, (last[0], last[0]), found)
 
 
 def _predicted(observation: Observation) -> str | None:
@@ -218,7 +218,7 @@ def _segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Ca
         _unknown_segment(one, pair, enter, fed, steps, values, where)
         return
     for edit in edits:
-        _edited(one, pair, edit, steps, where, fed)
+        _edited(one, edit, where, fed)
 
 
 def _from_states(one: Pass, start: Array, steps: list[Step]) -> tuple[Array, list[Step]]:
@@ -264,7 +264,7 @@ def _padded_segment(one: Pass, producers: Producers, pair: Pair, begin: Call, en
         return True
     edits = explain_chain(start, steps, _values(one, enter), goal)
     for edit in edits or []:
-        _edited(one, pair, edit, steps, _before(one, pair), given)
+        _edited(one, edit, _before(one, pair), given)
     return bool(edits)
 
 
@@ -343,9 +343,7 @@ def _rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) ->
     )
 
 
-def _edited(
-    one: Pass, pair: Pair, edit: Edit, steps: Sequence[Step], where: tuple[Pair | None, Pair], fed: Match
-) -> None:
+def _edited(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match) -> None:
     """One difference between two layers, named by the operations that the values show."""
     context = one.context
     if (
@@ -353,9 +351,9 @@ def _edited(
         and edit.kind == "extra"
         and edit.steered.family == "permutation"
         and fed.aligned.ndim == 3
+        and context.frameworks[0] != context.frameworks[1]
     ):
-        if context.frameworks[0] != context.frameworks[1]:
-            return  # (samples, time, channels) and (samples, channels, time)
+        return  # (samples, time, channels) and (samples, channels, time)
     at = _words(context, where)
     guide = "nothing" if edit.guide is None else edit.guide.name
     if edit.guide is None and edit.step is not None:

@@ -106,21 +106,30 @@ def _permuted(name: str, x: Array, y: Array, others: Weights) -> str | None:
         return "transposed"
     if _equal(x.T.reshape(y.shape), y):
         return "reshaped where it should be transposed"
-    if x.ndim > 2:
-        if _equal(np.flip(x, tuple(range(2, x.ndim))), y):
-            return "flipped in space"
-        if x.ndim == 4 and _equal(np.swapaxes(x, 2, 3), y):
-            return "height and width of the kernel exchanged"
-        back = np.moveaxis(x, (0, 1), (-1, -2))
-        if _equal(back.reshape(y.shape), y):
-            return "reshaped where the axes should be permuted"
+    return _permuted_kernel(x, y) or _permuted_gates(x, y) or "the same values in another order"
+
+
+def _permuted_kernel(x: Array, y: Array) -> str | None:
+    """How the kernel of a convolution was turned; None if it was not."""
+    if x.ndim <= 2:
+        return None
+    if _equal(np.flip(x, tuple(range(2, x.ndim))), y):
+        return "flipped in space"
+    if x.ndim == 4 and _equal(np.swapaxes(x, 2, 3), y):
+        return "height and width of the kernel exchanged"
+    back = np.moveaxis(x, (0, 1), (-1, -2))
+    return "reshaped where the axes should be permuted" if _equal(back.reshape(y.shape), y) else None
+
+
+def _permuted_gates(x: Array, y: Array) -> str | None:
+    """Which order the gates of a recurrent layer have there; None if they are no gates in another order."""
     for gates in (4, 3):
         if x.shape[0] % gates == 0 and x.shape[0] >= gates:
             blocks = np.split(x, gates)
             for order in itertools.permutations(range(gates)):
                 if _equal(np.concatenate([blocks[i] for i in order]), y):
                     return f"the gates in another order ({', '.join(map(str, order))})"
-    return "the same values in another order"
+    return None
 
 
 def _equal(x: Array, y: Array) -> bool:
