@@ -63,3 +63,18 @@ def test_orthogonal_and_glorot_differ_though_their_spread_is_alike() -> None:
 
 def test_zeros_and_values_differ() -> None:
     assert ratio(np.zeros(SHAPE), uniform(0.1)) == math.inf
+
+
+def test_a_few_values_of_one_distribution_are_never_told_apart() -> None:
+    # 20,000 draws: a test by the ratio of the deviations alone called 5% of the pairs of two values different.
+    random = np.random.default_rng(0)
+    for size in (1, 2, 3, 5, 7):
+        for _ in range(4000):
+            x, y = random.uniform(-0.5, 0.5, (2, size))
+            assert differ(x, y, distribution(x, 4, 4), distribution(y, 4, 4)) is None
+
+
+def test_a_few_values_of_other_sizes_are_told_apart() -> None:
+    x = np.array([0.3, -0.2, 0.5, -0.4, 0.1, -0.3, 0.25])
+    y = 1e4 * x
+    assert differ(x, y, distribution(x, 4, 4), distribution(y, 4, 4)) == pytest.approx(1e4)

@@ -150,6 +150,8 @@ def differ(a: Array, b: Array, first: Distribution, second: Distribution) -> flo
     A two-sample test on the distances of order statistics, at a chance of an error far below 1e-6, for each array
     with the power that its size gives.
     """
+    if a.size == 1 and first.shape == second.shape == "constant":
+        return None  # one value each, which may be drawn
     exact = {"zeros", "ones", "constant", "orthogonal"}
     if first.shape in exact or second.shape in exact:
         if first.shape == second.shape and abs(first.scale - second.scale) <= 1e-4 * max(abs(first.scale), 1e-12):
@@ -159,13 +161,26 @@ def differ(a: Array, b: Array, first: Distribution, second: Distribution) -> flo
 
     x, y = np.asarray(a, np.float64).reshape(-1), np.asarray(b, np.float64).reshape(-1)
     if min(x.size, y.size) < 8:
-        ratio = _ratio(a, b)
-        return ratio if max(ratio, 1 / max(ratio, 1e-30)) > 20 else None
+        return _of_few(x, y)
     generator = np.random.default_rng(0)
     x, y = (generator.choice(v, 20_000, replace=False) if v.size > 20_000 else v for v in (x, y))
     same = float(stats.ks_2samp(x, y).pvalue) > 1e-8 and float(stats.ks_2samp(np.abs(x), np.abs(y)).pvalue) > 1e-8
     beyond = _beyond(first, second, x, y)
     return None if same and not beyond else _ratio(a, b)
+
+
+def _of_few(x: Array, y: Array) -> float | None:
+    """The ratio of the deviations of a few values where chance does not explain it: Fisher's F test of the variances.
+
+    Two values may lie as close together as chance has it: of so few, hardly any ratio says something.
+    """
+    from scipy import stats
+
+    if min(x.size, y.size) < 2:
+        return None
+    ratio = _ratio(x, y)
+    larger, (above, below) = (ratio, (y, x)) if ratio > 1 else (1 / max(ratio, 1e-30), (x, y))
+    return ratio if larger**2 > float(stats.f.isf(1e-8, above.size - 1, below.size - 1)) else None
 
 
 def _beyond(first: Distribution, second: Distribution, x: Array, y: Array) -> bool:
