@@ -78,3 +78,9 @@ def test_a_few_values_of_other_sizes_are_told_apart() -> None:
     x = np.array([0.3, -0.2, 0.5, -0.4, 0.1, -0.3, 0.25])
     y = 1e4 * x
     assert differ(x, y, distribution(x, 4, 4), distribution(y, 4, 4)) == pytest.approx(1e4)
+
+
+def test_ten_biases_of_torchs_default_are_named_so() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(1000):
+        assert str(distribution(random.uniform(-1, 1, 10) / math.sqrt(512), 512, 10)).startswith("torch's default")

@@ -41,6 +41,10 @@ class Distribution:
         return f"{called}{self.shape} with deviation {self.scale:.4g}"
 
 
+_FEW = 30
+"""Below so many values a normal array and a uniform one are not told apart by their kurtosis."""
+
+
 def fans(kind: str, kernel: Array) -> tuple[float, float]:
     """Fan in and fan out of a kernel in torch's layout."""
     if kernel.ndim < 2:
@@ -73,6 +77,8 @@ def distribution(array: Array, fan_in: float, fan_out: float, units: float = 0) 
         return Distribution("orthogonal", gain, (), size)
     spread = float(flat.std())
     limit = float(np.abs(flat).max())
+    if size < _FEW and _named("uniform", limit, spread, size, fan_in, fan_out, units).names:
+        return _named("uniform", limit, spread, size, fan_in, fan_out, units)
     kurtosis = float(((flat - flat.mean()) ** 4).mean() / spread**4)
     if kurtosis < _between(1.8, 2.37, size) or limit < 2.0 * spread * 0.93:
         return _named("uniform", limit, spread * math.sqrt(3), size, fan_in, fan_out, units)
@@ -111,11 +117,14 @@ def _named(
     names = []
     for name, true in _known(shape, fan_in, fan_out, units):
         if shape == "uniform":
-            fits = true * (1 - 12 / size) * (1 - 1e-6) <= scale <= true * (1 + 1e-6)
+            # The largest of n values is below a share c of the limit with the probability cⁿ; here, of one in a million.
+            fits = true * 1e-6 ** (1 / size) <= scale <= true * (1 + 1e-6)
         else:
             fits = abs(by_deviation / true - 1) <= 4 / math.sqrt(2 * size)
         if fits:
             names.append((name, true))
+    if size < _FEW:
+        names.sort(key=lambda found: found[1])  # of few values, the smallest limit is the likeliest
     if names:
         scale = names[0][1]
     return Distribution(shape, scale, tuple(name for name, _ in names), size)
