@@ -27,6 +27,7 @@ from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pair, Side
 from compare.explanation.observed.plan import call_pairs, first_call
 from compare.explanation.observed.values import Match, match
+from compare.explanation.operations.learning import learn
 from compare.explanation.operations.windows import pad
 
 
@@ -212,7 +213,12 @@ def _segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Ca
     values = _values(one, enter)
     if start is not None:
         start, steps = _from_states(one, start, steps)
+        start, steps = _oriented(one, pair, start, steps)
+        start, steps = _whole_output(one, pair, enter, start, steps)
     edits = None if start is None or goal is None else explain_chain(start, steps, values, goal)
+    if edits is None and start is not None and goal is not None and steps and steps[0].others:
+        first = replace(steps[0], before=steps[0].others[0], others=(start, *steps[0].others[1:]))
+        edits = explain_chain(first.before, [first, *steps[1:]], values, goal)
     where = _before(one, pair)
     if edits is None:
         _unknown_segment(one, pair, enter, fed, steps, values, where)
@@ -238,6 +244,38 @@ def _from_states(one: Pass, start: Array, steps: list[Step]) -> tuple[Array, lis
         if found is not None and found.rounded:
             return few(states), [Step("the last state", few(states), start, (), left.place), *steps]
     return start, steps
+
+
+def _oriented(one: Pass, pair: Pair, start: Array, steps: list[Step]) -> tuple[Array, list[Step]]:
+    """A chain of Keras's sequences (samples, time, channels) in the order that torch's convolutions have."""
+    before = _before(one, pair)[0]
+    spatial = any("convolution" in found.kind for found in (pair, before) if found is not None)
+    if one.context.frameworks[0] == one.context.frameworks[1] or not spatial:
+        return start, steps
+
+    def swapped(array: Array) -> Array:
+        return np.swapaxes(array, 1, 2) if array.ndim == 3 else array
+
+    turned_steps = [
+        replace(
+            step, before=swapped(step.before), after=swapped(step.after), others=tuple(swapped(o) for o in step.others)
+        )
+        for step in steps
+    ]
+    return swapped(start), turned_steps
+
+
+def _whole_output(one: Pass, pair: Pair, enter: Call, start: Array, steps: list[Step]) -> tuple[Array, list[Step]]:
+    """A chain begun with all that the steered side's layer before gives, where the guide's gives a part of it."""
+    position = enter_position(one, enter)
+    earlier = [call for call in one.steered_calls[:position] if one.context.pairing.of_port(call.layer) is not None]
+    output = _array(one, 1, earlier[-1].outputs[0] if earlier and earlier[-1].outputs else None)
+    if output is None or output.ndim < 3 or output.shape == start.shape or len(few(output)) != len(start):
+        return start, steps
+    operation = learn(few(output), start)
+    if operation is None or operation.family not in ("padding", "reduction"):
+        return start, steps
+    return few(output), [Step(operation.name, few(output), start, (), earlier[-1].place), *steps]
 
 
 def _padded_segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Call, given: Match) -> bool:
@@ -356,6 +394,9 @@ def _edited(
     ):
         if context.frameworks[0] != context.frameworks[1]:
             return  # (samples, time, channels) and (samples, channels, time)
+    if edit.guide is not None and edit.steered is not None and edit.guide.name == edit.steered.name:
+        if context.has("forward", ("fault",)):
+            return  # the other operand is off by what was found before
     at = _words(context, where)
     guide = "nothing" if edit.guide is None else edit.guide.name
     if edit.guide is None and edit.step is not None:
