@@ -30,7 +30,8 @@ def layer(name: str, kind: str, shapes: Mapping[str, Sequence[int]], **settings:
 
 def call(name: str | None, inputs: Sequence[str], outputs: Sequence[str], **fields: Any) -> dict[str, Any]:
     return {
-        "layer": name, "function": None, "occurrence": 0, "inputs": list(inputs), "outputs": list(outputs), "kwargs": {},
+        "layer": name, "function": None, "occurrence": 0, "inputs": list(inputs), "outputs": list(outputs),
+        "kwargs": {},
         "preactivation": None, "place": {"file": "script.py", "line": 2, "code": f"x = self.{name}(x)"}, "parent": None,
         **fields,
     }  # fmt: skip

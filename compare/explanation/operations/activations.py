@@ -119,7 +119,8 @@ _KERAS_NAMES = {
     "celu": "CELU", "relu6": "ReLU6", "softplus": "softplus", "softsign": "softsign", "log_softmax": "log_softmax",
     "log_sigmoid": "log_sigmoid", "logsigmoid": "log_sigmoid", "hard_sigmoid": "hard sigmoid",
     "hardsigmoid": "hard sigmoid", "hard_silu": "hard swish", "hard_swish": "hard swish", "hardswish": "hard swish",
-    "hard_tanh": "hard tanh", "hardtanh": "hard tanh", "mish": "mish", "exponential": "exponential", "exp": "exponential",
+    "hard_tanh": "hard tanh", "hardtanh": "hard tanh", "mish": "mish", "exponential": "exponential",
+    "exp": "exponential",
 }  # fmt: skip
 
 

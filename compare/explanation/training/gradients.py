@@ -254,7 +254,7 @@ def clipping(context: Context) -> None:
     elif effect > 1e-4 and not context.has("loop", ("fault",)):
         context.find(
             "gradients",
-            f"gradients are clipped {_clip_words(guide)} on both sides, and yet differ after it: clipped at another place",
+            f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",
             guide=_clip_words(guide),
             steered=_clip_words(steered),
             places=places,

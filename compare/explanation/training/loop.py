@@ -26,10 +26,11 @@ def _places(context: Context) -> tuple[Place | None, Place | None]:
 
 
 def _loss_places(context: Context) -> tuple[Place | None, Place | None]:
-    found = []
-    for observation in (context.guide.observation, context.look):
-        found.append(place(observation.losses[0].get("place")) if observation.losses else None)
-    return found[0], found[1]
+    return _loss_place(context.guide.observation), _loss_place(context.look)
+
+
+def _loss_place(observation: Observation) -> Place | None:
+    return place(observation.losses[0].get("place")) if observation.losses else None
 
 
 def _zero_grad(context: Context) -> None:
@@ -152,7 +153,7 @@ def _low(observation: Observation) -> str:
 
 
 def modes(context: Context) -> None:
-    """Layers in evaluation mode while training, where the values show it: one finding in place of one for each layer."""
+    """Layers in evaluation mode while training, where the values show it: one finding in place of one each."""
     shown = [
         found
         for found in context.findings

@@ -414,7 +414,7 @@ def _differences(context: Context, first: Formula, second: Formula) -> Found:
     return found
 
 
-def _by_factor(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+def _by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found | None:
     """A constant factor, the same at every step."""
     ratio = b / np.where(a == 0, np.nan, a)
     if not np.isfinite(ratio).all() or np.ptp(ratio) > 1e-7 * abs(float(ratio[0])) or len(ratio) < 2:

@@ -145,8 +145,8 @@ def _sparse(context: Context, rule: Rule) -> None:
         return
     context.find(
         "optimizer",
-        f"{rule.name} on an Embedding in TensorFlow: the gradient is sparse (IndexedSlices), and a row that occurs more "
-        "than once in a batch gets the sum of the squares where torch has the square of the sum",
+        f"{rule.name} on an Embedding in TensorFlow: the gradient is sparse (IndexedSlices), and a row that occurs "
+        "more than once in a batch gets the sum of the squares where torch has the square of the sum",
         guide=f"{', '.join(sorted(found))}: second moment from the sum of squares of the repeated parts",
         steered="second moment from the square of the sum",
         places=(observation.place("optimizer", "place"), context.steered.observation.place("optimizer", "place")),
