@@ -31,13 +31,18 @@ def _finding(finding: Finding, number: int) -> list[str]:
     first = f"{head:<9} {finding.stage:<10} "
     lines = [first + place] if place else []
     lines += _wrapped(finding.title, first if not place else "")
-    if finding.reference or finding.port:
+    if (finding.reference or finding.port) and not _says_both(finding):
         lines += _wrapped(f"reference: {finding.reference}; port: {finding.port}")
     if finding.effect_text:
         lines += _wrapped(finding.effect_text)
     if finding.mend:
         lines += _wrapped(f"mend: {finding.mend}")
     return [*lines, ""] if finding.severity == "fault" else lines
+
+
+def _says_both(finding: Finding) -> bool:
+    """Whether the title has both values already."""
+    return "; the reference has " in finding.title or ", which the reference has not" in finding.title
 
 
 def _wrapped(words: str, first: str = "") -> list[str]:

@@ -69,8 +69,8 @@ def test_a_separable_convolution_is_two_of_torchs(tmp_path: Path) -> None:
     (found,) = pair(guide, port).pairs
     assert [layer.name for layer in found.ports] == ["depth", "point"]
     paths = {parameter.path: np.ones(parameter.shape) for parameter in found.guide.parameters.values()}
-    arrays = carried(found, paths, ("keras", "torch"), gradients=False)
-    assert {path: array.shape for path, array in arrays.items()} == {
+    there = carried(found, paths, ("keras", "torch"), gradients=False)
+    assert {path: array.shape for path, array in there.items()} == {
         "depth.weight": (4, 1, 3, 3), "point.weight": (8, 4, 1, 1), "point.bias": (8,),
     }  # fmt: skip
 

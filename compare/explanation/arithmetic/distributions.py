@@ -117,7 +117,7 @@ def _named(
     names = []
     for name, true in _known(shape, fan_in, fan_out, units):
         if shape == "uniform":
-            # The largest of n values is below a share c of the limit with the probability cⁿ; here, of one in a million.
+            # The largest of n values is below a share c of the limit with the probability cⁿ, here one in a million.
             fits = true * 1e-6 ** (1 / size) <= scale <= true * (1 + 1e-6)
         else:
             fits = abs(by_deviation / true - 1) <= 4 / math.sqrt(2 * size)

@@ -207,32 +207,32 @@ def _list(values: Array) -> str:
 
 def _scale_words(factor: float, shift: float, x: Array) -> str:
     """The usual ways to scale, by name."""
-    if abs(factor - 1) <= ROUNDED and abs(shift) <= ROUNDED * max(float(np.abs(x).max()), 1):
-        return ""
     low, high = float(x.min()), float(x.max())
+    largest = max(abs(low), abs(high))
+    if abs(factor - 1) <= ROUNDED and abs(shift) <= ROUNDED * max(largest, 1):
+        return ""
     if abs(shift) <= 1e-6 * abs(factor) * max(abs(high), 1e-30):
         return _factor_words(factor, high)
     if abs(factor - 2) <= 1e-5 and abs(shift + 1) <= 1e-5:
         return "scaled to -1..1 instead of 0..1"
     if abs(factor + 1) <= 1e-5:
         return "inverted: each value taken from the largest"
-    mean, spread = -shift / factor, 1 / factor
-    if low >= 0 and factor > 0:
-        return f"standardised (normalised): mean {mean:.4f} subtracted, divided by the deviation {spread:.4f}"
-    if factor > 0 and low < 0:
+    if factor < 0:
+        return f"{factor:.5g} times the other side's values, {shift:+.5g}"
+    if low < 0:
         return f"scaled otherwise (standardised on one side): {factor:.5g} times the other side's, {shift:+.5g}"
-    return f"{factor:.5g} times the other side's values, {shift:+.5g}"
+    mean, spread = -shift / factor, 1 / factor
+    return f"standardised (normalised): mean {mean:.4f} subtracted, divided by the deviation {spread:.4f}"
 
 
 def _factor_words(factor: float, high: float) -> str:
-    """A factor without a shift, where the other side's largest value is `high`."""
+    """A factor without a shift."""
     for number in (255.0, 256.0, 127.5, 128.0, 16.0):
         if abs(factor / number - 1) <= 1e-5:
             return f"not divided by {number:g}: values reach {factor * high:.4g}, the other side's {high:.4g}"
         if abs(factor * number - 1) <= 1e-5:
             return f"divided by {number:g} once more: values reach {factor * high:.4g}, the other side's {high:.4g}"
-    if abs(factor - 255 / 256) <= 1e-5:
-        return "divided by 256 instead of 255"
-    if abs(factor - 256 / 255) <= 1e-5:
-        return "divided by 255 instead of 256"
+    for first, second in ((256, 255), (255, 256)):
+        if abs(factor * first / second - 1) <= 1e-5:
+            return f"divided by {first} instead of {second}"
     return f"multiplied by {factor:.6g}"

@@ -102,27 +102,26 @@ def _permuted(name: str, x: Array, y: Array, others: Weights) -> str | None:
     if deviation(np.sort(x.reshape(-1)), np.sort(y.reshape(-1))) > ROUNDED:
         exchanged = next((n for n, z in others.items() if n != name and z.shape == y.shape and _equal(z, y)), None)
         return f"holds the values of {exchanged}" if exchanged and np.ptp(y) > 0 else None
-    if x.ndim == 2 and x.shape[0] == x.shape[1] and _equal(x.T, y):
-        return "transposed"
-    if _equal(x.T.reshape(y.shape), y):
-        return "reshaped where it should be transposed"
-    return _permuted_kernel(x, y) or _permuted_gates(x, y) or "the same values in another order"
+    return _turned(x, y) or _gates_exchanged(x, y) or "the same values in another order"
 
 
-def _permuted_kernel(x: Array, y: Array) -> str | None:
-    """How the kernel of a convolution was turned; None if it was not."""
-    if x.ndim <= 2:
-        return None
-    if _equal(np.flip(x, tuple(range(2, x.ndim))), y):
-        return "flipped in space"
-    if x.ndim == 4 and _equal(np.swapaxes(x, 2, 3), y):
-        return "height and width of the kernel exchanged"
-    back = np.moveaxis(x, (0, 1), (-1, -2))
-    return "reshaped where the axes should be permuted" if _equal(back.reshape(y.shape), y) else None
+def _turned(x: Array, y: Array) -> str | None:
+    """Axes in another order, or a reshape in place of a permutation."""
+    options: list[tuple[str, Array]] = []
+    if x.ndim == 2 and x.shape[0] == x.shape[1]:
+        options.append(("transposed", x.T))
+    options.append(("reshaped where it should be transposed", x.T.reshape(y.shape)))
+    if x.ndim > 2:
+        options.append(("flipped in space", np.flip(x, tuple(range(2, x.ndim)))))
+        options.append(
+            ("reshaped where the axes should be permuted", np.moveaxis(x, (0, 1), (-1, -2)).reshape(y.shape))
+        )
+    if x.ndim == 4:
+        options.append(("height and width of the kernel exchanged (transposed)", np.swapaxes(x, 2, 3)))
+    return next((words for words, made in options if _equal(made, y)), None)
 
 
-def _permuted_gates(x: Array, y: Array) -> str | None:
-    """Which order the gates of a recurrent layer have there; None if they are no gates in another order."""
+def _gates_exchanged(x: Array, y: Array) -> str | None:
     for gates in (4, 3):
         if x.shape[0] % gates == 0 and x.shape[0] >= gates:
             blocks = np.split(x, gates)

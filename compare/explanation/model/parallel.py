@@ -11,9 +11,10 @@ import numpy as np
 from compare.explanation.findings import Place
 from compare.explanation.model.segments import Producers
 from compare.explanation.observed.observation import Array, Call
-from compare.explanation.operations.learning import learn
 
 _CLOSE = 1e-7
+_PARTS = ("pad", "getitem", "chunk", "split", "unbind", "select", "narrow", "stack", "cat", "embedding")
+"""Functions that take or add values without computing any: the guide may have no value like theirs."""
 _MASKS = ("where", "masked_fill", "mask", "tril", "triu")
 
 
@@ -44,6 +45,8 @@ def parting(guide: Producers, steered: Producers, window: Sequence[Call]) -> Par
     """
     known = [(figures(array), call) for call in guide.calls for array in _outputs(guide, call)]
     for call in window:
+        if any(mark in call.name for mark in _PARTS):
+            continue
         outputs = _outputs(steered, call)
         inputs = [array for key in call.inputs if (array := steered.array(key)) is not None and array.size > 1]
         if not outputs or not inputs or _find(figures(outputs[0]), known) is not None:
@@ -77,6 +80,21 @@ def _find(wanted: tuple[float, ...], known: list[tuple[tuple[float, ...], Call]]
     return None
 
 
+def _scale(first: tuple[float, ...], second: tuple[float, ...]) -> float | None:
+    """By what one array was multiplied to give another, in whatever order; None if it was not."""
+    if len(first) != len(second) or len(first) < 3 or first[0] != second[0] or first[2] == 0:
+        return None
+    size = (second[2] / first[2]) ** 0.5
+    for ratio in (size, -size):
+        high, low = (3, 4) if ratio > 0 else (4, 3)
+        expected = (first[1] * ratio, first[high] * ratio, first[low] * ratio, first[5] * ratio**3)
+        seen = (second[1], second[3], second[4], second[5])
+        scale = max(abs(second[3]), abs(second[4]), 1e-300)
+        if all(abs(a - b) <= 1e-6 * max(abs(a), abs(b), scale) for a, b in zip(expected, seen, strict=True)):
+            return ratio if abs(ratio - 1) > 1e-9 else None
+    return None
+
+
 def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting:
     """Says what the guide does with the same value."""
     wanted = figures(before)
@@ -90,14 +108,9 @@ def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting
         if any(mark in name for mark in _MASKS):
             words = f"no mask ({name}) before {call.name}"
             return Parting(words, f"{name}, a mask", f"{call.name} without it", call.place)
-        if first.size == after.size:
-            operation = (
-                learn(first.reshape(len(first), -1), after.reshape(len(first), -1))
-                if len(first) == len(after)
-                else None
-            )
-            if operation is not None and operation.family == "scaling":
-                words = f"another scale at {call.name}: the reference's value {operation.name.removeprefix('scaling ')}"
-                return Parting(words, f"{name}", f"{call.name}, {operation.name} of the reference's", call.place)
+        ratio = _scale(figures(first), figures(after))
+        if ratio is not None:
+            words = f"another scale at {call.name}: {ratio:.6g} times the reference's scores or values"
+            return Parting(words, name, f"{call.name}, {ratio:.6g} times the reference's", call.place)
         return Parting(f"{call.name} where the reference has {name}", name, call.name, call.place)
     return Parting(f"{call.name} of values that the reference uses otherwise", "nothing like it", call.name, call.place)

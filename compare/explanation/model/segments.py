@@ -118,7 +118,7 @@ class Producers:
         return None if found is None or found.ndim == 0 else few(turned(found, channels_last=self.channels_last))
 
     def of(self, key: str | None, before: int) -> tuple[int, str] | None:
-        """Which call made a value, and whether it is its `output` or what goes into its activation."""
+        """The position of the call that made a value, and whether as its `output` or its `preactivation`."""
         for position, call in enumerate(self.calls[:before]):
             if position in self._read:
                 continue

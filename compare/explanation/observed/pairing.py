@@ -147,7 +147,7 @@ def pair(guide: Side, port: Side) -> Pairing:
 
 
 def _by_name(pairs: list[Pair]) -> list[Pair]:
-    """Layers of the same shapes, of which order alone may choose the wrong one, by their names if these agree."""
+    """Layers of the same shapes, among which order may choose the wrong one, by their names if those are the same."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for number, found in enumerate(pairs):
         if found.fits and len(found.guides) == len(found.ports) == 1:
@@ -169,7 +169,7 @@ def _last_name(layer: Layer) -> str:
 
 
 def by_targets(pairing: Pairing, guide: Side, port: Side) -> Pairing:
-    """Layers of the same shapes that give outputs, paired by the targets that the losses compare them with."""
+    """Layers of the same shapes that give a model's outputs, paired by the targets that losses hold against them."""
     first, second = _heads(guide), _heads(port)
     pairs = list(pairing.pairs)
     for target, layer in first:

@@ -61,8 +61,8 @@ def compare_programs(
         report("comparing")
         _judge(context, fed, (guide.script.parent, steered.script.parent))
     taken = len(context.steered.observation.updates)
-    first, second = (_framework(context, reference=is_reference) for is_reference in (True, False))
-    ran = f"ran {reference.name} ({first}) and {port.name} ({second})"
+    frameworks = _framework(context, reference=True), _framework(context, reference=False)
+    ran = f"ran {reference.name} ({frameworks[0]}) and {port.name} ({frameworks[1]})"
     ran += f" for {taken} optimizer steps" if taken else " once, forwards"
     return {
         "reference": reference.given,

@@ -65,6 +65,11 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
     port_trains = by_guide != context.guide_is_reference
     some = entries[0][0]
     detached = by_guide and not any(path in unknown for _, path in entries) and _requires_grad(entries)
+    if detached and context.has("forward", ("fault",)):
+        context.not_seen.append(
+            f"whether a gradient would reach {names}: what was found in the forward pass cuts it off"
+        )
+        return
     if port_trains:
         title = f"{names}: trained in the port, frozen in the reference (trainable=False, requires_grad)"
         cause = "frozen in the reference only"
@@ -148,7 +153,7 @@ def gradients(context: Context) -> None:
     if not off:
         context.same.append(f"the gradients of {len(both)} parameters")
         return
-    if context.has("forward", ("fault",)) or context.has("loss", ("fault",)):
+    if context.has("forward") or context.has("loss", ("fault",)):
         return  # what differs before them changes them
     if max(far[path] for path in off) <= 1e-5:
         context.same.append(f"the gradients of {len(both)} parameters, up to constants rounded to float32")
@@ -249,7 +254,7 @@ def clipping(context: Context) -> None:
     elif effect > 1e-4 and not context.has("loop", ("fault",)):
         context.find(
             "gradients",
-            f"gradients are clipped {_clip_words(guide)} on both sides, and yet differ after it: at another place",
+            f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",
             guide=_clip_words(guide),
             steered=_clip_words(steered),
             places=places,

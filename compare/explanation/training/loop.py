@@ -26,11 +26,11 @@ def _places(context: Context) -> tuple[Place | None, Place | None]:
 
 
 def _loss_places(context: Context) -> tuple[Place | None, Place | None]:
-    first, second = (
-        place(observation.losses[0].get("place")) if observation.losses else None
-        for observation in (context.guide.observation, context.look)
-    )
-    return first, second
+    return _loss_place(context.guide.observation), _loss_place(context.look)
+
+
+def _loss_place(observation: Observation) -> Place | None:
+    return place(observation.losses[0].get("place")) if observation.losses else None
 
 
 def _zero_grad(context: Context) -> None:
@@ -153,7 +153,7 @@ def _low(observation: Observation) -> str:
 
 
 def modes(context: Context) -> None:
-    """Layers in evaluation mode while training, where the values show it: one finding for all of them."""
+    """Layers in evaluation mode while training, where the values show it: one finding in place of one each."""
     shown = [
         found
         for found in context.findings

@@ -26,7 +26,7 @@ def loss(context: Context) -> None:
         return
     guide, steered = _values(context.guide.observation), _values(context.steered.observation)
     count = min(len(guide), len(steered))
-    if context.has("forward", ("fault",)) or context.unpaired:
+    if context.has("forward") or context.unpaired:
         # Only in the first steps the outputs of layers were put in their place.
         count = min(count, len(context.guide.observation.calls))
     steps = [i for i in range(count) if np.isfinite(guide[i]) and np.isfinite(steered[i])]
@@ -111,7 +111,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
                 mend=mend,
             )
         return
-    if context.has("forward", ("fault",)):
+    if context.has("forward"):
         after = [found for found in context.findings if found.stage == "forward" and found.severity == "fault"]
         context.not_seen.append(f"the loss by itself: what differs before it ({after[0].title}) changes it")
         return
@@ -414,7 +414,7 @@ def _differences(context: Context, first: Formula, second: Formula) -> Found:
     return found
 
 
-def _by_factor(context: Context, _steps: Sequence[int], a: Array, b: Array) -> Found | None:
+def _by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found | None:
     """A constant factor, the same at every step."""
     ratio = b / np.where(a == 0, np.nan, a)
     if not np.isfinite(ratio).all() or np.ptp(ratio) > 1e-7 * abs(float(ratio[0])) or len(ratio) < 2:
