@@ -22,6 +22,9 @@ UNITS = {
     "--seeds": "seeds",
     "--workers": "Runs side by side",
     "--silence": "seconds",
+    "--steps": "optimizer steps",
+    "--timeout": "Seconds",
+    "--batch": "samples",
 }
 
 
@@ -99,7 +102,7 @@ def test_lightnings_help_lists_the_trainers_commands_and_our_own(tmp_path: Path)
     process = run_python("-m", "lightning_impl", "--help", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     trainer = ["fit", "validate", "test", "predict"]
-    assert listed(process.stdout) == [*trainer, "classify", "export", "convert", "fit_seeds", "worker"]
+    assert listed(process.stdout) == [*trainer, "classify", "export", "convert", "worker"]
 
 
 @pytest.mark.parametrize("program", ["compare", "keras_impl"])
