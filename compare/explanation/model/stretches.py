@@ -320,6 +320,8 @@ def _unknown_segment(
     where: tuple[Pair | None, Pair],
 ) -> None:
     context = one.context
+    if where[0] is not None and gates_of(where[0].guide) and context.name(where[0]) in context.told:
+        return  # what a recurrent layer gives could not be put in the place of its own
     if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
         return
     producers = [

@@ -251,7 +251,7 @@ def clipping(context: Context) -> None:
             cause=f"clipping: {words[0]} against {words[1]}",
             mend=_clip_mend(guide),
         )
-    elif effect > 1e-4 and not context.has("loop", ("fault",)):
+    elif effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases"):
         context.find(
             "gradients",
             f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",
