@@ -55,6 +55,11 @@ def _compare(one: Pass) -> int:
                 _layer(one, pair, left, right, begin, enter, given, entered=fed is not None)
         elif fed is not None:
             compared += 1
+            # An output of another size; of a padding that is cut off afterwards nothing is to be said.
+            steps = {cause.name for cause in _causes(one, pair, left, right, begin)} if fed.rounded else set()
+            if "convolution" in pair.kind and steps & {"stride", "dilation"}:
+                _layer(one, pair, left, right, begin, enter, Match(1.0, "of another size", fed.aligned), entered=True)
+                context.told.add(context.name(pair))
     if one.mode == "training" and compared:
         ending(one, producers)
     return compared

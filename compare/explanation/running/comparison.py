@@ -139,11 +139,11 @@ def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     used_only = not context.guide.observation.updates
     fed = _same_draws(context, fed)
     structure(context)
+    loop(context)
     if not used_only:
         data(context, fed)
         order(context, fed, folders)
     initial_weights(context, used_only=used_only)
-    loop(context)
     forward(context)
     dropout(context)
     modes(context)
