@@ -45,8 +45,36 @@ def use_float64(session: Session, keras: Any, backend: str) -> None:
         torch.set_default_dtype = lambda _dtype: None
     if backend == "tensorflow":
         _promote(session)
+        _pool_volumes(keras)
     _tolerate_metrics(session, keras)
     widen_functions(session, keras.ops, ("cast", "convert_to_tensor", "zeros", "ones", "full", "arange", "eye"))
+
+
+def _pool_volumes(keras: Any) -> None:
+    """TensorFlow has no maximum over volumes in float64: the same over areas, then over the depth."""
+    import tensorflow as tf
+
+    module = keras.src.backend.nn
+    original = module.max_pool
+
+    def max_pool(
+        inputs: Any, pool_size: Any, strides: Any = None, padding: str = "valid", data_format: Any = None
+    ) -> Any:
+        x = tf.convert_to_tensor(inputs)
+        last = (data_format or keras.config.image_data_format()) == "channels_last"
+        if x.dtype != tf.float64 or len(x.shape) != 5 or not last:
+            return original(inputs, pool_size, strides, padding, data_format)
+        size = [pool_size] * 3 if isinstance(pool_size, int) else list(pool_size)
+        step = size if strides is None else [strides] * 3 if isinstance(strides, int) else list(strides)
+        n, depth, height, width, channels = tf.unstack(tf.shape(x))
+        x = tf.reshape(x, [n * depth, height, width, x.shape[-1]])
+        x = tf.nn.max_pool2d(x, size[1:], step[1:], padding.upper())
+        height, width = tf.unstack(tf.shape(x)[1:3])
+        x = tf.reshape(x, [n, depth, height * width, channels])
+        x = tf.nn.max_pool2d(x, [size[0], 1], [step[0], 1], padding.upper())
+        return tf.reshape(x, [n, tf.shape(x)[1], height, width, channels])
+
+    module.max_pool = max_pool
 
 
 def _tolerate_metrics(session: Session, keras: Any) -> None:

@@ -431,14 +431,34 @@ class Loop:
 
         def init(self: Any, *args: Any, **options: Any) -> None:
             place = loop.places.here(sys._getframe(1))  # noqa: SLF001
-            loop.loop["ema"] = {"class": "AveragedModel", "settings": settings_of(options), "place": place}
+            loop.loop["ema"] = {
+                "class": "AveragedModel", "settings": settings_of(options), "place": place, "updates": 0,
+                "decay": _decay(options.get("multi_avg_fn") or options.get("avg_fn")),
+            }  # fmt: skip
             with_optimizers, loop.watch.internal = loop.watch.internal, True
             try:
                 original(self, *args, **options)
             finally:
                 loop.watch.internal = with_optimizers
 
+        update = torch.optim.swa_utils.AveragedModel.update_parameters
+
+        def update_parameters(self: Any, model: Any) -> None:
+            if isinstance(loop.loop["ema"], dict):
+                loop.loop["ema"]["updates"] += 1
+            update(self, model)
+
         torch.optim.swa_utils.AveragedModel.__init__ = init  # type: ignore[method-assign]
+        torch.optim.swa_utils.AveragedModel.update_parameters = update_parameters  # type: ignore[method-assign]
+
+
+def _decay(average: Any) -> float | None:
+    """The decay that torch's own functions of a moving average were made with."""
+    average = inspect.unwrap(average) if callable(average) else average
+    names = getattr(getattr(average, "__code__", None), "co_freevars", ())
+    cells = dict(zip(names, getattr(average, "__closure__", None) or (), strict=False))
+    value = cells["decay"].cell_contents if "decay" in cells else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _number(value: Any) -> float | None:

@@ -56,6 +56,7 @@ class Watch:
         self._fed: dict[int, Tensor] = {}
         self._replaced: set[int] = set()
         self.dropout: list[dict[str, Any]] = []
+        self.dropout_in_evaluation: set[tuple[str | None, str, str]] = set()
         self.buffers_before: dict[str, Any] = {}
 
     @property
@@ -225,6 +226,8 @@ class Watch:
                 self.keep_initial(again=self.plan is None)
                 loop = self.document["loop"]
                 loop["training_flags"] = {path: module.training for path, module in self.model.modules()}
+            modes = self.document["loop"].setdefault("training_by_step", [])
+            modes.append(next((bool(root.training) for root in self.model.roots), None))
             self.set_parameters()
             for path, tensor in self.model.buffers().items():  # a forward pass changes them
                 self.buffers_before[path] = tensor.clone()
@@ -284,7 +287,10 @@ class Watch:
         for entry in self.dropout:
             after, group = entry.pop("_after"), entry.pop("_group")
             if group is None or group.kept:
-                self.document["dropout"].append(entry | {"after_call": index.get(id(after), -1)})
+                known = (entry["layer"], entry["function"], str(entry["place"]))
+                self.document["dropout"].append(entry | {
+                    "after_call": index.get(id(after), -1), "active_in_evaluation": known in self.dropout_in_evaluation,
+                })  # fmt: skip
 
     def _losses(self) -> dict[str, Any]:
         values = [loss["value"] for loss in self.step_losses]
@@ -351,11 +357,13 @@ class Watch:
 
     def note_dropout(self, layer: str | None, function: str, rate: float, active: bool) -> None:
         """Notes a dropout in the first step's forward pass."""
+        place = self.session.places.here(sys._getframe(1))  # noqa: SLF001
+        if self.evaluating and not self.dropout_wanted and active:
+            self.dropout_in_evaluation.add((layer, function, str(place)))
         if (self.evaluating and not self.dropout_wanted) or self.step:
             return
         self.dropout.append({
-            "layer": layer, "function": function, "rate": rate, "active": active,
-            "place": self.session.places.here(sys._getframe(1)),  # noqa: SLF001
+            "layer": layer, "function": function, "rate": rate, "active": active, "place": place,
             "_after": self.calls.pending[-1] if self.calls.pending else None,
             "_group": self.calls.groups[-1] if self.calls.groups else None,
         })  # fmt: skip

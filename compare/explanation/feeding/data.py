@@ -266,6 +266,9 @@ def _target_words(x: Array, y: Array) -> str:
 
 def data(context: Context, fed: Feeding) -> None:
     """Finds what differs in the samples and the labels as fed."""
+    if context.says("accumulation"):
+        context.not_seen.append("the samples batch by batch, since a step has another number of them")
+        return
     places = (reading_place(context.guide.observation), reading_place(context.look))
     for relation in fed.inputs:
         if not relation.words:

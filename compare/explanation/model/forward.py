@@ -55,6 +55,11 @@ def _compare(one: Pass) -> int:
                 _layer(one, pair, left, right, begin, enter, given, entered=fed is not None)
         elif fed is not None:
             compared += 1
+            # An output of another size; of a padding that is cut off afterwards nothing is to be said.
+            steps = {cause.name for cause in _causes(one, pair, left, right, begin)} if fed.rounded else set()
+            if "convolution" in pair.kind and steps & {"stride", "dilation"}:
+                _layer(one, pair, left, right, begin, enter, Match(1.0, "of another size", fed.aligned), entered=True)
+                context.told.add(context.name(pair))
     if one.mode == "training" and compared:
         ending(one, producers)
     return compared
@@ -145,6 +150,8 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
     first, second = array_of(one, 0, keys[0]), array_of(one, 1, keys[1])
     if x is None or first is None or second is None or len(pair.guides) != 1 or len(pair.ports) != 1:
         return None
+    if gates_of(pair.guide) and first.ndim == 2 and second.ndim == 3:
+        second = _last_state(one, pair, right, first, second)
     if "convolution" in pair.kind and first.ndim == 3 and context.frameworks[0] == "keras":
         first = np.swapaxes(first, 1, 2)
         x = np.swapaxes(x, 1, 2) if x.shape[1:] != _fed_shape(one, right) else x
@@ -152,6 +159,15 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
         x, first, second = few(x), few(first), few(second)
     weights = common_of(pair.guides, context.guide.observation.before(0))
     return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second)
+
+
+def _last_state(one: Pass, pair: Pair, right: Call, first: Array, second: Array) -> Array:
+    """What of the steered side's states belongs to the guide's last one."""
+    states = array_of(one, 1, right.outputs[1] if len(right.outputs) > 1 else None)
+    if states is not None and states.ndim == 3:  # (levels * directions, samples, units)
+        both = first.shape[1] == 2 * states.shape[2]
+        return np.concatenate(list(states[-2:]), axis=-1) if both else states[-1]
+    return second[:, -1] if pair.port.settings.get("batch_first") else second[-1]
 
 
 def _fed_shape(one: Pass, right: Call) -> tuple[int, ...] | None:

@@ -169,9 +169,24 @@ def _drawn(pair: Pair, name: str, x: Array, y: Array) -> _Drawn | None:
         units = float(x.shape[0] // RECURRENT[gates] if "weight" in name else x.shape[0])
     first, second = distribution(x, fan_in, fan_out, units), distribution(y, fan_in, fan_out, units)
     if "bias" in name or "running" in name or "norm" in pair.kind:  # of these only torch's own default has a name
-        first, second = _unnamed(first), _unnamed(second)
+        first, second = _implied(x, _unnamed(first), fan_in), _implied(y, _unnamed(second), fan_in)
     ratio = differ(x, y, first, second)
     return None if ratio is None else _Drawn(pair, name, first, second, ratio)
+
+
+_FEW = 64
+"""With fewer values than these the shape of a distribution hardly shows."""
+
+
+def _implied(values: Array, found: Distribution, fan_in: float) -> Distribution:
+    """Of a few values that lie within the limits of torch's default for biases, and fill them, that default."""
+    limit = 1 / math.sqrt(fan_in)
+    largest = float(np.abs(values).max())
+    if found.size >= _FEW or found.shape not in ("normal", "truncated normal", "uniform"):
+        return found
+    if not limit * (1 - 4 / max(found.size, 5)) <= largest <= limit * (1 + 1e-6):
+        return found
+    return Distribution("uniform", limit, ("torch's default, U(±1/√fan_in) (Kaiming uniform with a=√5)",), found.size)
 
 
 def _unnamed(found: Distribution) -> Distribution:

@@ -96,7 +96,12 @@ class Given:
 
     def shaped(self, out: Array) -> Array:
         """All outputs of a recurrent layer as far as the steered side gave them."""
-        return out if self.second.ndim == 3 else out[:, -1]
+        if self.second.ndim == 3:
+            return out
+        if not any(name.endswith("_reverse") for name in self.weights):
+            return out[:, -1]
+        half = out.shape[-1] // 2  # the backward direction ends at the first step
+        return np.concatenate([out[:, -1, :half], out[:, 0, half:]], axis=-1)
 
     def is_second(self, out: Array | None) -> bool:
         """Whether this is what the steered side gave."""

@@ -15,6 +15,7 @@ from compare.explanation.model.passes import (
     anchors_of,
     array_of,
     between,
+    compared_keys,
     defined,
     enter_position,
     line_of,
@@ -310,6 +311,15 @@ _WINDOW = 40
 """How many calls before a layer are looked through for the place where two computations part."""
 
 
+def _was_replaced(one: Pass, pair: Pair) -> bool:
+    """Whether a layer's output has the size of the guide's, so that the guide's could be put in its place."""
+    for other, left, right in call_pairs(one.context.pairing, one.guide_calls, one.steered_calls):
+        if other is pair:
+            keys = compared_keys(left, right)
+            return match(array_of(one, 0, keys[0]), array_of(one, 1, keys[1])) is not None
+    return False
+
+
 def _unknown_segment(
     one: Pass,
     pair: Pair,
@@ -320,6 +330,8 @@ def _unknown_segment(
     where: tuple[Pair | None, Pair],
 ) -> None:
     context = one.context
+    if where[0] is not None and context.name(where[0]) in context.told and not _was_replaced(one, where[0]):
+        return  # what the layer before should give could not be put in the place of what it gave
     if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
         return
     producers = [

@@ -22,7 +22,7 @@ from compare.explanation.running.program import Program
 from compare.explanation.running.watchers import Watcher, Watchers, watchers
 from compare.explanation.training.gradients import clipping, gradients, trained_parameters
 from compare.explanation.training.loop import loop, modes
-from compare.explanation.training.loss import loss
+from compare.explanation.training.loss import broadcast, loss
 from compare.explanation.training.optimizer import optimizer, penalty_as_decay
 from compare.explanation.training.stated import stated
 
@@ -139,11 +139,11 @@ def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     used_only = not context.guide.observation.updates
     fed = _same_draws(context, fed)
     structure(context)
+    loop(context)
     if not used_only:
         data(context, fed)
         order(context, fed, folders)
     initial_weights(context, used_only=used_only)
-    loop(context)
     forward(context)
     dropout(context)
     modes(context)
@@ -151,6 +151,7 @@ def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
         return
     statistics(context)
     loss(context)
+    broadcast(context)
     trained_parameters(context)
     optimizer(context)
     penalty_as_decay(context)

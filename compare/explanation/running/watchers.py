@@ -22,6 +22,7 @@ from recipe.errors import BadInputError, RunFailedError, ScriptFailedError
 
 _ROOT = Path(__file__).parents[3]
 _TERMINATED = 143
+_SECONDS_TO_END = 20
 _LOG_LINES = 8
 
 
@@ -189,15 +190,20 @@ def watchers(timeout: float, keep: Path | None) -> Iterator[Watchers]:
         keep: Where to copy what they wrote, None for nowhere.
     """
     root = Path(tempfile.mkdtemp(prefix="explain-"))
+    processes: list[Watcher] = []
     try:
         with _terminable(), _ending_with_this_process(root) as group:
             started = Watchers(root, group, timeout)
+            processes = started.started
             try:
                 yield started
             finally:
                 if keep is not None:
                     _copy(root, keep)
     finally:
+        for watcher in processes:  # killed by now; on a busy machine that takes a while, and until then they write
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                watcher.process.wait(_SECONDS_TO_END)
         _remove(root)
 
 

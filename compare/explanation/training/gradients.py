@@ -138,7 +138,7 @@ def _two_biases(context: Context, moved: dict[str, bool]) -> None:
 def gradients(context: Context) -> None:
     """Finds what differs in the gradients, where forward pass and loss are the same."""
     guide, steered = context.guide.observation, context.steered.observation
-    if not guide.updates or not steered.updates or context.says("zero_grad|accumulation"):
+    if not guide.updates or not steered.updates or context.says("zero_grad|accumulation|evaluation mode"):
         return
     first = _of_guide(context, 0, "gradients" if guide.accumulates else "raw_gradients")
     second = steered.by_path("raw_gradients", 0)
@@ -251,7 +251,7 @@ def clipping(context: Context) -> None:
             cause=f"clipping: {words[0]} against {words[1]}",
             mend=_clip_mend(guide),
         )
-    elif effect > 1e-4 and not context.has("loop", ("fault",)):
+    elif effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases"):
         context.find(
             "gradients",
             f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",

@@ -26,7 +26,7 @@ def loss(context: Context) -> None:
         return
     guide, steered = _values(context.guide.observation), _values(context.steered.observation)
     count = min(len(guide), len(steered))
-    if context.has("forward") or context.unpaired:
+    if context.has("forward") or context.unpaired or context.says("evaluation mode"):
         # Only in the first steps the outputs of layers were put in their place.
         count = min(count, len(context.guide.observation.calls))
     steps = [i for i in range(count) if np.isfinite(guide[i]) and np.isfinite(steered[i])]
@@ -43,6 +43,32 @@ def loss(context: Context) -> None:
         _inherent(context, far)
         return
     _explain(context, steps, a, b, far)
+
+
+def broadcast(context: Context) -> None:
+    """Finds outputs (n, 1) held against targets (n,): torch makes (n, n) of them, which need not show at first."""
+    observation = context.steered.observation
+    for term in (observation.losses[0].get("terms") or []) if observation.losses else []:
+        arrays = observation.arrays(term.get("inputs"))[:2]
+        if observation.framework != "torch" or len(arrays) < 2 or str(term.get("function")) not in _ELEMENTWISE:
+            continue
+        shapes = [array.shape for array in arrays if array is not None]
+        if len(shapes) == 2 and shapes[0] != shapes[1] and not context.says("broadcast"):
+            size = np.broadcast_shapes(*shapes)
+            context.find(
+                "loss",
+                f"outputs of shape {shapes[0]} against targets of shape {shapes[1]} are broadcast to {size}",
+                guide="one output against one target",
+                steered="each output against each target",
+                places=(_loss_place(context.guide.observation), place(term.get("place"))),
+                effect=1.0,
+                effect_text="the loss is of pairs that do not belong together, even where its first values are alike",
+                cause="broadcast",
+                mend="output.squeeze(1), or target.unsqueeze(1)",
+            )
+
+
+_ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 
 
 def _values(observation: Observation) -> list[float]:
@@ -110,6 +136,9 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
                 cause=cause,
                 mend=mend,
             )
+        return
+    if context.says("evaluation mode"):
+        context.not_seen.append("the loss by itself: it changes with the mode that the layers are in")
         return
     if context.has("forward"):
         after = [found for found in context.findings if found.stage == "forward" and found.severity == "fault"]
