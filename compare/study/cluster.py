@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ ATTEMPTS = 3
 
 SECONDS_TO_CONNECT = 3
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_FOR_A_RESULT = 10
+"""A result is some 400 kB; asked for longer than this, it is probably lost with its worker."""
+
 _LAST_LINES = 20
 
 _CONFIGURATION = {
@@ -351,21 +355,44 @@ class _Dispatch:
 
     def collect(self) -> None:
         """Keeps what has come back; waits a while for it to come."""
-        for future in _finished(self.in_flight):
-            answer, again = _answer(future)
-            if self.client.status != "running":  # then it is no fault of the run
-                raise SchedulerLostError
-            attempt = self.in_flight.pop(future)
-            if isinstance(answer, bytes):
-                self.results.write(attempt.run, answer)
-            elif again and attempt.number < ATTEMPTS:
-                attempt.number += 1
-                self.waiting.appendleft(attempt)
-                continue
-            else:
-                self.results.write_failure(attempt.run, answer)
-            attempt.settle()
-            self.report(FinishedRun(attempt.run, None if isinstance(answer, bytes) else answer, done_here=True))
+        finished = _finished(self.in_flight)
+        for future in finished:
+            if (answer := _answer(future)) is not None:
+                self._settle(future, *answer)
+        if not finished:
+            for future in self._stranded():
+                self._settle(future, "the worker that held its result died", again=True)
+                future.cancel()
+
+    def _settle(self, future: Future[Any], answer: bytes | str, again: bool) -> None:
+        """Keeps an answer, or has the run tried again."""
+        if self.client.status != "running":  # then it is no fault of the run
+            raise SchedulerLostError
+        attempt = self.in_flight.pop(future)
+        if isinstance(answer, bytes):
+            self.results.write(attempt.run, answer)
+        elif again and attempt.number < ATTEMPTS:
+            attempt.number += 1
+            self.waiting.appendleft(attempt)
+            return
+        else:
+            self.results.write_failure(attempt.run, answer)
+        attempt.settle()
+        self.report(FinishedRun(attempt.run, None if isinstance(answer, bytes) else answer, done_here=True))
+
+    def _stranded(self) -> list[Future[Any]]:
+        """The futures that no worker works on, since theirs is gone.
+
+        Dask never places such a run again if no other worker was there when its own went, with its result or before it
+        began: the scheduler keeps waiting for that very address.
+        """
+        try:
+            workers = self.client.nthreads()
+            gone = [future for future, attempt in self.in_flight.items() if attempt.worker not in workers]
+            processing = set(chain.from_iterable(self.client.processing().values())) if gone else set()
+        except OSError as error:
+            raise SchedulerLostError from error
+        return [future for future in gone if future.key not in processing and not future.done()]
 
     def release(self) -> None:
         """Lets other studies have what is not settled."""
@@ -383,12 +410,16 @@ def _finished(in_flight: dict[Future[Any], Any]) -> list[Future[Any]]:
     return [future for future in in_flight if future.done()]
 
 
-def _answer(future: Future[Any]) -> tuple[bytes | str, bool]:
-    """What the worker returned; or why it could not, and whether to try again."""
-    try:
-        answer = future.result()
-    except KilledWorker:
-        return "the worker that ran it died", True
-    except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever a worker raised
-        return f"{type(error).__name__}: {error}", True
-    return answer if isinstance(answer, tuple) else (answer, False)
+def _answer(future: Future[Any]) -> tuple[bytes | str, bool] | None:
+    """What the worker returned; or why it could not, and whether to try again. None if its result is lost meanwhile."""
+    while future.done():
+        try:
+            answer = future.result(timeout=_SECONDS_FOR_A_RESULT)
+        except KilledWorker:
+            return "the worker that ran it died", True
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever a worker raised
+            if isinstance(error, TimeoutError) and future.status != "error":
+                continue  # a worker that died with the result leaves a future that is no longer done
+            return f"{type(error).__name__}: {error}", True
+        return answer if isinstance(answer, tuple) else (answer, False)
+    return None

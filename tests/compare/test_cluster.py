@@ -367,6 +367,33 @@ def test_killed_run_or_worker_changes_nothing(
     assert findings(runs, results) == expected
 
 
+def test_result_lost_with_the_only_worker_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask alone would wait for the dead worker's address: no other worker was there when it died."""
+    find_finished = cluster_module._finished  # noqa: SLF001
+    monkeypatch.setattr(cluster_module, "_SECONDS_FOR_A_RESULT", 0.5)
+    settled: list[FinishedRun] = []
+    with connect(None, 1) as client:
+        (first_worker,) = client.nthreads()
+
+        def kill_first_worker(in_flight: dict[Any, Any]) -> list[Any]:
+            futures: list[Any] = find_finished(in_flight)
+            if futures and first_worker in client.nthreads():
+                os.kill(client.run(os.getpid)[first_worker], signal.SIGKILL)
+                until(lambda: client.nthreads().keys() not in ({first_worker}, set()))
+            return futures
+
+        def run() -> None:
+            implementations = [quick(name, can(tmp_path / name)) for name in ("first", "second")]
+            settled.extend(study(client, tmp_path, implementations)[2])
+
+        monkeypatch.setattr(cluster_module, "_finished", kill_first_worker)
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(60)
+    assert settled
+    assert all(one.error is None for one in settled)
+
+
 def test_two_studies_at_once_share_the_work(scheduler: str, uninterrupted: dict[str, Any], tmp_path: Path) -> None:
     canned = can(tmp_path / "canned")
     both = [start(tmp_path, *program(tmp_path, canned, "--scheduler", scheduler, seconds="0.2")) for _ in range(2)]

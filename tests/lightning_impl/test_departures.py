@@ -17,8 +17,7 @@ from lightning_impl.data import MnistDataModule
 from lightning_impl.departures import departures
 from lightning_impl.module import DigitClassifier
 from lightning_impl.recording import settings
-from recipe import Recipe
-from tests.conftest import SMALL, Once, assert_one_line_of_error, run_python
+from tests.conftest import SMALL, Once, assert_one_line_of_error, recipe_of, run_python
 
 SGD = ["--optimizer", "SGD", "--optimizer.lr", "0.05", "--optimizer.momentum", "0.5"]
 STEP_LR = ["--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "1"]
@@ -90,7 +89,7 @@ def test_optimizer_of_the_command_line_trains(by_sgd: Path, own_data: str) -> No
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.5)
 
-    recipe = Recipe(**SMALL | {"epochs": 2}, dataset=own_data)
+    recipe = recipe_of(**SMALL | {"epochs": 2}, dataset=own_data)
     module = BySGD(recipe)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = lightning.Trainer(accelerator="cpu", max_epochs=2, **quiet)
@@ -178,7 +177,7 @@ def test_scheduler_of_the_command_line_steps(
 
 
 def test_checkpoint_from_before_departures_were_noted(own_data: str, tmp_path: Path) -> None:
-    recipe = Recipe(**SMALL, dataset=own_data)
+    recipe = recipe_of(**SMALL, dataset=own_data)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
 
     class BySGD(BlockDigitClassifier):
@@ -204,7 +203,7 @@ def test_checkpoint_from_before_departures_were_noted(own_data: str, tmp_path: P
 
 @pytest.mark.parametrize("preset", ["aligned", "native"])
 def test_recipes_own_optimizer_written_by_hand_is_no_departure(own_data: str, preset: str) -> None:
-    recipe = Recipe(**SMALL, dataset=own_data, preset=preset)
+    recipe = recipe_of(**SMALL, dataset=own_data, preset=preset)
     trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.optimizers = [DigitClassifier(recipe).configure_optimizers()]
     assert departures(recipe, trainer) == {}

@@ -22,7 +22,7 @@ from lightning_impl.model import build_model
 from lightning_impl.optimizer import build_optimizer
 from lightning_impl.weights import initialize
 from recipe import Recipe, RecipeError
-from tests.conftest import SMALL
+from tests.conftest import SMALL, recipe_of
 
 NUM_STEPS = 16
 """In an epoch of `own_data`; a block holds all of them."""
@@ -144,7 +144,7 @@ def assert_as_stock(
 
 @pytest.fixture
 def recipe(own_data: str) -> Recipe:
-    return Recipe(**SMALL, dataset=own_data)
+    return recipe_of(**SMALL, dataset=own_data)
 
 
 def _nothing() -> Options:
