@@ -3,6 +3,8 @@
 What needs those runs in a process of its own: TensorFlow and torch in one process crash or hang.
 """
 
+import atexit
+import functools
 import json
 import os
 import signal
@@ -22,6 +24,7 @@ from recipe import Recipe
 from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
 from record.training import RunRecord, Status, TestResults, read_record, write_training
+from tests.fork_server import ForkServer
 from tests.own_data import write_archive
 
 ROOT = Path(__file__).parents[1]
@@ -55,17 +58,48 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def run_python(*arguments: Any, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
-    """Runs this Python in `cwd` with the repository's packages."""
+def run_python(
+    *arguments: Any, cwd: Path, timeout: float = 300, imported: str | None = None, **environment: str
+) -> subprocess.CompletedProcess:
+    """Runs this Python in `cwd` with the repository's packages.
+
+    Where a framework is named as `imported`, or the arguments run one of the implementations, the process begins with
+    the framework imported, see `tests/fork_server.py`; not where the test sets an environment of its own.
+    """
+    words = [*map(str, arguments)]
+    defaults = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200"}
+    kind = None if environment else imported or imported_first(words)
+    if kind:
+        return fork_server(kind).run(words, cwd, os.environ | defaults, timeout)
     return subprocess.run(
-        [sys.executable, *map(str, arguments)],
+        [sys.executable, *words],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200", **environment},
+        env=os.environ | defaults | environment,
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
+
+
+def imported_first(words: list[str]) -> str | None:
+    """What `python -m` of an implementation imports for the most of its time; None of other programs, and of JAX."""
+    if words[0] != "-m":
+        return None
+    if words[1].startswith("lightning_impl"):
+        return "lightning"
+    if words[1].startswith("keras_impl"):
+        backends = [word for word in words if word in ("torch", "jax")]
+        return {"torch": "torch", "jax": None}[backends[0]] if backends else "tensorflow"
+    return None
+
+
+@functools.cache
+def fork_server(kind: str) -> ForkServer:
+    """One server of each kind in each process of pytest."""
+    server = ForkServer(kind, os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"})
+    atexit.register(server.close)
+    return server
 
 
 FULL_DISK = """
@@ -161,7 +195,8 @@ def in_keras(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             f"recipe = with_images(Recipe.from_preset(**json.loads({json.dumps(json.dumps(fields))})))\n"
             f"select({backend!r}, 'cpu', recipe)\nimport keras\n{code}\nnp.savez('out.npz', **out)\n"
         )
-        process = run_python("-c", script, cwd=tmp_path)
+        imported = None if backend == "jax" else backend
+        process = run_python("-c", script, cwd=tmp_path, imported=imported)
         assert process.returncode == 0, process.stderr
         with np.load(tmp_path / "out.npz") as arrays:
             return dict(arrays)

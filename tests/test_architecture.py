@@ -69,10 +69,11 @@ PLANTED = {
     ),
     "the judge imports a framework late": ("compare/judge.py", "def late():\n    import torch\n"),
     "one twin imports the other": ("keras_impl/model.py", "from lightning_impl import model\n"),
-    "a twin goes round in a circle": (
-        "lightning_impl/model.py",
-        "def late():\n    from lightning_impl import worker\n",
+    "the plain module imports the fast path late": (
+        "lightning_impl/module.py",
+        "def late():\n    from lightning_impl import cuda_graph\n",
     ),
+    "the tutorial imports what records it": ("keras_impl/training.py", "from keras_impl import recording\n"),
 }
 
 
