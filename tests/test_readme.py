@@ -27,6 +27,13 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert (path.parent / link).exists(), link
 
 
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")) + sorted(ROOT.glob("docs/questions/*.md")), ids=str)
+def test_documentation_lists_every_page(page: Path) -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = {(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+)", index.read_text())}
+    assert page in {*listed, index, ROOT / "docs" / "questions" / "README.md"}
+
+
 def test_what_the_lock_file_must_not_have() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock
