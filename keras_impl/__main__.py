@@ -26,7 +26,7 @@ def add_fit_options(parser: Parser) -> None:
         "--checkpoints",
         type=Path | None,
         default=None,
-        help="Directory for last.keras and best.keras; after a kill, the same command goes on from the last.",
+        help="Directory for last.keras and best.keras; after a kill, the same command resumes from the last.",
     )
     parser.add_argument(
         "--logs",

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: whole Keras models, from which the same command goes on after it was killed."""
+"""Checkpoints of a training: whole Keras models, from which the same command resumes after a kill."""
 
 import math
 import zipfile
@@ -19,7 +19,7 @@ class Checkpoints(keras.callbacks.Callback):
     """Leaves `last.keras` and `best.keras`, the best by validation accuracy, in a directory after every epoch.
 
     Keras's BackupAndRestore writes the weights and then the epoch, each into its place: a process
-    killed meanwhile cannot go on, or goes on wrong. Here `last.keras` alone counts, for the steps
+    killed meanwhile cannot resume, or resumes wrong. Here `last.keras` alone counts, for the steps
     that its optimizer has taken tell the epoch, and every file appears complete or not at all. An
     epoch that was begun is repeated from its beginning.
 
@@ -27,7 +27,7 @@ class Checkpoints(keras.callbacks.Callback):
     a CPU. Keras's own shuffle draws other orders after a restart, its own dropout other masks.
 
     Args:
-        directory: Where the files are or will be, beside the training's `recipe.json`.
+        directory: Where the files are or will be, next to the training's `recipe.json`.
         recipe: What is trained.
     """
 

@@ -13,7 +13,7 @@ def convert(source: Path, target: Path) -> None:
     """Writes the weights of `source` to `target`, bit for bit.
 
     One of the two is a safetensors file, the other ends in `.keras` or `.weights.h5`. Each has its
-    `recipe.json` beside it; that of the target is written.
+    `recipe.json` next to it; that of the target is written.
 
     Raises:
         RecordError: The source is damaged or not of its recipe, or the target cannot be written.

@@ -29,7 +29,7 @@ def ordered_here(recipe: Recipe) -> bool:
 
 
 class OrderedBatches(keras.callbacks.Callback):
-    """Batches in an order that is set before each epoch, with the shared dropout masks behind the pixels.
+    """Batches in an order that is set before each epoch, with the shared dropout masks after the pixels.
 
     `dataset` is what `fit` takes: images, shape (batch, pixels + mask columns), and one-hot labels.
 
@@ -70,7 +70,7 @@ class OrderedBatches(keras.callbacks.Callback):
 
 
 def _tensorflow_dataset(batches: OrderedBatches, x: Floats, y: Floats) -> Any:
-    """A tf.data.Dataset whose batches are gathered inside the graph; the order is read anew each epoch."""
+    """A tf.data.Dataset whose batches are gathered inside the graph; the order is read again in each epoch."""
     import tensorflow as tf
 
     images, labels, order = tf.constant(x), tf.constant(y), batches.order

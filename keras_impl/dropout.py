@@ -1,4 +1,4 @@
-"""Dropout by the masks that both sides share: they come with the images, in columns behind the pixels."""
+"""Dropout by the masks that both sides share: they come with the images, in columns after the pixels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ class SharedDropout(keras.layers.Dropout):
 class MaskedSequential(keras.Sequential):
     """Layers that take images alone or, in training, images with a mask for every SharedDropout layer.
 
-    Images are of shape (batch, pixels); behind them stand the masks, in the order of their layers.
+    Images are of shape (batch, pixels); after them come the masks, in the order of their layers.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

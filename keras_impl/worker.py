@@ -30,7 +30,7 @@ def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> No
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of this worker beside those of the contract."""
+    """Adds this worker's options to those of the contract."""
     parser.add_argument("--backend", choices=get_args(backend.Backend), default="tensorflow", help="Keras's backend.")
     parser.add_argument("--device", choices=get_args(backend.Device), default="auto", help="Where to compute.")
 

@@ -59,7 +59,7 @@ class BlockDigitClassifier(DigitClassifier):
         self.automatic_optimization = steps == 1
 
     def _choose_steps(self) -> str | None:
-        """Takes as many steps at a time as was asked for, or as goes; returns what stands against "auto" blocks.
+        """Takes as many steps at a time as was asked for, or as goes; returns what rules out "auto" blocks.
 
         Raises:
             MisconfigurationException: Blocks were asked for by their size, and something counts single steps.
@@ -114,7 +114,7 @@ class BlockDigitClassifier(DigitClassifier):
             raise self._refusal("a checkpoint from within an epoch")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leaves the counters that single steps would have left: who goes on may take single ones."""
+        """Leaves the counters that single steps would have left: who resumes may take single ones."""
         super().on_save_checkpoint(checkpoint)
         if not self.automatic_optimization and "loops" in checkpoint:
             in_steps(checkpoint, self.steps_per_epoch, self.steps_per_execution)

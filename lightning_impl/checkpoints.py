@@ -1,4 +1,4 @@
-"""Checkpoints of a training: Lightning's own, from which `--ckpt_path last` goes on after it was killed."""
+"""Checkpoints of a training: Lightning's own, from which `--ckpt_path last` resumes after a kill."""
 
 import io
 import pickle  # its exception only
@@ -62,7 +62,7 @@ class KeepsRecipe(lightning.LightningModule):
             rank_zero_info(f"The checkpoint departs from its recipe: {in_words(checkpoint['departures'])}.")
 
     def on_fit_start(self) -> None:
-        """Notes what departs from the recipe; refuses to go on from a checkpoint that departs otherwise."""
+        """Notes what departs from the recipe; refuses to resume from a checkpoint that departs otherwise."""
         self.departures = departures(self.recipe, self.trainer)
         if self._begun:
             check_resumes(self.departures, self.trainer, self._begun)
@@ -71,7 +71,7 @@ class KeepsRecipe(lightning.LightningModule):
 
 
 class CompleteCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that it is complete or absent.
+    """Writes a checkpoint next to its place and renames it, so that it is complete or absent.
 
     Lightning's own writes it to the system's temporary directory and moves it; from another file
     system that is a copy, which a kill leaves half done.
@@ -139,9 +139,9 @@ def check_recipe(recipe: Recipe, checkpoint: dict[str, Any], *, resumes: bool) -
     """Refuses a checkpoint of another recipe.
 
     Args:
-        recipe: The recipe to go on with.
+        recipe: The recipe to resume with.
         checkpoint: As `DigitClassifier` wrote it.
-        resumes: Whether a training goes on; else only the network has to be the same.
+        resumes: Whether a training is resumed; else only the network has to be the same.
 
     Raises:
         RecipeError: The recipes differ, and how; or the checkpoint is none of this network's.

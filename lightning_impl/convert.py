@@ -16,7 +16,7 @@ from record.weights import convert_main, read_weights, write_weights
 def convert(source: Path, target: Path) -> None:
     """Writes the weights of `source` to `target`, bit for bit.
 
-    One of the two is a safetensors file with its `recipe.json` beside it, the other a checkpoint,
+    One of the two is a safetensors file with its `recipe.json` next to it, the other a checkpoint,
     which holds its recipe.
 
     Raises:
@@ -27,7 +27,7 @@ def convert(source: Path, target: Path) -> None:
         checkpoint = load_checkpoint(source)
         if checkpoint.get("departures"):
             departed = in_words(checkpoint["departures"])
-            print(f"note: {source} departs from the recipe that is written beside it: {departed}", file=sys.stderr)
+            print(f"note: {source} departs from the recipe that is written next to it: {departed}", file=sys.stderr)
         module = DigitClassifier(recipe_of(checkpoint))
         try:
             module.load_state_dict(checkpoint["state_dict"])

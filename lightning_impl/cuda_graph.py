@@ -43,7 +43,7 @@ class GraphedGradients:
         self.images.copy_(images)
         self.labels.copy_(labels)
         self.graph.replay()
-        # A smaller last batch goes without the graph and leaves other tensors behind.
+        # A smaller last batch goes without the graph and leaves other tensors in their place.
         for parameter, gradient in zip(module.parameters(), self.gradients, strict=True):
             parameter.grad = gradient
         return self.loss.detach().clone(), self.logits.detach().clone()
@@ -54,7 +54,7 @@ def check_graph_works(module: DigitClassifier, against: str | None) -> None:
 
     Args:
         module: Knows its trainer, and whether it takes blocks of steps.
-        against: What stands against blocks.
+        against: What rules out blocks.
 
     Raises:
         MisconfigurationException: Not on one CUDA device, or not in blocks of steps.

@@ -136,7 +136,7 @@ class MnistDataModule(lightning.LightningDataModule):
         self.recipe = recipe
 
     def prepare_data(self) -> None:
-        """Fetches the data set where it is not here yet; Lightning has one process do it before the others go on."""
+        """Fetches the data set where it is not here yet; Lightning has one process do it before the others continue."""
         datasets.fetch(self.recipe)
 
     def setup(self, stage: str) -> None:

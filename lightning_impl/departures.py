@@ -15,7 +15,7 @@ Departures = dict[str, str]
 """What departs, "optimizer" or "lr_scheduler", and what there is instead; empty where the recipe was followed."""
 
 _MOVING = ("base_lrs", "best", "cooldown_counter", "last_epoch", "mode_worse", "num_bad_epochs")
-"""What of a scheduler's state is not its settings, beside what begins with an underscore."""
+"""What of a scheduler's state is not its settings, besides what begins with an underscore."""
 
 
 def departures(recipe: Recipe, trainer: lightning.Trainer) -> Departures:
@@ -56,12 +56,12 @@ def note_departures(found: Departures, trainer: lightning.Trainer) -> None:
 
 
 def check_resumes(found: Departures, trainer: lightning.Trainer, checkpoint: Mapping[str, Any]) -> None:
-    """Refuses to go on from a checkpoint with another optimizer or scheduler, whose state Lightning would take over.
+    """Refuses to resume from a checkpoint with another optimizer or scheduler, whose state Lightning would take over.
 
     Args:
         found: What is asked for now.
-        trainer: The training that is to go on; its optimizers are new.
-        checkpoint: Where it goes on.
+        trainer: The training that resumes; its optimizers are new.
+        checkpoint: Where it resumes.
 
     Raises:
         RecipeError: The checkpoint departs from its recipe otherwise; says how.

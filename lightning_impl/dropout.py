@@ -1,4 +1,4 @@
-"""Dropout by the masks that both sides share: they come with the images, in columns behind the pixels."""
+"""Dropout by the masks that both sides share: they come with the images, in columns after the pixels."""
 
 from collections import OrderedDict
 from typing import Any
@@ -32,7 +32,7 @@ class MaskedSequential(nn.Sequential):
 
     Args:
         layers: The layers by name, from the input on.
-        num_pixels: Columns of an image; behind them stand the masks, in the order of their layers.
+        num_pixels: Columns of an image; after them come the masks, in the order of their layers.
     """
 
     def __init__(self, layers: OrderedDict[str, nn.Module], num_pixels: int) -> None:

@@ -2,7 +2,7 @@
 
 They come from the kernels that autograd would call, in its order.
 
-Autograd's bookkeeping takes a third of a step of so small a network, and what is made anew in every
+Autograd's bookkeeping takes a third of a step of so small a network, and what is made again in every
 step, tensors and views of them, another tenth. The bits are the same, which a test holds by comparing
 blocks of steps with single ones.
 """

@@ -89,7 +89,7 @@ def _new_version(logger: TensorBoardLogger) -> int | None:
 
 
 class SaveConfigAndRecipe(SaveConfigCallback):
-    """Hands the recipe to the loggers as the hyperparameters, beside the `config.yaml` of Lightning's own."""
+    """Hands the recipe to the loggers as the hyperparameters, next to Lightning's own `config.yaml`."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Lightning calls this in the first process alone."""

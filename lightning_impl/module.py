@@ -82,7 +82,7 @@ class DigitClassifier(KeepsRecipe):
 
     def on_train_epoch_end(self) -> None:
         """Logs the training metrics: means over the epoch while it trained, as in Keras."""
-        if self.step_losses:  # none in the epoch that a Trainer may end at once when it goes on from its end
+        if self.step_losses:  # none in the epoch that a Trainer may end at once when it resumes from its end
             self._log_and_reset(self.training_metrics(), prog_bar=True)
 
     def on_validation_epoch_end(self) -> None:

@@ -2,7 +2,7 @@
 
 torch stores a Linear kernel as (units, inputs) and a convolution's as (filters, channels, rows, columns),
 and computes with images of (batch, channels, rows, columns). What it flattens has the channels
-outermost, the canonical layout has them innermost: in the kernel behind, that is another order of inputs.
+outermost, the canonical layout has them innermost: in the kernel that follows, that is another order of inputs.
 """
 
 from collections.abc import Callable, Iterator

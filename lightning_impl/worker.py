@@ -27,7 +27,7 @@ def work(recipe: Recipe, run_directory: Path, options: argparse.Namespace) -> No
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the option of this worker beside those of the contract."""
+    """Adds this worker's option to those of the contract."""
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help="Where to compute.")
 
 

@@ -46,7 +46,7 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
     The place is this process's own, so that two processes may write the same path at once: the later one wins, and a
     directory is never replaced. What killed processes left for `path` is removed first. Everything is flushed to the
     disk before it is renamed: a quota or a network file system may say only then that it is full, and after a power
-    cut there would be a name with nothing behind it.
+    cut there would be a name without content.
 
     Raises:
         RecordError: It cannot be written, for example on a full disk; what was at `path` is as it was.

@@ -24,7 +24,7 @@ def dropout_masks(recipe: Recipe, epoch: int, start: int, stop: int) -> NDArray[
         recipe: Its seed, hidden sizes, dropout and dtype count.
         epoch: Counted from 0.
         start: Place in the epoch's order of the first image, from 0.
-        stop: Place behind that of the last image.
+        stop: Place after that of the last image.
 
     Returns:
         Shape (stop − start, units of all hidden layers, from the input on), of the recipe's dtype.

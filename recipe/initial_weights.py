@@ -3,7 +3,7 @@
 The canonical layout is a dict from name to array, layer by layer from input to output: a dense
 layer's `<layer>.kernel` has the shape (inputs, units) and its `<layer>.bias` (units,); a convolution's
 kernel has the shape (rows, columns, channels in, filters) and its bias (filters,). The dense layer
-behind a convolution takes what the pooling leaves row by row, column by column, channels innermost.
+after a convolution takes what the pooling leaves row by row, column by column, channels innermost.
 """
 
 from math import prod

@@ -31,7 +31,7 @@ _MAX_BATCH_SIZE = 10**9
 """Where the number of training images is not known yet."""
 
 POOL_SIZE = 2
-"""Rows and columns of which the pooling behind a convolution keeps the largest; a rest at the border is left out."""
+"""Rows and columns of which the pooling after a convolution keeps the largest; the rest at a border is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ class Recipe:
 
     @property
     def hidden_names(self) -> tuple[str, ...]:
-        """The hidden dense layers from the input on; behind each is the dropout."""
+        """The hidden dense layers from the input on; after each is the dropout."""
         return tuple(f"hidden_{i}" for i in range(1, len(self.hidden_sizes) + 1))
 
     @property
@@ -228,7 +228,7 @@ class Recipe:
         return sum(self.hidden_sizes) if self.dropout and self.dropout_masks == "shared" else 0
 
     def check_continues(self, begun: "Recipe", place: Path | str) -> None:
-        """Refuses to go on at `place` with a training that was begun with another recipe.
+        """Refuses to resume at `place` a training that was begun with another recipe.
 
         More epochs are no difference, for no step depends on their number.
 
@@ -243,7 +243,7 @@ class Recipe:
         ]
         if differences:
             raise RecipeError(
-                f"{place} is of another recipe: {'; '.join(differences)}; ask for the same, or begin anew"
+                f"{place} is of another recipe: {'; '.join(differences)}; ask for the same, or begin again elsewhere"
             )
 
     def to_json(self) -> str:

@@ -8,7 +8,7 @@ BLOCK = re.compile(r"(<!-- figures:begin (\w+) -->\n).*?(<!-- figures:end -->)",
 
 
 def fill_blocks(text: str, block: Callable[[str], str]) -> str:
-    """The document with every block written anew; `block` gives its lines by its name."""
+    """The document with every block rewritten; `block` gives its lines by its name."""
     return BLOCK.sub(lambda match: f"{match[1]}{block(match[2])}\n{match[3]}", text)
 
 

@@ -1,6 +1,6 @@
 """The numbers of `docs/parity.md`, from `docs/parity/figures.json`; measures nothing.
 
-`fill_in` writes each of the document's blocks anew.
+`fill_in` rewrites each of the document's blocks.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """`python -m benchmarks.figures.parity_runs`: trains what `docs/parity.md` shows, and writes its numbers and its chart.
 
 Every run is a process of its own with one thread, and one runs at a time. A finished run is used
-again, so that the same command goes on where it was stopped.
+again, so that the same command continues where it was stopped.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The figures of `docs/scale.md`, from `docs/scale.json`; measures nothing.
 
-`fill_in` writes each of the document's blocks anew.
+`fill_in` rewrites each of the document's blocks.
 """
 
 from collections.abc import Callable

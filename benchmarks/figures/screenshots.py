@@ -15,7 +15,7 @@ TWO = [[[0.3, 0.3], [0.4, 0.18], [0.58, 0.18], [0.66, 0.32], [0.55, 0.52], [0.3,
 
 
 def main() -> None:
-    """Takes every picture anew."""
+    """Takes every picture again."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.figures.screenshots", description=__doc__)
     parser.add_argument("run", type=Path, help="directory of a comparison that trained")
     parser.add_argument("native", type=Path, help="directory of a comparison that fails")

@@ -1,6 +1,6 @@
 """The numbers of `docs/speed.md`, from `benchmarks/results.json` and `benchmarks/growth.json`; measures nothing.
 
-`python -m benchmarks.figures.speed` writes each of the document's blocks anew, as every measurement does.
+`python -m benchmarks.figures.speed` rewrites each of the document's blocks, as every measurement does.
 """
 
 import json

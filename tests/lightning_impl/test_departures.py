@@ -160,7 +160,7 @@ def test_other_commands_take_the_checkpoint_and_say_that_it_departs(
     assert f"The checkpoint departs from its recipe: optimizer {IN_WORDS}." in process.stderr
     process = run_python("-m", "lightning_impl.convert", checkpoint, "w.safetensors", cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    assert process.stderr.endswith(f"departs from the recipe that is written beside it: optimizer {IN_WORDS}\n")
+    assert process.stderr.endswith(f"departs from the recipe that is written next to it: optimizer {IN_WORDS}\n")
 
 
 @pytest.mark.parametrize("optimizer", [[], ["--optimizer", "AdamW"]], ids=["the recipe's", "AdamW"])
