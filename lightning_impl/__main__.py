@@ -28,6 +28,7 @@ from command_line.table import (
 from lightning_impl import export, worker
 from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.checkpoints import CompleteCheckpoints, checkpoint_callbacks
+from lightning_impl.configurations import with_ready_configurations
 from lightning_impl.convert import convert
 from lightning_impl.data import MnistDataModule
 from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers
@@ -202,6 +203,8 @@ def main() -> None:
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     # TensorBoard's writer, where it is installed, imports TensorFlow, where that is.
     hide({"tensorflow", "keras", "jax"})
+    # Processes that Lightning starts for other devices get the same words, from there.
+    sys.argv[1:] = with_ready_configurations(sys.argv[1:])
     program, arguments = program_name("lightning_impl", "mnist-lightning"), sys.argv[1:]
     with errors_are_one_line():
         if asks_for_pictures(arguments):

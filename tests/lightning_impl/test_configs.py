@@ -7,14 +7,15 @@ import pytest
 import yaml
 
 from lightning_impl.__main__ import main
+from lightning_impl.configurations import READY, with_ready_configurations
 from record.isolation import hide
 from tests.conftest import ROOT
 
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted(READY.values())
 
 
 def test_configs_are_those_that_the_how_to_names() -> None:
-    named = set(re.findall(r"configs/(\w+)\.yaml", (ROOT / "docs" / "how-to.md").read_text()))
+    named = set(re.findall(r"--config (\w+)`", (ROOT / "docs" / "how-to.md").read_text()))
     assert {path.stem for path in CONFIGS} == named
 
 
@@ -44,7 +45,7 @@ def holds(found: Any, written: Any) -> bool:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_opens_with_its_command_what_it_needs_takes_and_gives(path: Path) -> None:
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert re.search(rf" (mnist-lightning|-m lightning_impl) fit --config configs/{path.name}$", head[1])
+    assert re.search(rf" (mnist-lightning|-m lightning_impl) fit --config {path.stem}$", head[1])
     assert [line[:9] for line in head if re.match("# (Needs|Takes|Gives): .", line)] == [
         "# Needs: ",
         "# Takes: ",
@@ -59,7 +60,7 @@ def test_logger_that_is_not_installed_is_one_line(
     name: str, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
-    monkeypatch.setattr(sys, "argv", ["lightning_impl", "fit", "--config", str(ROOT / "configs" / f"{name}.yaml")])
+    monkeypatch.setattr(sys, "argv", ["lightning_impl", "fit", "--config", name])
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     hide({package})
     with pytest.raises(SystemExit) as ended:
@@ -68,3 +69,14 @@ def test_logger_that_is_not_installed_is_one_line(
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].endswith(f"needs {package}; install it with: pip install {package}")
+
+
+@pytest.mark.parametrize("form", [["--config", "{}"], ["--config={}"]])
+def test_own_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = [word.format("ddp") for word in form]
+    assert with_ready_configurations(["fit", *named]) == ["fit", *(word.format(READY["ddp"]) for word in form)]
+    other = [word.format("mine.yaml") for word in form]
+    assert with_ready_configurations(["ddp", *other]) == ["ddp", *other]
+    (tmp_path / "ddp").touch()
+    assert with_ready_configurations(["fit", *named]) == ["fit", *named]
