@@ -22,6 +22,12 @@ from recipe import Recipe
 _LEAST_ROOT = 1e-150
 """Squares of numbers 1e-12 times as large, which a root of this size would notice, underflow in float64."""
 
+_MOST_LOGITS = 64
+"""Of so many classes the error of each logit is followed back by itself, which costs a backward pass each."""
+
+_ON = 1e-300
+"""An activation that counts as on."""
+
 
 @dataclass(frozen=True)
 class _Layer:
@@ -101,10 +107,15 @@ class WholeStep:
         return expected, float(carried.sum()) + rounding.cross_entropy(self.logits, self.labels)
 
     def gradients(self) -> Iterator[tuple[str, Array, Array]]:
-        """Name, exact gradient and error bound of every parameter, from the output to the first layer."""
+        """Name, exact gradient and error bound of every parameter, from the output to the first layer.
+
+        What is off in ∂loss/∂logits changes all derivatives of an image together. Such errors do not scatter on the way
+        back: they are followed from each logit by themselves.
+        """
         rounding = Rounding.of(self.recipe.dtype)
         delta = oracle.output_delta(self.logits, self.labels)
-        error = self._output_error(delta)
+        own = ErrorBound.of(np.zeros_like(delta))
+        of_logits = self._errors_of_logits()
         activations = self.activations
         inputs = {name: layer.inputs for name, layer in self.layers.items()}
 
@@ -114,31 +125,51 @@ class WholeStep:
         below = dict(zip(list(self.layers)[1:], self.layers, strict=False))
         for of_layer in oracle.backward(self.weights, inputs, delta, through):
             name, layer = of_layer.layer, self.layers[of_layer.layer]
-            kernel = self.weights[f"{name}.kernel"]
+            kernel, shape = self.weights[f"{name}.kernel"], of_layer.delta.shape
             taken = layer.input_error.changed(lambda e, kernel=kernel: convolution.rows(e, kernel))
-            by_place = error.changed(lambda e, of_layer=of_layer: e.reshape(of_layer.delta.shape))
+            by_place = own.changed(lambda e, shape=shape: e.reshape(shape))
+            common = of_logits[name].reshape(shape)
             yield f"{name}.kernel", of_layer.kernel, _product(
-                of_layer.rows, taken, of_layer.delta, by_place, rounding
+                of_layer.rows, taken, of_layer.delta, by_place, common, rounding
             ).reshape(of_layer.kernel.shape)
             ones = np.ones((len(of_layer.delta), 1))
             no_error = ErrorBound.of(np.zeros_like(ones))
-            yield f"{name}.bias", of_layer.bias, _product(ones, no_error, of_layer.delta, by_place, rounding)[0]
+            bias = _product(ones, no_error, of_layer.delta, by_place, common, rounding)[0]
+            yield f"{name}.bias", of_layer.bias, bias
             if of_layer.spread is not None and of_layer.carried is not None:
                 left, right = of_layer.spread
-                spread = error.changed(lambda e, kernel=kernel: convolution.spread(e, kernel)[0])
-                shape = of_layer.carried.shape
-                error = rounding.product(left, spread, right).changed(lambda e, shape=shape: e.reshape(shape))
-                error = self._error_through(below[name], of_layer.carried, error)
+                spread = own.changed(lambda e, kernel=kernel: convolution.spread(e, kernel)[0])
+                own = rounding.product(left, spread, right)
+                own = own.changed(lambda e, shape=of_layer.carried.shape: e.reshape(shape))
+                own = self._error_through(below[name], of_layer.carried, own)
 
-    def _output_error(self, delta: Array) -> ErrorBound:
-        """Of ∂loss/∂logits: that of the softmax itself, and of logits that are off, by its derivative p·(1 − p)."""
-        error, p = self.layers["output"].error, oracle.softmax(self.logits)
-        slopes = np.abs(p[:, :, None] * (np.eye(p.shape[1]) - p[:, None, :])) / len(p)
-        between = np.exp(2 * error.bound.max(axis=1, keepdims=True))
-        worst = between * np.einsum("bij,bj->bi", slopes, error.worst)
-        scatter = between * _root(np.einsum("bij,bj->bi", slopes**2, error.scatter**2), worst)
-        own = Rounding.of(self.recipe.dtype).output_delta(self.logits, delta)
-        return ErrorBound(worst, scatter).plus(own)
+    def _errors_of_logits(self) -> ArraysByName:
+        """By layer, how far ∂loss/∂pre-activations may be off because ∂loss/∂logits is, at most."""
+        p, error = oracle.softmax(self.logits), self.layers["output"].error.bound
+        own = Rounding.of(self.recipe.dtype).output_delta(self.logits, oracle.output_delta(self.logits, self.labels))
+        # ∂p/∂z = p·(1 − p) changes by a factor of at most exp(2e) where the logits do by e.
+        error = error * np.exp(2 * error.max(axis=1, keepdims=True)) / len(p)
+        totals = {name: np.zeros_like(layer.preactivations) for name, layer in self.layers.items()}
+        if p.shape[1] > _MOST_LOGITS:
+            together = p * error + p * (p * error).sum(axis=1, keepdims=True) + own
+            self._add_errors(totals, together, {name: np.abs(array) for name, array in self.weights.items()})
+            return totals
+        for logit in range(p.shape[1]):
+            here = np.arange(p.shape[1]) == logit
+            self._add_errors(totals, p * (here - p[:, [logit]]) * error[:, [logit]], self.weights)
+            self._add_errors(totals, here * own, self.weights)
+        return totals
+
+    def _add_errors(self, totals: ArraysByName, error: Array, weights: ArraysByName) -> None:
+        """Follows one error of ∂loss/∂logits back through all layers; a unit that may be on or off counts as on."""
+        names = list(self.layers)
+        for name, below in zip(names[::-1], [*names[-2::-1], None], strict=True):
+            totals[name] += np.abs(error)
+            if below is not None:
+                left, right = convolution.spread(error, weights[f"{name}.kernel"])
+                carried, layer = (left @ right).reshape(self.layers[name].inputs.shape), self.layers[below]
+                on = np.where(_may_be_on(layer), np.maximum(layer.preactivations, _ON), 0)
+                error = oracle.through(carried, on, self.masks.get(below))
 
     def _error_through(self, name: str, carried: Array, error: ErrorBound) -> ErrorBound:
         """Of ∂loss/∂pre-activations of a hidden layer from that of what it passes on."""
@@ -176,14 +207,19 @@ def _where(condition: NDArray[np.bool_], error: ErrorBound) -> ErrorBound:
     return error.changed(lambda e: np.where(condition, e, 0))
 
 
-def _product(left: Array, left_error: ErrorBound, right: Array, right_error: ErrorBound, rounding: Rounding) -> Array:
-    """How far `left.T @ right` may be off, where both are, whose rows are the places that are added up."""
-    magnitudes = np.abs(left) + left_error.bound, np.abs(right) + right_error.bound
+def _product(
+    left: Array, left_error: ErrorBound, right: Array, right_error: ErrorBound, common: Array, rounding: Rounding
+) -> Array:
+    """How far `left.T @ right` may be off, where both are, whose rows are the places that are added up.
+
+    `common` is an error of `right` that does not scatter.
+    """
+    magnitudes = np.abs(left) + left_error.bound, np.abs(right) + right_error.bound + common
     terms = np.count_nonzero(magnitudes[0], axis=0)[:, None] + 1
     worst = np.abs(left).T @ right_error.worst + left_error.worst.T @ (np.abs(right) + right_error.worst)
     scatter = (left**2).T @ right_error.scatter**2 + (left_error.scatter**2).T @ (right**2 + right_error.scatter**2)
     own = rounding.gamma(terms) * (magnitudes[0].T @ magnitudes[1]) + rounding.tiny
-    return ErrorBound(worst, _root(scatter, worst)).plus(own).bound
+    return ErrorBound(worst, _root(scatter, worst)).plus(own).bound + magnitudes[0].T @ common
 
 
 def _root(squares: Array, worst: Array) -> Array:
