@@ -232,7 +232,7 @@ class Windows(keras.callbacks.Callback):
             if (number - 1) // self.steps_per_epoch == self._epoch:
                 fed, gradients, state = self._taken_apart(rows[slot], number)
                 if number in self.keeper.numbers:
-                    self.keeper.after(WindowStep(number, *fed, gradients, state))
+                    self.keeper.after(WindowStep(number, fed[0], fed[1], gradients, state))
                 if number + 1 in self.keeper.begins and number % self.steps_per_epoch:
                     self.keeper.before(number + 1, state)
 

@@ -1,5 +1,6 @@
 """Windows of the judged training: copies of single steps, and sums of what every step was fed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -76,17 +77,12 @@ class WindowedClassifier(BlockDigitClassifier):
 
     def state(self) -> State:
         """Copies of the parameters and of the optimizer's moments, which are zero before its first step."""
-        of_optimizer: Any = self.trainer.optimizers[0].state
-        moments = (
-            to_canonical(
-                self.model,
-                lambda parameter, key=key: of_optimizer[parameter].get(key, torch.zeros_like(parameter))
-                if parameter in of_optimizer
-                else torch.zeros_like(parameter),
-            )
-            for key in ("exp_avg", "exp_avg_sq")
-        )
+        moments = (to_canonical(self.model, self._moment(key)) for key in ("exp_avg", "exp_avg_sq"))
         return State(get_weights(self.model), *moments)
+
+    def _moment(self, key: str) -> Callable[[Tensor], Tensor]:
+        state: Any = self.trainer.optimizers[0].state
+        return lambda parameter: state.get(parameter, {}).get(key, torch.zeros_like(parameter))
 
 
 class BorderWatcher(Callback):

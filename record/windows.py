@@ -279,7 +279,9 @@ def _check_batch(
 ) -> None:
     path = directory / "windows.safetensors"
     if len(images) != len(labels) or not len(images):
-        raise RecordError(f"{path}: {prefix}/labels: expected one for each of {len(images)} images, found {len(labels)}")
+        raise RecordError(
+            f"{path}: {prefix}/labels: expected one for each of {len(images)} images, found {len(labels)}"
+        )
     if not ((labels >= 0) & (labels < num_classes)).all():
         raise RecordError(f"{path}: {prefix}/labels: expected classes from 0 to {num_classes - 1}")
 

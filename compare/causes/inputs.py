@@ -22,6 +22,8 @@ Names = tuple[str, str]
 _LINEAR = 1e-3
 """Pixels within this share of their span of a linear map went through it: a quarter of a grey level."""
 
+OTHER_IMAGES = "the batch has other images of the data set"
+
 _SETTINGS = {
     "optimizer.epsilon": "Adam's ε differs: Keras's default is 1e-7, torch's 1e-8",
     "optimizer.epsilon_added": "Keras adds ε before Adam's bias correction, torch after it",
@@ -92,7 +94,7 @@ def of_fed_batch(trace: Trace, batch: NDArray[np.int32], digits: Digits) -> str:
     if len(step.images) != len(batch):
         return f"the batch has {len(step.images)} images instead of {len(batch)}"
     if not np.array_equal(_as_grey(step.images), digits.x_train[batch].reshape(len(batch), -1)):
-        return "the batch has other images of the data set"
+        return OTHER_IMAGES
     shift = (step.labels - digits.y_train[batch]) % trace.recipe.images.num_classes
     return f"labels are off by {int(shift[0])}" if (shift == shift[0]).all() else "the labels are not the images' own"
 

@@ -8,6 +8,7 @@ of activations that lie as close together any may be the largest: what depends o
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -78,7 +79,7 @@ class WholeStep:
                 tensor, error = convolution.max_pool(tensor), error.changed(convolution.max_pool)
             elif name in masks:
                 mask, dropped = masks[name], tensor * masks[name]
-                error = error.changed(lambda e, mask=mask: e * mask).plus(rounding.dropout(dropped, recipe.dropout))
+                error = error.changed(partial(np.multiply, mask)).plus(rounding.dropout(dropped, recipe.dropout))
                 tensor, error = dropped, _where(mask != 0, error)
         return cls(recipe, weights, labels, masks, layers)
 
@@ -126,21 +127,25 @@ class WholeStep:
         for of_layer in oracle.backward(self.weights, inputs, delta, through):
             name, layer = of_layer.layer, self.layers[of_layer.layer]
             kernel, shape = self.weights[f"{name}.kernel"], of_layer.delta.shape
-            taken = layer.input_error.changed(lambda e, kernel=kernel: convolution.rows(e, kernel))
-            by_place = own.changed(lambda e, shape=shape: e.reshape(shape))
+            taken = layer.input_error.changed(partial(convolution.rows, kernel=kernel))
+            by_place = own.changed(partial(np.reshape, shape=shape))
             common = of_logits[name].reshape(shape)
-            yield f"{name}.kernel", of_layer.kernel, _product(
-                of_layer.rows, taken, of_layer.delta, by_place, common, rounding
-            ).reshape(of_layer.kernel.shape)
+            yield (
+                f"{name}.kernel",
+                of_layer.kernel,
+                _product(of_layer.rows, taken, of_layer.delta, by_place, common, rounding).reshape(
+                    of_layer.kernel.shape
+                ),
+            )
             ones = np.ones((len(of_layer.delta), 1))
             no_error = ErrorBound.of(np.zeros_like(ones))
             bias = _product(ones, no_error, of_layer.delta, by_place, common, rounding)[0]
             yield f"{name}.bias", of_layer.bias, bias
             if of_layer.spread is not None and of_layer.carried is not None:
                 left, right = of_layer.spread
-                spread = own.changed(lambda e, kernel=kernel: convolution.spread(e, kernel)[0])
+                spread = own.changed(partial(_spread, kernel=kernel))
                 own = rounding.product(left, spread, right)
-                own = own.changed(lambda e, shape=of_layer.carried.shape: e.reshape(shape))
+                own = own.changed(partial(np.reshape, shape=of_layer.carried.shape))
                 own = self._error_through(below[name], of_layer.carried, own)
 
     def _errors_of_logits(self) -> ArraysByName:
@@ -198,6 +203,10 @@ def _linear(inputs: Array, error: ErrorBound, kernel: Array, bias: Array, roundi
     return _Layer(inputs, error, preactivations, total)
 
 
+def _spread(error: Array, kernel: Array) -> Array:
+    return convolution.spread(error, kernel)[0]
+
+
 def _may_be_on(layer: _Layer) -> NDArray[np.bool_]:
     """Which units an implementation may find above zero."""
     return layer.preactivations > -layer.error.bound
@@ -249,7 +258,5 @@ def _error_of_routing(layer: _Layer, carried: Array, error: ErrorBound) -> tuple
     routed = convolution.route(np.abs(carried), maps)
     own = to_maps(open_question * np.abs(carried), may_be_largest)
     # The error goes where the derivative goes: to the largest, or to each that may be it.
-    moved = error.changed(
-        lambda e: np.maximum(convolution.route(e, maps), to_maps(open_question * e, may_be_largest))
-    )
+    moved = error.changed(lambda e: np.maximum(convolution.route(e, maps), to_maps(open_question * e, may_be_largest)))
     return np.maximum(routed, own), moved.plus(own) if own.any() else moved

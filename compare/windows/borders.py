@@ -78,8 +78,10 @@ def _seen_before(run: RunRecord, kind: str, after: Weights) -> str | None:
     """Which earlier state a group of parameters is."""
     if kind != "parameters":
         return None
-    found = {hash_arrays(window.before.parameters): f"those before {place(window.first, run.recipe)}"
-             for window in reversed(run.windows)}
+    found = {
+        hash_arrays(window.before.parameters): f"those before {place(window.first, run.recipe)}"
+        for window in reversed(run.windows)
+    }
     states = run.epoch_states
     return {**found, **(_by_hash(states.weights_at_begin, states.weights_at_end) if states else {})}.get(
         hash_arrays(after)

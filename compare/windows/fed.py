@@ -23,7 +23,7 @@ class Fault(NamedTuple):
     """The first step, from 1, that was fed something else; how many were; where and why."""
 
     number: int
-    count: int
+    num_steps: int
     where: str
     cause: str
 
@@ -65,7 +65,10 @@ def fed_fault(run: RunRecord, watched: Watched | None, digits: mnist.Digits) -> 
         return of_windows
     first = int(unlike[0])
     if of_windows and of_windows.number <= first + 1:
-        return of_windows._replace(count=max(of_windows.count, len(unlike)))
+        cause = of_windows.cause
+        if of_windows.number == first + 1 and cause == input_causes.OTHER_IMAGES:
+            cause = _cause_of_sums(run, expected, first)
+        return of_windows._replace(num_steps=max(of_windows.num_steps, len(unlike)), cause=cause)
     where = (
         f"{place(first + 1, run.recipe)}: its pixels add up to {run.fed.pixel_sums[first]:.9g}, those of the recipe's "
         f"batch to {expected.pixels[first]:.9g}; its classes to {run.fed.class_sums[first]:.9g}, the recipe's to "
@@ -108,33 +111,26 @@ def _cause_of_sums(run: RunRecord, expected: _Expected, first: int) -> str:
     fed, per_epoch = run.fed, num_steps_per_epoch(run.recipe)
     if fed is None:
         raise ValueError("the run does not say what it was fed")
-    unlike = expected.unlike(fed)
-    classes = expected.other_classes(fed)
-    num_epochs = "it" if first // per_epoch == 0 else f"epoch {first // per_epoch + 1}"
+    unlike, epoch = expected.unlike(fed), first // per_epoch
     if unlike[first:].all():
         later = expected.unlike(fed, 1)[first : len(expected.pixels) - 1]
         if not later.any():
             return "one batch is left out: from here on every step has the batch of the step after"
         if not expected.unlike(fed, -1)[first:].any():
             return "a batch is fed twice: from here on every step has the batch of the step before"
-    if first >= per_epoch and not expected.unlike(fed, -(first // per_epoch) * per_epoch)[first : first + per_epoch].any():
-        return f"{num_epochs} visits the images in the order of the first epoch"
-    other = [index for index in range(*_epoch_of(first, per_epoch, len(expected.pixels))) if _same(expected, fed, first, index)]
-    if other:
-        which = f"that of {place(other[0] + 1, run.recipe)}"
-        return f"the batch is {which}" + (", fed twice" if other[0] == first - 1 else "")
-    pixels = unlike & ~classes
-    if pixels[first]:
+    of_epoch = slice(first, (epoch + 1) * per_epoch)
+    if epoch and not expected.unlike(fed, -epoch * per_epoch)[of_epoch].any():
+        return f"epoch {epoch + 1} visits the images in the order of the first epoch"
+    others = range(epoch * per_epoch, min((epoch + 1) * per_epoch, len(expected.pixels)))
+    if (other := next((index for index in others if _same(expected, fed, first, index)), None)) is not None:
+        twice = ", fed twice" if other == first - 1 else ""
+        return f"the batch is that of {place(other + 1, run.recipe)}{twice}"
+    if not expected.other_classes(fed)[first]:
         factor = float(fed.pixel_sums[first] / expected.pixels[first])
         return f"the labels are right, the pixels are not: they add up to {factor:.6g} times what they should"
     if np.abs(fed.pixel_sums[first] - expected.pixels[first]) <= expected.bounds[first]:
         return "the images are right, their labels are not: others, in another order, or smoothed"
     return "the batch has other images, or images are missing"
-
-
-def _epoch_of(step: int, per_epoch: int, num_steps: int) -> tuple[int, int]:
-    begin = step // per_epoch * per_epoch
-    return begin, min(begin + per_epoch, num_steps)
 
 
 def _same(expected: _Expected, fed: Fed, step: int, other: int) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,8 @@ _CHECKS: dict[str, Callable[[Watched], Iterator[Check]]] = {
     "gradients": steps.gradient_checks,
     "optimizer": steps.optimizer_checks,
 }
+
+_SEEN_IN_WINDOWS = ("data", *_CHECKS)
 
 
 def judge_windows(rungs: list[Rung], sides: Sides, runs: Runs, digits: mnist.Digits) -> list[Rung]:
@@ -46,11 +47,10 @@ def judge_windows(rungs: list[Rung], sides: Sides, runs: Runs, digits: mnist.Dig
         border = _first_of(runs, lambda _, run: borders.broken_border(run))
     if found["optimizer"].verdict == "parity" and border.verdict != "parity":
         found["optimizer"] = replace(border, name="optimizer", detail=found["optimizer"].detail)
-    lines = [f"{name}: {line}" for name, run in runs.items() for line in not_seen(run, watched[name])]
     joined = [_joined(rung, found[rung.name]) if rung.name in found else rung for rung in rungs]
     return [
-        replace(rung, detail=rung.detail | {"window_steps": summary, **({"not_seen": lines} if lines else {})})
-        if rung.name in ("data", "loss", "gradients", "optimizer")
+        replace(rung, detail=rung.detail | {"window_steps": summary, "not_seen": _not_seen(rung.name, runs, watched)})
+        if rung.name in _SEEN_IN_WINDOWS
         else rung
         for rung in joined
     ]
@@ -83,7 +83,7 @@ def _data(runs: Runs, watched: Mapping[str, Watched | None], digits: mnist.Digit
     if not faults:
         return Rung("data", "parity", 0, 0)
     name, fault = min(faults.items(), key=lambda one: one[1].number)
-    count = max(fault.count for fault in faults.values())
+    count = max(fault.num_steps for fault in faults.values())
     return Rung("data", "not parity", count, 0, f"{name}, {fault.where}", f"{name}: {fault.cause}")
 
 
@@ -95,35 +95,30 @@ def _first_of(runs: Runs, fault_of: Callable[[str, RunRecord], borders.Place | N
     return Rung("", "parity", 0, 0)
 
 
-def not_seen(run: RunRecord, watched: Watched | None) -> list[str]:
-    """What of a training no rung sees, in sentences; nothing where all windows of its recipe are there."""
-    recipe, lines = run.recipe, []
+def _not_seen(rung: str, runs: Runs, watched: Mapping[str, Watched | None]) -> list[str]:
+    """What of the trainings a rung does not see, in sentences; nothing where all that the recipe asks for is there."""
+    return [f"{name}: {line}" for name, run in runs.items() for line in _gaps(rung, run, watched[name])]
+
+
+def _gaps(rung: str, run: RunRecord, watched: Watched | None) -> Iterator[str]:
+    recipe = run.recipe
     if watched is None:
-        lines.append(f"no single step of the training is seen: {_why_no_window(recipe)}")
-    else:
-        if missing := [p for p in window_places(recipe) if not set(p) <= set(watched.numbers)]:
-            steps_missing = ", ".join(f"{place.start:,} to {place[-1]:,}" for place in missing)
-            lines.append(f"the recipe's windows are missing at steps {steps_missing}")
-        if not watched.taken:
-            lines.append("loss and gradients in windows are not seen: their dropout masks are the framework's own")
-    if run.fed is None:
-        lines.append("what each step was fed is not seen: the record does not say it")
-    elif recipe.batch_order == "framework":
-        lines.append("which batch each step was fed is not seen: the framework shuffles by itself")
-    if run.epoch_states is None:
-        lines.append("the borders of the epochs are not seen: the record has no hashes")
-    return lines
+        yield f"no single step of the training is seen, {_why_no_window(recipe)}"
+    elif missing := [place for place in window_places(recipe) if not set(place) <= set(watched.numbers)]:
+        yield f"steps {', '.join(f'{place[0]:,} to {place[-1]:,}' for place in missing)} are not seen: no window"
+    if rung in ("loss", "gradients") and watched and not watched.taken:
+        yield "loss and gradients in windows are not seen: their dropout masks are the framework's own"
+    if rung == "data" and run.fed is None:
+        yield "what every step was fed is not seen: the record does not say it"
+    elif rung == "data" and recipe.batch_order == "framework":
+        yield "which batch each step was fed is not seen: the framework shuffles by itself"
+    if rung == "optimizer" and run.epoch_states is None:
+        yield "the borders of the epochs are not seen: the record has no hashes"
 
 
 def _why_no_window(recipe: Recipe) -> str:
     if recipe.perturbation:
-        return "a perturbed training leaves no windows"
+        return "for a perturbed training leaves no windows"
     if not window_places(recipe):
-        return f"its windows would take more than {MAX_BYTES / 1e6:.0f} MB"
-    return "its record has no windows"
-
-
-def sentences(rungs: list[Rung] | tuple[Rung, ...]) -> list[str]:
-    """What was not seen, each sentence once."""
-    found: dict[str, Any] = {line: None for rung in rungs for line in rung.detail.get("not_seen", [])}
-    return list(found)
+        return f"for its windows would take more than {MAX_BYTES / 1e6:.0f} MB"
+    return "for its record has no windows"

@@ -1,6 +1,7 @@
 """The windows of a training in the form of a trace, so that rungs and causes take them as they take a trace."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,17 +34,20 @@ class Watched(Trace):
 
     @classmethod
     def of(cls, run: RunRecord) -> "Watched | None":
-        """None where the training left no window."""
+        """None where the training left no window.
+
+        Steps that overflow are left out: what programs make of NaN is their own, and that they diverge is said anyway.
+        """
         found = [
             (window.state_before(index), step)
             for window in run.windows
             for index, step in enumerate(window.steps)
-            if step.number <= len(run.step_losses)
+            if step.number <= len(run.step_losses) and _finite(window.state_before(index), step)
         ]
         if not found:
             return None
-        masked = run.recipe.dropout and run.recipe.dropout_masks == "framework"
-        taken = [] if masked else [_whole_step(run.recipe, before.parameters, step) for before, step in found]
+        unknown_masks = run.recipe.hidden_names and run.recipe.dropout and run.recipe.dropout_masks == "framework"
+        taken = [] if unknown_masks else [_whole_step(run.recipe, before.parameters, step) for before, step in found]
         header: dict[str, Any] = {key: getattr(run, key) for key in ("recipe", *HEADER_KEYS)}
         return cls(
             **header,
@@ -61,6 +65,16 @@ class Watched(Trace):
     def weights_before(self, index: int) -> Weights:
         """The parameters before step `index` of the windows, from 0."""
         return self.before[index].parameters
+
+    def only(self, indices: Sequence[int]) -> "Watched":
+        """The same of some steps alone, from 0."""
+        return replace(
+            self,
+            steps=[self.steps[index] for index in indices],
+            numbers=tuple(self.numbers[index] for index in indices),
+            before=tuple(self.before[index] for index in indices),
+            taken=tuple(self.taken[index] for index in indices) if self.taken else (),
+        )
 
     def place(self, index: int) -> str:
         """Where step `index` lies in the training."""
@@ -87,13 +101,19 @@ def place(number: int, recipe: Recipe) -> str:
     """A step, from 1 over the whole training, in words."""
     per_epoch = num_steps_per_epoch(recipe)
     epoch, step = divmod(number - 1, per_epoch)
-    within = {0: "the first", per_epoch - 1: "the last"}.get(step, f"step {step + 1:,}")
-    return f"step {number:,}, {within} of epoch {epoch + 1}"
+    if within := {0: "the first", per_epoch - 1: "the last"}.get(step):
+        return f"step {number:,}, {within} of epoch {epoch + 1}"
+    return f"step {number:,} of epoch 1" if epoch == 0 else f"step {number:,}, step {step + 1:,} of epoch {epoch + 1}"
+
+
+def _finite(before: State, step: WindowStep) -> bool:
+    groups = (*before, step.gradients, *step.after)
+    return all(np.isfinite(array).all() for group in groups for array in group.values())
 
 
 def _whole_step(recipe: Recipe, weights: Weights, step: WindowStep) -> WholeStep:
     masks: ArraysByName | None = None
-    if recipe.dropout:
+    if recipe.dropout and recipe.hidden_names:
         epoch, index = divmod(step.number - 1, num_steps_per_epoch(recipe))
         masks = shared_masks(recipe, index, len(step.labels), epoch)
     return WholeStep.of(recipe, exact(weights), np.asarray(step.images, np.float64), step.labels, masks)
@@ -101,7 +121,7 @@ def _whole_step(recipe: Recipe, weights: Weights, step: WindowStep) -> WholeStep
 
 def _step(step: WindowStep, loss: float, taken: WholeStep | None) -> Step:
     layers = taken.layers if taken else {}
-    activations = taken.activations if taken else {}
+    activations: Weights = {**taken.activations} if taken else {}
     return Step(
         images=step.images,
         labels=step.labels,

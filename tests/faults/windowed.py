@@ -1,4 +1,4 @@
-"""Networks in NumPy whose training leaves windows: clean ones, and what a fault in the middle of a training builds on."""
+"""Networks in NumPy whose training leaves windows: clean ones, and what late faults build on."""
 
 from collections.abc import Iterator
 from typing import Any
