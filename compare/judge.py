@@ -16,6 +16,7 @@ from compare.ladder.trajectory import trajectory
 from compare.results_file import EXIT_CODES, WORST_FIRST
 from compare.run.jobs import Outcome
 from compare.statistics import Interval, wilson_interval
+from compare.windows.judge import judge_windows
 from recipe import Recipe, datasets
 from record.files import json_safe
 from record.first_steps import Trace
@@ -56,6 +57,7 @@ def judge_trainings(
         runs = {side: trainings[side].record for side in pair}
         sides = {side: traces[side].record for side in pair}
         rungs = climb(sides) if _usable(sides) else []
+        rungs = rungs and judge_windows(rungs, sides, {name: run for name, run in runs.items() if run}, digits)
         if not rungs or not all(run and not run.diverged for run in runs.values()):
             comparisons[name] = _failed(rungs)
             continue

@@ -16,6 +16,7 @@ from keras_impl.dropout import dropout_settings
 from keras_impl.metrics import RecordingSequential
 from keras_impl.training import compile_model, evaluate, fit, predict
 from keras_impl.weights import get_weights, layers_with_parameters
+from keras_impl.windows import WindowedSequential, Windows
 from recipe import Recipe
 from recipe.mnist import Digits
 from record.training import HISTORY_KEYS, RunRecord, Status, TestResults, divergence, write_training
@@ -105,10 +106,11 @@ def settings(model: keras.Sequential, recipe: Recipe) -> dict[str, Any]:
 
 def train_and_record(recipe: Recipe, digits: Digits, run_directory: Path, start: float) -> None:
     """Trains, evaluates and writes the record; `start` is the perf_counter() at the process's start."""
-    model = compile_model(recipe)
+    model = compile_model(recipe, WindowedSequential)
     recorder = Recorder(recipe)
     live_settings = settings(model, recipe)
-    fit(model, recipe, digits, callbacks=[recorder])
+    windows = Windows(model, recipe)
+    fit(model, recipe, digits, callbacks=[windows, recorder])
 
     test = None
     if recorder.status.outcome == "finished":
@@ -116,6 +118,7 @@ def train_and_record(recipe: Recipe, digits: Digits, run_directory: Path, start:
         x_test, _ = preprocess(digits.x_test, digits.y_test, recipe)
         test = TestResults(metrics["loss"], metrics["accuracy"], predict(model, x_test))
     name = keras.backend.backend()
+    step_losses = np.concatenate(recorder.step_losses)
     write_training(
         run_directory,
         RunRecord(
@@ -131,7 +134,10 @@ def train_and_record(recipe: Recipe, digits: Digits, run_directory: Path, start:
             seconds=time.perf_counter() - start,
             peak_memory_bytes=peak_memory_bytes(),
             status=recorder.status,
-            step_losses=np.concatenate(recorder.step_losses),
+            step_losses=step_losses,
             weights=get_weights(model),
+            windows=windows.keeper.windows,
+            fed=windows.fed(len(step_losses)),
+            epoch_states=windows.keeper.epochs,
         ),
     )

@@ -32,14 +32,14 @@ def loss_takes_logits(recipe: Recipe) -> bool:
     return recipe.loss == "shared" and keras.backend.backend() != "tensorflow"
 
 
-def compile_model(recipe: Recipe) -> RecordingSequential:
+def compile_model(recipe: Recipe, model_class: type[RecordingSequential] = RecordingSequential) -> RecordingSequential:
     """The network with its initial weights, optimizer, loss and metric."""
     keras.utils.set_random_seed(recipe.seed)
     logits = loss_takes_logits(recipe)
     model = build_model(
         recipe,
         softmax=not logits,
-        model_class=RecordingSequential,
+        model_class=model_class,
         dropout_class=SharedDropout if recipe.num_mask_columns else keras.layers.Dropout,
     )
     initialize(model, recipe)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lightning_impl import backend
-from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.data import MnistDataModule
 from lightning_impl.dropout import dropout_settings
 from lightning_impl.module import DigitClassifier
 from lightning_impl.optimizer import KerasAdam
 from lightning_impl.weights import get_weights
+from lightning_impl.windows import BorderWatcher, WindowedClassifier
 from recipe import Recipe
 from record.training import HISTORY_KEYS, RunRecord, Status, TestResults, divergence, write_training
 from record.worker import Progress, peak_memory_bytes, versions
@@ -27,12 +27,12 @@ VERSIONS = ("lightning", "torch", "torchvision", "torchmetrics", "numpy")
 """The packages whose versions a record states."""
 
 
-def quiet_trainer(accelerator: str, callback: Callback, **options: Any) -> lightning.Trainer:
-    """A Trainer on one device that leaves nothing but what the callback keeps, and prints nothing."""
+def quiet_trainer(accelerator: str, *callbacks: Callback, **options: Any) -> lightning.Trainer:
+    """A Trainer on one device that leaves nothing but what the callbacks keep, and prints nothing."""
     return lightning.Trainer(
         accelerator=accelerator,
         devices=1,
-        callbacks=[callback],
+        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -132,8 +132,9 @@ def settings(trainer: lightning.Trainer, module: DigitClassifier) -> dict[str, A
 def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accelerator: str) -> None:
     """Trains, tests and writes the record; `start` is the perf_counter() at the process's start."""
     recorder = Recorder(recipe)
-    trainer = quiet_trainer(accelerator, recorder, max_epochs=recipe.epochs, num_sanity_val_steps=0)
-    module, digits = BlockDigitClassifier(recipe), MnistDataModule(recipe)
+    # Borders first: nothing of the recorder's comes between a state and its hash.
+    trainer = quiet_trainer(accelerator, BorderWatcher(), recorder, max_epochs=recipe.epochs, num_sanity_val_steps=0)
+    module, digits = WindowedClassifier(recipe), MnistDataModule(recipe)
     trainer.fit(module, digits)
     live_settings = settings(trainer, module)
 
@@ -142,6 +143,7 @@ def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accel
         (metrics,) = trainer.test(module, digits, verbose=False)
         predictions: Any = trainer.predict(module, digits)
         test = TestResults(metrics["test_loss"], metrics["test_accuracy"], torch.cat(predictions).cpu().numpy())
+    step_losses = np.concatenate(recorder.step_losses)
     write_training(
         run_directory,
         RunRecord(
@@ -157,7 +159,10 @@ def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accel
             seconds=time.perf_counter() - start,
             peak_memory_bytes=peak_memory_bytes(),
             status=recorder.status,
-            step_losses=np.concatenate(recorder.step_losses),
+            step_losses=step_losses,
             weights=get_weights(module.model),
+            windows=module.keeper.windows,
+            fed=module.fed_so_far(len(step_losses)),
+            epoch_states=module.keeper.epochs,
         ),
     )

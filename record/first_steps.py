@@ -60,6 +60,10 @@ class Trace(Header):
     initial_weights: Weights
     steps: list[Step]
 
+    def weights_before(self, index: int) -> Weights:
+        """The parameters before step `index`, from 0."""
+        return self.steps[index - 1].parameters if index else self.initial_weights
+
     @property
     def diverged_at_step(self) -> int | None:
         """The first step, from 1, whose loss or parameters are not finite; None if all are."""

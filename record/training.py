@@ -5,7 +5,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from recipe.errors import RecordError
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import Fields, new_record, read_tensors, write_tensors
+from record.files import Fields, new_record, read_tensors, tensor_names, write_tensors
 from record.header import Header, read_header, write_header
+from record.windows import EpochStates, Fed, Window, read_epoch_states, read_windows, write_windows
 
 HISTORY_KEYS = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -51,6 +53,7 @@ class RunRecord(Header):
     `history` holds one number an epoch for each of `HISTORY_KEYS`, `seconds` being the wall time of
     the epoch with its validation. `step_losses` has shape (steps,). Of a diverged run, history and
     steps end where it diverged, and `test` is None. `directory` is where it was read from.
+    `windows`, `fed` and `epoch_states` are what the judge sees of a training's middle; a run may leave them out.
     """
 
     history: Mapping[str, list[float]]
@@ -60,6 +63,9 @@ class RunRecord(Header):
     status: Status
     step_losses: NDArray[np.floating]
     weights: Weights
+    windows: tuple[Window, ...] = ()
+    fed: Fed | None = None
+    epoch_states: EpochStates | None = None
     directory: Path | None = None
 
     @property
@@ -110,11 +116,16 @@ def write_training(directory: Path, record: RunRecord) -> None:
         "seconds": record.seconds,
         "peak_memory_bytes": record.peak_memory_bytes,
         "status": {"outcome": status.outcome, "epoch": status.epoch, "step": status.step},
+        "windows": [[window.first, window.steps[-1].number] for window in record.windows],
+        **({"epoch_states": asdict(record.epoch_states)} if record.epoch_states else {}),
     }
+    steps = {"loss": record.step_losses, **(vars(record.fed) if record.fed else {})}
     with new_record(directory) as partial:
         write_header(partial, record, "training", content)
-        write_tensors(partial / "steps.safetensors", {"loss": record.step_losses})
+        write_tensors(partial / "steps.safetensors", steps)
         write_tensors(partial / "weights.safetensors", record.weights)
+        if record.windows:
+            write_windows(partial, record.windows)
         if test:
             write_tensors(partial / "predictions.safetensors", {"probabilities": test.predictions})
 
@@ -129,6 +140,7 @@ def read_record(directory: Path) -> RunRecord:
     recipe: Recipe = header["recipe"]
     status = _read_status(fields)
     finite = status.outcome == "finished"
+    step_losses, fed = _read_steps(directory, recipe, finite=finite)
     record = RunRecord(
         **header,
         directory=directory,
@@ -137,7 +149,10 @@ def read_record(directory: Path) -> RunRecord:
         seconds=fields.number("seconds"),
         peak_memory_bytes=fields.integer("peak_memory_bytes"),
         status=status,
-        step_losses=_read_step_losses(directory, recipe, finite=finite),
+        step_losses=step_losses,
+        fed=fed,
+        windows=read_windows(directory, recipe, fields, finite=finite),
+        epoch_states=read_epoch_states(fields),
         weights=read_tensors(directory, "weights.safetensors", weight_shapes(recipe), recipe.dtype, finite=finite),
     )
     num_parameters = fields.integer("num_parameters")
@@ -184,8 +199,17 @@ def _read_history(fields: Fields, *, diverged: bool) -> dict[str, list[float]]:
     return history
 
 
-def _read_step_losses(directory: Path, recipe: Recipe, *, finite: bool) -> NDArray[np.floating]:
-    losses = read_tensors(directory, "steps.safetensors", {"loss": (None,)}, recipe.dtype, finite=finite)["loss"]
+def _read_steps(directory: Path, recipe: Recipe, *, finite: bool) -> tuple[NDArray[np.floating], Fed | None]:
+    """The loss of every step, and what each was fed, which may be left out."""
+    names = tuple(field.name for field in dataclass_fields(Fed))
+    path = directory / "steps.safetensors"
+    present = [name for name in names if name in tensor_names(path)]
+    shapes = dict.fromkeys(["loss", *(names if present else ())], (None,))
+    steps = read_tensors(directory, path.name, shapes, recipe.dtype, finite=finite)
+    losses = steps.pop("loss")
     if not len(losses):
-        raise RecordError(f"{directory / 'steps.safetensors'}: loss: expected the loss of every step, found none")
-    return losses
+        raise RecordError(f"{path}: loss: expected the loss of every step, found none")
+    for name, sums in steps.items():
+        if len(sums) != len(losses):
+            raise RecordError(f"{path}: {name}: expected one for each of {len(losses)} losses, found {len(sums)}")
+    return losses, Fed(**steps) if steps else None

@@ -207,11 +207,11 @@ def of_gradient(trace: Trace, index: int, name: str, expected: Array) -> str | N
             yield "the gradients are those of the step before", previous
         delta = oracle.output_delta(logits, step.labels)
         yield from network_causes.of_gradient(step, name, delta, expected)
-        norms = [_gradient_norm(other.gradients) for other in trace.steps]
+        norms = [_gradient_norm(other.gradients) for other in trace.steps[index:]]
         factor = ratio(recorded, expected)
-        # Clipped gradients have one norm, the largest of all, in more than one step.
-        if factor < 1 and norms[index] >= max(norms) * (1 - 1e-5) and np.isclose(norms, max(norms), 1e-5, 0).sum() > 1:
-            yield f"gradients are clipped to a norm of {norms[index]:.4g}", factor * expected
+        # Clipped gradients have one norm, the largest from here on, in more than one step.
+        if factor < 1 and norms[0] >= max(norms) * (1 - 1e-5) and np.isclose(norms, max(norms), 1e-5, 0).sum() > 1:
+            yield f"gradients are clipped to a norm of {norms[0]:.4g}", factor * expected
         yield f"the gradient is {times(factor)}", factor * expected
         limit = np.abs(recorded).max()
         yield f"gradients are clipped to ±{limit:.4g}", np.clip(expected, -limit, limit)

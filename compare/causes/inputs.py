@@ -22,6 +22,8 @@ Names = tuple[str, str]
 _LINEAR = 1e-3
 """Pixels within this share of their span of a linear map went through it: a quarter of a grey level."""
 
+OTHER_IMAGES = "the batch has other images of the data set"
+
 _SETTINGS = {
     "optimizer.epsilon": "Adam's ε differs: Keras's default is 1e-7, torch's 1e-8",
     "optimizer.epsilon_added": "Keras adds ε before Adam's bias correction, torch after it",
@@ -82,6 +84,33 @@ def of_step_unlike_its_batch(trace: Trace, index: int) -> str:
         if (shift == shift[0]).all() and shift[0]:
             return f"between the batches and the network, labels are off by {int(shift[0])}"
     return "between the batches and the network, the images or the labels become others, as augmentation has it"
+
+
+def of_fed_batch(trace: Trace, batch: NDArray[np.int32], digits: Digits) -> str:
+    """Why the one step of a trace was fed something else than these training images with their labels."""
+    step = trace.steps[0]
+    if (fault := _pixel_fault(trace, digits)) is not None:
+        return fault
+    if len(step.images) != len(batch):
+        return f"the batch has {len(step.images)} images instead of {len(batch)}"
+    if not np.array_equal(_as_grey(step.images), digits.x_train[batch].reshape(len(batch), -1)):
+        return OTHER_IMAGES
+    shift = (step.labels - digits.y_train[batch]) % trace.recipe.images.num_classes
+    return f"labels are off by {int(shift[0])}" if (shift == shift[0]).all() else "the labels are not the images' own"
+
+
+def of_images_of_any_batch(trace: Trace, digits: Digits) -> str | None:
+    """Why the images of a trace's one step are none of the data set, or have not their labels; None if they are."""
+    if (fault := _pixel_fault(trace, digits)) is not None:
+        return fault
+    labels: dict[bytes, set[int]] = {}
+    for image, label in zip(digits.x_train, digits.y_train, strict=True):
+        labels.setdefault(image.tobytes(), set()).add(int(label))
+    step = trace.steps[0]
+    right = all(
+        int(label) in labels[grey.tobytes()] for grey, label in zip(_as_grey(step.images), step.labels, strict=True)
+    )
+    return None if right else "the labels are not the images' own"
 
 
 def _as_grey(images: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -257,10 +257,10 @@ def _other_corrections(state: OptimizerState) -> Iterator[Hypothesis]:
 def _other_optimizers(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
     first = observations[0].state
     rate, epsilon = first.adam.learning_rate, first.adam.epsilon
-    largest_second = {first.step - 1: first.second_before}
+    largest, largest_second = first.second_before, {}
     for observation in observations:
         state = observation.state
-        largest_second[state.step] = np.maximum(largest_second[state.step - 1], state.second)
+        largest = largest_second[state.step] = np.maximum(np.maximum(largest, state.second_before), state.second)
     name = "the largest second moment so far is used (AMSGrad)"
     yield Hypothesis(name, lambda s: s.adam.update(s.first, largest_second[s.step], s.step))
     yield Hypothesis("the optimizer is plain gradient descent", lambda s: rate * s.gradient)
@@ -284,12 +284,14 @@ def _fitted(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
 def _schedule(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
     """Another learning rate in every step."""
     first = observations[0].state
-    factors = [ratio(observation.recorded, observation.expected) for observation in observations]
+    factors = {
+        observation.state.step: ratio(observation.recorded, observation.expected) for observation in observations
+    }
     rate = first.adam.learning_rate
-    digits = 4 if len({f"{factor * rate:.4g}" for factor in factors}) > 1 else 9
-    rates = ", ".join(f"{factor * rate:.{digits}g}" for factor in factors)
+    digits = 4 if len({f"{factor * rate:.4g}" for factor in factors.values()}) > 1 else 9
+    rates = ", ".join(f"{factor * rate:.{digits}g}" for factor in factors.values())
     name = f"the learning rate changes from step to step: {rates} instead of {rate:.6g}"
-    yield Hypothesis(name, lambda s: factors[s.step - first.step] * _update(s))
+    yield Hypothesis(name, lambda s: factors[s.step] * _update(s))
 
 
 def _corrections(state: OptimizerState, dtype: str = "float64") -> tuple[float, float]:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from compare.causes import optimizer as causes
 from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides
-from compare.oracle.bounds import Rounding
 from compare.oracle.network import Adam, Array
 from recipe import Recipe
 from recipe.recipe import KERAS_EPSILON
 from record.first_steps import Trace
+
+Explain = Callable[[Callable[..., str | None]], str | None]
 
 
 def optimizer(sides: Sides) -> Rung:
@@ -52,7 +53,6 @@ def _exact(array: NDArray[np.floating]) -> Array:
 
 
 def _optimizer_checks(trace: Trace) -> Iterator[Check]:
-    rounding = Rounding.of(trace.recipe.dtype)
     adam = reference_adam(trace.recipe)
     for index, name in product(range(len(trace.steps)), trace.initial_weights):
         state = _optimizer_state(trace, adam, index, name)
@@ -62,25 +62,31 @@ def _optimizer_checks(trace: Trace) -> Iterator[Check]:
             states = (_optimizer_state(trace, adam, later, name) for later in range(index, len(trace.steps)))
             return cause(next(states), *takewhile(lambda later: np.isfinite(later.gradient).all(), states))
 
-        yield Check(
-            f"step {index + 1}: first moment of {name}",
-            state.first,
-            adam.first_moment(state.first_before, state.gradient),
-            rounding.first_moment(state.first_before, state.gradient, adam),
-            partial(explain, causes.of_first_moment),
-        )
-        yield Check(
-            f"step {index + 1}: second moment of {name}",
-            state.second,
-            adam.second_moment(state.second_before, state.gradient),
-            rounding.second_moment(state.second_before, state.gradient, adam),
-            partial(explain, causes.of_second_moment),
-        )
-        update = adam.update(state.first, state.second, index + 1)
-        yield Check(
-            f"step {index + 1}: {name}",
-            state.after,
-            state.before - update,
-            rounding.parameter(state.after, update, adam, index + 1),
-            partial(explain, causes.of_parameter),
-        )
+        yield from step_checks(f"step {index + 1}", name, state, explain)
+
+
+def step_checks(place: str, name: str, state: causes.OptimizerState, explain: Explain) -> Iterator[Check]:
+    """Both moments and one parameter after a step; `explain` applies a cause's function to the steps concerned."""
+    adam, rounding = state.adam, state.rounding
+    yield Check(
+        f"{place}: first moment of {name}",
+        state.first,
+        adam.first_moment(state.first_before, state.gradient),
+        rounding.first_moment(state.first_before, state.gradient, adam),
+        partial(explain, causes.of_first_moment),
+    )
+    yield Check(
+        f"{place}: second moment of {name}",
+        state.second,
+        adam.second_moment(state.second_before, state.gradient),
+        rounding.second_moment(state.second_before, state.gradient, adam),
+        partial(explain, causes.of_second_moment),
+    )
+    update = adam.update(state.first, state.second, state.step)
+    yield Check(
+        f"{place}: {name}",
+        state.after,
+        state.before - update,
+        rounding.parameter(state.after, update, adam, state.step),
+        partial(explain, causes.of_parameter),
+    )

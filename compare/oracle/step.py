@@ -35,7 +35,7 @@ class ExactStep:
     def of(cls, trace: Trace, index: int) -> "ExactStep":
         """Step `index` of a trace, from 0."""
         step = trace.steps[index]
-        before = trace.initial_weights if index == 0 else trace.steps[index - 1].parameters
+        before = trace.weights_before(index)
         groups = [oracle.exact(group) for group in (before, step.preactivations, step.activations, step.dropped)]
         return cls(trace.recipe, np.asarray(step.images, np.float64), step.labels, *groups)
 
@@ -112,8 +112,8 @@ class ExactStep:
         return error
 
 
-def shared_masks(recipe: Recipe, index: int, num_images: int) -> ArraysByName:
-    """By hidden layer, what the recipe has dropout multiply the activations of step `index` (from 0) with."""
+def shared_masks(recipe: Recipe, index: int, num_images: int, epoch: int = 0) -> ArraysByName:
+    """By hidden layer, what the recipe has dropout multiply the activations of an epoch's step `index` with, from 0."""
     start = index * recipe.batch_size
-    masks = dropout_masks(recipe, 0, start, start + num_images).astype(np.float64)
+    masks = dropout_masks(recipe, epoch, start, start + num_images).astype(np.float64)
     return dict(zip(recipe.hidden_names, np.split(masks, np.cumsum(recipe.hidden_sizes)[:-1], axis=1), strict=True))

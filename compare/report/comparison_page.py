@@ -164,6 +164,11 @@ def _rung(rung: Rung, first_failed: str | None, sides: tuple[str, str]) -> dict[
     if detail.get("tensors"):
         rows = [[name, *(number(by_side.get(side)) for side in sides)] for name, by_side in detail["tensors"].items()]
         tables.append({"header": ["error / bound of", *map(display_name, sides)], "rows": rows})
+    if detail.get("windows"):
+        rows = [[name, *(number(by_side.get(side)) for side in sides)] for name, by_side in detail["windows"].items()]
+        tables.append({"header": ["in windows of the training", *map(display_name, sides)], "rows": rows})
+    if detail.get("not_seen"):
+        tables.append({"header": ["not seen"], "rows": [[line] for line in detail["not_seen"]]})
     if "paired" in detail:
         tables.append({"header": ["outcome", ""], "rows": _outcome(detail, sides)})
     return {

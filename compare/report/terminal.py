@@ -8,7 +8,7 @@ from rich.table import Table
 
 from compare.findings import Comparison, ImplementationFindings
 from compare.report.study_terminal import study_tables, study_verdict_lines
-from compare.report.words import display_name, measured, number, things
+from compare.report.words import display_name, measured, not_seen, number, things
 from compare.study.findings import Study
 
 _MAX_EPOCHS_SHOWN = 20
@@ -94,6 +94,7 @@ def verdict_lines(findings: Comparison) -> list[str]:
             if rung.verdict != "parity":
                 label = "likely cause" if rung.verdict == "not parity" else "undecided"
                 lines += [f"  {rung.name}: {rung.where or rung.verdict}", f"    {label}: {rung.cause}"]
+        lines += [f"  not seen: {line}" for line in not_seen(pair.rungs)]
     return lines
 
 

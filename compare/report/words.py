@@ -1,5 +1,7 @@
 """How findings are put into words and numbers, the same on the page and in the terminal."""
 
+from collections.abc import Sequence
+
 from compare.ladder.rung import Rung
 from recipe import Recipe
 
@@ -22,3 +24,8 @@ def things(recipe: Recipe) -> str:
 def display_name(name: str) -> str:
     """An implementation's name as people read it."""
     return name.capitalize() if name in ("keras", "lightning") else name
+
+
+def not_seen(rungs: Sequence[Rung]) -> list[str]:
+    """What no rung sees of the trainings, in sentences, each once."""
+    return list(dict.fromkeys(line for rung in rungs for line in rung.detail.get("not_seen", [])))

@@ -1,3 +1,5 @@
+import hashlib
+import itertools
 import json
 import math
 import os
@@ -11,9 +13,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from recipe import Recipe
 from recipe.errors import RecordError
+from recipe.images import Summary
+from recipe.initial_weights import initial_weights
 from record.files import new_record, read_tensors, write_json, write_tensors
 from record.training import Status, TestResults, read_record
+from record.windows import (
+    EpochStates,
+    Fed,
+    State,
+    Window,
+    WindowStep,
+    hash_arrays,
+    num_steps_per_epoch,
+    window_places,
+)
 from tests.conftest import TINY, write_canned
 
 
@@ -51,6 +66,124 @@ def test_what_is_written_is_read_again(record: Path) -> None:
     assert (read.test.loss, read.test.accuracy, read.test.predictions.shape) == (2.3, 0.1, (10_000, 10))
     assert np.array_equal(read.step_losses, np.full(4, 2.3, np.float32))
     assert list(read.weights) == ["hidden_1.kernel", "hidden_1.bias", "output.kernel", "output.bias"]
+
+
+def test_a_record_of_version_1_is_read(record: Path) -> None:
+    _set(record, "format_version", 1)
+    for key in ("windows", "epoch_states"):
+        _remove(record, key)
+    read = read_record(record)
+    assert (read.windows, read.fed, read.epoch_states) == ((), None, None)
+
+
+def _remove(record: Path, key: str) -> None:
+    content = json.loads((record / "record.json").read_text())
+    content.pop(key, None)
+    (record / "record.json").write_text(json.dumps(content))
+
+
+def state_of(number: float) -> State:
+    weights = {name: np.full_like(array, number) for name, array in initial_weights(TINY).items()}
+    return State(weights, weights, {name: 2 * array for name, array in weights.items()})
+
+
+def windowed(number: int) -> Window:
+    """A window of two steps on three images."""
+    images, labels = np.full((3, 784), 0.5, np.float32), np.array([1, 2, 3])
+    steps = [WindowStep(n, images, labels, state_of(n / 7).parameters, state_of(n)) for n in (number, number + 1)]
+    return Window(state_of(number - 1), tuple(steps))
+
+
+@pytest.fixture
+def with_windows(tmp_path: Path) -> Path:
+    fed = Fed(np.arange(4, dtype=np.float32), np.arange(4, 8, dtype=np.float32))
+    states = EpochStates(["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"])
+    write_canned(tmp_path / "record", windows=(windowed(1), windowed(3)), fed=fed, epoch_states=states)
+    return tmp_path / "record"
+
+
+def test_windows_are_read_as_they_were_written(with_windows: Path) -> None:
+    read = read_record(with_windows)
+    assert [[step.number for step in window.steps] for window in read.windows] == [[1, 2], [3, 4]]
+    for window, number in zip(read.windows, (1, 3), strict=True):
+        expected = windowed(number)
+        assert window.state_before(1).parameters["output.bias"][0] == number
+        for index in (0, 1):
+            assert np.array_equal(window.steps[index].images, expected.steps[index].images)
+            assert window.steps[index].labels.tolist() == [1, 2, 3]
+            for found, wanted in (
+                *zip(window.state_before(index), expected.state_before(index), strict=True),
+                (window.steps[index].gradients, expected.steps[index].gradients),
+            ):
+                assert all(np.array_equal(found[name], array) for name, array in wanted.items())
+    assert read.fed is not None
+    assert read.fed.class_sums.tolist() == [4, 5, 6, 7]
+    assert read.epoch_states == EpochStates(["a", "b"], ["c", "d"], ["e", "f"], ["g", "h"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors: tensors.pop("step_2/images"), r"step_2/images: missing"),
+        (lambda tensors: tensors.pop("before_3/first_moments/output.bias"), r"before_3/first_moments/output\.bias"),
+        (lambda tensors: tensors.update({"step_9/loss": np.zeros(1)}), r"unexpected tensors: step_9/loss"),
+        (lambda tensors: tensors.update({"step_2/labels": np.array([1, 2])}), r"step_2/labels: expected one for each"),
+        (lambda tensors: tensors.update({"step_2/labels": np.array([1, 2, 10])}), r"classes from 0 to 9"),
+        (lambda tensors: tensors["step_4/gradients/output.bias"].fill(np.nan), r"step_4/gradients/output\.bias: nan"),
+    ],
+)
+def test_damaged_windows_are_refused(with_windows: Path, change: Callable[[Any], Any], words: str) -> None:
+    path = with_windows / "windows.safetensors"
+    tensors = {name: array.copy() for name, array in load_file(path).items()}
+    change(tensors)
+    save_file(tensors, path)
+    with pytest.raises(RecordError, match=rf"windows\.safetensors: {words}" if "classes" not in words else words):
+        read_record(with_windows)
+
+
+def test_sums_are_of_every_step(with_windows: Path) -> None:
+    path = with_windows / "steps.safetensors"
+    save_file({**load_file(path), "class_sums": np.zeros(3, np.float32)}, path)
+    with pytest.raises(RecordError, match=r"class_sums: expected one for each of 4 losses"):
+        read_record(with_windows)
+
+
+@pytest.mark.parametrize(
+    ("fields", "places"),
+    [
+        ({}, [(1, 2), (1874, 1875), (1876, 1877), (8333, 8334), (14583, 14584), (18749, 18750)]),
+        ({"epochs": 1}, [(1, 2), (833, 834), (1458, 1459), (1874, 1875)]),
+        # Too large for all: first, last, and the border of the first epoch come first.
+        ({"dtype": "float64"}, [(1, 2), (1874, 1875), (1876, 1877), (18749, 18750)]),
+        ({"hidden_sizes": (4,), "batch_size": 20_000, "epochs": 1}, []),
+        ({"hidden_sizes": (4,), "batch_size": 15_000, "epochs": 1}, [(1, 2)]),
+        ({"hidden_sizes": (4,), "batch_size": 30, "epochs": 1, "perturbation": 1}, []),
+    ],
+)
+def test_the_recipe_says_which_steps_are_windows(fields: dict[str, Any], places: list[tuple[int, int]]) -> None:
+    assert [(place[0], place[-1]) for place in window_places(Recipe(**fields))] == places
+
+
+def test_windows_lie_within_epochs_and_do_not_meet() -> None:
+    for epochs, batch_size in itertools.product(range(1, 12), (1000, 6_000, 12_001, 30_000, 60_000)):
+        recipe = Recipe(
+            epochs=epochs,
+            batch_size=batch_size,
+            hidden_sizes=(),
+            dataset="/nowhere.npz",
+            images=Summary((2, 2), 3, 60_000, 10),
+        )
+        per_epoch = num_steps_per_epoch(recipe)
+        numbers = [number for place in window_places(recipe) for number in place]
+        assert numbers == sorted(set(numbers))
+        assert {1, epochs * per_epoch} <= set(numbers) <= set(range(1, epochs * per_epoch + 1))
+        for place in window_places(recipe):
+            assert (place[0] - 1) // per_epoch == (place[-1] - 1) // per_epoch
+
+
+def test_a_hash_is_of_the_bytes_in_c_order() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert hash_arrays({"a": array.T.copy().T, "b": array}) == hashlib.sha256(array.tobytes() * 2).hexdigest()
 
 
 def test_diverged_run_is_read_with_epoch_and_step(tmp_path: Path) -> None:
@@ -116,8 +249,18 @@ WRONG: list[tuple[str, Any]] = [
     ("history.val_accuracy", [0.5, -0.1]),
     ("history.seconds", [1.0, -1.0]),
     ("num_parameters", 3),
-    ("format_version", 2),
+    ("format_version", 3),
+    ("format_version", True),
     ("format_version", "1"),
+    ("windows", 1),
+    ("windows", [1, 2]),
+    ("windows", [[1, 2, 3]]),
+    ("windows", [[0, 1]]),
+    ("windows", [[2, 1]]),
+    ("windows", [[1, 2], [2, 3]]),
+    ("windows", [["1", "2"]]),
+    ("epoch_states", []),
+    ("epoch_states", {"weights_at_begin": ["0"]}),
     ("format_version", None),
     ("kind", "trace"),
     ("kind", None),
