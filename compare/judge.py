@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
 from compare.ladder.climb import climb, mark_followers
@@ -26,6 +27,7 @@ Outcomes = Mapping[str, Outcome]
 """Outcomes by the implementation's name, the reference first."""
 
 
+@threadpool_limits.wrap(1, user_api="blas")
 def judge_trainings(
     recipe: Recipe,
     traces: Outcomes,
@@ -70,6 +72,7 @@ def judge_trainings(
     return _comparison(recipe, implementations, comparisons, directory, command, trained=True, controls=records)
 
 
+@threadpool_limits.wrap(1, user_api="blas")
 def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path, *, command: str | None = None) -> Comparison:
     """Compares the first implementation with each of the others on rungs 1 to 7; see `judge_trainings`."""
     reference, *others = traces
