@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
 from compare.ladder.climb import climb, mark_followers
@@ -27,6 +28,7 @@ Outcomes = Mapping[str, Outcome]
 """Outcomes by the implementation's name, the reference first."""
 
 
+@threadpool_limits.wrap(1, user_api="blas")
 def judge_trainings(
     recipe: Recipe,
     traces: Outcomes,
@@ -50,6 +52,7 @@ def judge_trainings(
     """
     digits = datasets.load(recipe)
     family = [control.record for control in controls if control.record and not control.record.diverged]
+    missing = _missing(controls)
     reference, *others = trainings
     comparisons = {}
     for name in others:
@@ -61,7 +64,7 @@ def judge_trainings(
         if not rungs or not all(run and not run.diverged for run in runs.values()):
             comparisons[name] = _failed(rungs)
             continue
-        rungs += [trajectory(runs, family, sides), outcome(runs, family, digits, margin=margin)]
+        rungs += [trajectory(runs, family, sides, missing=missing), outcome(runs, family, digits, margin=margin)]
         comparisons[name] = replace(_pair(rungs), **_outcome_of(runs))
     implementations = {name: _training(entry) for name, entry in trainings.items()}
     for name, trace in traces.items():
@@ -72,6 +75,7 @@ def judge_trainings(
     return _comparison(recipe, implementations, comparisons, directory, command, trained=True, controls=records)
 
 
+@threadpool_limits.wrap(1, user_api="blas")
 def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path, *, command: str | None = None) -> Comparison:
     """Compares the first implementation with each of the others on rungs 1 to 7; see `judge_trainings`."""
     reference, *others = traces
@@ -81,6 +85,16 @@ def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path, *, command: 
         comparisons[name] = _pair(climb(sides)) if _usable(sides) else _failed([])
     implementations = {name: _trace(entry) for name, entry in traces.items()}
     return _comparison(recipe, implementations, comparisons, directory, command)
+
+
+def _missing(controls: Sequence[Outcome]) -> str | None:
+    """Which runs of the A/A family there is nothing of, each with the reason, which names its log; None of none."""
+    reasons = [
+        f"{control.job.title} {'diverged' if control.record else f'failed: {control.error}'}"
+        for control in controls
+        if control.record is None or control.record.diverged
+    ]
+    return "; ".join(reasons) or None
 
 
 def _comparison(

@@ -22,18 +22,6 @@ def wilson_interval(successes: int, total: int) -> Interval:
     return float(interval.low), float(interval.high)
 
 
-def prediction_margin(pairs: NDArray[np.floating], num_runs: int, level: float) -> float:
-    """How far from the mean of `pairs` one more such value stays with this one-sided probability.
-
-    `pairs` are values of all pairs of `num_runs` runs. Pairs share runs, so they tell no more than
-    `num_runs` - 1 independent deviations do; hence the t distribution's degrees of freedom.
-    """
-    from scipy.stats import t
-
-    spread = float(np.std(pairs, ddof=1))
-    return float(t.ppf(level, num_runs - 1)) * spread * math.sqrt(1 + 1 / num_runs)
-
-
 @dataclass(frozen=True)
 class PairedAccuracies:
     """How two classifiers do on the same images.

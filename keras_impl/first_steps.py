@@ -1,7 +1,6 @@
 """The first steps of a Keras run, each number of them, from the live model, loss and optimizer."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain, islice
 from typing import Any
@@ -35,7 +34,7 @@ def trace(recipe: Recipe, digits: Digits) -> Trace:
     hashes = hash_batches(_images_and_classes(chain(first_batches, epoch), recipe), keep=0)[0]
     hashes += hash_batches([next(_images_and_classes(next(epochs), recipe))], keep=0)[0]
     initial_weights = get_weights(model)
-    take_step = _step_function(model)
+    take_step = _step_function(model, recipe)
     return Trace(
         recipe=recipe,
         framework="keras",
@@ -96,10 +95,17 @@ def _images_and_classes(batches: FedBatches, recipe: Recipe) -> Iterator[tuple[F
         yield inputs[:, : recipe.images.num_pixels], one_hot.argmax(axis=1)
 
 
-def _forward(model: RecordingSequential, inputs: Floats, recipe: Recipe) -> dict[str, Weights]:
-    """What each layer computes before and after its activation function, and what dropout passes on."""
-    found: dict[str, Weights] = {"preactivations": {}, "activations": {}, "dropped": {}}
-    inputs = ops.convert_to_tensor(inputs)
+Passed = dict[str, dict[str, Any]]
+"""By what `Step` calls them: what each layer computes before and after its activation, and what dropout passes on."""
+
+
+def _forward(model: RecordingSequential, inputs: Any, recipe: Recipe) -> tuple[Any, Passed]:
+    """What the model says in training, and what its layers pass on the way there.
+
+    It is part of the step that computes the gradients. In a pass of its own, compiled in another way, a unit near
+    zero may end on the other side of its ReLU.
+    """
+    found: Passed = {"preactivations": {}, "activations": {}, "dropped": {}}
     tensor = inputs[:, : recipe.images.num_pixels]
     for layer, arguments in model.layers_with_masks(inputs):
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
@@ -107,26 +113,16 @@ def _forward(model: RecordingSequential, inputs: Floats, recipe: Recipe) -> dict
             before = layer(tensor)
             layer.activation = activation
             tensor = activation(before)
-            found["preactivations"][layer.name] = ops.convert_to_numpy(before)
-            found["activations"][layer.name] = ops.convert_to_numpy(tensor)
+            found["preactivations"][layer.name] = before
+            found["activations"][layer.name] = tensor
         elif isinstance(layer, keras.layers.Dropout):
             tensor = layer(tensor, training=True, **arguments)
-            found["dropped"][layer.name.removesuffix("_dropout")] = ops.convert_to_numpy(tensor)
+            found["dropped"][layer.name.removesuffix("_dropout")] = tensor
         else:
             tensor = layer(tensor)
     if loss_takes_logits(recipe):
-        found["activations"]["output"] = ops.convert_to_numpy(ops.softmax(tensor))
-    return found
-
-
-@contextmanager
-def _same_random_numbers_again(model: keras.Sequential) -> Iterator[None]:
-    """Has Keras's dropout draw after the block what it drew in it."""
-    generators = [layer.seed_generator for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-    states = [np.array(ops.convert_to_numpy(generator.state)) for generator in generators]
-    yield
-    for generator, state in zip(generators, states, strict=True):
-        generator.state.assign(state)
+        found["activations"]["output"] = ops.softmax(tensor)
+    return tensor, found
 
 
 def _step(
@@ -136,16 +132,14 @@ def _step(
     one_hot: Floats,
     recipe: Recipe,
 ) -> Step:
-    with _same_random_numbers_again(model):
-        forward = _forward(model, inputs, recipe)
-    loss, gradients = take_step(ops.convert_to_tensor(inputs), ops.convert_to_tensor(one_hot))
+    loss, passed, gradients = take_step(ops.convert_to_tensor(inputs), ops.convert_to_tensor(one_hot))
     names = list(get_weights(model))
     optimizer = model.optimizer
 
     def by_name(values: list[Any]) -> Weights:
-        arrays = (np.array(ops.convert_to_numpy(value)) for value in values)
-        return dict(zip(names, arrays, strict=True))
+        return dict(zip(names, map(_copy, values), strict=True))
 
+    forward = {kind: {layer: _copy(tensor) for layer, tensor in by_layer.items()} for kind, by_layer in passed.items()}
     return Step(
         images=np.array(inputs[:, : recipe.images.num_pixels]),
         labels=one_hot.argmax(axis=1),
@@ -158,51 +152,60 @@ def _step(
     )
 
 
-def _step_function(model: RecordingSequential) -> Callable[[Any, Any], Any]:
-    """What `train_step` of the backend does with a batch, but it returns the loss and the gradients."""
-    return {"tensorflow": _tensorflow_step, "torch": _torch_step, "jax": _jax_step}[keras.backend.backend()](model)
+def _copy(tensor: Any) -> NDArray[Any]:
+    return np.array(ops.convert_to_numpy(tensor))
 
 
-def _loss(model: RecordingSequential, x: Any, y: Any) -> Any:
-    # Not `training`, which would ask for the step to be recorded and changes nothing else here.
-    return model.compute_loss(x, y, model(x, training=True), training=False)
+def _step_function(model: RecordingSequential, recipe: Recipe) -> Callable[[Any, Any], Any]:
+    """What `train_step` of the backend does with a batch, but it returns the loss, what was passed, and the gradients.
+
+    `compute_loss` is not told that it trains: that would ask for the step to be recorded and changes nothing else here.
+    """
+    make = {"tensorflow": _tensorflow_step, "torch": _torch_step, "jax": _jax_step}[keras.backend.backend()]
+    return make(model, recipe)
 
 
-def _tensorflow_step(model: RecordingSequential) -> Callable[[Any, Any], Any]:
+def _tensorflow_step(model: RecordingSequential, recipe: Recipe) -> Callable[[Any, Any], Any]:
     import tensorflow as tf
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def take_step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
-            loss = _loss(model, x, y)
+            y_pred, passed = _forward(model, x, recipe)
+            loss = model.compute_loss(x, y, y_pred, training=False)
         gradients = tape.gradient(loss, model.trainable_variables)
         model.optimizer.apply(gradients, model.trainable_variables)
-        return loss, gradients
+        return loss, passed, gradients
 
     return take_step
 
 
-def _torch_step(model: RecordingSequential) -> Callable[[Any, Any], Any]:
+def _torch_step(model: RecordingSequential, recipe: Recipe) -> Callable[[Any, Any], Any]:
     import torch
 
     def take_step(x: Any, y: Any) -> Any:
         model.zero_grad()
-        loss = _loss(model, x, y)
+        y_pred, passed = _forward(model, x, recipe)
+        loss = model.compute_loss(x, y, y_pred, training=False)
         loss.backward()
         gradients = [variable.value.grad for variable in model.trainable_variables]
         with torch.no_grad():
             model.optimizer.apply(gradients, model.trainable_variables)
-        return loss, gradients
+        return loss, passed, gradients
 
     return take_step
 
 
-def _jax_step(model: RecordingSequential) -> Callable[[Any, Any], Any]:
+def _jax_step(model: RecordingSequential, recipe: Recipe) -> Callable[[Any, Any], Any]:
     import jax
 
     def compute_loss(trainable: Any, non_trainable: Any, x: Any, y: Any) -> Any:
-        y_pred, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
-        return model.compute_loss(x, y, y_pred, training=False), non_trainable
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+        values = zip(variables, [*trainable, *non_trainable], strict=True)
+        with keras.StatelessScope(state_mapping=list(values)) as scope:
+            y_pred, passed = _forward(model, x, recipe)
+        non_trainable = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
+        return model.compute_loss(x, y, y_pred, training=False), (passed, non_trainable)
 
     loss_and_gradients = jax.jit(jax.value_and_grad(compute_loss, has_aux=True))
 
@@ -211,10 +214,10 @@ def _jax_step(model: RecordingSequential) -> Callable[[Any, Any], Any]:
             [variable.value for variable in variables]
             for variables in (model.trainable_variables, model.non_trainable_variables)
         )
-        (loss, non_trainable), gradients = loss_and_gradients(trainable, non_trainable, x, y)
+        (loss, (passed, non_trainable)), gradients = loss_and_gradients(trainable, non_trainable, x, y)
         for variable, value in zip(model.non_trainable_variables, non_trainable, strict=True):
             variable.assign(value)  # the state of the dropout's generators
         model.optimizer.apply(gradients, model.trainable_variables)
-        return loss, gradients
+        return loss, passed, gradients
 
     return take_step

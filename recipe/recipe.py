@@ -172,11 +172,14 @@ class Recipe:
                 continue
             if not is_finite_number(value) or not value > 0:
                 raise RecipeError(f"recipe.{name} must be a positive number, not {value!r}")
+            _check_normal(name, value)
         for name in ("beta_1", "beta_2"):
             value = getattr(self, name)
             # Both frameworks compute powers of β in float32, where 1 would divide by zero.
             if not is_finite_number(value) or not 0 <= np.float32(value) < 1:
                 raise RecipeError(f"recipe.{name} must be a number in [0, 1), also in float32; it is {value!r}")
+            if value:
+                _check_normal(name, value)
 
     @property
     def variant(self) -> str:
@@ -297,6 +300,17 @@ def is_finite_number(value: object) -> bool:
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise RecipeError(f"recipe.{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _check_normal(name: str, value: float) -> None:
+    """Refuses what is no normal number of float32, by way of which Keras casts it whatever the recipe's dtype.
+
+    Below, one framework takes a denormal number where the other flushes it to zero; above is infinity.
+    """
+    info = np.finfo(np.float32)
+    low, high = float(info.smallest_normal), float(info.max)
+    if not low <= value <= high:
+        raise RecipeError(f"recipe.{name} must be from {low:.3g} to {high:.3g}, as float32 holds it, not {value!r}")
 
 
 def _check_integer(name: str, value: object, lowest: int, highest: int) -> None:

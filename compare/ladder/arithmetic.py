@@ -74,17 +74,20 @@ def _forward_checks(trace: Trace) -> Iterator[Check]:
                 rounding.dense(rows, convolution.matrix(kernel), bias).reshape(z.shape),
                 partial(_forward_cause, trace, index, layer, expected),
             )
+            otherwise: tuple[Array, ...] = ()
             if layer == step.layers[-1]:
                 expected = oracle.softmax(z)
                 bound = rounding.softmax_relative(z) * expected + rounding.tiny
             else:
                 expected, bound = oracle.relu(z), np.full(z.shape, rounding.tiny)
+                otherwise = (np.fmax(z, 0),)  # ReLU makes NaN or 0 of NaN
             yield Check(
                 f"step {index + 1}: activations of {layer}",
                 activation,
                 expected,
                 bound,
                 partial(causes.of_activations, z, activation, expected),
+                otherwise,
             )
             if layer in step.dropped:
                 yield from dropout_checks.of_layer(trace, index, layer)
@@ -143,18 +146,19 @@ def _gradient_checks(trace: Trace) -> Iterator[Check]:
         step = ExactStep.of(trace, index)
         logits = step.preactivations["output"]
         delta = oracle.output_delta(logits, step.labels)
-        error = ErrorBound.of(rounding.output_delta(logits, delta))
-        for of_layer in step.backward(delta):
+        error = ErrorBound.of(rounding.output_delta(logits, delta)).probed()
+        forms = zip(step.backward(delta), *step.backward_in_other_forms(delta), strict=True)
+        for of_layer, *others in forms:
             bounds = rounding.layer_gradients(of_layer, error)
-            exact = (of_layer.kernel, of_layer.bias)
-            for kind, expected, bound in zip(("kernel", "bias"), exact, bounds, strict=True):
-                name = f"{of_layer.layer}.{kind}"
+            for kind, bound in zip(("kernel", "bias"), bounds, strict=True):
+                expected, name = getattr(of_layer, kind), f"{of_layer.layer}.{kind}"
                 yield Check(
                     f"step {index + 1}: gradient of {name}",
                     np.asarray(recorded.gradients[name], np.float64),
                     expected,
                     bound,
                     partial(causes.of_gradient, trace, index, name, expected),
+                    tuple(getattr(other, kind) for other in others),
                 )
             if of_layer.carried is not None:
                 error = step.error_below(of_layer, error)

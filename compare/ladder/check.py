@@ -13,13 +13,17 @@ from record.first_steps import Trace
 
 @dataclass(frozen=True)
 class Check:
-    """One tensor of one side: what was recorded, what the oracle expects, how far rounding can carry it."""
+    """One tensor of one side: what was recorded, what the oracle expects, how far rounding can carry it.
+
+    `alternatives` are as right as `expected` where that is not finite: what one makes of 0 times NaN is its own.
+    """
 
     tensor: str
     recorded: Array
     expected: Array
     bound: Array
     explain: Callable[[], str | None]
+    alternatives: tuple[Array, ...] = ()
 
     def ratios(self, largest: float) -> Array:
         """|recorded − expected| / bound, infinite where one of the two is not finite.
@@ -30,8 +34,16 @@ class Check:
         with np.errstate(invalid="ignore", over="ignore"):
             ratios = np.abs(self.recorded - self.expected) / self.bound
             overflows = ~np.isfinite(self.expected) | (np.abs(self.expected) > largest)
-        finite = np.isfinite(self.recorded)
-        ratios = np.where(finite & np.isfinite(self.expected), ratios, np.inf)
+            others = [np.abs(self.recorded - other) / self.bound for other in self.alternatives]
+        # Behind NaN there is no bound: whether a number may stand there is all that can be said.
+        others = [
+            np.where(np.isnan(self.bound) & np.isfinite(other), 0, off)
+            for other, off in zip(self.alternatives, others, strict=True)
+        ]
+        finite, expected_finite = np.isfinite(self.recorded), np.isfinite(self.expected)
+        ratios = np.where(finite & expected_finite, ratios, np.inf)
+        for other in others:
+            ratios = np.where(finite & ~expected_finite, np.fmin(ratios, other), ratios)
         return np.where(~finite & overflows, 0, ratios)
 
 

@@ -21,7 +21,18 @@ def climb(sides: Sides) -> list[Rung]:
     rungs = (settings, data, initial_weights, forward, loss, gradients, optimizer)
     # A trace may overflow; the checks say so, NumPy's warnings add nothing.
     with np.errstate(all="ignore"):
-        return mark_followers([rung(sides) for rung in rungs])
+        return mark_followers(_one_diverges(sides, [rung(sides) for rung in rungs]))
+
+
+def _one_diverges(sides: Sides, rungs: list[Rung]) -> list[Rung]:
+    """The same rungs; where all are in parity and yet one side alone overflows, the last is undecided."""
+    overflowing = {name: trace.diverged_at_step for name, trace in sides.items() if trace.diverged_at_step}
+    if len(overflowing) != 1 or any(rung.verdict != "parity" for rung in rungs):
+        return rungs
+    ((name, step),) = overflowing.items()
+    where = f"{name}, step {step}: its loss or its weights are no longer finite, those of the other are"
+    cause = "so near to the largest number rounding decides which side overflows; a smaller learning rate would tell"
+    return [*rungs[:-1], replace(rungs[-1], verdict="inconclusive", where=where, cause=cause)]
 
 
 def mark_followers(rungs: list[Rung]) -> list[Rung]:

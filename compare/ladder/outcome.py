@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from compare.causes.signatures import kept_in, low_precision
 from compare.ladder.rung import Rung, RungVerdict
-from compare.ladder.trajectory import MIN_CONTROLS, PARTED, Parting, Runs, as_long, farther_than_controls
+from compare.ladder.trajectory import MIN_CONTROLS, PARTED, Parting, Runs, as_long, drifted, farther_than_controls
 from compare.oracle import convolution
 from compare.oracle import network as oracle
 from compare.oracle.bounds import Rounding
 from compare.oracle.step import shared_masks
-from compare.statistics import paired_accuracies
+from compare.statistics import PairedAccuracies, paired_accuracies
 from recipe import Recipe, mnist
 from record.training import RunRecord, TestResults
 
@@ -29,55 +29,124 @@ _AS_DROPOUT_STRAYS = 0.1
 
 
 def outcome(runs: Runs, controls: Sequence[RunRecord], digits: mnist.Digits, *, margin: float) -> Rung:
-    """Test accuracy and single digits; first, whether each side's results are those of its weights.
+    """Test accuracy, single digits and the history; first, whether each side's results are those of its weights.
 
     Args:
         runs: Two runs that did not diverge.
-        controls: An A/A family, whose disagreement on single digits is reported next to that of the runs.
+        controls: An A/A family, which shows what chance does to an accuracy and to single digits.
         digits: Their test images decide what is right.
-        margin: The accuracies are the same if the 95% interval of their difference lies within it.
+        margin: Accuracies closer than this are the same, whatever chance does.
     """
     predicted = {name: _test(run).predictions.argmax(axis=1) for name, run in runs.items()}
     right = [digits_of == digits.y_test for digits_of in predicted.values()]
     paired = paired_accuracies(right[0], right[1])
-    different = float(np.not_equal(*predicted.values()).mean())
+    chance = Chance.of(controls)
     among_controls = [
         float((_test(a).predictions.argmax(axis=1) != _test(b).predictions.argmax(axis=1)).mean())
         for a, b in combinations(controls, 2)
     ]
-    low, high = paired.interval
-    detail = {
-        "unit": "accuracy difference",
+    bound = max(margin, chance.limit(_PARITY)) if chance else margin
+    detail: dict[str, Any] = {
+        "unit": "points of test accuracy",
         "paired": asdict(paired),
         "margin": margin,
-        "predicted_differently": different,
+        "chance": asdict(chance) if chance else None,
+        "predicted_differently": float(np.not_equal(*predicted.values()).mean()),
         "controls_predict_differently": among_controls,
     }
-    measured = max(abs(low), abs(high))
-    where: str | None = None
-    cause: str | None = None
+    measured = abs(paired.difference)
+
+    def found(verdict: RungVerdict, where: str | None = None, cause: str | None = None) -> Rung:
+        return Rung("outcome", verdict, 100 * measured, 100 * bound, where, cause, detail)
+
     for name, run in runs.items():
         if (fault := _inconsistency(run, digits)) is not None:
-            where, cause = fault
-            return Rung("outcome", "not parity", measured, margin, f"{name}, {where}", cause, detail)
-    if (apart := _results_apart(runs, controls)) is not None:
-        return Rung("outcome", "not parity", measured, margin, *apart, detail)
-    verdict: RungVerdict = "inconclusive"
+            detail["own"] = True
+            return found("not parity", f"{name}, {fault[0]}", fault[1])
+    if (apart := _results_apart(runs, controls) or _history_apart(runs, controls)) is not None:
+        return found("not parity", *apart)
+    accuracies = [float(correct.mean()) for correct in right]
+    where = f"test accuracy: {accuracies[0]:.2%} and {accuracies[1]:.2%}, {100 * paired.difference:+.2f} points"
+    if chance is None:
+        return found(*_without_controls(paired, margin, where))
+    if measured <= bound:
+        detail["same_run"] = _same_run(accuracies, chance, margin)
+        return found("parity")
+    cause = f"of two runs that differ by rounding alone, 99 in 100 end within {100 * bound:.2f} points of each other"
+    return found("not parity" if measured > chance.limit(_NOT_PARITY) else "inconclusive", where, cause)
+
+
+_PARITY, _NOT_PARITY = 0.99, 0.9999
+"""Of two runs that chance alone parts, so many end no farther apart than the limits of the two verdicts."""
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What chance alone does to an accuracy, as an A/A family shows it.
+
+    `standard_deviation` is that of one run, a proportion, `degrees` its degrees of freedom.
+    """
+
+    standard_deviation: float
+    degrees: int
+
+    @classmethod
+    def of(cls, controls: Sequence[RunRecord]) -> "Chance | None":
+        """From the validation accuracies of the last half of the epochs, which after the parting are as good as
+        independent; of the last epoch alone where not all runs have parted. None of fewer than two runs.
+        """  # noqa: D205 - a sentence of its own
+        if len(controls) < 2:  # noqa: PLR2004 - a spread takes two
+            return None
+        accuracies = np.array([run.history["val_accuracy"] for run in controls])
+        num_epochs = accuracies.shape[1]
+        parted = [Parting.of(a, b).parted_at_step for a, b in combinations(controls, 2)]
+        begin = num_epochs - 1
+        if all(parted):
+            latest = max(step or 0 for step in parted)
+            first = max(num_epochs // 2, math.ceil(latest * num_epochs / len(controls[0].step_losses)))
+            begin = min(begin, first)
+        late = accuracies[:, begin:]
+        return cls(float(np.sqrt(late.var(axis=0, ddof=1).mean())), (len(controls) - 1) * late.shape[1])
+
+    def limit(self, probability: float) -> float:
+        """Two runs end no farther apart than this, a proportion, with this probability."""
+        from scipy.stats import t
+
+        return float(t.ppf((1 + probability) / 2, self.degrees)) * self.standard_deviation * math.sqrt(2)
+
+
+def _same_run(accuracies: Sequence[float], chance: Chance, margin: float) -> str:
+    """Why two accuracies that are not the same number are those of the same run."""
+    first, second = accuracies
+    if first == second:
+        return f"both have {first:.2%} of the test images right"
+    values = f"{first:.2%} and {second:.2%} are {100 * abs(second - first):.2f} points apart"
+    usual, most = (100 * size for size in (math.sqrt(2) * chance.standard_deviation, chance.limit(_PARITY)))
+    if not usual:
+        return f"{values}, less than the margin of {100 * margin:g}"
+    told = f"one program that starts again a rounding away ends about {usual:.2f} points from itself"
+    return f"{values}; {told}, and in 99 of 100 cases within {most:.2f}: that much is chance"
+
+
+def _without_controls(
+    paired: PairedAccuracies, margin: float, where: str
+) -> tuple[RungVerdict, str | None, str | None]:
+    """The verdict from the test images alone, which do not show what chance does to a training."""
+    low, high = paired.interval
     if -margin < low and high < margin:
-        verdict = "parity"
-    elif high < -margin or low > margin:
-        verdict = "not parity"
-    if verdict != "parity":
-        where = (
-            f"test accuracy: {paired.difference * 100:+.2f} percentage points, {low * 100:+.2f} to {high * 100:+.2f}"
-        )
-        cause = f"the interval does not lie inside the margin of ±{margin * 100:g} percentage points"
-    return Rung("outcome", verdict, measured, margin, where, cause, detail)
+        return "parity", None, None
+    interval = f"its 95% interval, {100 * low:+.2f} to {100 * high:+.2f}, is not inside ±{100 * margin:g}"
+    verdict: RungVerdict = "not parity" if high < -margin or low > margin else "inconclusive"
+    return (
+        verdict,
+        where,
+        f"{interval}; without controls nobody knows what chance does: ask for at least {MIN_CONTROLS}",
+    )
 
 
 def _results_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str] | None:
-    """Where and why final weights or validation losses differ, if the losses of the steps have not parted."""
-    (first_name, first), (second_name, second) = runs.items()
+    """Where and why final weights differ, if the losses of the steps have not parted."""
+    first, second = runs.values()
     if len(controls) <= MIN_CONTROLS or not as_long(first, second):
         return None
     parting = Parting.of(first, second)
@@ -88,11 +157,45 @@ def _results_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str]
         largest = f"the controls' at most {max(differences):.2g}"
         where = f"final weights: ‖ΔW‖ / ‖W‖ is {parting.weight_difference:.2g}, {largest}"
         return where, "they are not what the same steps led to: averaged, of another step, or rounded"
-    for epoch, (a, b) in enumerate(zip(first.history["val_loss"], second.history["val_loss"], strict=True), 1):
-        if abs(a - b) > PARTED:
-            where = f"validation loss of epoch {epoch}: {a:.6g} in {first_name}, {b:.6g} in {second_name}"
-            return where, "the steps' losses agree: one validation is not of the network after the epoch"
     return None
+
+
+_HISTORY = {"accuracy": "training accuracy", "val_loss": "validation loss", "val_accuracy": "validation accuracy"}
+"""What the history holds besides the training loss, which the trajectory looks at."""
+
+
+def _history_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str] | None:
+    """Where and why the numbers of an epoch differ, before the losses part or after all pairs have parted."""
+    (first_name, first), (second_name, second) = runs.items()
+    if len(controls) <= MIN_CONTROLS or not as_long(first, second):
+        return None
+    num_epochs, num_steps = len(first.history["loss"]), len(first.step_losses)
+    parted = Parting.of(first, second).parted_at_step
+    together = num_epochs if parted is None else (parted - 1) * num_epochs // num_steps
+    for key, title in _HISTORY.items():
+        images = first.recipe.images
+        count = images.num_training_images if key == "accuracy" else images.num_test_images
+        allowed = PARTED if key == "val_loss" else max(PARTED, _FEW_IMAGES / count)
+        pairs = zip(first.history[key][:together], second.history[key], strict=False)
+        for epoch, (a, b) in enumerate(pairs, 1):
+            if abs(a - b) > allowed:
+                where = f"{title} of epoch {epoch}: {a:.6g} in {first_name}, {b:.6g} in {second_name}"
+                cause = "the steps' losses agree: one validation is not of the network after the epoch"
+                if key == "accuracy":
+                    cause = "the steps' losses agree: one accuracy is not of the epoch's steps"
+                return where, cause
+    steps = [parted, *(Parting.of(a, b).parted_at_step for a, b in combinations(controls, 2))]
+    if all(steps):
+        latest = max(step or 0 for step in steps)
+        for key, title in _HISTORY.items():
+            apart = drifted(runs, controls, latest, title, lambda run, key=key: np.array(run.history[key]))
+            if apart is not None:
+                return apart
+    return None
+
+
+_FEW_IMAGES = 2
+"""Images that may be predicted differently where losses differ by less than `PARTED`, however few there are."""
 
 
 def _test(run: RunRecord) -> TestResults:
@@ -117,7 +220,7 @@ def _inconsistency(run: RunRecord, digits: mnist.Digits) -> tuple[str, str] | No
         place = f"probability of a {digit} in test image {image}"
         values = f"{test.predictions[image, digit]:.6g}, the final weights give {expected[image, digit]:.6g}"
         return f"{place}: {values}", _prediction_cause(run, images, logits)
-    if (fault := _unlike_its_steps(run)) is not None:
+    if (fault := _unlike_its_steps(run) or _accuracies_unlike_losses(run)) is not None:
         return fault
     half_an_image = 0.5 / len(images)
     accuracy = float((test.predictions.argmax(axis=1) == digits.y_test).mean())
@@ -152,6 +255,21 @@ def _unlike_its_steps(run: RunRecord) -> tuple[str, str] | None:
         if not abs(value - wanted) <= relative * np.average(np.abs(of_epoch), weights=sizes):
             place = f"training loss of epoch {epoch + 1}: {value:.6g}, its steps' mean is {wanted:.6g}"
             return place, "the history's loss is not the mean of the losses of the epoch's steps"
+    return None
+
+
+def _accuracies_unlike_losses(run: RunRecord) -> tuple[str, str] | None:
+    """Where an accuracy in the history is lower than the loss beside it allows.
+
+    An image that is taken for another class has a probability of its own of at most 1/2, and so a loss of at least
+    log 2. Images with a larger loss may be as many as they like, so that no accuracy is too high.
+    """
+    for accuracy, loss, title in (("accuracy", "loss", "training"), ("val_accuracy", "val_loss", "validation")):
+        for epoch, (found, of_loss) in enumerate(zip(run.history[accuracy], run.history[loss], strict=True), 1):
+            if (1 - found) * math.log(2) > of_loss * (1 + PARTED) + PARTED:
+                lowest = 1 - of_loss / math.log(2)
+                place = f"{title} accuracy of epoch {epoch}: {found:.4f}, a loss of {of_loss:.4g} allows no less than"
+                return f"{place} {lowest:.4f}", f"the {title} accuracy is of other images or labels than the loss"
     return None
 
 

@@ -1,27 +1,37 @@
-"""Rungs 8 and 9: the trajectory and the outcome of whole trainings, against A/A controls.
+"""Rung 8: the trajectory of whole trainings, beside A/A controls.
 
 A control is the same implementation under the same recipe from initial weights one unit in the last
-place away. Two runs that differ by rounding alone part sooner or later, and how far is a matter of
-chance; how soon and how far, the controls show.
+place away. Two runs that differ by rounding alone part sooner or later, and when is a matter of
+chance. So the rung describes, and judges where chance is known: before any control parts, and the
+epochs after all have.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compare.ladder.rung import Rung, RungVerdict, Sides
 from compare.oracle.bounds import Rounding
-from compare.statistics import prediction_margin
 from record.training import RunRecord
 
 PARTED = 1e-3
 """Two runs have parted at the first step whose losses differ by more than this."""
 
 MIN_CONTROLS = 3
+
+_FALSE_ALARM = 1e-6
+"""The probability with which one number of the epochs of a clean pair is called different."""
+
+_FEW_CROSSINGS = 1e-3
+"""Units that may lie on the other side of their ReLU in one of two runs; below, there is none."""
+
+_JUMP = 1e3
+"""How many times the difference may grow at once where a unit crosses zero: from rounding to a thousandth of a loss."""
 
 
 Runs = dict[str, RunRecord]
@@ -81,13 +91,16 @@ def parted_at_step(difference: NDArray[np.floating]) -> int | None:
     return int(parted[0]) + 1 if parted.size else None
 
 
-def trajectory(runs: Runs, controls: Sequence[RunRecord], sides: Sides | None = None) -> Rung:
+def trajectory(
+    runs: Runs, controls: Sequence[RunRecord], sides: Sides | None = None, *, missing: str | None = None
+) -> Rung:
     """The loss of every step, and when the two part.
 
     Args:
         runs: Two runs that did not diverge.
         controls: An A/A family: runs of one implementation that differ by perturbation alone.
         sides: The traces of the two, which tell a training that does not begin as its trace does.
+        missing: Which controls that were asked for are not among them, and why.
     """
     (first_name, first), (second_name, second) = runs.items()
     steps = {name: len(run.step_losses) for name, run in runs.items()}
@@ -101,42 +114,84 @@ def trajectory(runs: Runs, controls: Sequence[RunRecord], sides: Sides | None = 
             cause=_step_count_cause(runs),
             detail={"unit": "steps more or fewer", "steps": steps},
         )
-    where: str | None = None
-    cause: str | None = None
     parting = Parting.of(first, second)
     pairs = [Parting.of(a, b) for a, b in combinations(controls, 2)]
-    detail = {
+    detail: dict[str, Any] = {
         "unit": "step of parting",
         **asdict(parting),
         "controls": [asdict(pair) for pair in pairs],
     }
     if len(controls) <= MIN_CONTROLS:
-        cause = f"{max(0, len(controls) - 1)} controls are too few to judge by; ask for at least {MIN_CONTROLS}"
+        cause = _too_few(len(controls), missing)
         return Rung("trajectory", "inconclusive", parting.parted_at_step, None, cause=cause, detail=detail)
 
     never = len(first.step_losses) + 1
-    parted = parting.parted_at_step or never
     earliest = min(pair.parted_at_step or never for pair in pairs)
-    unit = Rounding.of(first.recipe.dtype).unit
-    verdict, limit = _no_sooner(parted, [pair.parted_at_step or never for pair in pairs], len(controls), unit)
     detail["earliest_control"] = earliest if earliest < never else None
-    if verdict != "parity":
-        others = f"the controls part from {earliest:,} on" if earliest < never else "no control does"
-        where = f"step {parted:,}: the losses differ by more than {PARTED:g}; {others}"
-        cause = _unlike_its_trace(runs, sides or {}) or "the two part sooner than rounding alone explains"
-        if verdict == "inconclusive":
-            cause = "the two part so little sooner than the controls that more controls would have to tell"
-    elif parting.parted_at_step is None:
-        differences = [pair.max_loss_difference for pair in pairs]
-        if farther_than_controls(parting.max_loss_difference, differences, first):
-            verdict = "not parity"
-            largest = f"the controls' by at most {max(differences):.2g}"
-            where = f"loss of a step: they differ by up to {parting.max_loss_difference:.2g}, {largest}"
-            cause = "something larger than rounding comes between, such as numbers kept in float32"
-    else:
+    detail["judged_steps"] = min(earliest, never) - 1
+    where, cause = _before_parting(runs, controls, earliest - 1)
+    if where is not None:
+        cause = _unlike_its_trace(runs, sides or {}) or cause
+    elif parting.parted_at_step is not None:
         latest = max(pair.parted_at_step or never for pair in (parting, *pairs))
-        verdict, where, cause = _drift(first, second, controls, latest)
-    return Rung("trajectory", verdict, parting.parted_at_step, limit, where, cause, detail)
+        if (apart := drifted(runs, controls, latest, "training loss", epoch_losses)) is not None:
+            where, cause = apart
+    verdict: RungVerdict = "parity" if where is None else "not parity"
+    return Rung("trajectory", verdict, parting.parted_at_step, None, where, cause, detail)
+
+
+def _too_few(num_runs: int, missing: str | None) -> str:
+    """Why there is nothing to compare with, and what to do about it."""
+    found = f"{max(0, num_runs - 1)} controls are too few to judge by"
+    return f"{found}: {missing}" if missing else f"{found}; ask for at least {MIN_CONTROLS}"
+
+
+def _before_parting(runs: Runs, controls: Sequence[RunRecord], num_steps: int) -> tuple[str | None, str | None]:
+    """Where and why the losses differ by more than rounding explains, within the steps before any control parts.
+
+    A control begins one rounding away and rounds as its twin does; two frameworks round differently in each step, at
+    worst always in one direction: t steps may bring them t times as far apart. A step adds up no more numbers than
+    there are parameters and images in a batch, so that less than γ of these says nothing.
+
+    That holds until a unit may lie so near zero that ReLU passes it in one run alone, when the difference jumps. Of
+    so many units and images, each with a pre-activation near 1, as many as their number times the difference do so
+    in a step. From where a thousandth of a unit is to be expected, which in float32 is the first step, a jump is
+    allowed for, and less than `PARTED` says nothing.
+    """
+    first, second = runs.values()
+    recipe = first.recipe
+    rounding = Rounding.of(recipe.dtype)
+    of_pair = _so_far(first, second)[:num_steps]
+    of_controls = np.max([_so_far(a, b)[:num_steps] for a, b in combinations(controls, 2)], axis=0)
+    units = (
+        recipe.images.num_classes
+        + sum(recipe.hidden_sizes)
+        + sum(
+            filters * height * width
+            for filters, (height, width) in zip(recipe.filters, recipe.feature_map_shapes, strict=False)
+            if recipe.network == "cnn"
+        )
+    )
+    crossings = units * recipe.batch_size * np.cumsum(np.maximum(of_controls, rounding.unit))
+    may_jump = crossings > _FEW_CROSSINGS
+    one_step = float(rounding.gamma(first.num_parameters + recipe.batch_size))
+    reach = np.arange(1, len(of_controls) + 1) * of_controls
+    allowed = np.where(may_jump, np.maximum(PARTED, _JUMP * reach), np.maximum(one_step, reach))
+    beyond = np.flatnonzero(of_pair > allowed)
+    if not beyond.size:
+        return None, None
+    step = int(beyond[0])
+    values = f"the losses differ by {of_pair[step]:.2g}, the controls' by at most {of_controls[step]:.2g}"
+    if of_pair[-1] > PARTED:
+        return f"step {step + 1:,}: {values}", "the two part sooner than rounding alone explains"
+    largest = f"they differ by up to {of_pair[-1]:.2g}, the controls' by at most {of_controls[-1]:.2g}"
+    cause = "something larger than rounding comes between, such as numbers kept in float32"
+    return f"loss of a step: {largest}; first beyond rounding in step {step + 1:,}", cause
+
+
+def _so_far(first: RunRecord, second: RunRecord) -> NDArray[np.float64]:
+    """The largest loss difference up to each step, shape (steps,)."""
+    return np.maximum.accumulate(loss_difference(first.step_losses, second.step_losses))
 
 
 def as_long(first: RunRecord, second: RunRecord) -> bool:
@@ -155,29 +210,6 @@ def _step_count_cause(runs: Runs) -> str:
     return f"{second_name} takes another number of steps an epoch"
 
 
-def _no_sooner(parted: int, controls: list[int], num_runs: int, unit: float) -> tuple[RungVerdict, float]:
-    """Parity if not sooner than the controls part, allowing for the rounding errors that they lack.
-
-    Rounding errors grow exponentially, so that the step's logarithm is what scatters evenly. A
-    control starts from one rounding of every weight and then rounds as its twin does; two frameworks
-    round differently in each of t steps, which adds up like a random walk to √t as much. Growing
-    from the unit roundoff u to 1e-3 in T steps, a difference √T times as large arrives sooner by
-    T·ln √T / ln(1e-3 / u). In step 1 no error has grown yet, whatever the controls do.
-    """
-    earliest = min(controls)
-    if parted >= earliest:
-        return "parity", float(earliest)
-    sooner = max(0.0, 1 - 0.5 * math.log(earliest) / math.log(PARTED / unit))
-    logs = np.log(controls)
-    limits = [
-        max(2.0, min(earliest, math.exp(logs.mean() - prediction_margin(logs, num_runs, level))) * sooner)
-        for level in (0.99, 0.999)
-    ]
-    if parted >= limits[0]:
-        return "parity", limits[0]
-    return ("inconclusive" if parted >= limits[1] else "not parity"), limits[1]
-
-
 def _unlike_its_trace(runs: Runs, sides: Sides) -> str | None:
     """Which side's training does not do what its own trace did, and from which step on."""
     for name, trace in sides.items():
@@ -187,49 +219,49 @@ def _unlike_its_trace(runs: Runs, sides: Sides) -> str | None:
     return None
 
 
-Finding = tuple[RungVerdict, str | None, str | None]
-"""A verdict, and where and why, if it is not parity."""
-
-
 def farther_than_controls(value: float, controls: Sequence[float], run: RunRecord) -> bool:
     """Whether two runs that end before they part differ by more than rounding in every step explains.
 
-    A control begins one rounding away and rounds as its twin does; two frameworks round differently in each step, at
-    worst always in one direction. (A step adds up no more numbers than there are parameters and images in a batch.)
-
-    Where a unit lies so near zero that ReLU passes it in one run alone, the difference jumps. In float32 one run in
-    ten of 1,876 steps did so, by up to 7e-5: there less than `PARTED` says nothing. In float64 that happens only once
-    a difference has grown to half of the digits.
+    As in `_before_parting`, of one number. In float32 one run in ten of 1,876 steps jumped, by up to 7e-5: there less
+    than `PARTED` says nothing. In float64 that happens only once a difference has grown to half of the digits.
     """
     one_step = float(Rounding.of(run.recipe.dtype).gamma(run.num_parameters + run.recipe.batch_size))
     least = one_step if run.recipe.dtype == "float64" else PARTED
     return value > max(least, len(run.step_losses) * max(controls))
 
 
-def _drift(first: RunRecord, second: RunRecord, controls: Sequence[RunRecord], latest: int) -> Finding:
-    """Whether, once all pairs have parted, the epochs' mean losses differ by more than those of the controls do.
+def drifted(
+    runs: Runs,
+    controls: Sequence[RunRecord],
+    latest: int,
+    title: str,
+    by_epoch: Callable[[RunRecord], NDArray[np.float64]],
+) -> tuple[str, str] | None:
+    """Where and why, once all pairs have parted, a number of every epoch differs by more than those of the controls do.
 
     By then the runs are as good as independent, and so are the epochs of a run: the ratio of the mean squares has
-    the F distribution. `latest` is the step, from 1, at which the last pair parted.
+    the F distribution.
+
+    Args:
+        runs: The two.
+        controls: The A/A family.
+        latest: The step, from 1, at which the last pair parted.
+        title: What the number is called.
+        by_epoch: The number of a run, shape (epochs,).
     """
     from scipy.stats import f
 
-    means = np.array([epoch_losses(run) for run in controls])
-    steps_per_epoch = len(first.step_losses) / means.shape[1]
-    begin = math.ceil(latest / steps_per_epoch)
-    difference = (epoch_losses(first) - epoch_losses(second))[begin:]
+    first, second = runs.values()
+    numbers = np.array([by_epoch(run) for run in controls])
+    begin = math.ceil(latest * numbers.shape[1] / len(first.step_losses))
+    difference = (by_epoch(first) - by_epoch(second))[begin:]
     num_epochs = len(difference)
-    expected = 2 * float(means[:, begin:].var(axis=0, ddof=1).sum())
+    expected = 2 * float(numbers[:, begin:].var(axis=0, ddof=1).sum())
     if not num_epochs or not expected:
-        return "parity", None, None
+        return None
     ratio = float((difference**2).sum()) / expected
-    inconclusive, limit = (float(f.ppf(level, num_epochs, (len(controls) - 1) * num_epochs)) for level in (0.99, 0.999))
-    if ratio <= inconclusive:
-        return "parity", None, None
+    if ratio <= float(f.isf(_FALSE_ALARM, num_epochs, (len(controls) - 1) * num_epochs)):
+        return None
     drift, usual = math.sqrt(float((difference**2).mean())), math.sqrt(expected / num_epochs)
-    where = f"mean training loss by epoch, from epoch {begin + 1} on: they differ by {drift:.2g} (root mean square)"
-    cause = f"after parting they drift further than the controls, which differ by {usual:.2g}"
-    return ("inconclusive" if ratio <= limit else "not parity"), where, cause
-
-
-# --- 9. outcome ------------------------------------------------------------------------------------
+    where = f"mean {title} by epoch, from epoch {begin + 1} on: they differ by {drift:.2g} (root mean square)"
+    return where, f"after parting they drift further than the controls, which differ by {usual:.2g}"

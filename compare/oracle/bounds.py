@@ -14,8 +14,8 @@ Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,15 @@ ELEMENTARY_FUNCTION_ULPS = 4
 _FALSE_ALARM = 1e-16
 """The probability that rounding errors add up beyond the bound of one number; a trace has 1e8 numbers."""
 
+_NO_UNDERFLOW = 1e-280
+"""A sum of squares above this has lost nothing that counts to squares that underflow."""
+
 _DEVIATIONS = math.sqrt(2 * math.log(2 / _FALSE_ALARM))
 """By Hoeffding's inequality, the sum of independent errors stays within this many roots of their sum of squares."""
+
+
+_NUM_PROBES = 16
+"""Draws of all rounding errors: of 16 the root mean square is under a quarter of the true one in 1 of 10⁷."""
 
 
 @dataclass(frozen=True)
@@ -39,31 +46,61 @@ class ErrorBound:
     """How far an array may be off after several operations.
 
     `worst` is reached where all rounding errors add up. From one layer to the next that grows until it
-    says nothing. `scatter` is the root of the sum of squares of the worst that each operation does: of
-    errors that are independent of each other it holds, times `_DEVIATIONS`, nearly always (Higham and
+    says nothing. The root of the sum of squares of the worst that each operation does is what errors
+    that are independent of each other stay within, times `_DEVIATIONS`, nearly always (Higham and
     Mary, "A New Approach to Probabilistic Rounding Error Analysis", 2019).
+
+    `scatter` takes that root from layer to layer, as if what arrives in a layer were independent too.
+    It is not where weights are alike, as after a few steps of Adam: then errors of one operation add
+    up again further on. Each of `probes` is one draw, of random signs, of all errors so far, carried
+    on exactly; their root mean square is right whatever the weights.
     """
 
     worst: Array
     scatter: Array
+    probes: tuple[Array, ...] = ()
 
     @classmethod
     def of(cls, worst: Array) -> "ErrorBound":
         """Of one operation."""
         return cls(worst, worst)
 
+    def probed(self) -> "ErrorBound":
+        """The same with probes, of one operation."""
+        return replace(self, probes=tuple(_signs(number, self.worst) * self.worst for number in range(_NUM_PROBES)))
+
+    def settled(self) -> "ErrorBound":
+        """The same without probes, whose root mean square is kept."""
+        return ErrorBound(self.worst, np.maximum(self.scatter, _root_mean_square(self.probes)))
+
     @property
     def bound(self) -> Array:
         """The smaller of the two."""
-        return np.minimum(self.worst, _DEVIATIONS * self.scatter)
+        return np.minimum(self.worst, _DEVIATIONS * self.settled().scatter)
 
     def changed(self, change: Callable[[Array], Array]) -> "ErrorBound":
         """After what moves or scales each number for itself."""
-        return ErrorBound(change(self.worst), change(self.scatter))
+        return ErrorBound(change(self.worst), change(self.scatter), tuple(change(probe) for probe in self.probes))
 
     def plus(self, worst: Array) -> "ErrorBound":
         """With the error of one more operation."""
-        return ErrorBound(self.worst + worst, np.hypot(self.scatter, worst))
+        probes = tuple(probe + _signs(number, probe) * worst for number, probe in enumerate(self.probes))
+        return ErrorBound(self.worst + worst, np.hypot(self.scatter, worst), probes)
+
+
+def _signs(number: int, probe: Array) -> Array:
+    """1 or −1 for each number of a probe; others in another probe, or where an operation is of other size or values."""
+    seed = np.frombuffer(np.float64(np.abs(probe).sum()).tobytes(), np.uint32)
+    random = np.random.default_rng([number, *seed.tolist()])
+    return np.where(random.integers(0, 2, probe.shape, np.int8), 1.0, -1.0)
+
+
+def _root_mean_square(probes: Iterable[Array]) -> Array | float:
+    """Of each number over the probes; 0 of none."""
+    squares: Array | float = 0.0
+    for probe in probes:
+        squares = squares + probe**2 / _NUM_PROBES
+    return np.sqrt(squares)
 
 
 @dataclass(frozen=True)
@@ -91,7 +128,13 @@ class Rounding:
     def dense(self, inputs: Array, kernel: Array, bias: Array) -> Array:
         """Of `inputs @ kernel + bias`, shape (batch, units)."""
         terms = np.count_nonzero(inputs, axis=1, keepdims=True) + 1
-        return self.gamma(terms) * (np.abs(inputs) @ np.abs(kernel) + np.abs(bias)) + self.tiny
+        sums = np.abs(inputs) @ np.abs(kernel) + np.abs(bias)
+        return self.gamma(terms) * sums + self.underflows(inputs, kernel)
+
+    def underflows(self, left: Array, right: Array) -> Array:
+        """What `left @ right` may lose where factors or products below the smallest normal number become zero."""
+        factors = np.abs(left).sum(axis=1, keepdims=True) + np.abs(right).sum(axis=0, keepdims=True)
+        return self.tiny * (1 + left.shape[1] + factors)
 
     def dropout(self, product: Array, rate: float) -> Array:
         """Of an activation times 1/(1 − rate), in any of its forms.
@@ -101,15 +144,20 @@ class Rounding:
         return self.gamma(3 + rate / (1 - rate)) * np.abs(product) + self.tiny
 
     def softmax_relative(self, logits: Array) -> Array:
-        """Relative error of each probability, shape (batch, classes).
+        """Relative error of each probability, shape (batch, classes), in either of its two forms.
 
         exp(z − max) has the error of exp and that of the difference, u·|z − max|; the sum and the
-        division add γ. A probability that underflows is covered by `tiny` where this is used.
+        division add γ. The other form, exp((z − max) − log Σ), rounds a second difference, which is
+        larger by log Σ, and has the error of the logarithm instead of the division's. A probability
+        that underflows is covered by `tiny` where this is used.
         """
         distance = np.abs(logits - logits.max(axis=1, keepdims=True))
+        powers = np.exp(-distance)
+        sums = powers.sum(axis=1, keepdims=True)
         power = self.unit * (distance + ELEMENTARY_FUNCTION_ULPS)
-        total = (np.exp(-distance) * power).sum(axis=1, keepdims=True) / np.exp(-distance).sum(axis=1, keepdims=True)
-        return power + total + self.gamma(logits.shape[1] + 2)
+        second = self.unit * (distance + (1 + ELEMENTARY_FUNCTION_ULPS) * np.log(sums))
+        total = (powers * power).sum(axis=1, keepdims=True) / sums
+        return power + second + total + self.gamma(logits.shape[1] + 2)
 
     def cross_entropy(self, logits: Array, labels: NDArray[np.int64]) -> float:
         """Of the mean cross-entropy of a batch, from its logits."""
@@ -125,18 +173,30 @@ class Rounding:
         return error + 3 * self.unit * np.abs(delta) + self.tiny
 
     def product(self, left: Array, left_error: ErrorBound, right: Array) -> ErrorBound:
-        """Of `left @ right` where `left` carries an error and `right` none."""
+        """Of `left @ right` where `left` carries an error and `right` none.
+
+        Squares of numbers below 1e-154 underflow. Where they might count, the worst case takes their place, which is
+        never less.
+        """
         terms = np.count_nonzero(left, axis=1, keepdims=True) + 1
-        carried = ErrorBound(left_error.worst @ np.abs(right), np.sqrt(left_error.scatter**2 @ right**2))
-        return carried.plus(self.gamma(terms) * (np.abs(left) @ np.abs(right)) + self.tiny)
+        worst, squares = left_error.worst @ np.abs(right), left_error.scatter**2 @ right**2
+        probes = tuple(probe @ right for probe in left_error.probes)
+        carried = ErrorBound(worst, np.where(squares > _NO_UNDERFLOW, np.sqrt(squares), worst), probes)
+        return carried.plus(self.gamma(terms) * (np.abs(left) @ np.abs(right)) + self.underflows(left, right))
 
     def layer_gradients(self, of_layer: Backward, error: ErrorBound) -> tuple[Array, Array]:
         """Of ∂loss/∂kernel and ∂loss/∂bias, where ∂loss/∂pre-activations carries an error, in its own shape."""
         delta, errors = of_layer.delta.T, error.changed(lambda tensor: tensor.reshape(of_layer.delta.shape).T)
         kernel, bias = (
-            self.product(delta, errors, rows).bound.T for rows in (of_layer.rows, np.ones((len(of_layer.delta), 1)))
+            self._gradient(delta, errors, rows).T for rows in (of_layer.rows, np.ones((len(of_layer.delta), 1)))
         )
         return kernel.reshape(of_layer.kernel.shape), bias[0]
+
+    def _gradient(self, delta: Array, errors: ErrorBound, rows: Array) -> Array:
+        """Of `delta @ rows`; of the probes, which take a gradient's memory each, one after the other."""
+        product = self.product(delta, replace(errors, probes=()), rows)
+        carried = _root_mean_square(probe @ rows for probe in errors.probes)
+        return replace(product, scatter=np.maximum(product.scatter, carried)).bound
 
     def first_moment(self, moment: Array, gradient: Array, adam: Adam) -> Array:
         """Of m ← β₁·m + (1 − β₁)·g in any of its forms; β₁ itself is rounded."""

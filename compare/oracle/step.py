@@ -83,9 +83,28 @@ class ExactStep:
         """∂loss/∂pre-activations of a hidden layer from that of what it passes on."""
         return oracle.through(delta, self.activations[layer], self.mask(layer))
 
+    def _through_selecting(self, layer: str, delta: Array) -> Array:
+        """The same, but a unit that does not fire passes nothing on, where `through` multiplies by 0."""
+        return np.where(self.activations[layer] > 0, self.through(layer, delta), 0)
+
+    def _through_passing_nan(self, layer: str, delta: Array) -> Array:
+        """The same, but only what is known not to be above 0 passes nothing on."""
+        activations = self.activations[layer]
+        return np.where(activations <= 0, 0, np.where(np.isnan(activations), np.nan, self.through(layer, delta)))
+
     def backward(self, delta: Array) -> Iterator[Backward]:
         """Back-propagation from ∂loss/∂logits through the recorded activations, from the output to the first layer."""
         return oracle.backward(self.weights, self.inputs, delta, self.through)
+
+    def backward_in_other_forms(self, delta: Array) -> list[Iterator[Backward]]:
+        """The same as frameworks do it that do not multiply by the derivative of ReLU.
+
+        They differ by what a dead unit makes of NaN, and so only where ∂loss/∂logits is not finite.
+        """
+        if np.isfinite(delta).all():
+            return []
+        ways = (self._through_selecting, self._through_passing_nan)
+        return [oracle.backward(self.weights, self.inputs, delta, way) for way in ways]
 
     def gradients(self, delta: Array, through: Through | None = None) -> ArraysByName:
         """The gradients that ∂loss/∂logits gives, by parameter; `through` may replace the way past hidden layers."""
@@ -101,6 +120,8 @@ class ExactStep:
         if below is None or of_layer.spread is None or of_layer.carried is None:
             raise ValueError(f"there is no layer below {layer}")
         rounding, (left, right) = Rounding.of(self.recipe.dtype), of_layer.spread
+        if layer in self.recipe.convolution_names:
+            error = error.settled()  # sixteen probes through a convolution would take longer than all else
         error = error.changed(lambda tensor: convolution.spread(tensor, self.kernel(layer))[0])
         error = rounding.product(left, error, right).changed(partial(np.reshape, shape=self.inputs[layer].shape))
         error = error.changed(partial(self.through, below))

@@ -118,6 +118,18 @@ def test_a_softmax_stays_within_its_bound(kind: str) -> None:
     assert (np.abs(found - exact) <= relative * exact + FLOAT32.tiny).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_softmax_by_way_of_its_logarithm_stays_within_its_bound(kind: str) -> None:
+    """As torch's cross-entropy has it in the gradient: a second difference is rounded."""
+    logits = logits_of(kind)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    found = np.exp(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    assert found.dtype == np.float32
+    exact = oracle.softmax(logits.astype(np.longdouble))  # type: ignore[arg-type]
+    relative = FLOAT32.softmax_relative(logits.astype(np.float64))
+    assert (np.abs(found - exact) <= relative * exact + FLOAT32.tiny).all()
+
+
 @pytest.mark.parametrize("kind", ["ordinary", "confident", "flat"])
 def test_a_softmax_that_is_off_by_a_thousandth_exceeds_its_bound(kind: str) -> None:
     assert (FLOAT32.softmax_relative(logits_of(kind).astype(np.float64)) < 1e-3).all()
@@ -172,6 +184,40 @@ def test_a_product_stays_within_its_bound_with_the_error_of_its_left_side(draw: 
     for add_up in SUMS:
         found = np.array([[add_up(row * column) for column in right.T] for row in moved])
         assert (np.abs(found - exact) <= bound).all()
+
+
+def test_errors_whose_squares_underflow_are_carried_on() -> None:
+    double = Rounding.of("float64")
+    left, right = np.full((1, 600), 1e-160), np.full((600, 1), 0.5)
+    error = ErrorBound.of(np.full((1, 600), 1e-172))
+    assert double.product(left, error, right).bound[0, 0] >= 300 * 1e-172
+
+
+def test_what_is_flushed_to_zero_is_within_the_bound_of_a_product() -> None:
+    smallest = float(np.finfo(np.float32).tiny)
+    left, right = np.full((1, 600), 0.99 * smallest), np.full((600, 1), 3.0)
+    assert (left @ right <= FLOAT32.product(left, ErrorBound.of(0 * left), right).bound).all()
+    assert (left @ right <= FLOAT32.dense(left, right, np.zeros(1))).all()
+
+
+def test_errors_that_add_up_again_two_layers_on_stay_within_their_bound() -> None:
+    """Weights that are alike, as after a few steps of Adam: the errors of one number come back all of one sign."""
+    random = np.random.default_rng(7)
+    number, weights = np.ones((1, 1)), [np.ones((1, 400)), np.full((400, 400), 0.05), np.full((400, 1), 0.05)]
+    error = ErrorBound.of(np.full((1, 1), 1e-3)).probed()
+    independent = ErrorBound.of(np.full((1, 1), 1e-3))
+    off = 1e-3 * random.choice([-1, 1])
+    for matrix in weights:
+        error, independent = (FLOAT32.product(number, carried, matrix) for carried in (error, independent))
+        number, off = number @ matrix, off * matrix.sum(axis=0).max()
+    assert abs(off) <= error.bound[0, 0]
+    assert abs(off) > independent.bound[0, 0]
+
+
+def test_probes_say_the_same_each_time() -> None:
+    error = ErrorBound.of(np.ones((3, 4))).probed().plus(np.ones((3, 4)))
+    again = ErrorBound.of(np.ones((3, 4))).probed().plus(np.ones((3, 4)))
+    assert np.array_equal(error.bound, again.bound)
 
 
 def adam_cases(beta_1: float, beta_2: float) -> tuple[Adam, dict[str, Single]]:

@@ -56,8 +56,9 @@ def test_clean_networks_are_in_parity(first_seed: int) -> None:
     for seed in range(first_seed, first_seed + 20):
         recipe = random_recipe(seed)
         rungs = climb({"clean": trace(Base, recipe), "other": trace(TorchsForm, recipe)})
+        # With a β₂ of 0 the weights explode, and which side overflows first, rounding decides.
         places = [(rung.name, rung.where, rung.cause) for rung in rungs if rung.verdict != "parity"]
-        assert places == [], recipe
+        assert all("no longer finite" in str(where) for _, where, _ in places), recipe
         assert [rung.name for rung in rungs] == list(RUNGS[:7])
 
 
@@ -139,6 +140,45 @@ def test_a_training_that_overflows_on_both_sides_is_in_parity() -> None:
     clean = trace(Base, recipe)
     assert not all(np.isfinite(array).all() for array in clean.steps[-1].parameters.values())
     assert failed(climb({"clean": clean, "other": trace(TorchsForm, recipe)})) == []
+
+
+def test_one_side_that_overflows_alone_is_no_parity() -> None:
+    recipe = random_recipe(44)
+    first, second = trace(Base, recipe), trace(TorchsForm, recipe)
+    assert (first.diverged_at_step, second.diverged_at_step) == (None, 10)
+    rungs = climb({"first": first, "second": second})
+    assert [rung.verdict for rung in rungs] == ["parity"] * 6 + ["inconclusive"]
+    assert (rungs[-1].where or "").startswith("second, step 10: its loss or its weights are no longer finite")
+
+
+@pytest.mark.parametrize("of_nan", ["multiplied by 0", "selected"])
+def test_a_dead_unit_makes_of_nan_what_its_framework_does(of_nan: str) -> None:
+    """The logits of one image are not numbers; a unit that does not fire there passes on NaN, or nothing."""
+    clean = trace(Base, Recipe(**SMALL))
+
+    def change(step: Step) -> dict[str, Any]:
+        z = step.preactivations["output"].copy()
+        z[0] = np.nan
+        p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+        delta = (p - np.eye(10, dtype=np.float32)[step.labels]) / np.float32(32)
+        weights, below = clean.initial_weights, list(step.activations)[:-1]
+        gradients = {"output.kernel": step.activations[below[-1]].T @ delta, "output.bias": delta.sum(axis=0)}
+        layers, inputs = [*below, "output"], [step.images, *(step.activations[name] for name in below)]
+        for index in (1, 0):
+            fires = step.activations[layers[index]] > 0
+            carried = delta @ weights[f"{layers[index + 1]}.kernel"].T
+            delta = carried * fires if of_nan == "multiplied by 0" else np.where(fires, carried, 0)
+            gradients |= {f"{layers[index]}.kernel": inputs[index].T @ delta}
+            gradients |= {f"{layers[index]}.bias": delta.sum(axis=0)}
+        return {
+            "preactivations": step.preactivations | {"output": z},
+            "activations": step.activations | {"output": p},
+            "gradients": {name: gradients[name] for name in step.gradients},
+        }
+
+    side = with_step(0, change, clean)
+    rung = next(rung for rung in climb({"clean": clean, "side": side}) if rung.name == "gradients")
+    assert (rung.verdict, rung.where) == ("parity", None)
 
 
 def test_a_number_beside_what_is_not_a_number_fails(clean: Trace) -> None:
