@@ -7,7 +7,8 @@ from functools import cached_property
 
 from compare.explanation.findings import Finding, Place, Severity, Stage
 from compare.explanation.observed.observation import Layer, Observation
-from compare.explanation.observed.pairing import Pair, Pairing, Side
+from compare.explanation.observed.pairing import Pair, Pairing
+from compare.explanation.observed.sides import Side
 
 
 @dataclass

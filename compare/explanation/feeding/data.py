@@ -10,8 +10,9 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.reading import reading_place
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.observed.observation import Array, Call, Observation
-from compare.explanation.observed.pairing import Pairing, Side
+from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
+from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import ROUNDED, layouts
 
 

@@ -6,7 +6,8 @@ from compare.explanation.context import Context, describe
 from compare.explanation.model.layer_causes import Cause, Given, causes
 from compare.explanation.model.passes import Pass, array_of, compared_keys, match_states, neighbours, words_of
 from compare.explanation.model.segments import Producers, few
-from compare.explanation.model.stretches import ending, padded_segment, rounded, segment
+from compare.explanation.model.stretch_words import rounded
+from compare.explanation.model.stretches import ending, padded_segment, segment
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Array, Call

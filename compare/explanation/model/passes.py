@@ -9,7 +9,8 @@ from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.model.segments import turned
 from compare.explanation.observed.observation import Array, Call, Observation
-from compare.explanation.observed.pairing import Pair, Side
+from compare.explanation.observed.pairing import Pair
+from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import Match, match
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from compare.explanation.observed.grouping import joined, parted
 from compare.explanation.observed.kinds import Weights, common, into
 from compare.explanation.observed.observation import Array, Layer, Parameter
-from compare.explanation.observed.pairing import Pair, joined, parted
+from compare.explanation.observed.pairing import Pair
 
 
 def arrays_of(layer: Layer, by_path: Mapping[str, Array]) -> Weights:
