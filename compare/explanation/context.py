@@ -132,4 +132,9 @@ def describe(layer: Layer) -> str:
     return f"{layer.kind}({', '.join(shown)})"
 
 
+def in_code(name: str) -> str:
+    """A layer's name as Python has it: net[1] for net.1."""
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", name)
+
+
 Check = Callable[[Context], None]

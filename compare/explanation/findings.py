@@ -1,6 +1,7 @@
 """What `compare explain` finds, as types: what its `results.json` says, for programs to read."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,46 @@ def _finding(entry: Mapping[str, Any]) -> Finding:
 _ORDER = {"fault": 0, "minor": 1, "inherent": 2}
 
 
+_OF_A_LAYER = re.compile(
+    r"(?P<what>.+?) (?P<where>of|after) (?P<layer>\S+)(?P<rest>( \([^)]*\))?:? .*|( \([^)]*\))?)", re.DOTALL
+)
+"""A title that says of one layer what differs: "epsilon of bn1 (batch normalization): ..."."""
+
+_LISTED = 6
+
+
+def merged(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings that say the same of several layers, as one each: the largest effect's, with the names of all."""
+    groups: dict[tuple[object, ...], list[tuple[str, Finding]]] = {}
+    alone: list[Finding] = []
+    for found in dict.fromkeys(findings):
+        match = _OF_A_LAYER.fullmatch(found.title)
+        if match is None or found.cause is None or found.stage not in ("forward", "optimizer"):
+            alone.append(found)
+            continue
+        key = (found.stage, found.severity, match["what"], match["where"], match["rest"])
+        groups.setdefault(key, []).append((match["layer"], found))
+    return alone + [_as_one(key, entries) for key, entries in groups.items()]
+
+
+def _as_one(key: tuple[object, ...], entries: list[tuple[str, Finding]]) -> Finding:
+    largest = max((found for _, found in entries), key=lambda found: found.effect)
+    names = list(dict.fromkeys(name for name, _ in entries))
+    if len(names) == 1:
+        return largest
+    _, _, what, where, rest = key
+    listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    places = {str(found.place) for _, found in entries if found.place is not None} - {str(largest.place)}
+    also = sorted(
+        places, key=lambda place: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", place)]
+    )
+    shown = ", ".join(also[:_LISTED]) + (", ..." if len(also) > _LISTED else "")
+    text = "; ".join(filter(None, (largest.effect_text, f"also at {shown}" if also else "")))
+    return dataclasses.replace(largest, title=f"{what} {where} {listed}{rest}", effect_text=text)
+
+
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """By severity, then by effect, then in the order of a training."""
-    unique = list(dict.fromkeys(findings))
-    return tuple(sorted(unique, key=lambda found: (_ORDER[found.severity], -found.effect, STAGES.index(found.stage))))
+    return tuple(
+        sorted(merged(findings), key=lambda found: (_ORDER[found.severity], -found.effect, STAGES.index(found.stage)))
+    )

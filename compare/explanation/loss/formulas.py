@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compare.explanation.arithmetic.losses import Formula, find
+from compare.explanation.arithmetic.losses import Formula, Sample, find
 from compare.explanation.context import Context
 from compare.explanation.loss.words import Found, factor_words, named, samples_of
 from compare.explanation.observed.observation import Array
@@ -16,6 +16,30 @@ def by_both_formulas(context: Context, steps: Sequence[int], a: Array, b: Array)
     samples = samples_of(context, steps)
     first, second = find(samples, list(a)), find(samples, list(b))
     return None if first is None or second is None else differences(context, first, second) or None
+
+
+def by_own_prediction(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+    """By the formulas of both losses, each of what its own side predicts: where that differs as well."""
+    predicted = _own_samples(context, steps)
+    first, second = find(samples_of(context, steps), list(a)), find(predicted, list(b))
+    if first is None or second is None or first.name == second.name or not context.has("forward", ("fault",)):
+        return None
+    title = context.differs("loss function:", first.name, second.name)
+    return [(title, str(first), str(second), title, f"use {first.name}")]
+
+
+def _own_samples(context: Context, steps: Sequence[int]) -> list[Sample]:
+    """What the steered side's one loss function was given."""
+    observation = context.steered.observation
+    found = []
+    for step in steps:
+        terms = observation.losses[step].get("terms") or [] if step < len(observation.losses) else []
+        arrays = observation.arrays((terms[0].get("inputs") or [])[:2]) if len(terms) == 1 else []
+        if len(arrays) < 2 or arrays[0] is None or arrays[1] is None:
+            return []
+        z, y = arrays if observation.framework == "torch" else arrays[::-1]
+        found.append(Sample(np.asarray(z, np.float64), None, np.asarray(y)))
+    return found
 
 
 def by_formula(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
@@ -54,8 +78,29 @@ def differences(context: Context, first: Formula, second: Formula) -> Found:
     ):
         if x != y and not (name.startswith("reduction") and first.weights != second.weights):
             title = context.differs(name, x, y)
-            found.append((title, str(first), str(second), title, f"{name.rstrip(':')} {x}"))
+            found.append((title, str(first), str(second), title, _mend(name, x, y)))
     return found
+
+
+_MENDS = {
+    "mean over the samples": "reduction='mean'",
+    "sum over the samples (reduction sum)": "reduction='sum'",
+    "sum over all elements (reduction sum)": "reduction='sum'",
+    "sum over a sample's elements, mean over the samples": "reduction='sum', divided by the number of samples",
+    "divided by the sum of the weights (weighted mean)": "divide by the sum of the weights",
+    "class weights": "give the loss the class weights (weight=)",
+    "sample weights": "multiply the unreduced losses by the samples' weights",
+    "none": "leave the weights out",
+}
+
+
+def _mend(name: str, wanted: str, seen: str) -> str:
+    """What to do for one part of a formula."""
+    if name == "label smoothing":
+        return f"label_smoothing={wanted}"
+    if name.startswith("factor"):
+        return f"loss = loss * {float(wanted) / float(seen):.6g}"
+    return _MENDS.get(wanted, f"{name.rstrip(':')} {wanted}")
 
 
 def by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found | None:

@@ -10,7 +10,7 @@ import numpy as np
 from compare.explanation.arithmetic.losses import find
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
-from compare.explanation.loss.formulas import by_both_formulas, by_factor, by_formula
+from compare.explanation.loss.formulas import by_both_formulas, by_factor, by_formula, by_own_prediction
 from compare.explanation.loss.outputs import other_outputs
 from compare.explanation.loss.terms import by_terms
 from compare.explanation.loss.words import loss_place, named, samples_of
@@ -106,7 +106,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
     if _last_activation(context, steps, a, b) or other_outputs(context, steps):
         return
     places = (loss_place(context.guide.observation), loss_place(context.steered.observation))
-    for attempt in (by_both_formulas, by_terms, by_formula, by_factor):
+    for attempt in (by_both_formulas, by_terms, by_formula, by_factor, by_own_prediction):
         found = attempt(context, steps, a, b)
         if found is None:
             continue

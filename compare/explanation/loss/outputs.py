@@ -73,12 +73,10 @@ def _terms(observation: Observation, steps: Sequence[int]) -> list[_Term]:
 
 
 def _of_same_output(term: _Term, others: list[_Term]) -> _Term | None:
-    """The other side's term of the same prediction and target."""
-    fitting = [
-        other
-        for other in others
-        if _same(term.predictions[0], other.predictions[0]) and _same(term.targets[0], other.targets[0])
-    ]
+    """The other side's term of the same target; where several have it, of the same prediction as well."""
+    fitting = [other for other in others if _same(term.targets[0], other.targets[0])]
+    if len(fitting) != 1:
+        fitting = [other for other in fitting or others if _same(term.predictions[0], other.predictions[0])]
     return fitting[0] if len(fitting) == 1 else None
 
 

@@ -112,6 +112,8 @@ def _layer(
     if not found and _from_its_own_input(one, pair, left, right, enter):
         context.told.discard(where)
         return
+    if any(cause.name == "cropping" for cause in found):  # what torch calls output padding is a part of it
+        found = [cause for cause in found if cause.name != "output padding"]
     place = right.place or pair.port.place
     places = (pair.guide.place, pair.port.place or place)
     for cause in found:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compare.explanation.arithmetic.distributions import Distribution, differ, distribution, fans
-from compare.explanation.context import Context
+from compare.explanation.context import Context, in_code
 from compare.explanation.findings import Severity
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
@@ -321,6 +321,7 @@ _TORCH = {
 
 def _mend(wanted: Distribution, layer: str, what: str) -> str:
     attribute = "weight" if what == "weights" else "bias"
+    layer = in_code(layer)
     if what == "forget gate bias":
         return f"{layer}.bias_ih_l0.data[units : 2 * units] = {wanted.scale:g}"
     function = next((code for name, code in _TORCH.items() if str(wanted).startswith(name)), None)

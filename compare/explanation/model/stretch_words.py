@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
-from compare.explanation.model.parallel import parting
+from compare.explanation.model.parallel import alike, made_by, parting
 from compare.explanation.model.passes import (
     Pass,
     array_of,
@@ -47,13 +47,16 @@ def rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> 
 def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match) -> None:
     """One difference between two layers, named by the operations that the values show."""
     context = one.context
-    if _is_consequence(context, edit, fed):
+    operands = _operands(one, edit)
+    if operands is None and _is_consequence(context, edit, fed):
         return
     at = words_of(context, where)
     steered = "nothing" if edit.steered is None else edit.steered.name
     guide = "nothing" if edit.guide is None else edit.guide.name
     if edit.guide is None and edit.step is not None:
         guide = edit.step.name
+    if operands is not None:
+        guide, steered = f"{guide} with {operands[0]}", f"{steered} with {operands[1]}"
     harmless = _is_flattening(edit) and not _carried(context)
     if edit.kind == "missing":
         title = context.missing(_called(edit, guide), at)
@@ -62,8 +65,8 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
     else:
         subject = "order of flattening" if _is_flattening(edit) else _subject(edit)
         title = context.differs(f"{subject} {at}:", guide, steered)
-    if one.mode == "evaluation" and any(found.title == title for found in context.findings):
-        return
+    if any(found.title == title for found in context.findings):
+        return  # in the other mode, or before another layer that takes the same value
     port_place = edit.value.place if edit.value is not None else line_of(one, where)
     far = min(max(edit.deviation if np.isfinite(edit.deviation) else 1.0, min(fed.deviation, 1.0) * 0.1), 1.0)
     context.find(
@@ -92,6 +95,28 @@ def _is_consequence(context: Context, edit: Edit, fed: Match) -> bool:
         return True  # (samples, time, channels) and (samples, channels, time)
     same = edit.guide is not None and edit.guide.name == edit.steered.name
     return same and context.has("forward", ("fault",))  # the other operand is off by what was found before
+
+
+def _operands(one: Pass, edit: Edit) -> tuple[str, str] | None:
+    """The other operands of both sides, where both do the same with another value that the guide has, too."""
+    if edit.guide is None or edit.steered is None or edit.guide.name != edit.steered.name:
+        return None
+    if edit.step is None or not edit.step.others or edit.value is None:
+        return None
+    both = _producers(one)
+    wanted = edit.step.others[0]
+    others = [array for array in edit.value.others if not alike(array, edit.step.before)]
+    if len(others) != 1 or alike(others[0], wanted) or made_by(both[0], others[0]) is None:
+        return None
+    first, second = made_by(both[0], wanted), made_by(both[1], others[0])
+    return _output_of(one.context, first), _output_of(one.context, second)
+
+
+def _output_of(context: Context, call: Call | None) -> str:
+    if call is None:
+        return "the model's input"
+    pair = context.pairing.of_guide(call.layer) or context.pairing.of_port(call.layer)
+    return f"the output of {context.name(pair) if pair is not None else call.name}"
 
 
 def _is_flattening(edit: Edit) -> bool:
@@ -158,30 +183,8 @@ def say_unknown(
         return  # what the layer before should give could not be put in the place of what it gave
     if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
         return
-    producers = [
-        Producers(side.observation, calls, channels_last=last)
-        for side, calls, last in zip(
-            (context.guide, context.steered), (one.guide_calls, one.steered_calls), one.channels_last, strict=True
-        )
-    ]
     window = one.steered_calls[max(0, enter_position(one, enter) - _WINDOW) : enter_position(one, enter)]
-    apart = parting(
-        producers[0], producers[1], [call for call in window if context.pairing.of_port(call.layer) is None]
-    )
-    if apart is not None:
-        at = f"before {context.name(pair)}, {words_of(context, where)}"
-        context.find(
-            "forward",
-            f"{apart.words} ({at})"
-            if context.guide_is_reference
-            else f"{apart.guide} in the port, {apart.steered} in the reference ({at})",
-            guide=apart.guide,
-            steered=apart.steered,
-            places=(pair.guide.place, apart.place),
-            effect=min(fed.deviation, 1.0),
-            effect_text=f"what reaches {context.name(pair)} is off by {fed.deviation:.3g} of its largest value",
-            cause=apart.words,
-        )
+    if say_parting(one, pair, window, fed, f"before {context.name(pair)}, {words_of(context, where)}"):
         return
     guide = ", ".join(op.name if (op := step.operation()) else step.name for step in steps) or "nothing in between"
     steered = ", ".join(value.name for value in values[:-1]) or "nothing in between"
@@ -193,4 +196,47 @@ def say_unknown(
         places=(pair.guide.place, values[0].place if values else enter.place),
         effect=min(fed.deviation, 1.0),
         effect_text=f"off by {fed.deviation:.3g} of the largest value",
+    )
+
+
+def say_parting(one: Pass, pair: Pair, window: Sequence[Call], fed: Match, at: str = "") -> bool:
+    """Where two computations part that are not chains; whether that was found, and said.
+
+    Args:
+        one: The pass.
+        pair: The layer that is reached, or after which both go on.
+        window: The steered side's calls to look through.
+        fed: What both come to.
+        at: Where, in words; left out, after the layer and before the loss.
+    """
+    context = one.context
+    producers = _producers(one)
+    apart = parting(
+        producers[0], producers[1], [call for call in window if context.pairing.of_port(call.layer) is None]
+    )
+    if apart is None:
+        return False
+    reached = f"what reaches {context.name(pair)}" if at else "what reaches the loss"
+    at = at or f"after {context.name(pair)}, before the loss"
+    context.find(
+        "forward",
+        f"{apart.words} ({at})"
+        if context.guide_is_reference
+        else f"{apart.guide} in the port, {apart.steered} in the reference ({at})",
+        guide=apart.guide,
+        steered=apart.steered,
+        places=(pair.guide.place, apart.place),
+        effect=min(fed.deviation, 1.0),
+        effect_text=f"{reached} is off by {fed.deviation:.3g} of its largest value",
+        cause=apart.words,
+    )
+    return True
+
+
+def _producers(one: Pass) -> tuple[Producers, Producers]:
+    """Which call made which value, of the guide and of the steered side."""
+    first, second = one.channels_last
+    return (
+        Producers(one.context.guide.observation, one.guide_calls, channels_last=first),
+        Producers(one.context.steered.observation, one.steered_calls, channels_last=second),
     )

@@ -15,7 +15,7 @@ from compare.explanation.model.passes import (
     neighbours,
 )
 from compare.explanation.model.segments import Producers, Step, Value, chain, explain_chain, few
-from compare.explanation.model.stretch_words import rounded, say_edit, say_unknown
+from compare.explanation.model.stretch_words import rounded, say_edit, say_parting, say_unknown
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Array, Call, Observation
@@ -23,6 +23,7 @@ from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.values import Match, match
 from compare.explanation.operations.learning import learn
+from compare.explanation.operations.operation import Operation
 from compare.explanation.operations.windows import pad
 
 _SQUASHING = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
@@ -48,15 +49,23 @@ def ending(one: Pass, producers: Producers) -> None:
         if array is not None and array.ndim and call.layer not in anchors:
             values.insert(-1, Value(few(array), call.name, call.place or defined(context, call)))
     edits = None if start is None else explain_chain(start, steps, values, goal)
+    if edits is None and not found.rounded and not context.has("forward", ("fault",)):
+        say_parting(one, last[0], one.steered_calls[last[2].index + 1 :], found)
     for edit in edits or []:
-        operation = edit.guide or edit.steered
-        if operation is not None and operation.name.partition(" over ")[0] not in _SQUASHING:
+        if not all(_in_a_loss(operation) for operation in (edit.guide, edit.steered) if operation is not None):
             say_edit(one, edit, (last[0], last[0]), found)
 
 
+def _in_a_loss(operation: Operation) -> bool:
+    return operation.name.partition(" over ")[0] in _SQUASHING
+
+
 def _predicted(observation: Observation) -> str | None:
-    """The key of what the first loss function was given as the model's output."""
+    """The key of what the loss function was given as the model's output; of one written out, the model's last value."""
     terms = observation.losses[0].get("terms") or [] if observation.losses else []
+    if observation.losses and not terms and observation.calls:
+        inside = [call for call in observation.calls[0] if call.parent is not None and call.outputs]
+        return inside[-1].outputs[0] if inside else None
     inputs = terms[0].get("inputs") or [] if len(terms) == 1 else []
     at = 1 if observation.framework == "keras" else 0
     return inputs[at] if len(inputs) > at else None

@@ -1,5 +1,6 @@
 """Finds which layers of the two models belong together: by the order of the computation, kinds and shapes."""
 
+import itertools
 import re
 from dataclasses import dataclass, replace
 
@@ -66,7 +67,7 @@ def pair(guide: Side, port: Side) -> Pairing:
         if fitting:
             chosen.append((i, fitting[0]))
             used.add(fitting[0])
-    pairs = _by_name([_pair(left[i], right[j]) for i, j in sorted(chosen)])
+    pairs = _by_graph(_by_name([_pair(left[i], right[j]) for i, j in sorted(chosen)]), guide, port)
     guides = {layer.name for pair in pairs for layer in pair.guides}
     ports = {layer.name for pair in pairs for layer in pair.ports}
     return Pairing(
@@ -91,6 +92,39 @@ def _by_name(pairs: list[Pair]) -> list[Pair]:
         ):
             for i in numbers:
                 pairs[i] = replace(pairs[i], ports=(ports[_last_name(pairs[i].guide)],))
+    return pairs
+
+
+def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Layers of the same shapes, among which order may choose the wrong one, by the layers that their inputs are of.
+
+    Branches are computed in any order: two ports are exchanged where more layers have what they should before them.
+    """
+    before, after = guide.sources, port.sources
+    single = [i for i, found in enumerate(pairs) if found.fits and len(found.guides) == len(found.ports) == 1]
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for i in single:
+        alike.setdefault((family(pairs[i].guide), *sorted(shapes(pairs[i].guide).items())), []).append(i)
+
+    def right() -> set[int]:
+        """The pairs whose inputs come from paired layers."""
+        port_of = {layer.name: found.port.name for found in pairs for layer in found.guides}
+        return {
+            i
+            for i in single
+            if {port_of.get(name) for name in before.get(pairs[i].guide.name, ())}
+            == set(after.get(pairs[i].port.name, ()))
+        }
+
+    good = right()
+    for numbers in alike.values():
+        for i, j in itertools.combinations([i for i in numbers if i not in good], 2):
+            pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
+            now = right()
+            if len(now) > len(good):
+                good = now
+            else:
+                pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
     return pairs
 
 

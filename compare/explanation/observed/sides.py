@@ -47,6 +47,22 @@ class Side:
         order = dict.fromkeys(call.layer for call in self.training_calls if call.layer is not None)
         return [self.layers[name] for name in order if name in self.layers and _weighty(self.layers[name])]
 
+    @cached_property
+    def sources(self) -> dict[str, frozenset[str]]:
+        """Of each layer with parameters, those that its first call's inputs are computed from, without one between."""
+        weighty = {layer.name for layer in self.with_parameters}
+        made: dict[str, frozenset[str]] = {}  # by the key of a value
+        found: dict[str, frozenset[str]] = {}
+        for call in self.training_calls:
+            before = frozenset().union(*(made.get(key, frozenset()) for key in call.inputs if key is not None))
+            if call.layer in weighty:
+                found.setdefault(str(call.layer), before)
+                before = frozenset({str(call.layer)})
+            for key in (*call.outputs, call.preactivation):
+                if key is not None and (key not in made or before):
+                    made.setdefault(key, before)
+        return found
+
     def weights(self, layer: Layer, arrays: dict[str, Array]) -> Weights:
         """A layer's arrays by local names, from arrays by path."""
         found = {local: parameter.path for local, parameter in layer.parameters.items()}

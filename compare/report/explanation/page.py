@@ -96,8 +96,6 @@ def _cards(findings: Iterable[Finding], is_open: bool) -> list[dict[str, Any]]:
 def _card(number: int, finding: Finding, is_open: bool) -> dict[str, Any]:
     rows = [] if says_both(finding) and not _longer(finding) else _both(finding)
     rows += [["Effect", finding.effect_text]] if finding.effect_text else []
-    if finding.cause and finding.cause not in finding.title:
-        rows.append(["Cause", finding.cause])
     return {
         "number": number,
         "title": finding.title,
