@@ -29,6 +29,7 @@ class Context:
         not_seen: What could not be compared.
         unpaired: Why something could not be paired.
         told: The layers whose own output was found to differ.
+        judged: The values before layers that were compared: the mode, the guide's figures, the steered side's key.
     """
 
     guide: Side
@@ -41,6 +42,7 @@ class Context:
     not_seen: list[str] = field(default_factory=list)
     unpaired: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
+    judged: set[tuple[str, tuple[float, ...], str | None]] = field(default_factory=set)
 
     @cached_property
     def frameworks(self) -> tuple[str, str]:

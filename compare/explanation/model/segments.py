@@ -225,7 +225,13 @@ def explain_chain(begin: Array, steps: Sequence[Step], values: Sequence[Value], 
 
 def _cost(edits: list[Edit]) -> float:
     """Of edits that give the same, those that a person would more likely have made cost less."""
-    return sum({"replaced": 1.0, "missing": 1.1, "extra": 1.2}[edit.kind] - 0.5 * _same_name(edit) for edit in edits)
+    costs = {"replaced": 1.0, "missing": 1.1, "extra": 1.2}
+    return sum(costs[edit.kind] - 0.5 * _same_name(edit) + _is_contrived(edit) for edit in edits)
+
+
+def _is_contrived(edit: Edit) -> bool:
+    """Whether a second operand comes from nowhere: with one of one's choice, much can be made of anything."""
+    return edit.kind == "extra" and edit.steered is not None and edit.steered.family == "two operands"
 
 
 def _same_name(edit: Edit) -> bool:

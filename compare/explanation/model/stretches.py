@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from compare.explanation.arithmetic.settings import settings_of
+from compare.explanation.model.parallel import figures
 from compare.explanation.model.passes import (
     Pass,
     anchors_of,
@@ -74,6 +75,8 @@ def _predicted(observation: Observation) -> str | None:
 def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Call, fed: Match) -> None:
     """Something between the layer before and this one differs."""
     context = one.context
+    if _is_judged(one, producers.array(begin.inputs[0]), enter):
+        return
     position = next(i for i, call in enumerate(one.guide_calls) if call is begin)
     start, steps = chain(producers, begin, position, anchors_of(context))
     goal = array_of(one, 1, enter.inputs[0])
@@ -95,6 +98,14 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
         return
     for edit in edits:
         say_edit(one, edit, where, fed)
+
+
+def _is_judged(one: Pass, value: Array | None, enter: Call) -> bool:
+    """Whether another layer takes the same values on both sides, and has been judged; from now on it has been."""
+    both = (one.mode, () if value is None else figures(value), enter.inputs[0])
+    known = value is not None and both in one.context.judged
+    one.context.judged.add(both)
+    return known
 
 
 def _from_states(one: Pass, start: Array, steps: list[Step]) -> tuple[Array, list[Step]]:
@@ -162,11 +173,15 @@ def padded_segment(one: Pass, producers: Producers, pair: Pair, begin: Call, ent
     pads = settings_of(pair.guide, context.frameworks[0], kernel.shape[2:], x.shape[2:]).get("padding") or []
     padded = pad(x, pads) if pads else x
     if padded.shape[1:] == goal.shape[1:] and any(map(any, pads)):
+        if _is_judged(one, x, enter):
+            return True
         steps = [*steps, Step("padding", x, padded)]
     elif steps and (last := steps[-1].operation()) is not None and last.family == "padding":
         steps = steps[:-1]
     else:
         return False
+    if _is_judged(one, steps[-1].after if steps else start, enter):
+        return True
     if given.rounded:
         rounded(context, steps, pair, given)
         return True
@@ -177,18 +192,20 @@ def padded_segment(one: Pass, producers: Producers, pair: Pair, begin: Call, ent
 
 
 def _values(one: Pass, enter: Call) -> list[Value]:
-    """What the steered side computed since the paired layer before, and what it gave to this one."""
+    """What the steered side computed since the paired layers before, and what it gave to this one."""
     context = one.context
     position = next(i for i, call in enumerate(one.steered_calls) if call is enter)
     found: list[Value] = []
+    ahead = set(context.steered.sources.get(enter.layer or "", ()))  # of branches, the layer before each
     for call in reversed(one.steered_calls[:position]):
-        if context.pairing.of_port(call.layer) is not None and found:
-            break
         if context.pairing.of_port(call.layer) is not None:
-            if call.preactivation is not None:
+            if not found and call.preactivation is not None:
                 array = array_of(one, 1, call.outputs[0])
                 found += [Value(few(array), call.name, call.place)] if array is not None and array.ndim else []
-            break
+            ahead.discard(str(call.layer))
+            if not ahead:
+                break
+            continue
         arrays = [array_of(one, 1, key) for key in call.outputs[:1]]
         others = tuple(few(a) for key in call.inputs if (a := array_of(one, 1, key)) is not None and a.ndim)
         place = call.place or defined(context, call)

@@ -51,16 +51,22 @@ class Side:
     def sources(self) -> dict[str, frozenset[str]]:
         """Of each layer with parameters, those that its first call's inputs are computed from, without one between."""
         weighty = {layer.name for layer in self.with_parameters}
-        made: dict[str, frozenset[str]] = {}  # by the key of a value
+        by_key: dict[str, frozenset[str]] = {}
+        by_call: dict[int, frozenset[str]] = {}
         found: dict[str, frozenset[str]] = {}
         for call in self.training_calls:
-            before = frozenset().union(*(made.get(key, frozenset()) for key in call.inputs if key is not None))
+            producers = (*call.producers, *[None] * len(call.inputs))
+            before: frozenset[str] = frozenset()
+            for key, producer in zip(call.inputs, producers, strict=False):
+                known = by_call.get(producer) if producer is not None else None
+                before |= known if known is not None else by_key.get(key or "", frozenset())
             if call.layer in weighty:
                 found.setdefault(str(call.layer), before)
                 before = frozenset({str(call.layer)})
+            by_call[call.index] = before
             for key in (*call.outputs, call.preactivation):
-                if key is not None and (key not in made or before):
-                    made.setdefault(key, before)
+                if key is not None:
+                    by_key.setdefault(key, before)
         return found
 
     def weights(self, layer: Layer, arrays: dict[str, Array]) -> Weights:
