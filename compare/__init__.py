@@ -1,10 +1,10 @@
 """Runs the implementations, judges them by their records, reports. No framework is imported here.
 
-`from compare import run, align, study`: the command line's jobs as functions that return what they found.
+`from compare import run, align, study, explain`: the command line's jobs as functions that return what they found.
 """
 
-from compare.api import align, run, show, study
-from compare.explanation import Explanation, explain
+from compare.api import align, explain, run, show, study
+from compare.explanation.findings import Explanation
 from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
 from compare.ladder.rung import Rung
 from compare.statistics import Effect

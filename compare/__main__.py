@@ -118,6 +118,28 @@ def _named_commands(definitions: list[str]) -> dict[str, str]:
     return commands
 
 
+def explain(options: Any) -> int:
+    """Explains, shows what was found, and returns the exit code."""
+    from rich.console import Console
+
+    arguments = {name: options[name] for name in signature(api.explain).parameters if name in options}
+    findings = api.explain(
+        **arguments,
+        report=lambda line: print(line, file=sys.stderr, flush=True),
+        command=options.command_line,
+    )
+    console = Console(stderr=options.json)
+    if options.json:
+        print(results_text(findings.to_json()), end="")
+    else:
+        api.show(findings, console)
+    if findings.directory is not None:
+        console.print(
+            f"Results: {findings.results_file}\nPage: {findings.page}", soft_wrap=True, markup=False, highlight=False
+        )
+    return findings.exit_code
+
+
 def report(options: Any) -> int:
     """Shows findings again and writes their page again; returns their exit code."""
     from rich.console import Console
@@ -191,8 +213,10 @@ COMMANDS = {
     "run": _judged(api.run),
     "align": _judged(api.align),
     "study": _judged(api.study),
-    "explain": Command(explanation.DESCRIPTION, explanation.add_options, explanation.run),
-    "report": Command("Shows the findings of a comparison or a study again.", add_report_options, report),
+    "explain": Command(explanation.DESCRIPTION, explanation.add_options, explain),
+    "report": Command(
+        "Shows the findings of a comparison, a study or an explanation again.", add_report_options, report
+    ),
     "classify": Command("Shows which digit both trained networks see in a picture.", add_classify_options, classify),
     "convert": Command(
         "Writes trained weights as a file of the other framework's, bit for bit. The names' endings say "

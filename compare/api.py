@@ -1,16 +1,18 @@
-"""`run`, `align` and `study` for programs: what the command line does, which calls these.
+"""`run`, `align`, `study` and `explain` for programs: what the command line does, which calls these.
 
-Each starts every implementation in processes of its own, leaves `results.json` and `report.html` in a directory, and
-returns what they say as frozen dataclasses. Nothing is printed unless a console is given, and nothing ends the process.
+Each starts every program in processes of its own, leaves `results.json` and `report.html` in a directory, and returns
+what they say as frozen dataclasses. Nothing is printed unless a console is given, and nothing ends the process.
 """
 
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from compare import explanation
+from compare.explanation.findings import Explanation
 from compare.findings import Comparison
 from compare.results_file import read_results, write_results
 from compare.run.implementations import Backend, Device, Implementation, keras, lightning, other
@@ -235,7 +237,62 @@ def study(
     return findings
 
 
-def read(directory: Path | str) -> Comparison | Study:
+def explain(
+    reference: Path | str,
+    port: Path | str,
+    *,
+    steps: int = 10,
+    keep: Path | str | None = None,
+    timeout: float = 300.0,
+    inputs: Path | str | None = None,
+    batch: int | None = None,
+    out: Path | str | None = None,
+    report: Callable[[str], None] = lambda _: None,
+    command: str | None = None,
+) -> Explanation:
+    """Runs two programs as they are up to their first optimizer steps and says what they do differently.
+
+    Args:
+        reference: A .py file, a notebook, or FILE.py:NAME of a model or of a function that returns one; with the
+            script's own arguments after it, as on a command line.
+        port: The other program, in the same forms.
+        steps: How many optimizer steps to compare.
+        keep: A directory to keep in it what was recorded.
+        timeout: The seconds that each program may take.
+        inputs: A .npy or .npz file for models that are only used.
+        batch: How many samples of a batch to use; left out, all.
+        out: A directory for results.json and report.html; left out, nothing is written.
+        report: Called with a line whenever something has begun.
+        command: What was typed, for those who read the findings.
+
+    Raises:
+        BadInputError: The two cannot be compared: no such file, no optimizer step, out of time.
+        RunFailedError: A program fails by itself, or cannot be watched.
+    """
+    from compare.report.page import write_page
+
+    directory = None if out is None else Path(out)
+    for name, path in (("out", directory), ("keep", None if keep is None else Path(keep))):
+        if path is not None:
+            _check_writable(name, path)
+    found = explanation.explain(
+        reference,
+        port,
+        steps=steps,
+        keep=None if keep is None else Path(keep),
+        timeout=timeout,
+        inputs=None if inputs is None else Path(inputs),
+        batch=batch,
+        report=report,
+    )
+    found = dataclasses.replace(found, command=command, directory=directory)
+    if directory is not None:
+        write_results(found.to_json(), directory)
+        write_page(found)
+    return found
+
+
+def read(directory: Path | str) -> Comparison | Study | Explanation:
     """The findings that an earlier call, or the command line, left in a directory, of whichever kind they are.
 
     Raises:
@@ -243,15 +300,15 @@ def read(directory: Path | str) -> Comparison | Study:
     """
     directory = Path(directory)
     results = read_results(directory)
-    kind = Study if results.get("kind") == "study" else Comparison
-    return kind.from_json(results, directory)
+    kinds: dict[object, type[Comparison | Study | Explanation]] = {"study": Study, "explanation": Explanation}
+    return kinds.get(results.get("kind"), Comparison).from_json(results, directory)
 
 
-def show(findings: Comparison | Study, console: Console | None = None) -> None:
+def show(findings: Comparison | Study | Explanation, console: Console | None = None) -> None:
     """Prints the tables and the verdict as the command line does.
 
     Args:
-        findings: What `run`, `align` or `study` returned, or `Comparison.read` or `Study.read` read.
+        findings: What `run`, `align`, `study` or `explain` returned, or `read` of one of their classes read.
         console: Where to; left out, standard output.
     """
     from rich.console import Console
@@ -261,7 +318,7 @@ def show(findings: Comparison | Study, console: Console | None = None) -> None:
     show(findings, console or Console())
 
 
-def rewrite_page(findings: Comparison | Study) -> Path:
+def rewrite_page(findings: Comparison | Study | Explanation) -> Path:
     """Writes the page of findings that were read again, from the records that they name; returns where.
 
     A control that is gone leaves the page's band of controls narrower.
@@ -271,7 +328,7 @@ def rewrite_page(findings: Comparison | Study) -> Path:
     """
     from compare.report.page import write_page
 
-    if isinstance(findings, Study) or not findings.trained:
+    if isinstance(findings, Study | Explanation) or not findings.trained:
         return write_page(findings)
     records: dict[Path, RunRecord] = {}
     for place in findings.controls:
@@ -318,11 +375,15 @@ def _prepare(
     sides = [keras(keras_backend, device), lightning(device)]
     sides += [other(name, words) for name, words in (implementations or {}).items()]
     directory = Path(out) if out else default_directory(recipe, sides, command)
+    _check_writable("out", directory)
+    return recipe, sides, directory
+
+
+def _check_writable(name: str, directory: Path) -> None:
     try:
         check_writable(directory)
     except RecordError as error:
-        raise BadArgumentError(f"out: {error}") from error
-    return recipe, sides, directory
+        raise BadArgumentError(f"{name}: {error}") from error
 
 
 def default_directory(recipe: Recipe, implementations: list[Implementation], command: str) -> Path:

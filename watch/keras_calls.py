@@ -2,27 +2,24 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from watch.keras_backends import Array, Backend
+from watch.keras_inside import dropout_rates, preactivation
 from watch.keras_layers import LayerTree, snake
 from watch.request import Plan
 from watch.script import Session
 
-_OWN_DROPOUT = ("dropout", "recurrent_dropout")  # rates inside of recurrent layers and of attention
 # What makes or converts tensors, or asks about them, is no step of the computation.
 NO_COMPUTATION = frozenset({
     "cast", "convert_to_tensor", "convert_to_numpy", "shape", "is_tensor", "cond", "scan", "while_loop", "fori_loop",
     "map", "vectorized_map", "switch", "custom_gradient", "stop_gradient", "zeros", "ones", "zeros_like", "ones_like",
     "arange", "full", "dtype", "size", "ndim", "unstack", "unravel_index", "associative_scan", "dtypes", "eye", "empty",
     "linspace", "array", "rearrange", "saturate_cast",
-})  # fmt: skip
-_NOISE = frozenset({
-    "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout", "GaussianDropout",
-    "GaussianNoise",
 })  # fmt: skip
 
 
@@ -125,7 +122,7 @@ class Calls:
             if not listed:
                 return original(layer, *args, **options)
             entry, args, options = self._enter(layer, name, forward, args, options)
-            with self._preactivation(layer, entry):
+            with preactivation(layer, functools.partial(self._keep_preactivation, entry), self.recording):
                 outputs = original(layer, *args, **options)
             return self._leave(entry, forward, outputs)
         finally:
@@ -329,14 +326,7 @@ class Calls:
             entry["masks"] = keys
 
     def _note_dropout(self, layer: Any, name: str, entry: dict[str, Any]) -> None:
-        kind = type(layer).__name__
-        rates = {kind: getattr(layer, "rate", getattr(layer, "stddev", None))} if kind in _NOISE else {}
-        for attribute in _OWN_DROPOUT:
-            inner = getattr(layer, "forward_layer", layer)
-            rate = getattr(inner, attribute, getattr(inner, f"_{attribute}", None))
-            if isinstance(rate, int | float) and rate:
-                rates[f"{kind}.{attribute}"] = rate
-        for function, rate in rates.items():
+        for function, rate in dropout_rates(layer).items():
             calls = self.forward().calls
             before = next((i for i in range(len(calls) - 1, -1, -1) if calls[i] is not entry), None)
             self.dropout.setdefault((name, function), {
@@ -344,34 +334,8 @@ class Calls:
                 "active": self._open[-1].training and self.evaluation is None, "place": entry["place"],
             })  # fmt: skip
 
-    @contextlib.contextmanager
-    def _preactivation(self, layer: Any, entry: dict[str, Any]) -> Iterator[None]:
-        """Records what a layer's own activation is applied to."""
-        activation = getattr(layer, "activation", None)
-        compound = hasattr(layer, "cell") or hasattr(layer, "forward_layer") or type(layer).__name__ == "Activation"
-        if (
-            not self.recording
-            or not callable(activation)
-            or getattr(activation, "__name__", "") == "linear"
-            or compound
-        ):
-            yield
-            return
-
-        def recorded(value: Any, *args: Any, **options: Any) -> Any:
-            entry["preactivation"] = self._keep(entry, "preactivation", value)
-            return activation(value, *args, **options)
-
-        own = vars(layer)
-        before = own.get("activation")
-        own["activation"] = recorded
-        try:
-            yield
-        finally:
-            if before is None:
-                del own["activation"]
-            else:
-                own["activation"] = before
+    def _keep_preactivation(self, entry: dict[str, Any], value: Any) -> None:
+        entry["preactivation"] = self._keep(entry, "preactivation", value)
 
     def _tensors(self, structure: Any) -> list[Any]:
         flat = self._keras.tree.flatten(structure)

@@ -106,7 +106,7 @@ class Training:
         """Before the trainer takes the model: its parameters are as the script left them."""
         self._steps.trainer = model
         self._steps.tree.add_root(model)
-        self._steps.see_parameters()
+        self._steps.parameters.see()
         owner = next(base for base in type(model).__mro__ if "train_step" in base.__dict__)
         if not getattr(owner.__dict__["train_step"], "_is_watched", False):
             self._wrap_train_step(owner)
@@ -163,8 +163,8 @@ class Training:
             x, y = steps.planned_inputs(x), steps.planned_targets(y)
             if state and isinstance(state[0], tuple):  # JAX
                 trainable, fixed, *others = state[0]
-                trainable = steps.planned_state(trainable, model.trainable_variables)
-                fixed = steps.planned_state(fixed, model.non_trainable_variables)
+                trainable = steps.parameters.planned_state(trainable, model.trainable_variables)
+                fixed = steps.parameters.planned_state(fixed, model.non_trainable_variables)
                 state = [(trainable, fixed, *others)]
         if packed:
             data = data_adapter_utils.pack_x_y_sample_weight(x, y, weights)

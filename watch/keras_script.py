@@ -13,6 +13,7 @@ from watch.keras_backends import backend as backend_of
 from watch.keras_backends import prepare_environment
 from watch.request import Plan, Request
 from watch.script import Session, arguments, wait_for_plan
+from watch.use import model_of
 
 _BACKENDS = ("tensorflow", "torch", "jax")
 _SETS_BACKEND = re.compile(r"""KERAS_BACKEND["']\s*(?:\]\s*=|,)\s*["'](\w+)["']""")
@@ -59,14 +60,7 @@ def _use(session: Session, watcher: Any, plan: Plan | None, names: dict[str, Any
     request = session.request
     import keras
 
-    attribute = str(request.attribute)
-    if attribute not in names:
-        session.fail(f"there is no {attribute} in {request.script.name}", "no_model")
-    model = names[attribute]
-    if not isinstance(model, keras.Layer) and callable(model):
-        model = model()
-    if not isinstance(model, keras.Layer):
-        session.fail(f"{attribute} is no Keras model but {type(model).__name__}", "no_model")
+    model = model_of(session, names, lambda found: isinstance(found, keras.Layer), "Keras model")
     inputs = _inputs(session, model, plan)
     if request.batch is not None:
         inputs = keras.tree.map_structure(lambda values: values[: request.batch], inputs)

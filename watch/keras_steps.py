@@ -9,6 +9,7 @@ from watch.keras_backends import Array, Backend
 from watch.keras_calls import Calls, Forward
 from watch.keras_layers import LayerTree
 from watch.keras_losses import Losses
+from watch.keras_parameters import Parameters
 from watch.loops import enclosing_loops
 from watch.request import Plan
 from watch.script import Session
@@ -31,7 +32,7 @@ class Steps:
     ) -> None:
         self._session, self._backend, self.tree, self.calls = session, backend, tree, calls
         self.losses, self.plan = losses, plan
-        self.initial: dict[str, str | None] = {}
+        self.parameters = Parameters(session, backend, tree, calls, plan)
         self.optimizers: list[Any] = []
         self.optimizer_places: dict[int, Any] = {}
         self.trainer: Any = None  # the model whose `fit` is at work
@@ -41,26 +42,21 @@ class Steps:
         self.scaler: str | None = None  # the class that took the scale out of the gradients before the optimizer
         self.backward_counts: list[int] = []
         self._backward: list[dict[str, Any]] = []
-        self._buffers: dict[str, Array] = {}
-        self._parameters_set = -1
-        self._stateless: dict[str, Array] = {}
         self._clipped: dict[str, Array | None] = {}
         self._applying = False
         self._micro_steps = 0
         self._in_training = False
-        self._previous: dict[str, tuple[str | None, Array]] = {}
         calls.begins = self.forward_begins
-        calls.built = self.see_parameters
+        calls.built = self.parameters.see
 
     # The forward pass
 
     def forward_begins(self, root: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Before an outermost call that may be trained: parameters are as the script left them."""
         self.tree.add_root(root)
-        self.see_parameters()
+        self.parameters.see()
         if not self.calls.forwards:
-            self._stateless = {}
-            self._buffers = {path: values for path, values in self.current().items() if path in self._buffer_paths()}
+            self.parameters.forward_begins()
         if self.plan is not None and self.trainer is None:
             args = self.planned_inputs(args)
         return args
@@ -70,23 +66,6 @@ class Steps:
         """Whether a loss has been differentiated since the last step."""
         return bool(self._backward)
 
-    def see_parameters(self) -> None:
-        """Notes the initial values of parameters that are new, and sets those that are planned."""
-        from keras.src.backend.common.stateless_scope import in_stateless_scope
-
-        self.tree.refresh()
-        for path, variable in self.tree.parameters().items():
-            if path not in self.initial and (values := self._of(variable)) is not None:
-                self.initial[path] = self._session.observation.keep(f"initial/{path}", values)
-                self._previous[path] = (self.initial[path], values)
-                if self._session.step == 0:
-                    self._set(path, variable, self._planned_parameters(0))
-        if self._parameters_set < self._session.step and not in_stateless_scope():
-            self._parameters_set = self._session.step
-            planned = self._planned_parameters(self._session.step)
-            for path, variable in self.tree.parameters().items():
-                self._set(path, variable, planned)
-
     def planned_inputs(self, args: Any) -> Any:
         """The arguments with the plan's inputs in their place."""
         return self._replaced(args, self.plan.step(self._session.step).get("inputs") if self.plan else None)
@@ -94,15 +73,6 @@ class Steps:
     def planned_targets(self, targets: Any) -> Any:
         """The targets with the plan's in their place."""
         return self._replaced(targets, self.plan.step(self._session.step).get("targets") if self.plan else None)
-
-    def planned_state(self, state: list[Any], variables: list[Any]) -> list[Any]:
-        """JAX's state with the plan's parameters in their place."""
-        planned = self._planned_parameters(self._session.step)
-        found = []
-        for value, variable in zip(state, variables, strict=True):
-            array = self.plan.array(planned.get(self.tree.path(variable) or "")) if self.plan else None
-            found.append(value if array is None else self._backend.tensor(array, value))
-        return found
 
     def _replaced(self, structure: Any, keys: list[str | None] | None) -> Any:
         if not keys or self.plan is None:
@@ -198,10 +168,10 @@ class Steps:
         """Before an optimizer of Keras or torch changes the variables by these gradients."""
         if not any(optimizer is known for known in self.optimizers):
             self.optimizers.append(optimizer)
-        self.see_parameters()
+        self.parameters.see()
         pairs = [(self.tree.path(v), g) for v, g in zip(variables, grads, strict=False) if g is not None]
         return {
-            "optimizer": optimizer, "before": self.current() | self._first_buffers() | self._buffers, "rate": rate,
+            "optimizer": optimizer, "before": self.parameters.before(), "rate": rate,
             "gradients": {
                 path: self._backend.values(g) if self.scaler else self._unscaled(g)
                 for path, g in pairs if path is not None
@@ -272,7 +242,7 @@ class Steps:
         if step == 0:
             with self._backend.paused():
                 self.evaluate(forwards, before)
-        self._buffers = {}
+        self.parameters.buffers = {}
         if session.step >= session.request.steps:
             session.end()
 
@@ -290,16 +260,16 @@ class Steps:
         step, keep = self._session.step, self._session.observation.keep
         number = next(index for index, known in enumerate(self.optimizers) if known is begun["optimizer"])
         raw = {path: values for entry in backward[:1] for path, values in entry["raw"].items()} or gradients
-        after = self.current()
+        after = self.parameters.current()
         keys: dict[str, dict[str, str | None]] = {"before": {}, "raw": {}, "gradients": {}, "after": {}}
         for path, values in begun["before"].items():
-            key, held = self._previous.get(path, (None, None))
+            key, held = self.parameters.previous.get(path, (None, None))
             same = held is not None and np.array_equal(held, values)
             keys["before"][path] = key if same else keep(f"step{step}/before/{path}", values)
             values_after = after.get(path, values)
             unchanged = np.array_equal(values_after, values)
             keys["after"][path] = keys["before"][path] if unchanged else keep(f"step{step}/after/{path}", values_after)
-            self._previous[path] = (keys["after"][path], values_after)
+            self.parameters.previous[path] = (keys["after"][path], values_after)
         for path, values in raw.items():
             keys["raw"][path] = None if values is None else keep(f"step{step}/raw/{path}", values)
         for path, values in gradients.items():
@@ -338,7 +308,7 @@ class Steps:
         from keras.src import backend as keras_backend
 
         parameters = self.tree.parameters()
-        now = self.current()
+        now = self.parameters.current()
         jax = self._backend.name == "jax"
         mapping = [
             (variable, self._backend.tensor(before.get(path, now[path]), variable.value))
@@ -352,7 +322,7 @@ class Steps:
                     self._repeat(forwards)
                 return
             for variable, value in mapping:
-                self._assign(variable, value)
+                self.parameters.assign(variable, value)
             self._repeat(forwards)
         except Exception as error:  # noqa: BLE001 a model that cannot be called so is trained all the same
             self._session.warn(f"not seen in evaluation mode: {' '.join(str(error).split())[:300]}")
@@ -362,7 +332,7 @@ class Steps:
             if not jax:
                 for path, variable in parameters.items():
                     if path in now:
-                        self._assign(variable, self._backend.tensor(now[path], variable.value))
+                        self.parameters.assign(variable, self._backend.tensor(now[path], variable.value))
             self._session.document["evaluation_calls"] = [call for forward in done for call in forward.calls]
 
     def in_training(self, forward: Forward, before: dict[str, Array]) -> list[dict[str, Any]]:
@@ -382,56 +352,6 @@ class Steps:
             if "training" in forward.root.call_signature_parameters:
                 options["training"] = self._in_training
             forward.root(*forward.args, **options)
-
-    # Parameters
-
-    def current(self) -> dict[str, Array]:
-        """The values of all parameters now."""
-        found = {path: self._of(variable) for path, variable in self.tree.parameters().items()}
-        return {path: values for path, values in found.items() if values is not None} | self._stateless
-
-    def stateless_called(self, layer: Any, fixed: list[Any]) -> None:
-        """Notes the buffers that a stateless call of a layer returned."""
-        if self.calls.evaluation is None and self._backend.differentiating():
-            for variable, value in zip(layer.non_trainable_variables, fixed, strict=False):
-                path, values = self.tree.path(variable), self._backend.values(value)
-                if path is not None and values is not None:
-                    self._stateless[path] = values
-
-    def _first_buffers(self) -> dict[str, Array]:
-        """Running statistics as they were made, of layers that the first forward pass made and then changed."""
-        held = self._session.observation
-        if self._session.step:
-            return {}
-        made = {path: self.initial.get(path) for path in self._buffer_paths() if path not in self._buffers}
-        return {path: held.array(key) for path, key in made.items() if key is not None and held.has(key)}
-
-    def _buffer_paths(self) -> set[str]:
-        from watch.keras_layers import buffers
-
-        held = {id(variable) for root in self.tree.roots for variable in buffers(root)}
-        return {path for path, variable in self.tree.parameters().items() if id(variable) in held}
-
-    def _of(self, variable: Any) -> Array | None:
-        try:
-            values = self._backend.values(variable.value)
-        except (ValueError, AttributeError, RuntimeError):  # not initialized yet
-            return None
-        return None if values is None else np.array(values)
-
-    def _planned_parameters(self, step: int) -> dict[str, str]:
-        if self.plan is None:
-            return {}
-        return {**(self.plan.parameters if step == 0 else {}), **(self.plan.step(step).get("parameters") or {})}
-
-    def _set(self, path: str, variable: Any, planned: dict[str, str]) -> None:
-        array = self.plan.array(planned.get(path)) if self.plan is not None else None
-        if array is not None:
-            self._assign(variable, self._backend.tensor(array.reshape(tuple(variable.shape)), variable.value))
-
-    def _assign(self, variable: Any, value: Any) -> None:
-        with self._backend.paused():
-            variable.assign(value)
 
 
 def _of_training(forwards: list[Forward]) -> list[Forward]:

@@ -89,15 +89,18 @@ class KerasWatcher:
         if not model.built:
             with self.calls.unwatched(), self._backend.paused():
                 model(*args, training=False) if "training" in model.call_signature_parameters else model(*args)
+        if not model.variables:
+            request = session.request
+            session.fail(f"the model {request.attribute} in {request.script.name} has no parameters", "no_model")
         steps.tree.add_root(model)
-        steps.see_parameters()
+        steps.parameters.see()
         flat = [value for value in self._keras.tree.flatten(inputs) if value is not None]
         keys = [session.observation.keep(f"step0/fed/input{i}", values) for i, values in enumerate(flat)]
         session.document["fed"] = [{"inputs": keys, "targets": [], "sample_weights": None}]
         from watch.keras_calls import Forward
 
         forward = Forward(model, args, {}, False, None)
-        before = steps.current()
+        before = steps.parameters.current()
         with self._backend.paused():
             steps.evaluate([forward], before)
             if session.request.training:
@@ -138,7 +141,7 @@ class KerasWatcher:
         def stateless_call(layer: Any, trainable: Any, fixed: Any, *args: Any, **options: Any) -> Any:
             with calls.through_call(layer):
                 result = stateless(layer, trainable, fixed, *args, **options)
-            self.steps.stateless_called(layer, result[1])
+            self.steps.parameters.stateless_called(layer, result[1])
             return result
 
         keras.Layer.stateless_call = stateless_call
@@ -272,7 +275,7 @@ class KerasWatcher:
         session, document, tree = self._session, self._session.document, self.tree
         document["versions"] = versions(self._backend.name)
         document["dtype_policy"] = self._keras.config.dtype_policy().name
-        document["initial"] = {"parameters": self.steps.initial}
+        document["initial"] = {"parameters": self.steps.parameters.initial}
         if tree.roots:
             root = tree.roots[0]
             layers = [tree.describe(name, layer, self.steps.flags.get(name)) for name, layer in tree.layers()]

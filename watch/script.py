@@ -14,16 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from watch.failures import of_watcher, one_line, status
 from watch.mirror import Mirror
 from watch.observation import Observation
 from watch.order import Order
-from watch.places import Place, Places
+from watch.places import Places
 from watch.request import Plan, Request, wait_for_plan
 
 __all__ = ["Plan", "Request", "Session", "Stop", "arguments", "wait_for_plan"]
 
 _LOG_LINES = 60
-_TRACEBACK_LINES = 8
 
 
 class Stop(BaseException):
@@ -98,9 +98,11 @@ class Session:
         except SystemExit as error:
             if error.code in {None, 0} or self.step:
                 self._finish("ended")
-            self._finish("failed", f"the script ended itself with the exit code {error.code}", error)
+            code = error.code if isinstance(error.code, str) else f"with the exit code {error.code}"
+            self._finish("failed", f"the script ended itself: {code}", error)
         except BaseException as error:  # noqa: BLE001 whatever a script raises is reported as its failure
-            self._finish("failed", _one_line(error), error)
+            outcome = "watcher_failed" if of_watcher(error, self.places) else "failed"
+            self._finish(outcome, one_line(error), error)
         self._finish("observed" if self.request.attribute else "ended")
 
     def end(self) -> NoReturn:
@@ -193,51 +195,21 @@ class Session:
                 finisher()
         except BaseException as broken:  # noqa: BLE001 what was seen before is written all the same
             traceback.print_exc()
-            self.warn(f"the observation is not complete: {_one_line(broken)}")
+            self.warn(f"the observation is not complete: {one_line(broken)}")
         if outcome == "ended":
             outcome = "no_steps" if not self.step else "ended_early" if self.step < self.request.steps else "observed"
         self.document["steps"] = self.step
-        self.document["status"] = self._status(outcome, message, error)
+        self.document["status"] = status(outcome, message, error, self.places)
         sys.stdout.flush()
         sys.stderr.flush()
         self.document["log"] = self._last_lines()
         self.observation.write(hidden=f"{self.mirror.root}{os.sep}")
         os._exit(0)
 
-    def _status(self, outcome: str, message: str, error: BaseException | None) -> dict[str, Any]:
-        status: dict[str, Any] = {"outcome": outcome, "message": message, "traceback": [], "place": None}
-        if error is not None:
-            frames = [
-                found for found in traceback.extract_tb(error.__traceback__)
-                if not found.filename.startswith(str(Path(__file__).parent))
-            ]  # fmt: skip
-            lines = traceback.format_list(frames) + traceback.format_exception_only(error)
-            text = "".join(lines).replace(f"{self.mirror.root}{os.sep}", os.sep).splitlines()
-            status["traceback"] = text[-_TRACEBACK_LINES:]
-            status["place"] = self._place_of(error)
-        return status
-
-    def _place_of(self, error: BaseException) -> Place | None:
-        """The innermost line of the user's own files in a traceback."""
-        place = None
-        if isinstance(error, SyntaxError) and error.filename and error.lineno:
-            return self.places.of_line(error.filename, error.lineno)
-        for frame, line in traceback.walk_tb(error.__traceback__):
-            if self.places.file(frame.f_code) is not None:
-                place = self.places.of_line(frame.f_code.co_filename, line)
-        return place
-
     def _last_lines(self) -> str:
         with self._log.open(errors="replace") as file:
             lines = collections.deque(file, maxlen=_LOG_LINES)
         return "".join(lines).replace(f"{self.mirror.root}{os.sep}", os.sep)
-
-
-def _one_line(error: BaseException) -> str:
-    """An exception in one line, as Python's last line of a traceback has it."""
-    if isinstance(error, EOFError) and "reading a line" in str(error):
-        return "the script reads from standard input, which is empty here"
-    return " ".join("".join(traceback.format_exception_only(error)).split())
 
 
 def _remember_source(filename: str, source: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from watch.torch_calls import Calls
 from watch.torch_watch import Watch
+from watch.use import model_of
 
 _SIZES = (64, 32, 28, 224, 96, 128, 256, 299)  # of images, tried in turn
 _LENGTHS = (16, 32, 64, 128)  # of sequences
@@ -19,7 +20,12 @@ _BATCH = 4
 
 def use_model(watch: Watch, names: dict[str, Any]) -> None:
     """Finds the model by its name, calls it, and writes down its calls and parameters."""
-    model = _model(watch, names)
+    session = watch.session
+    model: nn.Module = model_of(session, names, lambda found: isinstance(found, nn.Module), "torch module")
+    if not any(True for _ in model.parameters()):
+        session.fail(
+            f"the model {session.request.attribute} in {session.request.script.name} has no parameters", "no_model"
+        )
     watch.model.include_module(model)
     with watch.quietly():
         if watch.float64:
@@ -42,32 +48,6 @@ def use_model(watch: Watch, names: dict[str, Any]) -> None:
         calls = Calls(watch.observation, "step0", True, watch.plan, planned)
         watch.document["calls"] = [_call(watch, model, calls, arguments, options, training=True)]
         watch.write_dropout(calls.committed)
-
-
-def _model(watch: Watch, names: dict[str, Any]) -> nn.Module:
-    """The model that the request names: one, or a function that returns one."""
-    attribute = watch.request.attribute or ""
-    file = watch.request.script.name
-    found: Any = names
-    for part in attribute.split("."):
-        found = found.get(part) if isinstance(found, dict) else getattr(found, part, None)
-    if found is None:
-        known = [
-            name for name, value in names.items()
-            if not name.startswith("_") and (isinstance(value, nn.Module) or inspect.isfunction(value))
-        ]  # fmt: skip
-        listed = ", ".join(known) or "nothing"
-        watch.session.fail(f"{file} has nothing named {attribute}; models and functions in it: {listed}", "no_model")
-    if not isinstance(found, nn.Module):
-        if not callable(found):
-            watch.session.fail(f"{attribute} in {file} is a {type(found).__name__}, not a model", "no_model")
-        found = found()
-    if not isinstance(found, nn.Module):
-        kind = type(found).__name__
-        watch.session.fail(f"{attribute}() in {file} returns a {kind}, not a torch module", "no_model")
-    if not any(True for _ in found.parameters()):
-        watch.session.fail(f"the model {attribute} in {file} has no parameters", "no_model")
-    return found
 
 
 def _call(watch: Watch, model: nn.Module, calls: Calls, args: Any, options: Any, training: bool = False) -> Any:

@@ -3,7 +3,6 @@
 docs/explain-format.md has what the watchers write, and the plan that steers a program.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,6 @@ def explain(
     timeout: float = 300.0,
     inputs: Path | None = None,
     batch: int | None = None,
-    out: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Explanation:
     """Runs two programs up to their first optimizer steps and says what they do differently.
@@ -38,7 +36,6 @@ def explain(
         timeout: The seconds that each program may take.
         inputs: A .npy or .npz file for models that are only used.
         batch: How many samples of a batch to use; None for all.
-        out: A directory to write `results.json` to.
         report: Called with a line whenever something has begun.
 
     Raises:
@@ -50,7 +47,7 @@ def explain(
 
     began = time.monotonic()
     first, second = program(str(reference)), program(str(port))
-    if (first.script, first.attribute, first.arguments) == (second.script, second.attribute, second.arguments):
+    if first.same_as(second):
         raise BadInputError(f"{first.given} is named twice; name the reference, then the port")
     if bool(first.attribute) != bool(second.attribute):
         raise BadInputError("either both programs are scripts that train, or both name a model as FILE.py:NAME")
@@ -60,8 +57,4 @@ def explain(
         raise BadInputError(f"there is no file {inputs}")
     options: dict[str, Any] = {"inputs": None if inputs is None else str(inputs.absolute()), "batch": batch}
     found = compare_programs(first, second, options, steps=steps, keep=keep, timeout=timeout, report=report)
-    explanation = Explanation(**found, seconds=time.monotonic() - began, directory=out)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "results.json").write_text(json.dumps(explanation.to_dict(), indent=2))
-    return explanation
+    return Explanation(**found, seconds=time.monotonic() - began)

@@ -1,12 +1,8 @@
-"""The command `mnist-compare explain REFERENCE PORT`."""
+"""The options of the command `mnist-compare explain REFERENCE PORT`."""
 
-import json
-import sys
 from pathlib import Path
-from typing import Any
 
 from command_line.table import Parser
-from compare.explanation import explain
 
 DESCRIPTION = (
     "Says why a port differs from its reference: runs two programs as they are up to their first optimizer steps and "
@@ -28,28 +24,6 @@ def add_options(options: Parser) -> None:
     )
     options.add_argument("--batch", type=int | None, default=None, metavar="N", help="Use N samples of each batch.")
     options.add_argument("--json", action="store_true", help="Print the findings as JSON instead of text.")
-    options.add_argument("--out", type=Path | None, default=None, metavar="DIR", help="Write results.json there.")
-
-
-def run(options: Any) -> int:
-    """Explains, prints, and returns the exit code."""
-    found = explain(
-        options.reference,
-        options.port,
-        steps=options.steps,
-        keep=options.keep,
-        timeout=options.timeout,
-        inputs=options.inputs,
-        batch=options.batch,
-        out=options.out,
-        report=lambda line: print(line, file=sys.stderr, flush=True),
+    options.add_argument(
+        "--out", type=Path | None, default=None, metavar="DIR", help="Write results.json, report.html there."
     )
-    if options.json:
-        print(json.dumps(found.to_dict(), indent=2))
-    else:
-        from rich.console import Console
-
-        from compare.explanation.report import show
-
-        show(found, Console())
-    return found.exit_code

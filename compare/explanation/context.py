@@ -7,7 +7,8 @@ from functools import cached_property
 
 from compare.explanation.findings import Finding, Place, Severity, Stage
 from compare.explanation.observed.observation import Layer, Observation
-from compare.explanation.observed.pairing import Pair, Pairing, Side
+from compare.explanation.observed.pairing import Pair, Pairing
+from compare.explanation.observed.sides import Side
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Context:
         not_seen: What could not be compared.
         unpaired: Why something could not be paired.
         told: The layers whose own output was found to differ.
+        judged: The values before layers that were compared: the mode, the guide's figures, the steered side's key.
     """
 
     guide: Side
@@ -40,6 +42,7 @@ class Context:
     not_seen: list[str] = field(default_factory=list)
     unpaired: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
+    judged: set[tuple[str, tuple[float, ...], str | None]] = field(default_factory=set)
 
     @cached_property
     def frameworks(self) -> tuple[str, str]:
@@ -129,6 +132,11 @@ def describe(layer: Layer) -> str:
     numbers = ("epsilon", "eps", "momentum", "rate", "p", "negative_slope", "num_parameters")
     shown += [f"{key}={settings[key]:g}" for key in numbers if isinstance(settings.get(key), int | float)]
     return f"{layer.kind}({', '.join(shown)})"
+
+
+def in_code(name: str) -> str:
+    """A layer's name as Python has it: net[1] for net.1."""
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", name)
 
 
 Check = Callable[[Context], None]

@@ -1,10 +1,14 @@
 """What `compare explain` finds, as types: what its `results.json` says, for programs to read."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from compare.results_file import RESULTS, SCHEMA_VERSION, read_results
+from recipe.errors import RecordError
 
 Stage = Literal["data", "weights", "forward", "loss", "gradients", "optimizer", "loop", "stated"]
 Severity = Literal["fault", "minor", "inherent"]
@@ -71,7 +75,9 @@ class Explanation:
         not_seen: What could not be compared, and what a run of so few steps cannot show.
         unpaired: Why layers or values could not be paired; empty if all were.
         seconds: How long it took.
-        directory: Where `results.json` was written, None if nowhere.
+        versions: By `reference` and `port`, the versions of the packages that each was run with.
+        command: What was typed, None where Python asked.
+        directory: Where `results.json` and `report.html` were written, None if nowhere.
     """
 
     reference: str
@@ -82,6 +88,8 @@ class Explanation:
     not_seen: tuple[str, ...]
     unpaired: tuple[str, ...]
     seconds: float
+    versions: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    command: str | None = None
     directory: Path | None = None
 
     @property
@@ -101,18 +109,107 @@ class Explanation:
         """What the command line ends with: 0, 1 or 3."""
         return EXIT_CODES[self.verdict]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The form in which it is written as JSON."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["findings"] = [dataclasses.asdict(finding) for finding in self.findings]
-        fields["directory"] = None if self.directory is None else str(self.directory)
-        return {"format": 1, "kind": "explanation", "verdict": self.verdict, "exit_code": self.exit_code, **fields}
+    @property
+    def results_file(self) -> Path | None:
+        """The findings as JSON, None where they were written nowhere."""
+        return None if self.directory is None else self.directory / RESULTS
+
+    @property
+    def page(self) -> Path | None:
+        """The findings as a page that opens from disk, None where they were written nowhere."""
+        return None if self.directory is None else self.directory / "report.html"
+
+    def to_json(self) -> dict[str, Any]:
+        """What `results.json` says: every field but the directory, which is where it lies."""
+        values = dataclasses.asdict(self)
+        del values["directory"]
+        head = {"schema_version": SCHEMA_VERSION, "kind": "explanation"}
+        return {**head, "verdict": self.verdict, "exit_code": self.exit_code, **values}
+
+    @classmethod
+    def read(cls, directory: Path | str) -> Self:
+        """The findings that an earlier call, or the command line, left in a directory.
+
+        Raises:
+            RecordError: There are none, or none of this kind and version.
+        """
+        directory = Path(directory)
+        return cls.from_json(read_results(directory), directory)
+
+    @classmethod
+    def from_json(cls, results: Mapping[str, Any], directory: Path) -> Self:
+        """What `to_json` made, of the results in this directory.
+
+        Raises:
+            RecordError: A key is missing or holds something else.
+        """
+        path = directory / RESULTS
+        if results.get("kind") != "explanation":
+            raise RecordError(f"{path} holds the findings of a {results.get('kind', 'comparison')}, not of explain")
+        names = {field.name for field in dataclasses.fields(cls)} - {"directory"}
+        try:
+            values = {name: results[name] for name in names}
+            values["findings"] = tuple(_finding(entry) for entry in values["findings"])
+            for name in ("same", "not_seen", "unpaired"):
+                values[name] = tuple(map(str, values[name]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(f"{path} is damaged: {type(error).__name__} {error}; run explain again") from error
+        return cls(**values, directory=directory)
+
+
+def _finding(entry: Mapping[str, Any]) -> Finding:
+    """A finding from its JSON, which has null for an effect without limit."""
+    place = None if entry["place"] is None else Place(**entry["place"])
+    effect = float("inf") if entry["effect"] is None else float(entry["effect"])
+    found = Finding(**{**entry, "place": place, "effect": effect})
+    if found.stage not in STAGES or found.severity not in _ORDER:
+        raise ValueError(f"{found.stage} {found.severity}")
+    return found
 
 
 _ORDER = {"fault": 0, "minor": 1, "inherent": 2}
 
 
+_OF_A_LAYER = re.compile(
+    r"(?P<what>.+?) (?P<where>of|after) (?P<layer>[^\s:,]+)(?P<rest>( \([^)]*\))?[:,]? .*|( \([^)]*\))?)", re.DOTALL
+)
+"""A title that says of one layer what differs: "epsilon of bn1 (batch normalization): ..."."""
+
+_LISTED = 6
+
+
+def merged(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings that say the same of several layers, as one each: the largest effect's, with the names of all."""
+    groups: dict[tuple[object, ...], list[tuple[str, Finding]]] = {}
+    alone: list[Finding] = []
+    for found in dict.fromkeys(findings):
+        match = _OF_A_LAYER.fullmatch(found.title)
+        if match is None or found.cause is None or found.stage not in ("forward", "optimizer"):
+            alone.append(found)
+            continue
+        key = (found.stage, found.severity, match["what"], match["where"], match["rest"])
+        groups.setdefault(key, []).append((match["layer"], found))
+    return alone + [_as_one(key, entries) for key, entries in groups.items()]
+
+
+def _as_one(key: tuple[object, ...], entries: list[tuple[str, Finding]]) -> Finding:
+    largest = max((found for _, found in entries), key=lambda found: found.effect)
+    names = list(dict.fromkeys(name for name, _ in entries))
+    if len(names) == 1:
+        return largest
+    _, _, what, where, rest = key
+    listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    places = {str(found.place) for _, found in entries if found.place is not None} - {str(largest.place)}
+    also = sorted(
+        places, key=lambda place: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", place)]
+    )
+    shown = ", ".join(also[:_LISTED]) + (", ..." if len(also) > _LISTED else "")
+    text = "; ".join(filter(None, (largest.effect_text, f"also at {shown}" if also else "")))
+    return dataclasses.replace(largest, title=f"{what} {where} {listed}{rest}", effect_text=text)
+
+
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """By severity, then by effect, then in the order of a training."""
-    unique = list(dict.fromkeys(findings))
-    return tuple(sorted(unique, key=lambda found: (_ORDER[found.severity], -found.effect, STAGES.index(found.stage))))
+    return tuple(
+        sorted(merged(findings), key=lambda found: (_ORDER[found.severity], -found.effect, STAGES.index(found.stage)))
+    )

@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from compare.explanation.findings import Explanation
 from compare.findings import Comparison
 from compare.report.comparison_page import comparison_page
+from compare.report.explanation.page import explanation_page
 from compare.report.study_page import study_page
 from compare.study.findings import Study
 from recipe.atomic import complete_or_absent
+from recipe.errors import RecordError
 from record.training import RunRecord
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_page(
-    findings: Comparison | Study,
+    findings: Comparison | Study | Explanation,
     *,
     trainings: Mapping[str, RunRecord] | None = None,
     controls: Sequence[RunRecord] = (),
@@ -22,7 +26,7 @@ def write_page(
     """Writes report.html next to the findings, complete or not at all; returns where.
 
     Args:
-        findings: What it shows.
+        findings: What it shows, of any kind.
         trainings: The records of a comparison's trainings, by implementation.
         controls: Those of its A/A family.
 
@@ -31,6 +35,7 @@ def write_page(
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    kind, page = _page(findings, trainings or {}, controls)
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -38,14 +43,23 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("study.html.jinja" if isinstance(findings, Study) else "comparison.html.jinja")
-    text = template.render(
-        page=study_page(findings)
-        if isinstance(findings, Study)
-        else comparison_page(findings, trainings or {}, controls),
-        css=(_TEMPLATES / "page.css").read_text(),
-        script=(_TEMPLATES / "draw.js").read_text(),
+    text = environment.get_template(f"{kind}.html.jinja").render(
+        page=page, css=(_TEMPLATES / "page.css").read_text(), script=(_TEMPLATES / "draw.js").read_text()
     )
-    with complete_or_absent(findings.page) as partial:
+    path = findings.page
+    if path is None:
+        raise RecordError("the findings were written to no directory, where their page could be")
+    with complete_or_absent(path) as partial:
         partial.write_text(text, encoding="utf-8")
-    return findings.page
+    return path
+
+
+def _page(
+    findings: Comparison | Study | Explanation, trainings: Mapping[str, RunRecord], controls: Sequence[RunRecord]
+) -> tuple[str, dict[str, Any]]:
+    """Of findings, the name of their template and what it takes."""
+    if isinstance(findings, Explanation):
+        return "explanation", explanation_page(findings)
+    if isinstance(findings, Study):
+        return "study", study_page(findings)
+    return "comparison", comparison_page(findings, trainings, controls)

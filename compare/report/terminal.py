@@ -6,7 +6,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from compare.explanation.findings import Explanation
 from compare.findings import Comparison, ImplementationFindings
+from compare.report.explanation.terminal import explanation_text
 from compare.report.study_terminal import study_tables, study_verdict_lines
 from compare.report.words import display_name, measured, not_seen, number, things
 from compare.study.findings import Study
@@ -14,9 +16,12 @@ from compare.study.findings import Study
 _MAX_EPOCHS_SHOWN = 20
 
 
-def show(findings: Comparison | Study, console: Console) -> None:
-    """Prints the findings of a comparison or of a study."""
-    if isinstance(findings, Study):
+def show(findings: Comparison | Study | Explanation, console: Console) -> None:
+    """Prints the findings of a comparison, of a study or of an explanation."""
+    tables: list[Table] = []
+    if isinstance(findings, Explanation):
+        lines = [explanation_text(findings)]
+    elif isinstance(findings, Study):
         tables, lines = study_tables(findings), study_verdict_lines(findings)
     else:
         tables = [comparison_table(findings)] if findings.trained else []

@@ -19,6 +19,7 @@ from record.training import read_record
 from tests.browser.strokes import prepare
 from tests.compare.test_page import study, trained, with_side
 from tests.conftest import Once, run_python, write_canned
+from tests.explanation.test_page import EPSILON, RELU, explanation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -109,6 +110,18 @@ def test_page_of_a_study_draws_every_plot_in_any_width(opened: Any, tmp_path: Pa
         assert plots.nth(i).locator(".role-mark line").count() > 0
         assert plots.nth(i).bounding_box()["height"] > 50
     assert "finished" in page.locator("section", has_text="Every run").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_page_of_an_explanation_fits_any_width_and_opens_what_differs(opened: Any, tmp_path: Path) -> None:
+    rewrite_page(explanation(tmp_path, RELU, EPSILON))
+    page = opened(tmp_path, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    assert page.locator("details[open] .title").all_inner_texts() == ["1. no ReLU after fc3"]
+    assert page.locator("details[open] dd code").inner_text() == "x = torch.relu(self.fc3(x))"
+    minor = page.locator("details", has_text="epsilon")
+    minor.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert minor.locator("dl").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 

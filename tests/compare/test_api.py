@@ -35,7 +35,7 @@ ARGUMENTS = {
     "run": {*COMMON, "threads", "controls", "margin", "fresh"},
     "align": {*COMMON, "threads", "fresh"},
     "study": {*COMMON, "seeds", "variants", "margin", "scheduler", "workers", "silence"},
-    "explain": {"reference", "port", "steps", "keep", "timeout", "inputs", "batch", "out", "report"},
+    "explain": {"reference", "port", "steps", "keep", "timeout", "inputs", "batch", "out", "report", "command"},
 }
 FINDINGS = {"directory", "verdict", "exit_code", "command", "recipe"}
 FIELDS = {
@@ -68,7 +68,8 @@ FIELDS = {
     },
     "ChurnFindings": {"between", "variant", "num_pairs", "mean", "lowest", "highest"},
     "Explanation": {
-        *("reference", "port", "ran", "findings", "same", "not_seen", "unpaired", "seconds", "directory"),
+        *("reference", "port", "ran", "findings", "same", "not_seen", "unpaired", "seconds", "versions", "command"),
+        "directory",
     },
     "RunFindings": {
         *("implementation", "variant", "seed", "status", "test_accuracy", "test_loss", "seconds", "error"),

@@ -12,8 +12,8 @@ import pytest
 
 from compare import BadInputError, Explanation, explain
 from compare.explanation.findings import Finding, ordered
-from compare.explanation.report import text
 from compare.explanation.running.program import framework_of, program
+from compare.report.explanation.terminal import explanation_text
 from tests.conftest import ROOT
 
 TORCH = """import torch
@@ -41,8 +41,10 @@ def pair(directory: Path, first: str, second: str) -> tuple[Path, Path]:
 
 def test_one_program_named_twice_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "a.py", "import torch")
-    with pytest.raises(BadInputError, match="named twice"):
-        explain(path, path)
+    (tmp_path / "link.py").symlink_to(path)
+    for other in (path, tmp_path / "link.py", tmp_path / ".." / tmp_path.name / "a.py"):
+        with pytest.raises(BadInputError, match="named twice"):
+            explain(path, other)
 
 
 @pytest.mark.parametrize(
@@ -104,10 +106,10 @@ def test_verdicts_and_exit_codes() -> None:
 
 
 def test_the_text_has_the_title_both_values_and_the_mend() -> None:
-    shown = text(explanation(Finding("forward", "no ReLU", "ReLU", "nothing", mend="torch.relu(x)")))
+    shown = explanation_text(explanation(Finding("forward", "no ReLU", "ReLU", "nothing", mend="torch.relu(x)")))
     for words in ("FAULT  1", "no ReLU", "reference: ReLU; port: nothing", "mend: torch.relu(x)", "verdict: different"):
         assert words in shown
-    assert json.dumps(explanation(Finding("data", "scale")).to_dict())
+    assert json.dumps(explanation(Finding("data", "scale")).to_json())
 
 
 def test_a_missing_activation_is_found_and_the_same_pair_is_the_same(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Observation
-from compare.explanation.observed.pairing import Side, pair
+from compare.explanation.observed.pairing import pair
 from compare.explanation.observed.plan import call_pairs
+from compare.explanation.observed.sides import Side
 from recipe.errors import RunFailedError
 from tests.explanation.made_up import call, layer, observation
 

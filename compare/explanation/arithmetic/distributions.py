@@ -41,6 +41,9 @@ class Distribution:
         return f"{called}{self.shape} with deviation {self.scale:.4g}"
 
 
+_TRIED = 256
+"""So many rows or columns of a matrix are looked at."""
+
 _FEW = 30
 """Below so many values a normal array and a uniform one are not told apart by their kurtosis."""
 
@@ -95,6 +98,8 @@ def _orthogonal(x: Array) -> float | None:
     """The gain of a matrix with orthogonal rows or columns; of stacked square ones, of each."""
     if x.ndim != 2 or min(x.shape) < 2:
         return None
+    if min(x.shape) > _TRIED:  # what is orthogonal as a whole is so in its first rows or columns
+        x = x[:_TRIED] if x.shape[0] <= x.shape[1] else x[:, :_TRIED]
     rows, columns = x.shape
     square = x @ x.T if rows <= columns else x.T @ x
     for part in (square, *([] if rows % columns or rows == columns else [_blocks(x, columns)])):

@@ -10,8 +10,9 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.reading import reading_place
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.observed.observation import Array, Call, Observation
-from compare.explanation.observed.pairing import Pairing, Side
+from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
+from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import ROUNDED, layouts
 
 
@@ -116,6 +117,13 @@ def _effective(guide: Side, look: Side, pairing: Pairing) -> tuple[Steps, Steps]
     if first is None or second is None:
         return (), ()
     return ((first,),), ((second,),)
+
+
+def _mend(words: str) -> str:
+    """What to do about what the steered side makes of the samples."""
+    if words.startswith("standardised"):
+        return "leave the standardisation out (transforms.Normalize), or do it in the reference as well"
+    return "make the inputs as the reference does"
 
 
 def _scales(call: Call, side: Side) -> bool:
@@ -291,7 +299,7 @@ def data(context: Context, fed: Feeding) -> None:
             effect=max(relation.deviation, 0.5) if words != "other samples" else 0.6,
             effect_text=f"inputs differ by {relation.deviation:.3g} of the largest value",
             cause=None if words == "other samples" else words,
-            mend="make the inputs as the reference does",
+            mend=_mend(words) if about_port else "make the inputs as the reference does",
         )
     for relation in fed.targets:
         if relation.words and not any(found.words == "other samples" for found in fed.inputs):

@@ -6,7 +6,8 @@ from compare.explanation.context import Context, describe
 from compare.explanation.model.layer_causes import Cause, Given, causes
 from compare.explanation.model.passes import Pass, array_of, compared_keys, match_states, neighbours, words_of
 from compare.explanation.model.segments import Producers, few
-from compare.explanation.model.stretches import ending, padded_segment, rounded, segment
+from compare.explanation.model.stretch_words import rounded
+from compare.explanation.model.stretches import ending, padded_segment, segment
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Array, Call
@@ -111,6 +112,8 @@ def _layer(
     if not found and _from_its_own_input(one, pair, left, right, enter):
         context.told.discard(where)
         return
+    if any(cause.name == "cropping" for cause in found):  # what torch calls output padding is a part of it
+        found = [cause for cause in found if cause.name != "output padding"]
     place = right.place or pair.port.place
     places = (pair.guide.place, pair.port.place or place)
     for cause in found:

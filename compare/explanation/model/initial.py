@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compare.explanation.arithmetic.distributions import Distribution, differ, distribution, fans
-from compare.explanation.context import Context
+from compare.explanation.context import Context, in_code
 from compare.explanation.findings import Severity
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
@@ -30,6 +30,17 @@ class _Drawn:
     ratio: float
 
 
+@dataclass(frozen=True)
+class _Unequal:
+    """One weight of a pair whose values are others on the two sides, and all weights of the guide's layer."""
+
+    pair: Pair
+    name: str
+    guide: Array
+    steered: Array
+    layer: Weights
+
+
 def initial_weights(context: Context, *, used_only: bool) -> None:
     """Finds what differs in the weights that both programs begin with.
 
@@ -37,9 +48,30 @@ def initial_weights(context: Context, *, used_only: bool) -> None:
         context: Both sides.
         used_only: Whether the models are not trained, so that the weights must be the same.
     """
+    unequal, carried, compared = _compared(context)
+    if used_only and unequal and not carried and _of_all(context, unequal):
+        return
     drawn: list[_Drawn] = []
+    for one in unequal:
+        permuted = _permuted(one.name, one.guide, one.steered, one.layer)
+        if permuted is not None or used_only:
+            _of_value(context, one, permuted)
+            continue
+        found = _drawn(one.pair, one.name, one.guide, one.steered)
+        if found is not None:
+            drawn.append(found)
+        elif carried and _between_carried(context, one.pair, unequal):
+            _of_value(context, one, None)
+    _report(context, drawn)
+    if compared and not context.has("weights"):
+        alike = "the same values" if carried and len(unequal) == 0 else "the same distributions"
+        context.same.append(f"initial weights: {alike} in {len(context.pairing.pairs)} layers")
+
+
+def _compared(context: Context) -> tuple[list[_Unequal], int, int]:
+    """The weights that are not equal, how many were carried from one side to the other, and how many were compared."""
+    unequal: list[_Unequal] = []
     carried = compared = 0
-    unequal: list[tuple[Pair, str, Array, Array, Weights]] = []
     for pair in context.pairing.pairs:
         a, b = _own(pair, context.guide.observation.initial, context.look.initial)
         for name in a.keys() & b.keys():
@@ -49,21 +81,59 @@ def initial_weights(context: Context, *, used_only: bool) -> None:
             if deviation(a[name], b[name]) <= ROUNDED:
                 carried += 1 if np.ptp(a[name]) > 0 else 0
                 continue
-            unequal.append((pair, name, a[name], b[name], a))
-    for pair, name, x, y, all_of_guide in unequal:
-        permuted = _permuted(name, x, y, all_of_guide)
-        if permuted is not None or used_only:
-            _of_value(context, pair, name, x, y, permuted)
-            continue
-        found = _drawn(pair, name, x, y)
-        if found is not None:
-            drawn.append(found)
-        elif carried and _between_carried(context, pair, unequal):
-            _of_value(context, pair, name, x, y, None)
-    _report(context, drawn)
-    if compared and not context.has("weights"):
-        alike = "the same values" if carried and len(unequal) == 0 else "the same distributions"
-        context.same.append(f"initial weights: {alike} in {len(context.pairing.pairs)} layers")
+            unequal.append(_Unequal(pair, name, a[name], b[name], a))
+    return unequal, carried, compared
+
+
+def _of_all(context: Context, unequal: list[_Unequal]) -> bool:
+    """Of models that are only used, says once that no weight is the other side's; False where some came across."""
+    kernels = [one for one in unequal if one.guide.ndim > 1]
+    if not kernels or any(_permuted(one.name, one.guide, one.steered, one.layer) for one in unequal):
+        return False
+    layers = len({id(one.pair) for one in unequal})
+    drawn = [
+        all(_looks_drawn(one.pair, x) for one, x in ((k, (k.guide, k.steered)[side]) for k in kernels))
+        for side in (0, 1)
+    ]
+    if all(drawn):
+        context.not_seen.append(
+            f"loaded weights: both models have random ones of their own in {layers} layers, and what follows was "
+            "compared with those of one side in both"
+        )
+        return True
+    if len(kernels) < _MANY:
+        return False
+    how = ["as they were drawn at random" if random else "of a training" for random in drawn]
+    context.find(
+        "weights",
+        f"the loaded weights of all {layers} layers are not the reference's: other values",
+        guide=f"weights {how[0]}",
+        steered=f"weights {how[1]}",
+        places=(kernels[0].pair.guide.place, kernels[0].pair.port.place),
+        effect=1.0,
+        effect_text="no weight is that of the other side; what follows was compared with those of one side in both",
+        cause="weights that were not loaded" if any(drawn) else None,
+        mend="load the reference's weights before the model is used",
+    )
+    return True
+
+
+_MANY = 3
+"""With fewer kernels than these each is told by itself."""
+
+_SAMPLED = 100_000
+
+
+def _looks_drawn(pair: Pair, kernel: Array) -> bool:
+    """Whether a kernel has a distribution that initialisers draw from: one with a name, or a constant."""
+    fan_in, fan_out = fans(pair.kind, kernel)
+    if pair.kind == "embedding":
+        fan_in, fan_out = float(kernel.shape[0]), float(kernel.shape[1])
+    gates = gates_of(pair.guide)
+    units = float(kernel.shape[0] // RECURRENT[gates]) if gates else 0.0
+    values = kernel if kernel.size <= _SAMPLED else kernel.reshape(-1)[:: kernel.size // _SAMPLED]
+    found = distribution(values, fan_in, fan_out, units)
+    return bool(found.names) or found.shape in ("zeros", "ones", "constant", "orthogonal")
 
 
 def _own(pair: Pair, guide: Mapping[str, Array], look: Mapping[str, Array]) -> tuple[Weights, Weights]:
@@ -86,9 +156,9 @@ def _by_gate(kind: str, weights: Weights) -> Weights:
     return found
 
 
-def _between_carried(context: Context, pair: Pair, unequal: list[tuple[Pair, str, Array, Array, Weights]]) -> bool:
+def _between_carried(context: Context, pair: Pair, unequal: list[_Unequal]) -> bool:
     """Whether layers before and after this one hold the same values on both sides."""
-    bad = {id(entry[0]) for entry in unequal}
+    bad = {id(one.pair) for one in unequal}
     pairs = list(context.pairing.pairs)
     at = pairs.index(pair)
     good = [id(other) not in bad for other in pairs]
@@ -99,10 +169,17 @@ def _permuted(name: str, x: Array, y: Array, others: Weights) -> str | None:
     """How the same values came into another order; None if they are others."""
     if x.size < 4 or np.ptp(x) == 0:
         return None
-    if deviation(np.sort(x.reshape(-1)), np.sort(y.reshape(-1))) > ROUNDED:
+    if not _same_extremes(x, y) or deviation(np.sort(x.reshape(-1)), np.sort(y.reshape(-1))) > ROUNDED:
         exchanged = next((n for n, z in others.items() if n != name and z.shape == y.shape and _equal(z, y)), None)
         return f"holds the values of {exchanged}" if exchanged and np.ptp(y) > 0 else None
     return _turned(x, y) or _gates_exchanged(x, y) or "the same values in another order"
+
+
+def _same_extremes(x: Array, y: Array) -> bool:
+    """Whether two arrays may hold the same values: far cheaper to ask than by sorting them."""
+    scale = max(abs(float(x.max())), abs(float(x.min())), 1e-30)
+    ends = (float(x.max()) - float(y.max()), float(x.min()) - float(y.min()))
+    return x.size == y.size and max(map(abs, ends)) <= ROUNDED * scale
 
 
 def _turned(x: Array, y: Array) -> str | None:
@@ -135,8 +212,9 @@ def _equal(x: Array, y: Array) -> bool:
     return x.shape == y.shape and deviation(x, y) <= ROUNDED
 
 
-def _of_value(context: Context, pair: Pair, name: str, x: Array, y: Array, permuted: str | None) -> None:
+def _of_value(context: Context, one: _Unequal, permuted: str | None) -> None:
     """A weight that should be the same and is not."""
+    pair, name, x, y = one.pair, one.name, one.guide, one.steered
     where = context.name(pair)
     how = permuted or "other values"
     context.find(
@@ -243,6 +321,7 @@ _TORCH = {
 
 def _mend(wanted: Distribution, layer: str, what: str) -> str:
     attribute = "weight" if what == "weights" else "bias"
+    layer = in_code(layer)
     if what == "forget gate bias":
         return f"{layer}.bias_ih_l0.data[units : 2 * units] = {wanted.scale:g}"
     function = next((code for name, code in _TORCH.items() if str(wanted).startswith(name)), None)

@@ -9,7 +9,8 @@ from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.model.segments import turned
 from compare.explanation.observed.observation import Array, Call, Observation
-from compare.explanation.observed.pairing import Pair, Side
+from compare.explanation.observed.pairing import Pair
+from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import Match, match
 
 
@@ -49,7 +50,11 @@ def array_of(one: Pass, side: int, key: str | None) -> Array | None:
 
 
 def neighbours(one: Pass, pair: Pair) -> tuple[Pair | None, Pair]:
-    """The paired layer before this one in the guide's computation, and this one."""
+    """The paired layer that the input of this one is computed from, else the one before it in order; and this one."""
+    sources = one.context.guide.sources.get(pair.guides[0].name, frozenset())
+    before = [found for name in sources if (found := one.context.pairing.of_guide(name)) is not None]
+    if len(sources) == len(before) == 1 and before[0] is not pair:
+        return before[0], pair
     pairs = list(one.context.pairing.pairs)
     at = pairs.index(pair)
     return (pairs[at - 1] if at else None), pair

@@ -21,6 +21,8 @@ from compare.explanation.operations.operation import Operation
 _LARGE = 200_000
 _MOST_EDITS = 3
 _MOST_SOLUTIONS = 40
+_MOST_TRIED = 400
+"""So many pairs of values are asked for the operation between them, then the search is given up."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,9 @@ def explain_chain(begin: Array, steps: Sequence[Step], values: Sequence[Value], 
         None if none of the edits that are known do; an empty list if the chains agree.
     """
     goal = few(goal)
+    learner = _Learner(values)
     for most in range(_MOST_EDITS + 1):
-        found = list(itertools.islice(_search(begin, steps, values, goal, most, exact=True), _MOST_SOLUTIONS))
+        found = list(itertools.islice(_search(begin, steps, learner, goal, most, exact=True), _MOST_SOLUTIONS))
         if found:
             return min(found, key=_cost)
     return None
@@ -222,7 +225,13 @@ def explain_chain(begin: Array, steps: Sequence[Step], values: Sequence[Value], 
 
 def _cost(edits: list[Edit]) -> float:
     """Of edits that give the same, those that a person would more likely have made cost less."""
-    return sum({"replaced": 1.0, "missing": 1.1, "extra": 1.2}[edit.kind] - 0.5 * _same_name(edit) for edit in edits)
+    costs = {"replaced": 1.0, "missing": 1.1, "extra": 1.2}
+    return sum(costs[edit.kind] - 0.5 * _same_name(edit) + _is_contrived(edit) for edit in edits)
+
+
+def _is_contrived(edit: Edit) -> bool:
+    """Whether a second operand comes from nowhere: with one of one's choice, much can be made of anything."""
+    return edit.kind == "extra" and edit.steered is not None and edit.steered.family == "two operands"
 
 
 def _same_name(edit: Edit) -> bool:
@@ -233,38 +242,38 @@ def _same_name(edit: Edit) -> bool:
 
 
 def _search(
-    now: Array, steps: Sequence[Step], values: Sequence[Value], goal: Array, most: int, *, exact: bool, done: int = 0
+    now: Array, steps: Sequence[Step], learner: "_Learner", goal: Array, most: int, *, exact: bool, done: int = 0
 ) -> Iterator[list[Edit]]:
     """Depth first: go on as the guide does, or with one edit less to make."""
     if done == len(steps):
         if reaches(now, goal):
             yield []
         elif most:
-            yield from _extra(now, steps, values, goal, most, done)
+            yield from _extra(now, steps, learner, goal, most, done)
         return
     step = steps[done]
     operation = step.operation()
     kept = step.after if exact else _kept(operation, step, now)
     if kept is not None:
-        yield from _search(kept, steps, values, goal, most, exact=exact, done=done + 1)
+        yield from _search(kept, steps, learner, goal, most, exact=exact, done=done + 1)
     if not most:
         return
-    for value, learned, made in _learned(now, values):
+    for value, learned, made in learner.learned(now):
         if operation is None or learned.family == operation.family or step.others:
-            for rest in _search(made, steps, values, goal, most - 1, exact=False, done=done + 1):
+            for rest in _search(made, steps, learner, goal, most - 1, exact=False, done=done + 1):
                 far = deviation(kept, made) if kept is not None and kept.shape == made.shape else 1.0
                 yield [Edit("replaced", operation, learned, step, value, done, far), *rest]
-    for rest in _search(now, steps, values, goal, most - 1, exact=exact and step.is_nothing, done=done + 1):
+    for rest in _search(now, steps, learner, goal, most - 1, exact=exact and step.is_nothing, done=done + 1):
         far = deviation(kept, now) if kept is not None and kept.shape == now.shape else 1.0
         yield [Edit("missing", operation, None, step, None, done, far), *rest]
-    yield from _extra(now, steps, values, goal, most, done)
+    yield from _extra(now, steps, learner, goal, most, done)
 
 
 def _extra(
-    now: Array, steps: Sequence[Step], values: Sequence[Value], goal: Array, most: int, done: int
+    now: Array, steps: Sequence[Step], learner: "_Learner", goal: Array, most: int, done: int
 ) -> Iterator[list[Edit]]:
-    for value, learned, made in _learned(now, values):
-        for rest in _search(made, steps, values, goal, most - 1, exact=False, done=done):
+    for value, learned, made in learner.learned(now):
+        for rest in _search(made, steps, learner, goal, most - 1, exact=False, done=done):
             far = deviation(now, made) if now.shape == made.shape else 1.0
             yield [Edit("extra", None, learned, None, value, done, far), *rest]
 
@@ -280,20 +289,34 @@ def deviation_or_inf(first: Array, second: Array) -> float:
     return deviation(first, second) if first.shape == second.shape else float("inf")
 
 
-def _learned(now: Array, values: Sequence[Value]) -> Iterator[tuple[Value, Operation, Array]]:
-    """The operations that would make one of the steered side's values of this one."""
-    for value in values:
-        array = value.array
-        if array.shape == now.shape and deviation(now, array) <= ROUNDED:
-            continue
-        operation = learn(now, array)
-        if operation is None:
-            operation = next((o for other in value.others if (o := learn_two(now, other, array)) is not None), None)
-        if operation is None or operation.family == "identity":
-            continue
-        made = operation(now)
-        if made is not None:
-            yield value, operation, made
+class _Learner:
+    """The operations that would make one of the steered side's values of another value.
+
+    Args:
+        values: What the steered side computed on its way.
+    """
+
+    def __init__(self, values: Sequence[Value]) -> None:
+        self._values = values
+        self._tried = 0
+
+    def learned(self, now: Array) -> Iterator[tuple[Value, Operation, Array]]:
+        """What is known to make any of the values of this one; nothing more once too much has been tried."""
+        for value in self._values:
+            array = value.array
+            if array.shape == now.shape and deviation(now, array) <= ROUNDED:
+                continue
+            self._tried += 1
+            if self._tried > _MOST_TRIED:
+                return
+            operation = learn(now, array)
+            if operation is None:
+                operation = next((o for other in value.others if (o := learn_two(now, other, array)) is not None), None)
+            if operation is None or operation.family == "identity":
+                continue
+            made = operation(now)
+            if made is not None:
+                yield value, operation, made
 
 
 def reaches(value: Array, goal: Array) -> bool:

@@ -1,9 +1,10 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
 from compare.explanation.context import Context, describe
+from compare.explanation.observed.grouping import joined_shapes
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Layer
-from compare.explanation.observed.pairing import Pair, joined_shapes
+from compare.explanation.observed.pairing import Pair
 
 
 def structure(context: Context) -> None:

@@ -1,12 +1,13 @@
 """Carries the weights of paired layers from one side to the other."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from compare.explanation.observed.grouping import joined, parted
 from compare.explanation.observed.kinds import Weights, common, into
 from compare.explanation.observed.observation import Array, Layer, Parameter
-from compare.explanation.observed.pairing import Pair, joined, parted
+from compare.explanation.observed.pairing import Pair
 
 
 def arrays_of(layer: Layer, by_path: Mapping[str, Array]) -> Weights:
@@ -67,6 +68,13 @@ def _straight(pair: Pair, by_path: Mapping[str, Array]) -> Weights | None:
         if guide.parameters[name].path in by_path:
             found[parameter.path] = by_path[guide.parameters[name].path]
     return found or None
+
+
+def sources_in(pair: Pair, paths: Collection[str]) -> set[str]:
+    """The steered side's parameters of a pair if one of the guide's is among these paths."""
+    if not any(parameter.path in paths for parameter in _parameters(pair.guides)):
+        return set()
+    return {parameter.path for parameter in _parameters(pair.ports)}
 
 
 def parameter_pairs(pair: Pair, frameworks: tuple[str, str]) -> list[tuple[str, str]]:

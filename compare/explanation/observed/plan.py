@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 
 from compare.explanation.observed.carry import carried
 from compare.explanation.observed.observation import Array, Call
-from compare.explanation.observed.pairing import Pair, Pairing, Side
+from compare.explanation.observed.pairing import Pair, Pairing
+from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import placed
 
 Batch = tuple[Sequence[Array | None], Sequence[Array | None]]

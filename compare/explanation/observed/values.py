@@ -43,15 +43,31 @@ def deviation(first: Array, second: Array) -> float:
     """The largest difference relative to the largest value of the first; infinite where only one is finite."""
     if first.size == 0:
         return 0.0
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    finite = np.isfinite(a)
-    if not np.array_equal(finite, np.isfinite(b)):
-        return float("inf")
-    # Infinities and NaN at the same places agree: a mask of minus infinity for one.
-    with np.errstate(invalid="ignore"):
-        difference = float(np.max(np.abs(a - b), where=finite, initial=0.0))
-    scale = float(np.max(np.abs(a), where=finite, initial=0.0))
-    return difference if scale == 0 else difference / scale
+    largest = scale = 0.0
+    for a, b in _pieces(first, second):
+        finite = np.isfinite(a)
+        if not np.array_equal(finite, np.isfinite(b)):
+            return float("inf")
+        # Infinities and NaN at the same places agree: a mask of minus infinity for one.
+        with np.errstate(invalid="ignore"):
+            largest = max(largest, float(np.max(np.abs(a - b), where=finite, initial=0.0)))
+        scale = max(scale, float(np.max(np.abs(a), where=finite, initial=0.0)))
+    return largest if scale == 0 else largest / scale
+
+
+_PIECE = 2**22
+
+
+def _pieces(first: Array, second: Array) -> Iterator[tuple[Array, Array]]:
+    """Both arrays in float64, part by part along their first axis where they are large, for the memory's sake."""
+    first, second = np.asarray(first), np.asarray(second)
+    if first.ndim == 0 or first.shape != second.shape or first.size <= _PIECE:
+        yield np.asarray(first, np.float64), np.asarray(second, np.float64)
+        return
+    rows = max(1, _PIECE * len(first) // first.size)
+    for start in range(0, len(first), rows):
+        part = slice(start, start + rows)
+        yield np.asarray(first[part], np.float64), np.asarray(second[part], np.float64)
 
 
 def layouts(array: Array, shape: Sequence[int]) -> Iterator[tuple[str, Array]]:

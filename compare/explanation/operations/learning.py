@@ -27,24 +27,51 @@ def learn(x: Array, y: Array) -> Operation | None:
 
 def _first(operations: Iterator[Operation], x: Array, y: Array) -> Operation | None:
     for operation in operations:
+        if _is_refuted(operation, x, y):
+            continue
         made = operation(x)
         if made is not None and made.shape == y.shape and deviation(made, y) <= ROUNDED:
             return operation
     return None
 
 
+_HEAD = 2
+_ENOUGH = 64
+"""With so many values to a sample, a few samples refute nearly every operation that is not the one."""
+
+
+def _is_refuted(operation: Operation, x: Array, y: Array) -> bool:
+    """Whether the first samples show that an operation is not the one; far cheaper than to try all of them."""
+    if len(x) <= 2 * _HEAD or x.ndim < 2 or x.shape[1] == _HEAD:
+        return False
+    made = operation(x[:_HEAD])
+    if made is None or made.ndim == 0 or len(made) != _HEAD:
+        return False
+    return made.shape[1:] != y.shape[1:] or deviation(made, y[:_HEAD]) > ROUNDED
+
+
 def _same_shape(x: Array, y: Array) -> Operation | None:
     if deviation(x, y) <= SAME:
         return Operation("identity", "identity", np.asarray)
-    activation = identify(x, y)
+    many = len(x) > 2 * _HEAD and x[0].size >= _ENOUGH
+    activation = identify(x, y) if not many or identify(x[:_HEAD], y[:_HEAD]) is not None else None
     if activation is not None:
         return Operation(str(activation), "activation", activation, activation.code)
     for axis in (*range(1, x.ndim - 1), *([0] if x.ndim > 1 and len(x) > 1 else [])):
+        if not _is_softmax(y, axis):
+            continue
         found = identify(np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1))
         if found is not None and "softmax" in found.name:
             where = "the samples" if axis == 0 else f"axis {axis}"
             return Operation(f"{found.name} over {where} (dim={axis})", "activation", partial(_over, found, axis))
     return _first(exchanges(x), x, y) or _scaled(x, y) or _first(_normalizations(x), x, y)
+
+
+def _is_softmax(y: Array, axis: int) -> bool:
+    """Whether values may be those of a softmax along an axis, or logarithms of them."""
+    with np.errstate(over="ignore"):
+        sums = y.sum(axis=axis), np.exp(np.minimum(y, 1)).sum(axis=axis)
+    return any(float(np.abs(total - 1).max()) <= ROUNDED for total in sums)
 
 
 def _over(activation: Activation, axis: int, x: Array) -> Array:

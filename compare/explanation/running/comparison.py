@@ -1,6 +1,7 @@
 """Runs both programs in three passes, and has every stage judge what was seen."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,25 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, data, feeding
 from compare.explanation.feeding.order import order
 from compare.explanation.findings import ordered
+from compare.explanation.loss.judged import broadcast, loss
 from compare.explanation.model.dropout import dropout
 from compare.explanation.model.forward import forward
 from compare.explanation.model.initial import initial_weights
-from compare.explanation.model.statistics import statistics
 from compare.explanation.model.structure import structure
 from compare.explanation.observed.observation import Observation
-from compare.explanation.observed.pairing import Pairing, Side, by_targets, pair
+from compare.explanation.observed.pairing import Pairing, by_targets, pair
 from compare.explanation.observed.plan import make_plan
+from compare.explanation.observed.sides import Side
 from compare.explanation.running.program import Program
 from compare.explanation.running.watchers import Watcher, Watchers, watchers
-from compare.explanation.training.gradients import clipping, gradients, trained_parameters
+from compare.explanation.training.clipping import clipping
+from compare.explanation.training.decay import penalty_as_decay
+from compare.explanation.training.gradients import gradients, trained_parameters
 from compare.explanation.training.loop import loop, modes
-from compare.explanation.training.loss import broadcast, loss
-from compare.explanation.training.optimizer import optimizer, penalty_as_decay
+from compare.explanation.training.optimizer import optimizer
 from compare.explanation.training.stated import stated
+from compare.explanation.training.statistics import statistics
+from recipe.errors import RunFailedError, ScriptFailedError
 
 _RECORDED = 4
 """The steps whose layers' values are kept: enough to tell the terms of a loss apart."""
@@ -72,13 +77,23 @@ def compare_programs(
         "same": tuple(dict.fromkeys(context.same)),
         "not_seen": tuple(dict.fromkeys(context.not_seen)),
         "unpaired": tuple(dict.fromkeys(context.unpaired)),
+        "versions": {"reference": _versions(context, reference=True), "port": _versions(context, reference=False)},
     }
 
 
+def _observation(context: Context, *, reference: bool) -> Observation:
+    return (context.guide if reference == context.guide_is_reference else context.steered).observation
+
+
 def _framework(context: Context, *, reference: bool) -> str:
-    side = context.guide if reference == context.guide_is_reference else context.steered
-    backend = side.observation.part("backend")
-    return side.observation.words + (f" on {backend}" if backend else "")
+    observation = _observation(context, reference=reference)
+    backend = observation.part("backend")
+    return observation.words + (f" on {backend}" if backend else "")
+
+
+def _versions(context: Context, *, reference: bool) -> dict[str, str]:
+    found = _observation(context, reference=reference).part("versions")
+    return {str(name): str(text) for name, text in found.items()} if isinstance(found, dict) else {}
 
 
 def _passes(
@@ -98,7 +113,8 @@ def _passes(
     first = started.start("guide", guide, leading)
     look = None if guide.attribute else started.start("look", steered, looking)
     last = started.start("steered", steered, {**leading, "wait_for_plan": True})
-    seen = first.result()
+    with _only_when_watched(lambda: started.start("alone", guide, looking).result()):
+        seen = first.result()
     if look is None:
         look = started.start("look", steered, {**looking, "inputs": _inputs_of(seen, started.root, steered.framework)})
     looked = look.result()
@@ -109,9 +125,28 @@ def _passes(
     plan = make_plan(left, right, pairing, fed.batch, steps=max(len(seen.updates), 1))
     plan.write(last.plan)
     last.deadline += started.timeout
-    observed = last.result()
+    with _only_when_watched(lambda: looked):
+        observed = last.result()
     side = Side(observed)
     return Context(left, side, looked, pairing, guide_is_reference), fed
+
+
+@contextlib.contextmanager
+def _only_when_watched(alone: Callable[[], Observation]) -> Iterator[None]:
+    """Says so where a script that runs on its own fails in float64 or with the other's values: that is our failure.
+
+    Args:
+        alone: Gives what is seen of the script on its own; raises what its failure there is.
+    """
+    try:
+        yield
+    except ScriptFailedError as error:
+        alone()
+        words, _, rest = str(error).partition("\n")
+        name, _, message = words.partition(" fails by itself")
+        raise RunFailedError(
+            f"{name} runs by itself, and fails only as mnist-compare runs it, in float64{message}\n{rest}".rstrip()
+        ) from error
 
 
 def _inputs_of(seen: Observation, root: Path, framework: str) -> str | None:

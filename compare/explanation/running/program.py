@@ -36,6 +36,11 @@ class Program:
         """Its file's name, with the attribute."""
         return self.script.name + (f":{self.attribute}" if self.attribute else "")
 
+    def same_as(self, other: "Program") -> bool:
+        """Whether both are the same file, by whatever path, with the same model and the same arguments."""
+        rest = (self.attribute, self.arguments) == (other.attribute, other.arguments)
+        return rest and self.script.samefile(other.script)
+
 
 def program(given: str) -> Program:
     """Reads what the user named.

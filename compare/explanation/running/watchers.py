@@ -54,7 +54,7 @@ class Watcher:
 
         Raises:
             BadInputError: The script takes no step, hangs, or needs what is not there.
-            ScriptFailedError: The script failed by itself.
+            ScriptFailedError: The script failed.
             RunFailedError: The watcher failed.
         """
         while True:
@@ -106,9 +106,13 @@ def _check(program: Program, observation: Observation) -> None:
         raise BadInputError(f"{program.given}: {message or 'no model was found'}")
     where = observation.place("status", "place")
     at = f" ({where})" if where else ""
+    lines = [str(line) for line in observation.entries("status", "traceback")]
+    if outcome == "watcher_failed":
+        raise RunFailedError(
+            "\n".join([f"{program.given}{at} could not be watched, by a fault of mnist-compare: {message}", *lines])
+        )
     if any(mark in message for mark in _NOT_THERE):
         raise BadInputError(f"{program.given}{at}: {message}")
-    lines = [str(line) for line in observation.entries("status", "traceback")]
     log = [line for line in str(observation.part("log") or "").splitlines() if line.strip()][-_LOG_LINES:]
     text = "\n".join(["", *lines, *(["its last output:", *log] if log else [])])
     raise ScriptFailedError(f"{program.given} fails by itself{at}: {message}{text}")

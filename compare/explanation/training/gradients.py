@@ -1,7 +1,6 @@
-"""Gradients, and which parameters get any: frozen, detached, scaled, clipped, accumulated."""
+"""Gradients, and which parameters get any: frozen, detached, scaled."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -140,7 +139,7 @@ def gradients(context: Context) -> None:
     guide, steered = context.guide.observation, context.steered.observation
     if not guide.updates or not steered.updates or context.says("zero_grad|accumulation|evaluation mode"):
         return
-    first = _of_guide(context, 0, "gradients" if guide.accumulates else "raw_gradients")
+    first = of_guide(context, 0, "gradients" if guide.accumulates else "raw_gradients")
     second = steered.by_path("raw_gradients", 0)
     both = [path for path in first if path in second and first[path].shape == second[path].shape]
     if not both:
@@ -161,7 +160,8 @@ def gradients(context: Context) -> None:
     _explain(context, off, both, first, second, max(far[path] for path in off))
 
 
-def _of_guide(context: Context, step: int, kind: str = "raw_gradients") -> dict[str, Array]:
+def of_guide(context: Context, step: int, kind: str = "raw_gradients") -> dict[str, Array]:
+    """The guide's gradients of a step by the steered side's paths, in its layout."""
     found = context.guide.observation.by_path(kind, step)
     carried_over: dict[str, Array] = {}
     for pair in context.pairing.pairs:
@@ -182,7 +182,7 @@ def _explain(
         "optimizer"
     ):
         return  # a penalty in one loss, which stands in the other side's weight decay
-    ratios = [_ratio(first[path], second[path]) for path in off]
+    ratios = [ratio_of(first[path], second[path]) for path in off]
     place_of_loss = (
         place(context.steered.observation.losses[0].get("place")) if context.steered.observation.losses else None
     )
@@ -205,7 +205,8 @@ def _explain(
     )
 
 
-def _ratio(x: Array, y: Array) -> float | None:
+def ratio_of(x: Array, y: Array) -> float | None:
+    """The factor that makes the first of two arrays the second; None if there is none."""
     total = float((x * x).sum())
     ratio = float((x * y).sum()) / total if total else 0.0
     return ratio if ratio and deviation(ratio * x, y) <= 1e-6 else None
@@ -219,111 +220,3 @@ def _by_weights(x: Array, y: Array, weights: Array | None) -> float | None:
     total = float((weights * weights).sum())
     factor = float((rest * weights).sum()) / total if total else 0.0
     return factor if float(np.abs(rest - factor * weights).max()) <= 1e-6 * max(float(np.abs(x).max()), 1e-12) else None
-
-
-def clipping(context: Context) -> None:
-    """Finds what differs in how gradients are clipped."""
-    guide, steered = _clip(context.guide.observation), _clip(context.steered.observation)
-    if guide is None and steered is None:
-        return
-    places = (
-        context.guide.observation.place("optimizer", "place"),
-        next((place(entry.get("place")) for entry in context.steered.observation.entries("loop", "clip")), None)
-        or context.steered.observation.place("optimizer", "place"),
-    )
-    effect, text = _clip_effect(context)
-    if guide is None or steered is None or guide[0] != steered[0] or abs(guide[1] - steered[1]) > 1e-6 * abs(guide[1]):
-        words = _clip_words(guide), _clip_words(steered)
-        if guide is None:
-            title = context.added(f"clipping of gradients ({words[1]})", "before the step")
-        elif steered is None:
-            title = context.missing(f"clipping of gradients ({words[0]})", "before the step")
-        else:
-            title = context.differs("gradients clipped", *words)
-        context.find(
-            "gradients",
-            title,
-            guide=words[0],
-            steered=words[1],
-            places=places,
-            effect=effect or 0.2,
-            effect_text=text,
-            cause=f"clipping: {words[0]} against {words[1]}",
-            mend=_clip_mend(guide),
-        )
-    elif effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases"):
-        context.find(
-            "gradients",
-            f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",
-            guide=_clip_words(guide),
-            steered=_clip_words(steered),
-            places=places,
-            effect=effect,
-            effect_text=text,
-            cause="clipping before the gradients are there, or of other parameters",
-            mend="clip between backward and step",
-        )
-    elif "norm" in guide[0] and context.frameworks[0] != context.frameworks[1]:
-        context.find(
-            "gradients",
-            "clipping by norm: torch adds 1e-6 to the norm, Keras does not",
-            guide=_clip_words(guide),
-            steered=_clip_words(steered),
-            places=places,
-            effect=1e-6,
-            severity="inherent",
-        )
-
-
-Clip = tuple[str, float]
-
-
-def _clip(observation: Observation) -> Clip | None:
-    """How a side clips, and at what."""
-    settings: dict[str, Any] = observation.part("optimizer", "settings") or {}
-    for key, words in (
-        ("global_clipnorm", "global norm"),
-        ("clipnorm", "norm of each parameter"),
-        ("clipvalue", "value"),
-    ):
-        if isinstance(settings.get(key), int | float):
-            return words, float(settings[key])
-    for entry in observation.entries("loop", "clip"):
-        found = entry.get("settings") or {}
-        function = str(entry.get("function"))
-        given = [found.get(key) for key in ("max_norm", "clip_value", "clip_norm")] + list(found.get("numbers") or ())[
-            -1:
-        ]
-        value = next((number for number in given if isinstance(number, int | float)), None)
-        if value is not None:
-            each = function == "clip_by_norm"
-            kind = "value" if "value" in function else "norm of each parameter" if each else "global norm"
-            return kind, float(value)
-    return None
-
-
-def _clip_words(clip: Clip | None) -> str:
-    return "not clipped" if clip is None else f"by {clip[0]} at {clip[1]:g}"
-
-
-def _clip_mend(clip: Clip | None) -> str:
-    if clip is None:
-        return "leave the clipping out"
-    if clip[0] == "value":
-        return f"torch.nn.utils.clip_grad_value_(model.parameters(), {clip[1]:g})"
-    if clip[0] == "global norm":
-        return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip[1]:g})"
-    return f"for p in model.parameters(): torch.nn.utils.clip_grad_norm_(p, {clip[1]:g})"
-
-
-def _clip_effect(context: Context) -> tuple[float, str]:
-    """How far the clipped gradients are apart in the steps that were seen."""
-    worst = 0.0
-    for step in range(min(len(context.guide.observation.updates), len(context.steered.observation.updates))):
-        a, b = _of_guide(context, step, "gradients"), context.steered.observation.by_path("gradients", step)
-        for path in a.keys() & b.keys():
-            if a[path].shape == b[path].shape:
-                worst = max(worst, deviation(a[path], b[path]))
-    if worst <= 1e-5:
-        return 0.0, "no gradient was large enough to be clipped otherwise in these steps"
-    return min(worst, 5.0), f"gradients off by {worst:.3g}"

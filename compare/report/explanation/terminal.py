@@ -2,15 +2,13 @@
 
 import textwrap
 
-from rich.console import Console
-
 from compare.explanation.findings import Explanation, Finding
 
 _MARGIN = 21
 _WIDTH = 118
 
 
-def text(explanation: Explanation) -> str:
+def explanation_text(explanation: Explanation) -> str:
     """The whole as plain text, the largest effect first."""
     lines = [explanation.ran, ""]
     number = 0
@@ -31,7 +29,7 @@ def _finding(finding: Finding, number: int) -> list[str]:
     first = f"{head:<9} {finding.stage:<10} "
     lines = [first + place] if place else []
     lines += _wrapped(finding.title, first if not place else "")
-    if (finding.reference or finding.port) and not _says_both(finding):
+    if (finding.reference or finding.port) and not says_both(finding):
         lines += _wrapped(f"reference: {finding.reference}; port: {finding.port}")
     if finding.effect_text:
         lines += _wrapped(finding.effect_text)
@@ -40,7 +38,7 @@ def _finding(finding: Finding, number: int) -> list[str]:
     return [*lines, ""] if finding.severity == "fault" else lines
 
 
-def _says_both(finding: Finding) -> bool:
+def says_both(finding: Finding) -> bool:
     """Whether the title has both values already."""
     return "; the reference has " in finding.title or ", which the reference has not" in finding.title
 
@@ -63,8 +61,3 @@ def _verdict(explanation: Explanation) -> str:
     if explanation.verdict == "incomplete":
         return f"verdict: nothing differs, but not all could be compared, in {explanation.seconds:.0f} s"
     return f"verdict: the same, in {explanation.seconds:.0f} s"
-
-
-def show(explanation: Explanation, console: Console) -> None:
-    """Prints it."""
-    console.print(text(explanation), soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""Is the loss the same, where it is differentiated?"""

@@ -1,0 +1,128 @@
+"""A loss by its formula: function, smoothing, weights, reduction, factor."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from compare.explanation.arithmetic.losses import Formula, Sample, find
+from compare.explanation.context import Context
+from compare.explanation.loss.words import Found, factor_words, named, samples_of
+from compare.explanation.observed.observation import Array
+
+
+def by_both_formulas(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+    """By the formulas of both losses, where both are known."""
+    samples = samples_of(context, steps)
+    first, second = find(samples, list(a)), find(samples, list(b))
+    return None if first is None or second is None else differences(context, first, second) or None
+
+
+def by_own_prediction(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+    """By the formulas of both losses, each of what its own side predicts: where that differs as well."""
+    predicted = _own_samples(context, steps)
+    first, second = find(samples_of(context, steps), list(a)), find(predicted, list(b))
+    if first is None or second is None or first.name == second.name or not context.has("forward", ("fault",)):
+        return None
+    title = context.differs("loss function:", first.name, second.name)
+    return [(title, str(first), str(second), title, f"use {first.name}")]
+
+
+def _own_samples(context: Context, steps: Sequence[int]) -> list[Sample]:
+    """What the steered side's one loss function was given."""
+    observation = context.steered.observation
+    found = []
+    for step in steps:
+        terms = observation.losses[step].get("terms") or [] if step < len(observation.losses) else []
+        arrays = observation.arrays((terms[0].get("inputs") or [])[:2]) if len(terms) == 1 else []
+        if len(arrays) < 2 or arrays[0] is None or arrays[1] is None:
+            return []
+        z, y = arrays if observation.framework == "torch" else arrays[::-1]
+        found.append(Sample(np.asarray(z, np.float64), None, np.asarray(y)))
+    return found
+
+
+def by_formula(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+    """By the formula of the steered side's loss alone."""
+    samples = samples_of(context, steps)
+    if not samples:
+        return None
+    second = find(samples, list(b))
+    if second is None or find(samples, list(a)) is not None:
+        return None
+    title = f"the port's loss is {second}" if context.guide_is_reference else f"the reference's loss is {second}"
+    return [(title, named(context.guide.observation), str(second), title, "use the reference's loss")]
+
+
+def differences(context: Context, first: Formula, second: Formula) -> Found:
+    """What differs between two formulas, part by part, with both values, cause and mend."""
+    found: Found = []
+    if first.on != second.on and "second time" in second.on:
+        squash = re.match(r"(\w+)", second.on)
+        name = squash.group(1) if squash else "softmax"
+        title = f"{name} before a loss that applies {name} itself ({first.name} of probabilities taken for logits)"
+        if not context.guide_is_reference:
+            title = f"no {title}: the reference has one"
+        found.append((title, f"{first}", f"{second}", title, f"give the loss the values before {name}"))
+    elif first.name != second.name:
+        title = context.differs("loss function:", str(first), str(second))
+        found.append((title, str(first), str(second), title, f"use {first.name}"))
+    elif first.on != second.on:
+        title = context.differs(f"{first.name} (from_logits or not): taken of", first.on, second.on)
+        found.append((title, str(first), str(second), title, f"give the loss {first.on}"))
+    for name, x, y in (
+        ("label smoothing", f"{first.smoothing:g}", f"{second.smoothing:g}"),
+        ("weights in the loss:", first.weights, second.weights),
+        ("reduction of the loss:", first.reduction, second.reduction),
+        ("factor of the loss:", f"{first.factor:g}", f"{second.factor:g}"),
+    ):
+        if x != y and not (name.startswith("reduction") and first.weights != second.weights):
+            title = context.differs(name, x, y)
+            found.append((title, str(first), str(second), title, _mend(name, x, y)))
+    return found
+
+
+_MENDS = {
+    "mean over the samples": "reduction='mean'",
+    "sum over the samples (reduction sum)": "reduction='sum'",
+    "sum over all elements (reduction sum)": "reduction='sum'",
+    "sum over a sample's elements, mean over the samples": "reduction='sum', divided by the number of samples",
+    "divided by the sum of the weights (weighted mean)": "divide by the sum of the weights",
+    "class weights": "give the loss the class weights (weight=)",
+    "sample weights": "multiply the unreduced losses by the samples' weights",
+    "none": "leave the weights out",
+}
+
+
+def _mend(name: str, wanted: str, seen: str) -> str:
+    """What to do for one part of a formula."""
+    if name == "label smoothing":
+        return f"label_smoothing={wanted}"
+    if name.startswith("factor"):
+        return f"loss = loss * {float(wanted) / float(seen):.6g}"
+    return _MENDS.get(wanted, f"{name.rstrip(':')} {wanted}")
+
+
+def by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found | None:
+    """A constant factor, the same at every step."""
+    ratio = b / np.where(a == 0, np.nan, a)
+    if not np.isfinite(ratio).all() or np.ptp(ratio) > 1e-7 * abs(float(ratio[0])) or len(ratio) < 2:
+        return None
+    value = float(ratio[0])
+    words = factor_words(context, value)
+    title = (
+        f"the loss is {value:.6g} times the reference's"
+        if context.guide_is_reference
+        else f"the loss is {1 / value:.6g} times the reference's"
+    )
+    if words:
+        title = f"{title}: {words if context.guide_is_reference else 'another reduction (sum or mean)'}"
+    return [
+        (
+            title,
+            named(context.guide.observation),
+            named(context.steered.observation),
+            words or "a constant factor",
+            "reduction='mean'" if "sum" in words else f"multiply it by {1 / value:.6g}",
+        )
+    ]

@@ -1,0 +1,136 @@
+"""A loss as a sum of the guide's own terms: the losses of several outputs, penalties of the weights."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from compare.explanation.context import Context
+from compare.explanation.loss.words import Found, batch_size, factor_words
+from compare.explanation.observed.observation import Array
+
+
+def by_terms(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+    """As a sum of the guide's own terms: outputs' losses, penalties of the weights. Needs more steps than terms."""
+    terms = _terms(context, steps)
+    if not terms:
+        return None
+    main = [name for name in terms if name.startswith("the loss")]
+    for count in range(len(terms) - len(main) + 1):  # no more penalties than are needed
+        for penalties in itertools.combinations([name for name in terms if name not in main], count):
+            found = _weighted_terms(context, {name: terms[name] for name in (*main, *penalties)}, a, b)
+            if found:
+                return found
+    return None
+
+
+def _weighted_terms(context: Context, terms: dict[str, Array], a: Array, b: Array) -> Found:
+    """Both losses as sums of the same terms; empty if one of them is none."""
+    names = list(terms)
+    columns = np.stack([terms[name] for name in names], axis=1)
+    if len(a) <= len(names) or np.linalg.matrix_rank(columns / np.abs(columns).max(axis=0)) < len(names):
+        return []
+    first, second = _solved(columns, a), _solved(columns, b)
+    if first is None or second is None:
+        return []
+    found: Found = []
+    for name, x, y in zip(names, first, second, strict=True):
+        if abs(x - y) > 1e-6 * max(abs(x), abs(y), 1e-9):
+            found.append(_weighed(context, name, float(x), float(y), len(names)))
+    return found
+
+
+def _solved(columns: Array, values: Array) -> Array | None:
+    """The weights of a sum, if it is one."""
+    scale = np.abs(columns).max(axis=0)
+    weights = np.linalg.lstsq(columns / scale, values, rcond=None)[0] / scale
+    share = np.abs(weights) * scale / max(np.abs(values).max(), 1e-30)
+    weights = np.where(share < 1e-9, 0.0, weights)
+    error = np.abs(columns @ weights - values).max()
+    return weights if error <= 1e-8 * max(np.abs(values).max(), 1e-12) else None
+
+
+def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
+    """The values of the guide's terms by name, at each step; those that any step lacks are left out."""
+    losses = context.guide.observation.losses
+    rows: list[dict[str, float]] = []
+    for step in steps:
+        row: dict[str, float] = {}
+        entry = losses[step]
+        for number, term in enumerate(entry.get("terms") or []):
+            if isinstance(term.get("value"), int | float):
+                row[f"the loss {term.get('function')} of output {term.get('output') or number}"] = float(term["value"])
+        for regularizer in ("L1", "L2"):
+            power = 1 if regularizer == "L1" else 2
+            for kind in ("weights", "biases"):
+                total = _norm(context, step, power, biases=kind == "biases", only=_penalised(entry, regularizer))
+                row[f"{regularizer} penalty of the {kind}"] = total
+        rows.append(row)
+    names = (
+        [name for name in rows[0] if all(name in row for row in rows) and any(row[name] for row in rows)]
+        if rows
+        else []
+    )
+    main = [name for name in names if name.startswith("the loss")]
+    penalties = [name for name in names if name not in main]
+    wanted = main + penalties
+    return {name: np.array([row[name] for row in rows]) for name in wanted} if main else {}
+
+
+def _penalised(entry: dict[str, Any], regularizer: str) -> frozenset[str] | None:
+    """The paths of the parameters that the guide penalises so; None if it penalises none."""
+    paths = []
+    for penalty in entry.get("penalties") or []:
+        settings = penalty.get("settings") or {}
+        if penalty.get("function") == regularizer or settings.get(regularizer.lower()):
+            paths.append(str(penalty.get("parameter")))
+    return frozenset(paths) or None
+
+
+def _norm(context: Context, step: int, power: int, *, biases: bool, only: frozenset[str] | None) -> float:
+    """The sum of the powers of the weights, or of the biases."""
+    if power == 1 and only is None:
+        return 0.0
+    before = context.guide.observation.by_path("parameters_before", step)
+    trainable = {
+        p.path: len(p.shape)
+        for layer in context.guide.layers.values()
+        for p in layer.parameters.values()
+        if p.trainable
+    }
+    total = 0.0
+    for path, array in before.items():
+        if path not in trainable or (trainable[path] < 2) != biases:
+            continue
+        if only is not None and path not in only and not biases:
+            continue
+        total += float((np.abs(np.asarray(array, np.float64)) ** power).sum())
+    return total
+
+
+def _weighed(context: Context, name: str, x: float, y: float, count: int) -> tuple[str, str, str, str, str]:
+    """A term that the two weigh differently."""
+    if "penalty" in name:
+        words = f"{name} (regularisation, like weight decay)"
+        if x and y:
+            ratio = y / x
+            extra = " (one half of it)" if abs(ratio - 0.5) < 1e-6 else " (twice)" if abs(ratio - 2) < 1e-6 else ""
+            title = context.differs(f"factor of the {words}:", f"{x:.6g}", f"{y:.6g}{extra}")
+            return (
+                title,
+                f"{x:.6g}",
+                f"{y:.6g}",
+                f"the factor of the {name} is {ratio:.6g} times the other",
+                f"use {x:.6g}",
+            )
+        title = context.missing(words, "in the loss") if x else context.added(f"{words} of {y:.6g}", "in the loss")
+        return title, f"{x:.6g}", f"{y:.6g}", title, f"use {x:.6g}"
+    what = f"weight of {name}" if count > 1 else "factor of the loss"
+    title = context.differs(f"{what}:", f"{x:.6g}", f"{y:.6g}")
+    ratio = y / x if x else float("inf")
+    size = batch_size(context)
+    if count == 1 or abs(ratio - round(ratio)) > 1e-6 or size is None:
+        words = factor_words(context, ratio)
+        title = f"{title}: {words}" if words else title
+    return title, f"weight {x:.6g}", f"weight {y:.6g}", title, f"multiply {name} by {x / y:.6g}" if y else f"add {name}"

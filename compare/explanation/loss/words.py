@@ -1,0 +1,106 @@
+"""What the guide's loss is computed from, and how a loss, its line and a factor of it are called."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compare.explanation.arithmetic.losses import Sample
+from compare.explanation.context import Context
+from compare.explanation.findings import Place
+from compare.explanation.observed.observation import Array, Observation, place
+from compare.explanation.observed.sides import Side
+
+
+def named(observation: Observation) -> str:
+    """The names of the functions that a loss is made of."""
+    terms = (observation.losses[0].get("terms") or []) if observation.losses else []
+    names = [str(term.get("function")) for term in terms if isinstance(term, dict)]
+    return " + ".join(dict.fromkeys(names)) or "a loss written out"
+
+
+def loss_place(observation: Observation) -> Place | None:
+    """The line of the first loss function; else that of the backward pass, or of `fit`."""
+    if not observation.losses:
+        return None
+    terms = observation.losses[0].get("terms") or []
+    found = next((place(term.get("place")) for term in terms if term.get("place")), None)
+    compiled = observation.place("data", "fit", "place") if observation.framework == "keras" else None
+    return found or place(observation.losses[0].get("place")) or compiled
+
+
+Found = list[tuple[str, str, str, str, str]]
+
+
+def batch_size(context: Context) -> int | None:
+    """The number of samples of the guide's first batch."""
+    for step in context.guide.observation.fed[:1]:
+        for array in context.guide.observation.arrays(step.get("inputs")):
+            if array is not None and array.ndim:
+                return len(array)
+    return None
+
+
+def factor_words(context: Context, ratio: float) -> str:
+    """What a constant factor between two losses usually is."""
+    size = batch_size(context)
+    sample = next(iter(samples_of(context, [0])), None)
+    classes = sample.outputs.shape[-1] if sample is not None and sample.outputs.ndim > 1 else None
+    elements = int(np.prod(sample.outputs.shape[1:])) if sample is not None else None
+    for number, words in (
+        (size, "sum over the batch in place of the mean (reduction sum)"),
+        (classes, "sum over the classes in place of the mean"),
+        (elements, "sum over a sample's elements in place of the mean"),
+        (size * elements if size and elements else None, "sum over all elements in place of the mean (reduction sum)"),
+    ):
+        if number and number > 1 and abs(ratio / number - 1) < 1e-6:
+            return words
+        if number and number > 1 and abs(ratio * number - 1) < 1e-6:
+            return words.replace("sum", "mean", 1).replace("in place of the mean", "in place of the sum")
+    return ""
+
+
+def samples_of(context: Context, steps: Sequence[int]) -> list[Sample]:
+    """What the guide's loss is computed from, of a model with one output."""
+    observation = context.guide.observation
+    found: list[Sample] = []
+    for step in steps:
+        if step >= len(observation.calls) or step >= len(observation.fed):
+            return found
+        calls = [call for call in observation.calls[step] if call.outputs]
+        target = next(iter(observation.arrays(observation.fed[step].get("targets"))), None)
+        if not calls or target is None:
+            return found
+        last = calls[-1]
+        outputs = observation.array(last.outputs[0])
+        logits = observation.array(last.preactivation)
+        if logits is None and len(calls) > 1 and last.inputs and _squashes(context.guide, last.layer):
+            logits = observation.array(last.inputs[0])
+        if outputs is None:
+            return found
+        weights = observation.array(observation.fed[step].get("sample_weights"))
+        found.append(Sample(outputs, logits, target, weights, _class_weights(context, outputs.shape[-1])))
+    return found
+
+
+def _squashes(side: Side, name: str | None) -> bool:
+    layer = side.layers.get(name or "")
+    return layer is not None and layer.kind in ("Softmax", "Sigmoid", "Activation", "LogSoftmax", "softmax", "sigmoid")
+
+
+def _class_weights(context: Context, classes: int) -> Array | None:
+    found = context.guide.observation.part("data", "fit", "class_weight")
+    if isinstance(found, dict):
+        weights = np.ones(max([classes, *(int(key) + 1 for key in found)]))
+        for key, value in found.items():
+            weights[int(key)] = float(value)
+        return weights
+    for observation in (context.guide.observation, context.steered.observation):
+        for entry in observation.losses[:1]:
+            for term in entry.get("terms") or []:
+                listed = (term.get("settings") or {}).get("weight")
+                if isinstance(listed, list) and len(listed) == classes:
+                    return np.array(listed, np.float64)
+                kept = observation.array(listed) if isinstance(listed, str) else None
+                if kept is not None and kept.size == classes:
+                    return kept
+    return None

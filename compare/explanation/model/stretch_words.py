@@ -1,0 +1,242 @@
+"""How a difference in a stretch between two layers is said."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from compare.explanation.context import Context
+from compare.explanation.findings import Place
+from compare.explanation.model.parallel import alike, made_by, parting
+from compare.explanation.model.passes import (
+    Pass,
+    array_of,
+    between,
+    compared_keys,
+    enter_position,
+    line_of,
+    words_of,
+)
+from compare.explanation.model.segments import Edit, Producers, Step, Value
+from compare.explanation.observed.observation import Call
+from compare.explanation.observed.pairing import Pair
+from compare.explanation.observed.plan import call_pairs
+from compare.explanation.observed.values import Match, match
+
+
+def rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> None:
+    """A constant that one of the frameworks rounds to float32."""
+    known = [operation for step in steps if (operation := step.operation()) is not None]
+    names = ", ".join(operation.name for operation in known if operation.family not in ("flatten", "permutation"))
+    title = f"a constant is rounded to float32 in one framework{f': {names}' if names else ''}"
+    same = next((found for found in context.findings if found.title == title), None)
+    if same is not None or (not names and any("rounded to float32" in found.title for found in context.findings)):
+        return
+    context.find(
+        "forward",
+        title,
+        guide="constants rounded to float32" if context.frameworks[0] == "keras" else "constants in float64",
+        steered="constants rounded to float32" if context.frameworks[1] == "keras" else "constants in float64",
+        effect=fed.deviation,
+        effect_text=f"what reaches {context.name(pair)} is off by {fed.deviation:.2g}",
+        cause="a constant rounded to float32",
+        severity="inherent",
+    )
+
+
+def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match) -> None:
+    """One difference between two layers, named by the operations that the values show."""
+    context = one.context
+    operands = _operands(one, edit)
+    if operands is None and _is_consequence(context, edit, fed):
+        return
+    at = words_of(context, where)
+    steered = "nothing" if edit.steered is None else edit.steered.name
+    guide = "nothing" if edit.guide is None else edit.guide.name
+    if edit.guide is None and edit.step is not None:
+        guide = edit.step.name
+    if operands is not None:
+        guide, steered = f"{guide} with {operands[0]}", f"{steered} with {operands[1]}"
+    harmless = _is_flattening(edit) and not _carried(context)
+    if edit.kind == "missing":
+        title = context.missing(_called(edit, guide), at)
+    elif edit.kind == "extra":
+        title = context.added(steered, at)
+    else:
+        subject = "order of flattening" if _is_flattening(edit) else _subject(edit)
+        title = context.differs(f"{subject} {at}:", guide, steered)
+    if any(found.title == title for found in context.findings):
+        return  # in the other mode, or before another layer that takes the same value
+    port_place = edit.value.place if edit.value is not None else line_of(one, where)
+    far = min(max(edit.deviation if np.isfinite(edit.deviation) else 1.0, min(fed.deviation, 1.0) * 0.1), 1.0)
+    context.find(
+        "forward",
+        title + ("" if one.mode == "training" else " (in evaluation mode)"),
+        guide=f"{guide} {between(context, where)}",
+        steered=f"{steered} {between(context, where)}",
+        places=(None if edit.step is None else edit.step.place, port_place),
+        effect=far * (0.05 if harmless else 1),
+        effect_text=f"off by {far:.3g} of the largest value" + (_HARMLESS if harmless else ""),
+        cause=title,
+        mend=_mended(edit, steered, port_place),
+        severity="minor" if harmless else "fault",
+    )
+
+
+_HARMLESS = "; a network that is trained from scratch learns the same up to the order of this layer's inputs"
+
+
+def _is_consequence(context: Context, edit: Edit, fed: Match) -> bool:
+    """Whether an edit is no difference by itself."""
+    if edit.steered is None:
+        return False
+    across = context.frameworks[0] != context.frameworks[1]
+    if edit.kind == "extra" and edit.steered.family == "permutation" and fed.aligned.ndim == 3 and across:
+        return True  # (samples, time, channels) and (samples, channels, time)
+    same = edit.guide is not None and edit.guide.name == edit.steered.name
+    return same and context.has("forward", ("fault",))  # the other operand is off by what was found before
+
+
+def _operands(one: Pass, edit: Edit) -> tuple[str, str] | None:
+    """The other operands of both sides, where both do the same with another value that the guide has, too."""
+    if edit.guide is None or edit.steered is None or edit.guide.name != edit.steered.name:
+        return None
+    if edit.step is None or not edit.step.others or edit.value is None:
+        return None
+    both = _producers(one)
+    wanted = edit.step.others[0]
+    others = [array for array in edit.value.others if not alike(array, edit.step.before)]
+    if len(others) != 1 or alike(others[0], wanted) or made_by(both[0], others[0]) is None:
+        return None
+    first, second = made_by(both[0], wanted), made_by(both[1], others[0])
+    return _output_of(one.context, first), _output_of(one.context, second)
+
+
+def _output_of(context: Context, call: Call | None) -> str:
+    if call is None:
+        return "the model's input"
+    pair = context.pairing.of_guide(call.layer) or context.pairing.of_port(call.layer)
+    return f"the output of {context.name(pair) if pair is not None else call.name}"
+
+
+def _is_flattening(edit: Edit) -> bool:
+    both = edit.guide is not None and edit.steered is not None
+    return both and edit.guide.family == "flatten" == edit.steered.family  # type: ignore[union-attr]
+
+
+def _mended(edit: Edit, steered: str, where: Place | None) -> str:
+    """A line of code that makes the difference go away."""
+    if edit.guide is not None and edit.guide.code:
+        return _line(where if edit.kind == "missing" else None, edit.guide.code)
+    return f"leave out {steered}" if edit.kind == "extra" else ""
+
+
+def _line(where: Place | None, code: str) -> str:
+    """A line with an operation put around what it assigns or returns."""
+    found = re.fullmatch(r"(\w+\s*=\s*|return )([\w.]+\(\w+\))", where.code) if where is not None else None
+    if found is None or code.count("{}") != 1:
+        return f"x = {code.replace('{}', 'x')}"
+    return found.group(1) + code.replace("{}", found.group(2))
+
+
+def _carried(context: Context) -> bool:
+    """Whether both programs begin with the same weights, so that the order of a layer's inputs matters."""
+    return any("the same values" in text for text in context.same) or not context.guide.observation.losses
+
+
+def _called(edit: Edit, guide: str) -> str:
+    if edit.step is not None and edit.step.others:
+        return f"{edit.step.name} (residual connection, {guide})"
+    return guide
+
+
+def _subject(edit: Edit) -> str:
+    family = (edit.guide or edit.steered).family if (edit.guide or edit.steered) else "operation"  # type: ignore[union-attr]
+    return {"two operands": "combination"}.get(family, family)
+
+
+_WINDOW = 40
+"""How many calls before a layer are looked through for the place where two computations part."""
+
+
+def _was_replaced(one: Pass, pair: Pair) -> bool:
+    """Whether a layer's output has the size of the guide's, so that the guide's could be put in its place."""
+    for other, left, right in call_pairs(one.context.pairing, one.guide_calls, one.steered_calls):
+        if other is pair:
+            keys = compared_keys(left, right)
+            return match(array_of(one, 0, keys[0]), array_of(one, 1, keys[1])) is not None
+    return False
+
+
+def say_unknown(
+    one: Pass,
+    pair: Pair,
+    enter: Call,
+    fed: Match,
+    steps: Sequence[Step],
+    values: Sequence[Value],
+    where: tuple[Pair | None, Pair],
+) -> None:
+    """What reaches a layer differs, and the known operations do not say why: where the two computations part."""
+    context = one.context
+    if where[0] is not None and context.name(where[0]) in context.told and not _was_replaced(one, where[0]):
+        return  # what the layer before should give could not be put in the place of what it gave
+    if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
+        return
+    window = one.steered_calls[max(0, enter_position(one, enter) - _WINDOW) : enter_position(one, enter)]
+    if say_parting(one, pair, window, fed, f"before {context.name(pair)}, {words_of(context, where)}"):
+        return
+    guide = ", ".join(op.name if (op := step.operation()) else step.name for step in steps) or "nothing in between"
+    steered = ", ".join(value.name for value in values[:-1]) or "nothing in between"
+    context.find(
+        "forward",
+        f"what reaches {context.name(pair)} differs {words_of(context, where)}; no known cause fits",
+        guide=guide,
+        steered=steered,
+        places=(pair.guide.place, values[0].place if values else enter.place),
+        effect=min(fed.deviation, 1.0),
+        effect_text=f"off by {fed.deviation:.3g} of the largest value",
+    )
+
+
+def say_parting(one: Pass, pair: Pair, window: Sequence[Call], fed: Match, at: str = "") -> bool:
+    """Where two computations part that are not chains; whether that was found, and said.
+
+    Args:
+        one: The pass.
+        pair: The layer that is reached, or after which both go on.
+        window: The steered side's calls to look through.
+        fed: What both come to.
+        at: Where, in words; left out, after the layer and before the loss.
+    """
+    context = one.context
+    producers = _producers(one)
+    apart = parting(
+        producers[0], producers[1], [call for call in window if context.pairing.of_port(call.layer) is None]
+    )
+    if apart is None:
+        return False
+    reached = f"what reaches {context.name(pair)}" if at else "what reaches the loss"
+    at = at or f"after {context.name(pair)}, before the loss"
+    context.find(
+        "forward",
+        f"{apart.words} ({at})"
+        if context.guide_is_reference
+        else f"{apart.guide} in the port, {apart.steered} in the reference ({at})",
+        guide=apart.guide,
+        steered=apart.steered,
+        places=(pair.guide.place, apart.place),
+        effect=min(fed.deviation, 1.0),
+        effect_text=f"{reached} is off by {fed.deviation:.3g} of its largest value",
+        cause=apart.words,
+    )
+    return True
+
+
+def _producers(one: Pass) -> tuple[Producers, Producers]:
+    """Which call made which value, of the guide and of the steered side."""
+    first, second = one.channels_last
+    return (
+        Producers(one.context.guide.observation, one.guide_calls, channels_last=first),
+        Producers(one.context.steered.observation, one.steered_calls, channels_last=second),
+    )

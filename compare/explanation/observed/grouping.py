@@ -1,0 +1,115 @@
+"""How well layers go together: their families, and the shapes of their weights, of several that stand for one too."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compare.explanation.observed.kinds import RECURRENT, Weights, common, gates_of, kind_of
+from compare.explanation.observed.observation import Layer
+
+FITS = 10.0
+
+
+Group = tuple[Layer, ...]
+
+
+def grouped(left: Sequence[Layer], right: Sequence[Layer]) -> tuple[list[Group], list[Group]]:
+    """Neighbours that are one layer on the other side: two convolutions of a separable one, levels of an LSTM."""
+    return _groups(left, right), _groups(right, left)
+
+
+def _groups(layers: Sequence[Layer], others: Sequence[Layer]) -> list[Group]:
+    separable = [shapes(layer) for layer in others if kind_of(layer) == "separable convolution"]
+    levels = [(family(layer), num_levels(layer)) for layer in others if num_levels(layer) > 1]
+    groups: list[Group] = []
+    at = 0
+    while at < len(layers):
+        two = layers[at : at + 2]
+        number = next((n for name, n in levels if all(family(layer) == name for layer in layers[at : at + n])), 1)
+        if len(two) == 2 and any(_is_separable(two[0], two[1], wanted) for wanted in separable):
+            number = 2
+        if number > 1 and len(layers) - at >= number and num_levels(layers[at]) == 1:
+            groups.append(tuple(layers[at : at + number]))
+            at += number
+        else:
+            groups.append((layers[at],))
+            at += 1
+    return groups
+
+
+def _is_separable(first: Layer, second: Layer, wanted: dict[str, tuple[int, ...]]) -> bool:
+    return shapes(first).get("kernel") == wanted.get("depthwise") and shapes(second).get("kernel") == wanted.get(
+        "kernel"
+    )
+
+
+def num_levels(layer: Layer) -> int:
+    """How many recurrent layers are stacked in one."""
+    names = [name.removesuffix("_reverse") for name in shapes(layer) if name.startswith("weight_ih_l")]
+    return len(set(names)) if names else 1
+
+
+def family(layer: Layer) -> str:
+    """Kinds whose layers may stand for each other."""
+    kind = kind_of(layer)
+    if kind == "depthwise convolution":
+        return "convolution"
+    if kind == "bidirectional" or kind in RECURRENT:
+        return gates_of(layer) or kind
+    return kind
+
+
+def shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
+    """The shapes of a layer's weights under common names in torch's layout."""
+    empty = {local: np.empty(parameter.shape, np.int8) for local, parameter in layer.parameters.items()}
+    try:
+        weights = common(layer, empty) or {}
+    except (ValueError, KeyError, IndexError):
+        weights = {}
+    return {name: array.shape for name, array in weights.items()}
+
+
+def affinity(left: Group, right: Group) -> float:
+    """How well two layers go together: 10 and more where the weights can be carried across."""
+    a, b = left[-1], right[-1]
+    if family(a) != family(b) and len(left) == len(right):
+        return 0.0
+    first, second = joined_shapes(left), joined_shapes(right)
+    if family(a) == "own":
+        return 11.0 if sorted(first.values()) == sorted(second.values()) and first else 0.0
+    both = first.keys() & second.keys()
+    if both and all(first[name] == second[name] for name in both):
+        return 11.0 if first.keys() == second.keys() else 10.5
+    return 1.0
+
+
+def joined_shapes(group: Group) -> dict[str, tuple[int, ...]]:
+    """The shapes of a group's weights as those of one layer."""
+    return {name: np.shape(array) for name, array in joined(group, [_empty(layer) for layer in group]).items()}
+
+
+def _empty(layer: Layer) -> Weights:
+    return {name: np.empty(shape, np.int8) for name, shape in shapes(layer).items()}
+
+
+def joined(group: Group, weights: Sequence[Weights]) -> Weights:
+    """The common weights of a group as those of one layer."""
+    if len(group) == 1:
+        return weights[0]
+    if family(group[0]) == "convolution":
+        return {"depthwise": weights[0].get("kernel", np.empty(0)), **weights[1]}
+    levels = [{name.replace("_l0", f"_l{i}"): array for name, array in w.items()} for i, w in enumerate(weights)]
+    return {name: array for level in levels for name, array in level.items()}
+
+
+def parted(group: Group, weights: Weights) -> list[Weights]:
+    """The opposite of `joined`."""
+    if len(group) == 1:
+        return [weights]
+    if family(group[0]) == "convolution":
+        rest = {name: array for name, array in weights.items() if name != "depthwise"}
+        return [{"kernel": weights["depthwise"]}, rest]
+    return [
+        {name.replace(f"_l{i}", "_l0"): array for name, array in weights.items() if f"_l{i}" in name}
+        for i in range(len(group))
+    ]

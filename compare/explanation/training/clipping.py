@@ -1,0 +1,155 @@
+"""How gradients are clipped between the backward pass and the step."""
+
+from typing import Any
+
+import numpy as np
+
+from compare.explanation.context import Context
+from compare.explanation.observed.carry import sources_in
+from compare.explanation.observed.observation import Observation, place
+from compare.explanation.observed.values import deviation
+from compare.explanation.training.gradients import of_guide, ratio_of
+
+
+def clipping(context: Context) -> None:
+    """Finds what differs in how gradients are clipped."""
+    guide, steered = _clip(context.guide.observation), _clip(context.steered.observation)
+    if guide is None and steered is None:
+        return
+    places = (
+        context.guide.observation.place("optimizer", "place"),
+        next((place(entry.get("place")) for entry in context.steered.observation.entries("loop", "clip")), None)
+        or context.steered.observation.place("optimizer", "place"),
+    )
+    effect, text = _clip_effect(context)
+    if guide is None or steered is None or guide[0] != steered[0] or abs(guide[1] - steered[1]) > 1e-6 * abs(guide[1]):
+        words = _clip_words(guide), _clip_words(steered)
+        if guide is None:
+            title = context.added(f"clipping of gradients ({words[1]})", "before the step")
+        elif steered is None:
+            title = context.missing(f"clipping of gradients ({words[0]})", "before the step")
+        else:
+            title = context.differs("gradients clipped", *words)
+        context.find(
+            "gradients",
+            title,
+            guide=words[0],
+            steered=words[1],
+            places=places,
+            effect=effect or 0.2,
+            effect_text=text,
+            cause=f"clipping: {words[0]} against {words[1]}",
+            mend=_clip_mend(guide),
+        )
+    elif effect > 1e-5 and _of_sparse(context, guide):
+        context.find(
+            "gradients",
+            "clipping by norm of a sparse gradient (Embedding, IndexedSlices) in TensorFlow: the norm is that of the "
+            "parts of a row that occurs more than once in a batch, torch's that of their sum",
+            guide=_clip_words(guide),
+            steered=_clip_words(steered),
+            places=places,
+            effect=effect,
+            effect_text=text,
+            cause="norm of a sparse gradient",
+            severity="inherent",
+        )
+    elif effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases"):
+        context.find(
+            "gradients",
+            f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",
+            guide=_clip_words(guide),
+            steered=_clip_words(steered),
+            places=places,
+            effect=effect,
+            effect_text=text,
+            cause="clipping before the gradients are there, or of other parameters",
+            mend="clip between backward and step",
+        )
+    elif "norm" in guide[0] and context.frameworks[0] != context.frameworks[1]:
+        context.find(
+            "gradients",
+            "clipping by norm: torch adds 1e-6 to the norm, Keras does not",
+            guide=_clip_words(guide),
+            steered=_clip_words(steered),
+            places=places,
+            effect=1e-6,
+            severity="inherent",
+        )
+
+
+Clip = tuple[str, float]
+
+
+def _clip(observation: Observation) -> Clip | None:
+    """How a side clips, and at what."""
+    settings: dict[str, Any] = observation.part("optimizer", "settings") or {}
+    for key, words in (
+        ("global_clipnorm", "global norm"),
+        ("clipnorm", "norm of each parameter"),
+        ("clipvalue", "value"),
+    ):
+        if isinstance(settings.get(key), int | float):
+            return words, float(settings[key])
+    for entry in observation.entries("loop", "clip"):
+        found = entry.get("settings") or {}
+        function = str(entry.get("function"))
+        given = [found.get(key) for key in ("max_norm", "clip_value", "clip_norm")] + list(found.get("numbers") or ())[
+            -1:
+        ]
+        value = next((number for number in given if isinstance(number, int | float)), None)
+        if value is not None:
+            each = function == "clip_by_norm"
+            kind = "value" if "value" in function else "norm of each parameter" if each else "global norm"
+            return kind, float(value)
+    return None
+
+
+def _clip_words(clip: Clip | None) -> str:
+    return "not clipped" if clip is None else f"by {clip[0]} at {clip[1]:g}"
+
+
+def _clip_mend(clip: Clip | None) -> str:
+    if clip is None:
+        return "leave the clipping out"
+    if clip[0] == "value":
+        return f"torch.nn.utils.clip_grad_value_(model.parameters(), {clip[1]:g})"
+    if clip[0] == "global norm":
+        return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip[1]:g})"
+    return f"for p in model.parameters(): torch.nn.utils.clip_grad_norm_(p, {clip[1]:g})"
+
+
+def _of_sparse(context: Context, clip: Clip) -> bool:
+    """Whether all that differs after clipping is a norm that was taken of a sparse gradient's parts.
+
+    Then every gradient that the norm is of is scaled by one factor, on each side by its own.
+    """
+    guide, steered = context.guide.observation, context.steered.observation
+    for step in range(min(len(guide.updates), len(steered.updates))):
+        paths = set(guide.updates[step].get("sparse") or ())
+        rows = {path for pair in context.pairing.pairs for path in sources_in(pair, paths) if paths}
+        if not rows or clip[0] == "value":
+            return False
+        a, b = of_guide(context, step, "gradients"), steered.by_path("gradients", step)
+        ratios = {path: ratio_of(a[path], b[path]) for path in a.keys() & b.keys() if np.any(a[path])}
+        off = {path for path, ratio in ratios.items() if ratio is None or abs(ratio - 1) > 1e-5}
+        if clip[0] == "global norm":
+            known = [ratio for ratio in ratios.values() if ratio is not None]
+            if len(known) < len(ratios) or np.ptp(known) > 1e-5 * abs(known[0]):
+                return False
+        elif not off <= rows:
+            return False
+    return True
+
+
+def _clip_effect(context: Context) -> tuple[float, str]:
+    """How far the clipped gradients are apart in the steps that were seen."""
+    worst = 0.0
+    for step in range(min(len(context.guide.observation.updates), len(context.steered.observation.updates))):
+        a, b = of_guide(context, step, "gradients"), context.steered.observation.by_path("gradients", step)
+        for path in a.keys() & b.keys():
+            if a[path].shape == b[path].shape:
+                worst = max(worst, deviation(a[path], b[path]))
+    if worst <= 1e-5:
+        return 0.0, "no gradient was large enough to be clipped otherwise in these steps"
+    return min(worst, 5.0), f"gradients off by {worst:.3g}"

@@ -1,0 +1,185 @@
+"""The updates that were seen, and whether an optimizer's rule gives them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compare.explanation.arithmetic.optimizers import ADAPTIVE, Rule, rule_of, simulate
+from compare.explanation.context import Context
+from compare.explanation.observed.observation import Array, Observation, place
+
+VERIFIED = 1e-5
+
+
+@dataclass(frozen=True)
+class History:
+    """The steps of one parameter: before, gradient as the optimizer got it, after; and the learning rates."""
+
+    path: str
+    before: list[Array]
+    gradients: list[Array]
+    after: list[Array]
+    rates: list[float]
+
+    def error(self, rule: Rule) -> float:
+        """How far a rule is from the updates, relative to the largest."""
+        made = simulate(rule, self.before, self.gradients, self.rates)
+        moved = [a - b for a, b in zip(self.after, self.before, strict=True)]
+        largest = max((float(np.abs(m).max()) for m in moved if m.size), default=0.0)
+        size = max((float(np.abs(a).max()) for a in self.after if a.size), default=0.0)
+        # What a parameter itself is rounded by is no error of the rule.
+        floor = max(largest, size * 1e-9, 1e-30)
+        return (
+            max((float(np.abs(a - b).max()) for a, b in zip(made, self.after, strict=True) if a.size), default=0.0)
+            / floor
+        )
+
+
+def rule_of_side(observation: Observation) -> Rule | None:
+    """The rule and settings of the optimizer of one side; None for one that is not known."""
+    settings = dict(observation.part("optimizer", "settings") or {})
+    if isinstance(settings.get("learning_rate"), dict) or "learning_rate" not in settings:
+        rates = rates_of(observation)
+        settings["learning_rate"] = rates[0] if rates else settings.get("lr", 0.0)
+    return rule_of(observation.framework, str(observation.part("optimizer", "class")), settings)
+
+
+def rates_of(observation: Observation) -> list[float]:
+    """The learning rate of each step."""
+    fallback = observation.part("optimizer", "settings", "lr")
+    found = [update.get("learning_rate") for update in observation.updates]
+    return [float(rate if isinstance(rate, int | float) else fallback or 0.0) for rate in found]
+
+
+def histories(observation: Observation) -> list[History]:
+    """Of each parameter that got a gradient at every step, its steps."""
+    count = len(observation.updates)
+    tables = [
+        [observation.by_path(kind, step) for step in range(count)]
+        for kind in ("parameters_before", "gradients", "parameters_after")
+    ]
+    if not count:
+        return []
+    found = []
+    grouped = {p for group in observation.entries("optimizer", "groups") for p in group.get("parameters") or ()}
+    for path in tables[1][0]:
+        if grouped and "?" not in grouped and path not in grouped:
+            continue
+        if all(path in table for kind in tables for table in kind):
+            before, gradients, after = ([table[path] for table in kind] for kind in tables)
+            if all(np.isfinite(g).all() for g in gradients):
+                found.append(History(path, before, gradients, after, rates_of(observation)))
+    return found
+
+
+def _group_rule(observation: Observation, path: str, rule: Rule) -> Rule:
+    """The rule with the settings of a parameter's own group."""
+    for group in observation.entries("optimizer", "groups")[1:]:
+        if path in (group.get("parameters") or ()):
+            own = rule_of(
+                observation.framework, str(observation.part("optimizer", "class")), group.get("settings") or {}
+            )
+            return own or rule
+    return rule
+
+
+def sparse_rows(context: Context, rule: Rule) -> None:
+    """A sparse gradient's parts are squared before they are added, in TensorFlow."""
+    observation = context.guide.observation
+    found = {path for update in observation.updates for path in update.get("sparse") or ()}
+    if not found or rule.name not in ADAPTIVE:
+        return
+    off = [history for history in histories(observation) if history.path in found and history.error(rule) > VERIFIED]
+    if not off:
+        return
+    context.find(
+        "optimizer",
+        f"{rule.name} on an Embedding in TensorFlow: the gradient is sparse (IndexedSlices), and a row that occurs "
+        "more than once in a batch gets the sum of the squares where torch has the square of the sum",
+        guide=f"{', '.join(sorted(found))}: second moment from the sum of squares of the repeated parts",
+        steered="second moment from the square of the sum",
+        places=(observation.place("optimizer", "place"), context.steered.observation.place("optimizer", "place")),
+        effect=max(history.error(rule) for history in off),
+        effect_text="these rows move otherwise from the first step on",
+        cause="sparse gradient",
+        severity="inherent",
+    )
+
+
+def alike(x: Any, y: Any) -> bool:
+    """Whether two values of a setting are the same, up to rounding to float32."""
+    if isinstance(x, float) and isinstance(y, float):
+        return abs(x - y) <= 1e-6 * max(abs(x), abs(y))
+    return bool(x == y)
+
+
+def verified(context: Context, first: Rule, second: Rule) -> bool:
+    """Whether both rules with their settings give the updates that were seen; says so if one does not."""
+    good = True
+    for observation, rule in ((context.guide.observation, first), (context.steered.observation, second)):
+        sparse = {path for update in observation.updates for path in update.get("sparse") or ()}
+        own = [history for history in histories(observation) if history.path not in sparse]
+        if not own:
+            context.not_seen.append(f"{observation.words}'s updates")
+            continue
+        errors = {history.path: history.error(_group_rule(observation, history.path, rule)) for history in own}
+        off = {path: error for path, error in errors.items() if error > VERIFIED}
+        if not off:
+            continue
+        good = good and len(off) < len(own)
+        worst = max(off, key=lambda path: off[path])
+        if observation is context.steered.observation:
+            _unknown_update(context, rule, worst, off[worst], len(off), len(own))
+        else:
+            context.not_seen.append(f"how {observation.words}'s {rule.name} moves {worst}: not by its usual rule")
+    return good
+
+
+def _unknown_update(context: Context, rule: Rule, worst: str, error: float, count: int, total: int) -> None:
+    if context.has("loop", ("fault",)) or error < 1e-4:
+        return
+    context.find(
+        "optimizer",
+        f"the update of {worst} is not what {rule.name} makes of its gradient"
+        + (f" ({count} of {total} parameters)" if count > 1 else ""),
+        guide=f"{rule.name}'s rule",
+        steered=f"off by {error:.3g} of the largest update",
+        places=(
+            context.guide.observation.place("optimizer", "place"),
+            context.steered.observation.place("optimizer", "place"),
+        ),
+        effect=min(error, 1.0),
+        effect_text=f"off by {error:.3g} of the largest update; no known cause fits",
+    )
+
+
+def schedule(context: Context) -> None:
+    """Learning rates that part after the first step."""
+    guide, steered = context.guide.observation, context.steered.observation
+    a, b = rates_of(guide), rates_of(steered)
+    count = min(len(a), len(b))
+    if not count or not alike(a[0], b[0]):
+        return
+    first = next((i for i in range(count) if not alike(a[i], b[i])), None)
+    if first is None:
+        return
+    schedulers = steered.entries("loop", "scheduler") or guide.entries("loop", "scheduler")
+    where = next((place(entry.get("place")) for entry in steered.entries("loop", "scheduler")), None)
+    names = ", ".join(str(entry.get("class")) for entry in schedulers)
+    title = context.differs(
+        f"learning rate at step {first + 1} (schedule {names}, stepped per step or per epoch):",
+        f"{a[first]:.6g}",
+        f"{b[first]:.6g}",
+    )
+    context.find(
+        "loop",
+        title,
+        guide=f"learning rates {', '.join(f'{rate:.4g}' for rate in a[:5])}, ...",
+        steered=f"learning rates {', '.join(f'{rate:.4g}' for rate in b[:5])}, ...",
+        places=(guide.place("optimizer", "place"), where or steered.place("optimizer", "place")),
+        effect=abs(b[first] - a[first]) / max(abs(a[first]), 1e-30) + 0.1,
+        effect_text=f"the learning rates part at step {first + 1}",
+        cause="learning rate schedule",
+        mend="step the scheduler as often as the reference does",
+    )

@@ -1,0 +1,1 @@
+"""An explanation of two scripts, in a terminal and on a page."""

@@ -1,0 +1,177 @@
+"""What acts around a step of a torch script: clipping, schedules, precision, averaged copies of the model."""
+
+import inspect
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from watch.torch_tensors import settings_of
+from watch.torch_watch import Watch
+
+
+class Around:
+    """Watches what a script does around its optimizer steps.
+
+    Args:
+        watch: What all watched functions share.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.places = watch.session.places
+        self._schedulers: dict[int, Any] = {}
+
+    @property
+    def loop(self) -> dict[str, Any]:
+        """What is written down of the loop."""
+        return self.watch.document["loop"]
+
+    def install(self) -> None:
+        """Puts everything in its place."""
+        self._watch_clipping()
+        self._watch_schedulers()
+        self._watch_precision()
+        self._watch_copies()
+
+    # What acts on gradients and rates
+
+    def _watch_clipping(self) -> None:
+        for name in ("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm"):
+            self._watch_clip(name)
+
+    def _watch_clip(self, name: str) -> None:
+        original = getattr(torch.nn.utils, name)
+
+        def clip(parameters: Any, *args: Any, **options: Any) -> Any:
+            parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+            named = dict(zip(list(inspect.signature(original).parameters)[1:], args, strict=False)) | options
+            self.loop["clip"].append({
+                "function": name, "settings": settings_of({key: plain(value) for key, value in named.items()}),
+                "step": self.watch.step, "place": self.places.here(sys._getframe(1)),  # noqa: SLF001
+            })  # fmt: skip
+            return original(parameters, *args, **options)
+
+        setattr(torch.nn.utils, name, clip)
+        setattr(torch.nn.utils.clip_grad, name, clip)
+
+    def _watch_schedulers(self) -> None:
+        loop, base = self, torch.optim.lr_scheduler.LRScheduler
+        original = base.__init__
+        wrapped: set[Any] = set()
+
+        def init(self: Any, *args: Any, **options: Any) -> None:
+            entry: dict[str, Any] = {
+                "class": type(self).__name__, "settings": {}, "step_counts": [], "per": None,
+                "place": loop.places.here(sys._getframe(1)),  # noqa: SLF001
+            }  # fmt: skip
+            loop.loop["scheduler"].append(entry)
+            loop._schedulers[id(self)] = entry, self
+            for kind in type(self).__mro__:
+                if "step" in kind.__dict__ and kind not in wrapped:
+                    wrapped.add(kind)
+                    loop._count_steps(kind)
+            original(self, *args, **options)
+            entry["step_counts"] = []  # its making steps once
+
+        base.__init__ = init  # type: ignore[method-assign]
+
+    def _count_steps(self, kind: Any) -> None:
+        loop, original = self, kind.step
+
+        def step(self: Any, *args: Any, **options: Any) -> Any:
+            entry = loop._schedulers.get(id(self), (None,))[0]
+            if entry is not None and not entry.get("inside"):
+                entry["step_counts"].append(loop.watch.step)
+                entry["inside"] = True
+                try:
+                    return original(self, *args, **options)
+                finally:
+                    entry["inside"] = False
+            return original(self, *args, **options)
+
+        kind.step = step
+
+    def finish(self) -> None:
+        """Writes down what is known at the end only."""
+        for entry, scheduler in self._schedulers.values():
+            entry.pop("inside", None)
+            entry["settings"] = settings_of({
+                name: plain(value) for name, value in vars(scheduler).items() if not name.startswith("_")
+            })  # fmt: skip
+            steps = entry["step_counts"]
+            if len(steps) >= max(1, self.watch.step - 1):
+                entry["per"] = "step"
+
+    # Precision
+
+    def _watch_precision(self) -> None:
+        loop, autocast, scaler = self, torch.autocast.__init__, torch.amp.GradScaler.__init__
+        compile_, module_compile = torch.compile, nn.Module.compile
+
+        def init(self: Any, device_type: str, dtype: Any = None, enabled: bool = True, *args: Any, **more: Any) -> None:
+            autocast(self, device_type, dtype, enabled, *args, **more)
+            if enabled and loop.loop["autocast"] is None:
+                dtype = dtype or torch.get_autocast_dtype(device_type)
+                place = loop.places.here(sys._getframe(1))  # noqa: SLF001
+                loop.loop["autocast"] = {"dtype": str(dtype), "device": device_type, "place": place}
+
+        def scaler_init(self: Any, *args: Any, **options: Any) -> None:
+            bound = inspect.signature(scaler).bind(self, *args, **options)
+            loop.loop["grad_scaler"] = loop.loop["grad_scaler"] or bool(bound.arguments.get("enabled", True))
+            bound.arguments["enabled"] = False  # it scales a loss up and gradients down again, by the same
+            scaler(*bound.args, **bound.kwargs)
+
+        def no_compile(model: Any = None, **options: Any) -> Any:
+            loop.loop["compile"] = True
+            return model if model is not None else lambda function: no_compile(function, **options)
+
+        def no_module_compile(self: Any, *args: Any, **options: Any) -> None:
+            del self, args, options
+            loop.loop["compile"] = True
+
+        del compile_, module_compile
+        torch.autocast.__init__ = init  # type: ignore[method-assign]
+        torch.amp.GradScaler.__init__ = scaler_init  # type: ignore[method-assign]
+        torch.compile = no_compile
+        nn.Module.compile = no_module_compile  # type: ignore[method-assign]
+
+    def _watch_copies(self) -> None:
+        loop, original = self, torch.optim.swa_utils.AveragedModel.__init__
+
+        def init(self: Any, *args: Any, **options: Any) -> None:
+            place = loop.places.here(sys._getframe(1))  # noqa: SLF001
+            loop.loop["ema"] = {
+                "class": "AveragedModel", "settings": settings_of(options), "place": place, "updates": 0,
+                "decay": _decay(options.get("multi_avg_fn") or options.get("avg_fn")),
+            }  # fmt: skip
+            with_optimizers, loop.watch.internal = loop.watch.internal, True
+            try:
+                original(self, *args, **options)
+            finally:
+                loop.watch.internal = with_optimizers
+
+        update = torch.optim.swa_utils.AveragedModel.update_parameters
+
+        def update_parameters(self: Any, model: Any) -> None:
+            if isinstance(loop.loop["ema"], dict):
+                loop.loop["ema"]["updates"] += 1
+            update(self, model)
+
+        torch.optim.swa_utils.AveragedModel.__init__ = init  # type: ignore[method-assign]
+        torch.optim.swa_utils.AveragedModel.update_parameters = update_parameters  # type: ignore[method-assign]
+
+
+def _decay(average: Any) -> float | None:
+    """The decay that torch's own functions of a moving average were made with."""
+    average = inspect.unwrap(average) if callable(average) else average
+    names = getattr(getattr(average, "__code__", None), "co_freevars", ())
+    cells = dict(zip(names, getattr(average, "__closure__", None) or (), strict=False))
+    value = cells["decay"].cell_contents if "decay" in cells else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def plain(value: Any) -> Any:
+    """A number in place of a tensor that holds one."""
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
