@@ -1,7 +1,10 @@
 """How findings are put into words and numbers, the same on the page and in the terminal."""
 
+from rich.text import Text
+
 from compare.ladder.rung import Rung
 from recipe import Recipe
+from recipe.errors import harmless
 
 
 def measured(rung: Rung) -> str:
@@ -12,6 +15,11 @@ def measured(rung: Rung) -> str:
 def number(value: float | None) -> str:
     """A number of a rung, as people read it."""
     return "none" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def as_text(words: str, style: str = "") -> Text:
+    """Words for a table in the terminal as they are: brackets in what a port says of itself are no markup of rich's."""
+    return Text(harmless(words), style)
 
 
 def things(recipe: Recipe) -> str:
