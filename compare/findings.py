@@ -6,7 +6,7 @@ the accuracy of a run that failed, is None.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -308,7 +308,8 @@ def _pair(entry: Mapping[str, Any]) -> Pair:
     return make(
         Pair,
         entry,
-        rungs=tuple(make(Rung, rung) for rung in entry["rungs"]),
+        # Their details keep the lists that the rungs made.
+        rungs=tuple(replace(make(Rung, rung), detail=rung.get("detail", {})) for rung in entry["rungs"]),
         difference=make(Difference, entry["difference"]) if entry["difference"] else None,
         agreement=make(Agreement, entry["agreement"]) if entry["agreement"] else None,
     )

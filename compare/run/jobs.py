@@ -189,10 +189,10 @@ def _run(
         broken = BadInputError(f"the record of {job.implementation.name} breaks the contract: {error}{hint}")
         outcome = Outcome(job, None, error=broken)
     except OSError as error:
-        if not isinstance(error, InterruptedError):  # which says that it was told to stop
-            reason = f"{error.strerror or error}; mend that, and the same command goes on"
-            error = BadInputError(f"{job.implementation.name} cannot be run in {job.records}: {reason}")
-        outcome = Outcome(job, None, error=error)
+        reason = f"{error.strerror or error}; mend that, and the same command goes on"
+        unfit = BadInputError(f"{job.implementation.name} cannot be run in {job.records}: {reason}")
+        told_to_stop = isinstance(error, InterruptedError)
+        outcome = Outcome(job, None, error=error if told_to_stop else unfit)
     except Exception as error:  # noqa: BLE001 - carried to the caller's thread, which decides
         outcome = Outcome(job, None, error=error)
     notify(outcome)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from recipe.errors import BAD_INPUT, BadInputError, RunFailedError, last_error
 from recipe.own_process import search_path
@@ -65,7 +65,7 @@ class Watchdog:
         self.process, self.group, self.stop, self.silence = process, group, stop, silence
         self.timed_out = False
 
-    def output(self) -> Iterator[bytes]:
+    def output(self) -> Generator[bytes, None, None]:
         """What the process writes, piece by piece, until it has ended; close it, should you not read to the end."""
         assert self.process.stdout is not None  # noqa: S101 - it is a pipe
         descriptor = self.process.stdout.fileno()

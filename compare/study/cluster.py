@@ -90,7 +90,7 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
     dask.config.set(_CONFIGURATION)
     for name in logging.root.manager.loggerDict:
         if name.partition(".")[0] == "distributed":  # what goes wrong, this module says in a line
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # which says tracebacks, too
     if scheduler is None:
         with _ignoring_interrupts():
             try:
@@ -391,23 +391,25 @@ class _Dispatch:
         taken = Counter(attempt.worker for attempt in self.in_flight.values())
         try:
             threads = self._fit_workers()
-            for worker, keys in self._asked(self.client.scheduler.processing).items():
+            for worker, keys in self._asked("processing").items():
                 taken[worker] += len(set(keys) - mine)
         except OSError as error:  # that it does not answer, too
             raise SchedulerLostError from error
         return [worker for worker in threads for _ in range(threads[worker] - taken[worker])]
 
-    def _asked(self, question: Callable[..., Any]) -> Any:
+    def _asked(self, question: str) -> Any:
         """What the scheduler answers about all workers; the client itself would wait for a frozen one without end.
 
         Raises:
             TimeoutError: Nothing, for so long that it is no longer busy.
         """
-        return self.client.sync(question, workers=None, callback_timeout=f"{_SECONDS_TO_ANSWER}s")
+        return self.client.sync(
+            getattr(self.client.scheduler, question), workers=None, callback_timeout=f"{_SECONDS_TO_ANSWER}s"
+        )
 
     def _fit_workers(self) -> dict[str, int]:
         """The addresses and threads of the workers that may run this study; those that are new are checked."""
-        workers: dict[str, int] = self._asked(self.client.scheduler.ncores)
+        workers: dict[str, int] = self._asked("ncores")
         if self.client.cluster is not None:  # this machine's own workers are this very installation
             return workers
         if new := workers.keys() - self.checked:

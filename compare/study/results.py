@@ -19,7 +19,7 @@ from compare.findings import RunStatus, make
 from compare.study.plan import StudyRun
 from recipe import Recipe, datasets
 from recipe.atomic import complete_or_absent
-from recipe.errors import BadInputError, RecordError
+from recipe.errors import BadInputError, DataError, RecordError
 from recipe.images import Summary
 from recipe.plain_file import check_is_file, read_text
 from record.consistency import check_accuracy
@@ -133,7 +133,10 @@ class Results:
         trained = {file.parent.name: file.parent for file in comparisons.glob("*/records/*/record.json")}
         for run in runs:
             if run.key in trained and not self.path(run).exists():
-                with contextlib.suppress(RecordError, Timeout), FileLock(self.lock_path(run), blocking=False):
+                with (
+                    contextlib.suppress(DataError, RecordError, Timeout),
+                    FileLock(self.lock_path(run), blocking=False),
+                ):
                     self.write(run, condense(read_record(trained[run.key])))
 
     def settled(self, run: StudyRun) -> bool:
