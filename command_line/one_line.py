@@ -5,7 +5,7 @@ import ast
 import re
 from typing import Any, NoReturn
 
-from recipe.errors import BAD_INPUT
+from recipe.errors import BAD_INPUT, harmless
 
 _KEY = re.compile(r'^Parser key "(?P<option>[^"]+)":\s*')
 _EXPECTED = re.compile(r"Expected an? (?!path but)(?P<kind>.+?)(?:\. Got value: .*|: .*)?$", re.MULTILINE)
@@ -31,7 +31,7 @@ class OneLineErrors(argparse.ArgumentParser):
         """Argparse and jsonargparse call this; the latter says with `ex` whose options were wrong."""
         parser: Any = getattr(ex, "subcommand_parser", None) or self
         program = parser.prog.replace(" [options]", "")
-        self.exit(BAD_INPUT, f"error: {in_one_line(message)}; see {program} --help\n")
+        self.exit(BAD_INPUT, f"error: {harmless(in_one_line(message))}; see {program} --help\n")
 
 
 def in_one_line(message: str) -> str:

@@ -1,5 +1,6 @@
 """A program's commands in one table, from which its help, its completion and its dispatch are made."""
 
+import io
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
+import jsonargparse.typing
 from jsonargparse.typing import class_from_function
 
 from command_line.one_line import OneLineErrors
-from recipe.datasets import with_images
+from recipe.datasets import check_fits_memory, with_images
 from recipe.errors import BadInputError, RecipeError
 from recipe.recipe import SWITCHES, Recipe
 
@@ -66,15 +68,49 @@ def run_command(parser: Parser, commands: Commands, arguments: Sequence[str] | N
     """Parses the arguments, by default the process's own, and runs the command that they name; returns its exit code.
 
     Raises:
-        BadInputError: The first word is what looking at pictures was once called.
+        BadInputError: The first word is what looking at pictures was once called, or one is no text.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    check_words(words)
     if words[:1] == ["predict"] and "predict" not in commands:
         raise BadInputError(called_classify(parser.prog, words[1:]))
     options = parser.parse_args(words)
     chosen = parser.instantiate(options)[options.subcommand]
     chosen.command_line = shlex.join([*parser.prog.split(), *words])
     return commands[options.subcommand].run(chosen) or 0
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuses bytes that are no UTF-8: what is written about them could be printed nowhere.
+
+    Names that programs meet by themselves, such as the working directory's, are printed with their bytes spelled out.
+
+    Raises:
+        BadInputError: A word holds such bytes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise BadInputError(f"{word}: no text in UTF-8; write it in UTF-8, or choose another name") from error
+
+
+def path_of_text(text: str) -> Path:
+    """The path of an option; an empty one, which Python takes for the working directory, is a slip.
+
+    Raises:
+        ValueError: It is empty.
+    """
+    if not str(text):
+        raise ValueError("empty")
+    return Path(text)
+
+
+# The type by which all three programs know paths; jsonargparse brings one of its own.
+jsonargparse.typing.register_type(Path, str, path_of_text, type_check=isinstance)
 
 
 def called_classify(program: str, words: Sequence[str]) -> str:
@@ -93,7 +129,9 @@ def add_recipe_options(parser: jsonargparse.ArgumentParser) -> None:
 def _recipe_of_options(**fields: Any) -> Recipe:
     """The recipe: every hyperparameter of a run"""
     with _option_is_named():
-        return with_images(Recipe.from_preset(**fields))
+        recipe = with_images(Recipe.from_preset(**fields))
+        check_fits_memory(recipe)
+        return recipe
 
 
 def check_recipe_options(fields: Mapping[str, Any]) -> None:

@@ -1,9 +1,10 @@
 """`mnist-compare`, or `python -m compare`: the command line, over `compare/api.py`."""
 
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -20,9 +21,12 @@ from recipe.errors import (
     BadArgumentError,
     BadInputError,
     DataError,
+    ParityError,
     PictureError,
     RecordError,
     RunFailedError,
+    as_one_line,
+    harmless,
 )
 from recipe.images import NAMED
 
@@ -147,12 +151,33 @@ def report(options: Any) -> int:
     findings = api.read(options.directory)
     if options.json:
         print(results_text(findings.to_json()), end="")
-    else:
-        console = Console()
-        api.show(findings, console)
+        return findings.exit_code
+    console = Console()
+    with _what_does_not_fit_is_named(findings.results_file):
+        with console.capture() as shown:
+            api.show(findings, console)
         page = api.rewrite_page(findings)
-        console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)
+    print(shown.get(), end="")
+    console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)
     return findings.exit_code
+
+
+@contextlib.contextmanager
+def _what_does_not_fit_is_named(results_file: Path) -> Iterator[None]:
+    """Names the file where findings cannot be shown: each kind of rung has details of its own, which none has typed.
+
+    Raises:
+        RecordError: Something is missing from them, or is of another kind.
+    """
+    try:
+        yield
+    except ParityError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RecordError(
+            f"{results_file} cannot be shown ({reason}): it is damaged or of another version; run the comparison again"
+        ) from error
 
 
 def classify(options: Any) -> None:
@@ -254,10 +279,10 @@ def main(arguments: list[str] | None = None) -> int:
         return run_command(parser(), COMMANDS, words)
     except (RecipeError, BadInputError, DataError, RecordError, OSError) as error:
         dashes = "--" if isinstance(error, BadArgumentError) else ""
-        print(f"error: {dashes}{str(error) or type(error).__name__}", file=sys.stderr)
+        print(f"error: {dashes}{as_one_line(str(error) or type(error).__name__)}", file=sys.stderr)
         return BAD_INPUT
     except RunFailedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
         return EXIT_CODES["failed"]
     except KeyboardInterrupt:
         continues = "; finished runs are kept, the same command continues from there" if words[0] in GO_ON else ""

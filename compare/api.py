@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -90,15 +91,16 @@ def run(
     outcomes = _run_all(start_order(traces, trainings, family), console, fresh=fresh)
     trained = {name: outcomes[job] for name, job in trainings.items()}
     controlled = [outcomes[job] for job in (control, *family)]
-    findings = judge_trainings(
-        recipe,
-        {name: outcomes[job] for name, job in traces.items()},
-        trained,
-        controlled,
-        directory,
-        margin=margin / 100,
-        command=command,
-    )
+    with _one_blas_thread():
+        findings = judge_trainings(
+            recipe,
+            {name: outcomes[job] for name, job in traces.items()},
+            trained,
+            controlled,
+            directory,
+            margin=margin / 100,
+            command=command,
+        )
     write_results(findings.to_json(), directory)
     write_page(
         findings,
@@ -158,7 +160,9 @@ def align(
         for side in sides
     }
     outcomes = _run_all(list(traces.values()), console, fresh=fresh)
-    findings = judge_traces(recipe, {name: outcomes[job] for name, job in traces.items()}, directory, command=command)
+    traced = {name: outcomes[job] for name, job in traces.items()}
+    with _one_blas_thread():
+        findings = judge_traces(recipe, traced, directory, command=command)
     write_results(findings.to_json(), directory)
     write_page(findings)
     return findings
@@ -231,7 +235,8 @@ def study(
                     run_study(runs, results, client, silence, progress.report)
                 except SchedulerLostError as error:
                     raise BadInputError(str(error)) from error
-    findings = judge_study(recipe, runs, results, directory, margin=margin / 100, command=command)
+    with _one_blas_thread():
+        findings = judge_study(recipe, runs, results, directory, margin=margin / 100, command=command)
     write_results(findings.to_json(), directory)
     write_page(findings)
     return findings
@@ -344,6 +349,14 @@ def rewrite_page(findings: Comparison | Study | Explanation) -> Path:
     )
 
 
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """Keeps the judge to one core: its matrices are small, and 30 comparisons at once would ask for all cores each."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1, "blas")
+    return limits
+
+
 def _check_at_least(lowest: int, name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
         raise BadArgumentError(f"{name} must be {lowest} or more, not {value!r}")
@@ -370,11 +383,14 @@ def _prepare(
     if not isinstance(recipe, Recipe):
         raise BadArgumentError(f"recipe must be a Recipe, not a {type(recipe).__name__}")
     recipe = datasets.with_images(recipe)
+    datasets.check_fits_memory(recipe)
     if recipe.dataset != "mnist":
         datasets.load(recipe)  # fetched and refused before any run does it
     sides = [keras(keras_backend, device), lightning(device)]
     sides += [other(name, words) for name, words in (implementations or {}).items()]
-    directory = Path(out) if out else default_directory(recipe, sides, command)
+    if out is not None and not str(out):
+        raise BadArgumentError("out must name a directory, not ''; leave it out for one under runs/")
+    directory = default_directory(recipe, sides, command) if out is None else Path(out)
     _check_writable("out", directory)
     return recipe, sides, directory
 

@@ -6,14 +6,16 @@ the accuracy of a run that failed, is None.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from types import UnionType
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from compare.ladder.rung import Rung
-from compare.results_file import RESULTS, SCHEMA_VERSION, Verdict, read_results
+from compare.results_file import EXIT_CODES, RESULTS, SCHEMA_VERSION, Verdict, read_results
 from recipe import Recipe
 from recipe.errors import RecordError
+from recipe.recipe import is_finite_number
 from record.files import json_safe
 
 RunStatus = Literal["finished", "diverged", "failed", "missing"]
@@ -139,12 +141,16 @@ class Findings:
             RecordError: A key is missing or holds something else.
         """
         try:
-            return make(cls, results, directory=directory, recipe=_recipe(results), **cls._parts(results, directory))
+            found = make(cls, results, directory=directory, recipe=_recipe(results), **cls._parts(results, directory))
         except RecordError:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise RecordError(f"{directory / RESULTS} is damaged: {what}; run the comparison again") from error
+        if found.exit_code != EXIT_CODES[found.verdict]:
+            what = f"exit_code {found.exit_code} is not that of {found.verdict}"
+            raise RecordError(f"{directory / RESULTS} is damaged: {what}; run the comparison again")
+        return found
 
     @classmethod
     def _parts(cls, results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
@@ -189,6 +195,9 @@ class Comparison(Findings):
     @classmethod
     def _parts(cls, results: Mapping[str, Any], directory: Path) -> dict[str, Any]:
         entries, comparisons = results["implementations"], results["comparisons"]
+        reference, *others = entries
+        if list(comparisons) != others or results["compared"][0] != reference or results["compared"][1] not in others:
+            raise ValueError("compared and comparisons name other implementations than there are")
         return {
             "implementations": {name: _implementation(entry, directory) for name, entry in entries.items()},
             "comparisons": {name: _pair(entry) for name, entry in comparisons.items()},
@@ -226,15 +235,51 @@ class Comparison(Findings):
 
 _Kind = TypeVar("_Kind")
 
+_MAX_SHOWN = 60
+
 
 def make(kind: type[_Kind], entry: Mapping[str, Any], **made: Any) -> _Kind:
     """A `kind` with those fields `made`, and all others from the entry's keys."""
-    plain = {
-        field.name: _frozen(entry[field.name])
-        for field in fields(kind)  # type: ignore[arg-type]
-        if field.name in entry and field.name not in made
-    }
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"{kind.__name__}: expected an object, found {_shortly(entry)}")
+    kinds = get_type_hints(kind)
+    plain: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name in entry and field.name not in made:
+            value = entry[field.name]
+            if not fits(value, kinds[field.name]):
+                wanted = getattr(kinds[field.name], "__name__", str(kinds[field.name])).replace("typing.", "")
+                raise TypeError(f"{kind.__name__}: {field.name}: expected {wanted}, found {_shortly(value)}")
+            plain[field.name] = _frozen(value)
     return kind(**plain, **made)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value as JSON has it is one of a field that is annotated so; of numbers, those that a float holds."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is tuple:
+        if not isinstance(value, list):
+            return False
+        if arguments[1:] == (...,):
+            return all(fits(entry, arguments[0]) for entry in value)
+        return len(value) == len(arguments) and all(map(fits, value, arguments))
+    if origin in (Mapping, dict):
+        return isinstance(value, dict) and all(fits(entry, arguments[1]) for entry in value.values())
+    if kind in (int, float):
+        if value is None:  # JSON has no NaN
+            return kind is float
+        return is_finite_number(value) and (kind is float or isinstance(value, int))
+    return kind is Any or isinstance(value, kind)
+
+
+def _shortly(value: Any) -> str:
+    """A value for an error, which may be a million characters long."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def _frozen(value: Any) -> Any:
@@ -263,7 +308,8 @@ def _pair(entry: Mapping[str, Any]) -> Pair:
     return make(
         Pair,
         entry,
-        rungs=tuple(Rung(**rung) for rung in entry["rungs"]),
+        # Their details keep the lists that the rungs made.
+        rungs=tuple(replace(make(Rung, rung), detail=rung.get("detail", {})) for rung in entry["rungs"]),
         difference=make(Difference, entry["difference"]) if entry["difference"] else None,
         agreement=make(Agreement, entry["agreement"]) if entry["agreement"] else None,
     )

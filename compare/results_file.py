@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from recipe.atomic import complete_or_absent
 from recipe.errors import RUN_FAILED, RecordError
+from recipe.plain_file import read_text
 from record.files import json_safe
 
 RESULTS = "results.json"
@@ -46,10 +47,10 @@ def read_results(directory: Path) -> dict[str, Any]:
     """
     path = directory / RESULTS
     try:
-        results = json.loads(path.read_text())
+        results = json.loads(read_text(path))
     except OSError as error:
         raise RecordError(f"cannot read {path}: {error.strerror}; expected the directory of a comparison") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
         raise RecordError(f"{path} holds no findings of schema version {SCHEMA_VERSION}; run the comparison again")

@@ -2,16 +2,21 @@
 
 import math
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import h5py
 import keras
 
 from keras_impl.dropout import plain_layers
 from keras_impl.training import compile_model, evaluate
 from recipe import Recipe, RecipeError
 from recipe.atomic import check_writable, complete_or_absent
-from recipe.errors import RecordError
+from recipe.errors import RecordError, as_one_line
 from recipe.mnist import Digits
+from recipe.plain_file import MAX_UNPACKED, check_archive, check_is_file
 from record.files import read_recipe
 
 
@@ -111,8 +116,42 @@ def load_weights(path: Path, model: keras.Sequential) -> None:
     Raises:
         RecordError: The file cannot be read, or its arrays are not this model's.
     """
+    if path.suffix == ".keras":
+        check_archive(path)
     try:
+        check_is_file(path)
+        with _opened(path) as file:
+            _check_arrays(file, model)
         model.load_weights(path)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())
-        raise RecordError(f"{path}: not a file of this network's weights: {reason}") from error
+    except Exception as error:
+        raise RecordError(f"{path}: not a file of this network's weights: {as_one_line(error)}") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The HDF5 file of a `.weights.h5`, or in a `.keras`."""
+    if path.suffix != ".keras":
+        with h5py.File(path, "r") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as member, h5py.File(member, "r") as file:
+        yield file
+
+
+def _check_arrays(file: Any, model: keras.Model) -> None:
+    """Looks at the arrays of a file before one is read: Keras would round another type to the model's in silence.
+
+    An array may be packed, and unpack to gigabytes.
+
+    Raises:
+        ValueError: An array of a layer is of another type than the model's, or all of them are too large.
+    """
+    arrays: dict[str, Any] = {}
+    file.visititems(lambda name, entry: arrays.update({name: entry}) if isinstance(entry, h5py.Dataset) else None)
+    unpacked = sum(array.nbytes for array in arrays.values())
+    if unpacked > MAX_UNPACKED:
+        raise ValueError(f"{unpacked:,} bytes when unpacked; at most {MAX_UNPACKED:,} are read")
+    dtype = model.layers[-1].variable_dtype
+    for name, array in arrays.items():
+        if name.startswith("layers/") and array.dtype != dtype and array.dtype.kind != "u":  # dropout's generators
+            raise ValueError(f"{name} is {array.dtype}, expected {dtype}")

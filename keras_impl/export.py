@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from keras_impl import backend
 from recipe.atomic import check_absent, complete_or_absent
@@ -51,7 +51,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
         if file_format == "keras":
             model.save(partial)
         elif file_format == "safetensors":
-            save_file(get_weights(model), partial)
+            partial.write_bytes(save(get_weights(model)))
         else:
             try:
                 model.export(partial, format=file_format, verbose=False, input_signature=pixels)

@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.plugins.io import CheckpointIO
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from command_line.one_line import OneLineErrors
 from command_line.table import (
@@ -21,6 +21,7 @@ from command_line.table import (
     add_recipe_options,
     called_classify,
     check_recipe_options,
+    check_words,
     make_parser,
     program_name,
     run_command,
@@ -34,9 +35,8 @@ from lightning_impl.data import MnistDataModule
 from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers
 from lightning_impl.predicting import predict_images
 from pictures.classify import add_options, classify_pictures
-from recipe import RecipeError
 from recipe.atomic import complete_or_absent
-from recipe.errors import BAD_INPUT, BadInputError, DataError, RecordError, UnavailableError, errors_are_one_line
+from recipe.errors import BAD_INPUT, BadInputError, ParityError, as_one_line, errors_are_one_line
 from record.isolation import hide
 from record.weights import add_convert_options, add_export_options, run_convert
 from record.worker import add_contract_options, run_worker
@@ -117,7 +117,13 @@ class RecipeCLI(LightningCLI):
             self.save_config_callback = None
         if self._get(self.config_init, "trainer.max_epochs") is None:
             kwargs["max_epochs"] = self._get(self.config_init, "recipe").epochs
-        instance = super().instantiate_trainer(**kwargs)
+        try:
+            instance = super().instantiate_trainer(**kwargs)
+        except ParityError:
+            raise
+        # Of strategies, devices and precisions that it does not know or cannot join, Lightning raises any kind.
+        except Exception as error:
+            raise BadInputError(f"--trainer: {as_one_line(error)}; see --help") from error
         if logs:
             instance.loggers = default_loggers(instance.default_root_dir)
         return instance
@@ -135,7 +141,7 @@ class RecipeCLI(LightningCLI):
         path = Path(self.trainer.log_dir or self.trainer.default_root_dir) / "predictions.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         with complete_or_absent(path) as partial:
-            save_file({"probabilities": torch.cat(batches)}, partial)
+            partial.write_bytes(save({"probabilities": torch.cat(batches)}))
         print(f"Predictions: {path}")
 
 
@@ -207,6 +213,7 @@ def main() -> None:
     sys.argv[1:] = with_ready_configurations(sys.argv[1:])
     program, arguments = program_name("lightning_impl", "mnist-lightning"), sys.argv[1:]
     with errors_are_one_line():
+        check_words(arguments)
         if asks_for_pictures(arguments):
             raise BadInputError(called_classify(program, arguments[1:]))
         if arguments and arguments[0] in COMMANDS:
@@ -233,14 +240,14 @@ def lightning_cli(program: str) -> None:
                 "description": "The MNIST network in Lightning.",
             },
         )
-    except (RecipeError, DataError, RecordError, UnavailableError, MisconfigurationException, OSError) as error:
+    except (ParityError, MisconfigurationException, OSError) as error:
         hint = "; check the driver and that torch is a CUDA build" if "gpu backend" in str(error) else ""
-        print(f"error: {error}{hint}", file=sys.stderr)
+        print(f"error: {as_one_line(error)}{hint}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except ValueError as error:
         if "ckpt_path" not in str(error):  # `--ckpt_path best` where there is none
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_one_line(error)}", file=sys.stderr)
         sys.exit(BAD_INPUT)
 
 

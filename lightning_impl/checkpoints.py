@@ -11,11 +11,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from lightning_impl.departures import Departures, check_resumes, departures, in_words, note_departures
 from recipe import Recipe, RecipeError
 from recipe.atomic import complete_or_absent
-from recipe.errors import RecordError
+from recipe.errors import RecordError, as_one_line
+from recipe.plain_file import check_archive
 
 
 def checkpoint_callbacks(directory: str | None) -> list[ModelCheckpoint]:
@@ -56,6 +58,7 @@ class KeepsRecipe(lightning.LightningModule):
         """Refuses a checkpoint of another recipe before anything of it is used."""
         fits = self.trainer.state.fn == TrainerFn.FITTING
         check_recipe(self.recipe, checkpoint, resumes=fits)
+        check_tensors(self, checkpoint)
         if fits:
             self._begun = checkpoint
         elif checkpoint.get("departures"):
@@ -111,17 +114,38 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         RecordError: It cannot be read, holds anything else, or is not a checkpoint.
     """
+    check_archive(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise RecordError(
             f"{path}: the checkpoint holds more than tensors and plain values, and is not loaded"
         ) from error
-    except (OSError, EOFError, RuntimeError) as error:
-        raise RecordError(f"{path}: the checkpoint cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    except Exception as error:
+        raise RecordError(f"{path}: the checkpoint cannot be read: {as_one_line(error)}") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
         raise RecordError(f"{path}: expected a checkpoint of Lightning's, found something else")
     return checkpoint
+
+
+def check_tensors(module: lightning.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Holds a checkpoint's tensors against the module's: torch would round another type to the module's in silence.
+
+    Raises:
+        RecordError: One is missing, unexpected, or of another shape or type.
+    """
+    expected, found = module.state_dict(), checkpoint["state_dict"]
+    for name in expected.keys() ^ found.keys():
+        raise RecordError(f"the checkpoint's tensor {name} is {'missing' if name in expected else 'unexpected'}")
+    for name, tensor in expected.items():
+        wanted, value = _kind_of(tensor), found[name]
+        kind = _kind_of(value) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        if kind != wanted:
+            raise RecordError(f"the checkpoint's tensor {name} is {kind}, expected {wanted}")
+
+
+def _kind_of(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
 def recipe_of(checkpoint: dict[str, Any]) -> Recipe:

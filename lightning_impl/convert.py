@@ -5,7 +5,7 @@ from pathlib import Path
 
 import lightning
 
-from lightning_impl.checkpoints import CompleteCheckpoints, load_checkpoint, recipe_of
+from lightning_impl.checkpoints import CompleteCheckpoints, check_tensors, load_checkpoint, recipe_of
 from lightning_impl.departures import in_words
 from lightning_impl.module import DigitClassifier
 from lightning_impl.weights import get_weights, set_weights
@@ -30,10 +30,10 @@ def convert(source: Path, target: Path) -> None:
             print(f"note: {source} departs from the recipe that is written next to it: {departed}", file=sys.stderr)
         module = DigitClassifier(recipe_of(checkpoint))
         try:
-            module.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise RecordError(f"{source}: not of the network that its recipe names: {reason}") from error
+            check_tensors(module, checkpoint)
+        except RecordError as error:
+            raise RecordError(f"{source}: not of the network that its recipe names: {error}") from error
+        module.load_state_dict(checkpoint["state_dict"])
         write_weights(target, module.recipe, get_weights(module.model))
     else:
         recipe, weights = read_weights(source)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from lightning_impl.model import build_model
@@ -43,7 +43,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
     set_weights(network, weights)
     with complete_or_absent(out) as partial:
         if file_format == "safetensors":
-            save_file(network.state_dict(), partial)
+            partial.write_bytes(save(network.state_dict()))
             return
         model = nn.Sequential(OrderedDict(network.named_children()) | {"probabilities": nn.Softmax(dim=1)}).eval()
         # Two images and not one, which torch would take for a size that never changes.

@@ -8,6 +8,7 @@ import dataclasses
 import gzip
 import hashlib
 import os
+import struct
 import subprocess
 import tokenize
 import zipfile
@@ -20,14 +21,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe import mnist
-from recipe.errors import DataError, last_error
+from recipe.errors import DataError, RecipeError, last_error
 from recipe.images import MAX_CLASSES, NAMED, NOT_READ, UNREAD, Summary
+from recipe.initial_weights import weight_shapes
 from recipe.mnist import Digits
 from recipe.own_process import own_command, search_path
+from recipe.plain_file import check_is_file
 from recipe.recipe import Recipe
 
 MAX_BYTES = 2**30
 """Of one array, unpacked: 1.3 million images of 28×28 pixels. More would not fit in memory as floats."""
+
+_OF_DAMAGED_FILES = (
+    *(ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+    *(struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What zipfile, of an encrypted archive too, and NumPy raise on damaged files."""
+
+_MOST_OF_HEADER = 2**14
+"""Bytes of the header of an .npy file; NumPy itself refuses more than 10,000."""
 
 _FILES = {
     "x_train": ("train", "images"),
@@ -58,6 +70,29 @@ def with_images(recipe: Recipe) -> Recipe:
     if not there:
         raise DataError(f"there is no data set {recipe.dataset}: {expected}")
     return dataclasses.replace(recipe, dataset=str(path), images=_summary(_read(path)))
+
+
+def check_fits_memory(recipe: Recipe) -> None:
+    """Refuses a network that this machine cannot train, before anything is allocated.
+
+    Counted is the least that any training holds at once: of every parameter its value, its gradient and Adam's two
+    moments, and of the hidden layers their activations of a batch, which the backward pass needs.
+
+    Raises:
+        RecipeError: It is more than the machine's memory.
+    """
+    numbers = 4 * sum(prod(shape) for shape in weight_shapes(recipe).values())
+    numbers += recipe.batch_size * sum(recipe.hidden_sizes)
+    needed = numbers * np.dtype(recipe.dtype).itemsize
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        sizes = f"recipe.hidden_sizes {list(recipe.hidden_sizes)}"
+        if recipe.network == "cnn":
+            sizes += f" and recipe.filters {list(recipe.filters)}"
+        raise RecipeError(
+            f"{sizes} with recipe.batch_size {recipe.batch_size} take {needed / 1e9:,.1f} GB to train; "
+            f"this machine has {there / 1e9:,.1f}: choose smaller ones"
+        )
 
 
 def load(recipe: Recipe) -> Digits:
@@ -123,10 +158,9 @@ def _read(path: Path) -> Digits:
     """
     try:
         digits = _read_folder(path) if path.is_dir() else _read_archive(path)
-    # What zipfile, of an encrypted archive too, and NumPy raise on damaged files.
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except _OF_DAMAGED_FILES as error:
         raise DataError(f"{path}: cannot be read as a data set: {error}") from error
     for images, labels, which in ((digits[0], digits[1], "train"), (digits[2], digits[3], "test")):
         _check(path, images, labels, which)
@@ -135,14 +169,17 @@ def _read(path: Path) -> Digits:
 
 
 def _read_archive(path: Path) -> Digits:
+    check_is_file(path)
     with zipfile.ZipFile(path) as archive:
         for name in Digits._fields:
             try:
-                member = archive.open(f"{name}.npy")
+                member = archive.getinfo(f"{name}.npy")
             except KeyError:
                 raise DataError(f"{path}: {name}: missing; expected {', '.join(Digits._fields)}") from None
-            with member:
-                shape, dtype = _header(member)
+            # A header is read whole, whatever its length is said to be; it may have a page beside the array.
+            _check_size(path, name, member.file_size - _MOST_OF_HEADER)
+            with archive.open(member) as file:
+                shape, dtype = _header(file)
             _check_size(path, name, prod(shape) * dtype.itemsize)
     with np.load(path, allow_pickle=False) as arrays:
         return Digits(*(arrays[name] for name in Digits._fields))

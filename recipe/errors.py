@@ -4,6 +4,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LONGEST_LINE = 500
+"""Characters that are shown of a line that another program wrote."""
+
 BAD_INPUT = 2
 """Exit code of a program whose options, files or machine do not allow what was asked."""
 
@@ -27,6 +30,10 @@ class DataError(ParityError, ValueError):
 
 class RecordError(ParityError, ValueError):
     """A record that breaks the format; the message names the file, the key and what was expected."""
+
+
+class DamagedError(RecordError):
+    """A file of a record is not what was written: it is no fault of what wrote it."""
 
 
 class PictureError(ParityError, ValueError):
@@ -61,11 +68,34 @@ def errors_are_one_line() -> Iterator[None]:
     try:
         yield
     except ParityError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def harmless(text: str) -> str:
+    """A text as a terminal may have it: what it would obey, or cannot print, is spelled out as Python does.
+
+    That is control characters and with them all escape sequences, but for ends of lines and tabs; marks that turn the
+    direction of writing; and the bytes of a file's name that are no UTF-8.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def as_one_line(text: object) -> str:
+    """A text in one line, and harmless."""
+    return harmless(" ".join(str(text).split()))
+
+
+def in_short(line: str) -> str:
+    """A line of another program, harmless and not longer than `LONGEST_LINE`."""
+    line = harmless(line)
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
 
 
 def last_error(stderr: str) -> str:
     """What a program said last that ended with an error, without the words that begin such a line."""
     *_, last_line = stderr.strip().splitlines() or ["no message"]
-    return last_line.removeprefix("error: ")
+    return in_short(last_line.removeprefix("error: "))

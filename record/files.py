@@ -1,6 +1,7 @@
 """The files of a record: written completely or not at all, read with every key checked."""
 
 import errno
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -11,17 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save
 
 from recipe.atomic import complete_or_absent
 from recipe.datasets import with_images
-from recipe.errors import DataError, RecipeError, RecordError
+from recipe.errors import DamagedError, DataError, RecipeError, RecordError
+from recipe.plain_file import check_is_file, read_text
 from recipe.recipe import Recipe, is_finite_number
 
 FORMAT_VERSION = 2
 
 READABLE_VERSIONS = (1, 2)
 """Version 1 has no windows, sums of what was fed, nor hashes at the epochs' borders: it is judged without them."""
+
+CHECKSUMS = "SHA256SUMS"
+"""The file of a record that holds the checksums of the others."""
+
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32"}
+"""The names of types in a safetensors file, and NumPy's; of others, its own name is shown."""
 
 Arrays = dict[str, NDArray[Any]]
 Shape = tuple[int | None, ...]
@@ -41,6 +49,7 @@ def new_record(directory: Path) -> Iterator[Path]:
         with complete_or_absent(directory) as partial:
             partial.mkdir(parents=True)
             yield partial
+            _write_checksums(partial)
     except RecordError as error:
         taken = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOTEMPTY, errno.EEXIST)
         if not taken or not (directory / "record.json").exists():
@@ -53,8 +62,42 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes a safetensors file, every array in C order."""
-    save_file({key: np.asarray(array, order="C") for key, array in arrays.items()}, path)
+    """Writes a safetensors file, every array in C order; who may read its directory may read it."""
+    # The package's own way to a file leaves one that its owner alone may read.
+    path.write_bytes(save({key: np.asarray(array, order="C") for key, array in arrays.items()}))
+
+
+def _write_checksums(directory: Path) -> None:
+    """Writes the SHA-256 of every file, as `sha256sum --check SHA256SUMS` reads them."""
+    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(directory.iterdir()) if path.is_file()]
+    (directory / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_unchanged(path: Path) -> None:
+    """Holds a file of a record against the checksum that was written with it.
+
+    A record without checksums is not one that this package wrote; a file that they do not name came later.
+
+    Raises:
+        DamagedError: It is not what was written.
+        OSError: The file, or the checksums, cannot be read.
+    """
+    sums = path.with_name(CHECKSUMS)
+    if not sums.exists():
+        return
+    try:
+        lines = read_text(sums).splitlines()
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"{sums} is damaged: {error}") from error
+    stated = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
+    check_is_file(path)
+    if path.name in stated and stated[path.name] != _sha256(path):
+        raise DamagedError(f"{path} is not what was written: it does not fit its checksum in {CHECKSUMS}")
 
 
 def read_recipe(directory: Path) -> Recipe:
@@ -65,7 +108,8 @@ def read_recipe(directory: Path) -> Recipe:
     """
     path = directory / "recipe.json"
     try:
-        return with_images(Recipe.from_json(path.read_text()))
+        check_unchanged(path)
+        return with_images(Recipe.from_json(read_text(path)))
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
     except (RecipeError, DataError) as error:
@@ -80,9 +124,12 @@ def read_json(directory: Path, kind: str) -> dict[str, Any]:
     """
     path = directory / "record.json"
     try:
-        content = json.loads(path.read_text())
+        check_unchanged(path)
+        content = json.loads(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
+    except DamagedError:
+        raise
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, brackets 5,000 deep
         raise RecordError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict):
@@ -105,27 +152,47 @@ def read_tensors(directory: Path, name: str, shapes: Mapping[str, Shape], dtype:
     """
     path = directory / name
     try:
-        arrays = load_file(path)
+        check_unchanged(path)
+        check_is_file(path)
+        with safe_open(path, framework="numpy") as file:
+            _check_stated(path, file, shapes, dtype)  # before anything of it is in memory
+            arrays = {key: file.get_tensor(key) for key in shapes}
     except (OSError, SafetensorError, AttributeError, TypeError) as error:  # the last two: a dtype NumPy lacks
         raise RecordError(f"{path}: cannot be read as safetensors: {error}") from error
+    if finite:
+        for key, array in arrays.items():
+            check_finite(f"{path}: {key}", array)
+    return arrays
+
+
+def _check_stated(path: Path, file: Any, shapes: Mapping[str, Shape], dtype: str) -> None:
+    """Holds what the header of a safetensors file says against what it must hold."""
+    names = set(file.keys())
     for key, shape in shapes.items():
-        if key not in arrays:
-            raise RecordError(f"{path}: {key}: missing; the file holds {_listed(sorted(arrays))}")
-        array = arrays[key]
-        if array.ndim != len(shape) or any(
-            want not in (None, have) for want, have in zip(shape, array.shape, strict=True)
-        ):
+        if key not in names:
+            raise RecordError(f"{path}: {key}: missing; the file holds {_listed(sorted(names))}")
+        stated = file.get_slice(key)
+        found = tuple(stated.get_shape())
+        if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
             expected_shape = str(shape).replace("None", "any")
-            raise RecordError(f"{path}: {key}: expected shape {expected_shape}, found {array.shape}")
-        expected = np.dtype(np.int64 if key.endswith("labels") else dtype)
-        if array.dtype != expected:
-            raise RecordError(f"{path}: {key}: expected dtype {expected}, found {array.dtype}")
-        if finite and not np.isfinite(array).all():
-            index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            raise RecordError(f"{path}: {key}: {array[index]} at index {index}, expected a finite number")
-    if unexpected := sorted(arrays.keys() - shapes.keys()):
-        raise RecordError(f"{path}: unexpected tensors: {', '.join(unexpected)}")
-    return {key: arrays[key] for key in shapes}
+            raise RecordError(f"{path}: {key}: expected shape {expected_shape}, found {found}")
+        expected = "int64" if key.endswith("labels") else dtype
+        found_dtype = _DTYPES.get(stated.get_dtype(), stated.get_dtype())
+        if found_dtype != expected:
+            raise RecordError(f"{path}: {key}: expected dtype {expected}, found {found_dtype}")
+    if unexpected := sorted(names - shapes.keys()):
+        raise RecordError(f"{path}: unexpected tensors: {_listed(unexpected)}")
+
+
+def check_finite(name: str, array: NDArray[Any]) -> None:
+    """Refuses NaN and the infinities.
+
+    Raises:
+        RecordError: There is one; the message begins with the name and says where.
+    """
+    if not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise RecordError(f"{name}: {array[index]} at index {index}, expected a finite number")
 
 
 def tensor_names(path: Path) -> set[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recipe.errors import RecordError
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
+from record.consistency import check_lengths, check_numbers
 from record.files import Fields, new_record, read_tensors, tensor_names, write_tensors
 from record.header import Header, read_header, write_header
 from record.windows import EpochStates, Fed, Window, read_epoch_states, read_windows, write_windows
@@ -155,6 +156,8 @@ def read_record(directory: Path) -> RunRecord:
         epoch_states=read_epoch_states(fields),
         weights=read_tensors(directory, "weights.safetensors", weight_shapes(recipe), recipe.dtype, finite=finite),
     )
+    check_numbers(fields, record.history)
+    check_lengths(fields, recipe, len(record.step_losses), len(record.history["loss"]))
     num_parameters = fields.integer("num_parameters")
     if num_parameters != record.num_parameters:
         raise fields.error("num_parameters", "the number of values in weights.safetensors", num_parameters)

@@ -13,7 +13,7 @@ from recipe.atomic import check_absent, check_writable, complete_or_absent
 from recipe.errors import RecordError, errors_are_one_line
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import read_recipe, read_tensors, write_tensors
+from record.files import check_finite, read_recipe, read_tensors, write_tensors
 
 
 def add_export_options(parser: argparse.ArgumentParser, formats: Any) -> None:
@@ -61,8 +61,13 @@ def write_weights(path: Path, recipe: Recipe, weights: Weights) -> None:
     """Writes a safetensors file and the recipe next to it.
 
     Raises:
-        RecordError: The directory is not writable, or holds the recipe of something else.
+        RecordError: A weight is no finite number, or of another type than the recipe says; the directory is not
+            writable, or holds the recipe of something else.
     """
+    for name, array in weights.items():
+        check_finite(f"weights to convert: {name}", array)
+        if array.dtype != recipe.dtype:
+            raise RecordError(f"weights to convert: {name}: expected {recipe.dtype}, found {array.dtype}")
     write_recipe(path.parent, recipe)
     with complete_or_absent(path) as partial:
         write_tensors(partial, weights)

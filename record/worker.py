@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from recipe.atomic import check_writable
-from recipe.datasets import with_images
+from recipe.datasets import check_fits_memory, with_images
 from recipe.errors import RecipeError, errors_are_one_line
+from recipe.plain_file import read_text
 from recipe.recipe import Recipe
 
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -56,11 +57,12 @@ def run_worker(worker: Worker, options: argparse.Namespace) -> None:
         RecordError: The place of the record is not writable.
     """
     try:
-        text = options.recipe.read_text()
+        text = read_text(options.recipe)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RecipeError(f"cannot read the recipe {options.recipe}: {reason}") from error
     recipe = with_images(Recipe.from_json(text))
+    check_fits_memory(recipe)
     check_writable(options.run_directory.parent)
     worker(recipe, options.run_directory, options)
 

@@ -23,6 +23,7 @@ from filelock import FileLock
 from recipe import Recipe
 from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
+from recipe.mnist import ARCHIVE
 from record.training import RunRecord, Status, TestResults, read_record, write_training
 from tests.fork_server import ForkServer
 from tests.own_data import write_archive
@@ -217,11 +218,22 @@ TINY = Recipe(hidden_sizes=(2,), batch_size=30_000, epochs=2)
 """A recipe whose record is small and takes no training to write."""
 
 
+def _make_every_tenth_right(probabilities: Any) -> None:
+    """Swaps probabilities so that a tenth of the digits is predicted right, as a canned record states."""
+    with np.load(ARCHIVE) as arrays:
+        labels = arrays["y_test"]
+    rows, top = np.arange(len(labels)), probabilities.argmax(axis=1)
+    other = np.where(rows % 10 == 0, labels, np.where(top == labels, (labels + 1) % 10, top))
+    probabilities[rows, top], probabilities[rows, other] = probabilities[rows, other], probabilities[rows, top]
+
+
 def write_canned(directory: Path, recipe: Recipe = TINY, **changes: Any) -> None:
     """Writes a valid record of random results; `changes` are fields of `RunRecord`."""
     random = np.random.default_rng(0)
     images = recipe.images
     probabilities = random.dirichlet(np.ones(images.num_classes), images.num_test_images).astype(recipe.dtype)
+    if recipe.dataset == "mnist":
+        _make_every_tenth_right(probabilities)
     keys = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
     arguments: dict[str, Any] = {
         "recipe": recipe,

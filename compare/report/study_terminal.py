@@ -2,8 +2,10 @@
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from compare.findings import Interval
+from compare.report.words import as_text
 from compare.study.findings import EquivalenceFindings, RunFindings, Study
 
 _STYLES = {"parity": "green", "not parity": "red", "inconclusive": "yellow"}
@@ -63,8 +65,8 @@ def _accuracies(findings: Study) -> Table:
     table = _table("Test accuracy by seed", "Variant", "Implementation", "Seeds", "Mean", "Spread", "Loss", "Seconds")
     for entry in findings.accuracies:
         table.add_row(
-            entry.variant,
-            entry.implementation,
+            as_text(entry.variant),
+            as_text(entry.implementation),
             str(entry.num_seeds),
             _form(entry.mean, "{:.3%}"),
             _form(entry.standard_deviation, "{:.3%}"),
@@ -78,11 +80,11 @@ def _equivalence(findings: Study) -> Table:
     title = f"Difference of mean accuracy, percentage points; margin ±{100 * findings.margin:g}"
     table = _table(title, "Variant", "Pair", "Mean", "90% interval", "95% interval", "p (TOST)", "Verdict")
     for entry in findings.equivalence:
-        verdict = f"[{_STYLES[entry.verdict]}]{entry.verdict}[/]"
+        verdict = as_text(entry.verdict, _STYLES[entry.verdict])
         pair = f"{entry.other} - {entry.reference}"
         mean = "" if entry.mean is None else _points(entry.mean)
         intervals = [_interval(entry.interval_90), _interval(entry.interval_95)]
-        table.add_row(entry.variant, pair, mean, *intervals, _form(entry.p, "{:.2g}"), verdict)
+        table.add_row(as_text(entry.variant), as_text(pair), mean, *intervals, _form(entry.p, "{:.2g}"), verdict)
     return table
 
 
@@ -90,7 +92,7 @@ def _attribution(findings: Study) -> Table:
     title = "What a variant changes, against aligned (95% intervals, corrected for their number)"
     table = _table(title, "Variant", "Of", "Accuracy, points", "", "Loss", "", "Parting step")
     for entry in findings.attribution:
-        cells = [entry.variant, entry.of]
+        cells: list[str | Text] = [as_text(entry.variant), as_text(entry.of)]
         for effect, form in ((entry.test_accuracy, _points), (entry.test_loss, "{:+.4f}".format)):
             if effect is None:
                 cells += ["", ""]
@@ -112,7 +114,7 @@ def _churn(findings: Study) -> Table:
     for entry in findings.churn:
         if entry.num_pairs:
             shares = [_form(share, "{:.2%}") for share in (entry.mean, entry.lowest, entry.highest)]
-            table.add_row(entry.between, entry.variant, f"{entry.num_pairs:,}", *shares)
+            table.add_row(as_text(entry.between), as_text(entry.variant), f"{entry.num_pairs:,}", *shares)
     return table
 
 

@@ -10,8 +10,9 @@ from compare.explanation.findings import Explanation
 from compare.findings import Comparison, ImplementationFindings
 from compare.report.explanation.terminal import explanation_text
 from compare.report.study_terminal import study_tables, study_verdict_lines
-from compare.report.words import display_name, measured, not_seen, number, things
+from compare.report.words import as_text, display_name, measured, not_seen, number, things
 from compare.study.findings import Study
+from recipe.errors import harmless
 
 _MAX_EPOCHS_SHOWN = 20
 
@@ -31,7 +32,7 @@ def show(findings: Comparison | Study | Explanation, console: Console) -> None:
     for table in tables:
         console.print(table)
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(harmless(line), soft_wrap=True, markup=False, highlight=False)
 
 
 def comparison_table(findings: Comparison) -> Table:
@@ -39,9 +40,9 @@ def comparison_table(findings: Comparison) -> Table:
     reference, *others = findings.implementations
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    table.add_column(_title(reference, findings), justify="right")
+    table.add_column(as_text(_title(reference, findings)), justify="right")
     for name in others:
-        table.add_column(_title(name, findings), justify="right")
+        table.add_column(as_text(_title(name, findings)), justify="right")
         table.add_column("Difference", justify="right")
 
     columns = _Columns(findings, table)
@@ -74,12 +75,13 @@ def ladder_table(findings: Comparison) -> Table:
     table.add_column("Unit", ratio=1)
     for name, pair in findings.comparisons.items():
         if len(findings.comparisons) > 1 and pair.rungs:
-            table.add_row(f"{reference} and {name}", style="bold")
+            table.add_row(as_text(f"{reference} and {name}"), style="bold")
         for rung in pair.rungs:
             follows = rung.detail.get("follows")
-            verdict = f"{rung.verdict}, after {follows}" if follows else rung.verdict
             style = {"parity": "green", "not parity": "red"}.get(rung.verdict, "yellow")
-            table.add_row(rung.name, f"[{style}]{verdict}[/]", measured(rung), number(rung.bound), rung.detail["unit"])
+            verdict = as_text(f"{rung.verdict}, after {follows}" if follows else rung.verdict, style)
+            unit = as_text(str(rung.detail["unit"]))
+            table.add_row(as_text(rung.name), verdict, measured(rung), number(rung.bound), unit)
         table.add_section()
     return table
 
@@ -153,7 +155,7 @@ class _Columns:
         cells = [text(self.reference) or self.reference.status]
         for side in self.others:
             cells += [text(side) or side.status, ""]
-        self.table.add_row(title, *cells)
+        self.table.add_row(title, *map(as_text, cells))
 
     def numbers(
         self, title: str, value: Callable[[ImplementationFindings], float | None], form: str, *, difference: str

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from rich.text import Text
+
 from compare.ladder.rung import Rung
 from recipe import Recipe
+from recipe.errors import harmless
 
 
 def measured(rung: Rung) -> str:
@@ -14,6 +17,11 @@ def measured(rung: Rung) -> str:
 def number(value: float | None) -> str:
     """A number of a rung, as people read it."""
     return "none" if value is None else f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
+
+
+def as_text(words: str, style: str = "") -> Text:
+    """Words for a table in the terminal as they are: brackets in what a port says of itself are no markup of rich's."""
+    return Text(harmless(words), style)
 
 
 def things(recipe: Recipe) -> str:

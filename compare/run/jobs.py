@@ -9,12 +9,13 @@ import queue
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
@@ -22,11 +23,27 @@ from compare.run.implementations import Implementation
 from compare.run.process import Watchdog, ending_with_this_process, environment
 from recipe import Recipe
 from recipe.atomic import remove_partials
-from recipe.errors import BAD_INPUT, BadInputError, RecordError, RunFailedError
+from recipe.errors import (
+    BAD_INPUT,
+    LONGEST_LINE,
+    BadInputError,
+    DamagedError,
+    RecordError,
+    RunFailedError,
+    in_short,
+)
 from recipe.recipe import is_finite_number
 from record.first_steps import Trace, read_trace
 from record.places import record_name
 from record.training import RunRecord, read_record
+
+MAX_LOG = 10_000_000
+"""Characters that a run's log keeps; docs/run-record.md states it."""
+
+_LAST_LINES = 100
+_MAX_LINE = 2**16
+_MAX_WAITING = 10_000
+"""Reports of progress that may wait to be shown; a run that sends more, faster than that, is not heard of each time."""
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -117,9 +134,14 @@ def run_all(
     stop = threading.Event()
     outcomes: dict[int, Outcome] = {}
     side_by_side = max(1, _num_cores() // max(job.threads for job in jobs))
+
+    def tell(message: JobProgress | Outcome) -> None:
+        if isinstance(message, Outcome) or messages.qsize() < _MAX_WAITING:
+            messages.put(message)
+
     with ThreadPoolExecutor(side_by_side) as pool:
         for job in jobs:
-            pool.submit(_run, job, fresh=fresh, silence=silence, notify=messages.put, stop=stop)
+            pool.submit(_run, job, fresh=fresh, silence=silence, notify=tell, stop=stop)
         try:
             while len(outcomes) < len(jobs):
                 message = messages.get()
@@ -160,9 +182,17 @@ def _run(
             else:
                 _start_and_wait(job, silence, notify, stop)
                 outcome = Outcome(job, job.read())
+    except DamagedError as error:
+        damaged = BadInputError(f"the record of {job.implementation.name} is damaged: {error}{hint}")
+        outcome = Outcome(job, None, error=damaged)
     except RecordError as error:
         broken = BadInputError(f"the record of {job.implementation.name} breaks the contract: {error}{hint}")
         outcome = Outcome(job, None, error=broken)
+    except OSError as error:
+        reason = f"{error.strerror or error}; mend that, and the same command goes on"
+        unfit = BadInputError(f"{job.implementation.name} cannot be run in {job.records}: {reason}")
+        told_to_stop = isinstance(error, InterruptedError)
+        outcome = Outcome(job, None, error=error if told_to_stop else unfit)
     except Exception as error:  # noqa: BLE001 - carried to the caller's thread, which decides
         outcome = Outcome(job, None, error=error)
     notify(outcome)
@@ -199,18 +229,17 @@ def _start_and_wait(job: Job, silence: float, notify: Callable[[JobProgress], No
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
                 process_group=group,
             )
         except OSError as error:
-            recipe_file.unlink()
+            recipe_file.unlink(missing_ok=True)
             raise BadInputError(f"{name}: {command[0]} cannot be started: {error.strerror}") from error
         watchdog = Watchdog(process, group, stop, silence)
         try:
-            last_line = _copy_output(process, job, log_file, notify, watchdog)
+            last_line = _copy_output(watchdog, job, log_file, notify)
         finally:
-            recipe_file.unlink()
+            with contextlib.suppress(OSError):  # the run may have removed it, or put something else there
+                recipe_file.unlink()
             remove_partials(job.directory)
     if watchdog.timed_out:
         raise RunFailedError(f"{name} hung: it said nothing for {silence:,.0f} seconds; its log: {log_file}")
@@ -222,29 +251,62 @@ def _start_and_wait(job: Job, silence: float, notify: Callable[[JobProgress], No
         raise BadInputError(f"{name} breaks the contract: it ended without leaving a record at {job.directory}")
 
 
-def _copy_output(
-    process: "subprocess.Popen[str]",
-    job: Job,
-    log_file: Path,
-    notify: Callable[[JobProgress], None],
-    watchdog: "Watchdog",
-) -> str:
-    """Copies the process's output to progress and log until it ends; returns the last line that is not empty."""
+def _copy_output(watchdog: Watchdog, job: Job, log_file: Path, notify: Callable[[JobProgress], None]) -> str:
+    """Copies what the process writes to progress and log until it ends; returns the last line that is not empty."""
     last_line = ""
-    watching = threading.Thread(target=watchdog.watch, daemon=True)
-    with log_file.open("w", encoding="utf-8") as log, process:
-        watching.start()
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        for line in process.stdout:
-            watchdog.note_output()
+    with _Log(log_file) as log, contextlib.closing(watchdog.output()) as output:
+        for line in _lines(output):
             fields = _progress_fields(line)
             if fields is not None:
                 notify(JobProgress(job, fields.pop("fraction"), fields))
                 continue
             log.write(line)
             last_line = line.strip() or last_line
-    watching.join()
-    return last_line
+    return in_short(last_line)
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of an output, without their ends; one that is too long comes in parts, as it may have no end."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        if len(rest) > _MAX_LINE:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            yield line.decode("utf-8", "replace")
+    if rest:
+        yield rest.decode("utf-8", "replace")
+
+
+class _Log:
+    """A run's log: all that it writes up to `MAX_LOG` characters, and of what comes after that the last lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.room = MAX_LOG
+        self.left_out = 0
+        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+
+    def __enter__(self) -> Self:
+        """Begins the log anew."""
+        self.file = self.path.open("w", encoding="utf-8")
+        return self
+
+    def write(self, line: str) -> None:
+        """Adds a line."""
+        self.room -= len(line) + 1
+        if self.room >= 0:
+            self.file.write(f"{line}\n")
+            return
+        self.left_out += len(line) + 1
+        self.last_lines.append(line[:LONGEST_LINE])
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the log; says what it lacks."""
+        with self.file:
+            if self.left_out:
+                self.file.write(f"… {self.left_out:,} characters more, of which a log keeps the last lines:\n")
+                self.file.writelines(f"{line}\n" for line in self.last_lines)
 
 
 def _progress_fields(line: str) -> dict[str, float] | None:

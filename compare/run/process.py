@@ -1,18 +1,26 @@
 """A process of a run: its environment, its end, and what watches over it."""
 
 import contextlib
+import math
 import os
+import selectors
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from recipe.errors import BAD_INPUT, BadInputError, RunFailedError, last_error
 from recipe.own_process import search_path
 
 _SECONDS_TO_END = 5
 """What a run has after SIGTERM before it gets SIGKILL."""
+
+_SECONDS_TO_READ = 1
+"""How long the output of a run that has ended is read on, where something that it left behind holds it open."""
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+_PIECE = 2**16
 
 
 def check_ended_well(name: str, exit_code: int, stderr: str) -> None:
@@ -47,29 +55,58 @@ def ending_with_this_process() -> Iterator[int]:
 
 
 class Watchdog:
-    """Ends a process when it is to stop, or when it says nothing for `silence` seconds.
+    """Reads what a process writes, and ends it when it is to stop, or says nothing for `silence` seconds.
 
-    What the process has started ends with it: whoever holds its output open would be waited for.
+    What the process has started in its group ends with it. What has left the group goes on, and may hold the output
+    open for as long as it likes: nobody waits for that.
     """
 
-    def __init__(self, process: "subprocess.Popen[str]", group: int, stop: threading.Event, silence: float) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", group: int, stop: threading.Event, silence: float) -> None:
         self.process, self.group, self.stop, self.silence = process, group, stop, silence
         self.timed_out = False
-        self.note_output()
 
-    def note_output(self) -> None:
-        """Notes that the process has written something."""
-        self.last_output = time.monotonic()
+    def output(self) -> Generator[bytes, None, None]:
+        """What the process writes, piece by piece, until it has ended; close it, should you not read to the end."""
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        descriptor = self.process.stdout.fileno()
+        last_output, kill_at = time.monotonic(), math.inf
+        try:
+            with selectors.DefaultSelector() as output:
+                output.register(descriptor, selectors.EVENT_READ)
+                while not self._ended_within(0 if output.get_map() else _SECONDS_BETWEEN_LOOKS):
+                    for _ in output.select(_SECONDS_BETWEEN_LOOKS) if output.get_map() else ():
+                        if piece := os.read(descriptor, _PIECE):
+                            last_output = time.monotonic()
+                            yield piece
+                        else:  # it has closed its output, and may go on for long
+                            output.unregister(descriptor)
+                    if kill_at == math.inf:
+                        kill_at = self._told_to_end(last_output)
+                    if time.monotonic() > kill_at:
+                        break
+                self._kill_group()
+                read_until = time.monotonic() + _SECONDS_TO_READ
+                while output.get_map() and output.select(max(0, read_until - time.monotonic())):
+                    piece = os.read(descriptor, _PIECE)
+                    if not piece or time.monotonic() > read_until:
+                        break
+                    yield piece
+        finally:
+            self._kill_group()
+            self.process.wait()
 
-    def watch(self) -> None:
-        """Returns when the process has ended; told to, it has a while to end by itself before it is killed."""
-        while not self._ended_within(0.1):
-            self.timed_out = time.monotonic() - self.last_output > self.silence
-            if self.stop.is_set() or self.timed_out:
-                self.process.terminate()
-                self._ended_within(_SECONDS_TO_END)
-                break
-        os.killpg(self.group, signal.SIGKILL)
+    def _told_to_end(self, last_output: float) -> float:
+        """When to kill the process, which is told to end by itself; infinity where it may go on."""
+        silent = time.monotonic() - last_output > self.silence
+        if not (silent or self.stop.is_set()):
+            return math.inf
+        self.timed_out = silent and not self.stop.is_set()
+        self.process.terminate()
+        return time.monotonic() + _SECONDS_TO_END
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # a Mac's answer where all have ended
+            os.killpg(self.group, signal.SIGKILL)
 
     def _ended_within(self, seconds: float) -> bool:
         try:

@@ -4,8 +4,10 @@ Dask schedules, watches its workers, and replaces those that die. A run is a pro
 a worker starts, so that nothing that a run does can harm the worker or another run.
 """
 
+import asyncio
 import contextlib
 import logging
+import queue
 import signal
 import tempfile
 import threading
@@ -20,6 +22,7 @@ from typing import Any
 
 import dask
 from distributed import Client, Future, get_worker, wait
+from distributed.core import rpc
 from distributed.scheduler import KilledWorker
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -30,13 +33,22 @@ from compare.study.plan import StudyRun
 from compare.study.portable import local_implementation, portable_determinants, portable_words
 from compare.study.results import FinishedRun, Results, condense
 from recipe import Recipe
-from recipe.errors import BadArgumentError, BadInputError
+from recipe.errors import BadArgumentError, BadInputError, RecordError, in_short
 
 ATTEMPTS = 3
 """How often a run is tried before it counts as failed."""
 
 
 SECONDS_TO_CONNECT = 3
+
+_OF_NO_SCHEDULER = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
+"""What Dask raises of an address that is none, or of another protocol's: words that are no message of its own, a
+certificate that is not there. A bare assertion failed on a busy machine."""
+
+_SECONDS_TO_ANSWER = 60
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_FOR_A_RESULT = 10
 """A result is some 400 kB; asked for longer than this, it is probably lost with its worker."""
@@ -77,12 +89,12 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
 
     Raises:
         BadInputError: The local cluster does not start.
-        BadArgumentError: Nothing answers at that address within 3 seconds, or it has no such form.
+        BadArgumentError: No scheduler answers at that address within 3 seconds, or it has no such form.
     """
     dask.config.set(_CONFIGURATION)
     for name in logging.root.manager.loggerDict:
         if name.partition(".")[0] == "distributed":  # what goes wrong, this module says in a line
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # which says tracebacks, too
     if scheduler is None:
         with _ignoring_interrupts():
             try:
@@ -99,15 +111,56 @@ def connect(scheduler: str | None, workers: int | None) -> Client:
                     f"the workers on this machine do not start ({error}); "
                     "a script must call study under `if __name__ == '__main__':`"
                 ) from error
+    _ask(scheduler)
     try:
         return Client(scheduler, timeout=SECONDS_TO_CONNECT)
-    # A bare assertion of Dask's has failed here for an address that is none, twice in four times on a busy machine.
-    except (OSError, ValueError, ImportError, AssertionError) as error:
-        reason = str(error) or type(error).__name__
-        raise BadArgumentError(
-            f"scheduler: nothing answers at {scheduler} ({reason}); start one with `dask scheduler`, "
-            "or leave it out to use this machine's cores"
-        ) from error
+    except _OF_NO_SCHEDULER as error:
+        raise _no_scheduler(scheduler, error) from error
+
+
+def _ask(scheduler: str) -> None:
+    """Asks the scheduler who it is, in a thread of its own that can be left behind.
+
+    Dask's client waits without end for an address that accepts a connection and says nothing, or another protocol's
+    words, and Ctrl-C does not end that.
+
+    Raises:
+        BadArgumentError: No scheduler answers within `SECONDS_TO_CONNECT`.
+    """
+    answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    async def identity() -> None:
+        async with rpc(scheduler) as connection:
+            await connection.identity()
+
+    def ask() -> None:
+        try:
+            asyncio.run(asyncio.wait_for(identity(), SECONDS_TO_CONNECT))
+        except BaseException as error:  # noqa: BLE001 - judged by who waits
+            answers.put(error)
+        else:
+            answers.put(None)
+
+    threading.Thread(target=ask, daemon=True).start()
+    error: BaseException | None
+    try:
+        error = answers.get(timeout=2 * SECONDS_TO_CONNECT)
+    except queue.Empty:
+        error = TimeoutError()
+    if isinstance(error, _OF_NO_SCHEDULER):
+        raise _no_scheduler(scheduler, error) from error
+    if error is not None:
+        raise error
+
+
+def _no_scheduler(scheduler: str, error: BaseException) -> BadArgumentError:
+    reason = str(error) or type(error).__name__
+    if isinstance(error, TimeoutError):
+        reason = f"no answer within {SECONDS_TO_CONNECT} seconds"
+    return BadArgumentError(
+        f"scheduler: no Dask scheduler answers at {scheduler} ({reason}); start one with `dask scheduler`, "
+        "or leave it out to use this machine's cores"
+    )
 
 
 @contextlib.contextmanager
@@ -171,10 +224,14 @@ def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: flo
         except BadInputError as error:
             return str(error), False
         if outcome.record is not None:
-            return condense(outcome.record)
+            try:
+                return condense(outcome.record)
+            except RecordError as error:
+                return f"the record of {name} breaks the contract: {error}", False
         reason = str(outcome.error).partition("; its log: ")[0]
         log = job.directory.with_suffix(".log")
         last_lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:] if log.exists() else []
+        last_lines = [in_short(line) for line in last_lines]
     return "\n".join([reason, *last_lines]), True
 
 
@@ -338,15 +395,25 @@ class _Dispatch:
         taken = Counter(attempt.worker for attempt in self.in_flight.values())
         try:
             threads = self._fit_workers()
-            for worker, keys in self.client.processing().items():
+            for worker, keys in self._asked("processing").items():
                 taken[worker] += len(set(keys) - mine)
-        except OSError as error:
+        except OSError as error:  # that it does not answer, too
             raise SchedulerLostError from error
         return [worker for worker in threads for _ in range(threads[worker] - taken[worker])]
 
+    def _asked(self, question: str) -> Any:
+        """What the scheduler answers about all workers; the client itself would wait for a frozen one without end.
+
+        Raises:
+            TimeoutError: Nothing, for so long that it is no longer busy.
+        """
+        return self.client.sync(
+            getattr(self.client.scheduler, question), workers=None, callback_timeout=f"{_SECONDS_TO_ANSWER}s"
+        )
+
     def _fit_workers(self) -> dict[str, int]:
         """The addresses and threads of the workers that may run this study; those that are new are checked."""
-        workers: dict[str, int] = self.client.nthreads()
+        workers: dict[str, int] = self._asked("ncores")
         if self.client.cluster is not None:  # this machine's own workers are this very installation
             return workers
         if new := workers.keys() - self.checked:

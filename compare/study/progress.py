@@ -9,6 +9,7 @@ from rich.progress import Progress as Bars
 
 from compare.run.progress import Display
 from compare.study.results import FinishedRun
+from recipe.errors import harmless
 
 
 class StudyProgress(Display):
@@ -44,7 +45,7 @@ class StudyProgress(Display):
         name = f"{run.implementation.name} {run.variant}, seed {run.seed}"
         if finished.error is not None:
             self.failed += 1
-            self.console.print(f"{name} failed: {finished.error}", markup=False, highlight=False)
+            self.console.print(f"{name} failed: {harmless(finished.error)}", markup=False, highlight=False)
         left = self._left()
         self.bars.update(self.task, completed=self.done + self.reused, left=left)
         if not self.console.is_terminal and finished.done_here:

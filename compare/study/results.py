@@ -1,8 +1,10 @@
 """What a study keeps of each run: a small file each, complete or absent."""
 
 import contextlib
+import functools
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from compare.findings import RunStatus
+from compare.findings import RunStatus, make
 from compare.study.plan import StudyRun
+from recipe import Recipe, datasets
 from recipe.atomic import complete_or_absent
-from recipe.errors import BadInputError, RecordError
+from recipe.errors import BadInputError, DataError, RecordError
+from recipe.images import Summary
+from recipe.plain_file import check_is_file, read_text
+from record.consistency import check_accuracy
 from record.training import RunRecord, read_record
 
 
@@ -48,7 +54,13 @@ class Result:
 
 
 def condense(record: RunRecord) -> bytes:
-    """A result as it travels: a safetensors file of the steps' losses and the classes predicted, in few bytes."""
+    """A result as it travels: a safetensors file of the steps' losses and the classes predicted, in few bytes.
+
+    Raises:
+        RecordError: The record states another accuracy than that of its predictions; no ladder would say so in a study.
+    """
+    if record.test:
+        check_accuracy(record.test.accuracy, record.test.predictions, _test_labels(record.recipe))
     result = Result(
         status=record.status.outcome,
         diverged_at={"epoch": record.status.epoch, "step": record.status.step} if record.diverged else None,
@@ -63,7 +75,18 @@ def condense(record: RunRecord) -> bytes:
     if record.test:
         smallest = np.min_scalar_type(record.recipe.images.num_classes - 1)
         arrays["predicted"] = record.test.predictions.argmax(axis=1).astype(smallest)
-    return save(arrays, {"result": json.dumps(asdict(result))})
+    text = json.dumps(asdict(result))
+    return save(arrays, {"result": text, "sha256": _checksum(text, arrays)})
+
+
+def _test_labels(recipe: Recipe) -> NDArray[Any]:
+    """The labels of a recipe's test images, which are read once: all runs of a study have the same."""
+    return _labels_of(recipe.dataset, recipe.images)
+
+
+@functools.lru_cache(maxsize=4)
+def _labels_of(dataset: str, images: Summary) -> NDArray[Any]:
+    return datasets.load(Recipe(dataset=dataset, images=images, batch_size=1)).y_test
 
 
 class Results:
@@ -110,7 +133,10 @@ class Results:
         trained = {file.parent.name: file.parent for file in comparisons.glob("*/records/*/record.json")}
         for run in runs:
             if run.key in trained and not self.path(run).exists():
-                with contextlib.suppress(RecordError, Timeout), FileLock(self.lock_path(run), blocking=False):
+                with (
+                    contextlib.suppress(DataError, RecordError, Timeout),
+                    FileLock(self.lock_path(run), blocking=False),
+                ):
                     self.write(run, condense(read_record(trained[run.key])))
 
     def settled(self, run: StudyRun) -> bool:
@@ -122,28 +148,54 @@ class Results:
         """The result of a run; `missing` where there is none."""
         path = self.path(run)
         if path.exists():
-            with _open(path) as file:
-                return Result(**json.loads(file.metadata()["result"]))
+            with _open(path) as file, _damage_is_named(path):
+                return make(Result, json.loads(file.metadata()["result"]))
+        path = self.failure_path(run)
         try:
-            return Result("failed", error=json.loads(self.failure_path(run).read_text())["error"])
+            with _damage_is_named(path):
+                return Result("failed", error=str(json.loads(read_text(path))["error"]))
         except FileNotFoundError:
             return Result("missing")
 
     def step_losses(self, run: StudyRun) -> NDArray[np.floating]:
         """The loss of every optimizer step, shape (steps,)."""
-        with _open(self.path(run)) as file:
+        with _open(self.path(run)) as file, _damage_is_named(self.path(run)):
             return np.asarray(file.get_tensor("step_losses"))
 
     def predicted(self, run: StudyRun) -> NDArray[np.unsignedinteger[Any]]:
         """The class predicted for every test image, shape (test images,)."""
-        with _open(self.path(run)) as file:
+        with _open(self.path(run)) as file, _damage_is_named(self.path(run)):
             return np.asarray(file.get_tensor("predicted"))
 
 
 def _open(path: Path) -> Any:
+    """A result, after its bytes were held against their checksum; those of earlier versions have none."""
+    with _damage_is_named(path):
+        check_is_file(path)
+        file = safe_open(path, framework="numpy")
+        metadata = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+        if metadata.get("sha256", "") not in ("", _checksum(metadata["result"], arrays)):
+            raise ValueError("it does not fit its checksum")
+        return file
+
+
+def _checksum(result: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The SHA-256 of a result and of its arrays in the order of their names."""
+    digest = hashlib.sha256(result.encode())
+    for name in sorted(arrays):
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _damage_is_named(path: Path) -> Iterator[None]:
+    """Raises BadInputError for what damaged files raise; that a file is not there is left to the caller."""
     try:
-        return safe_open(path, framework="numpy")
-    except SafetensorError as error:
+        yield
+    except FileNotFoundError:
+        raise
+    except (AttributeError, LookupError, OSError, RecursionError, SafetensorError, TypeError, ValueError) as error:
         raise BadInputError(f"{path} is damaged ({error}); delete it, and the study runs it again") from error
 
 

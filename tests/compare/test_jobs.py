@@ -116,7 +116,8 @@ def test_damaged_record_of_before_says_how_to_have_another(tmp_path: Path) -> No
     job = Job(stand_in("good"), TINY, tmp_path)
     run(job)
     (job.directory / "record.json").write_text("{")
-    with pytest.raises(BadInputError, match=r"record.json: .*; --fresh runs it again$"):
+    words = r"the record of third is damaged: .*record.json is not what was written: .*; --fresh runs it again$"
+    with pytest.raises(BadInputError, match=words):
         run(job)
 
 

@@ -14,6 +14,7 @@ from compare.run.implementations import Implementation
 from compare.run.jobs import Job
 from compare.study import cluster
 from compare.study import progress as progress_of_studies
+from compare.study import results as study_results
 from compare.study.plan import DEFAULT_VARIANTS, StudyRun, plan, variant_recipe
 from compare.study.progress import StudyProgress
 from compare.study.results import FinishedRun, Results, condense
@@ -197,12 +198,14 @@ def test_dropout_masks_are_a_variant_where_there_is_dropout() -> None:
     assert [run.variant for run in named] == ["aligned"]
 
 
-def test_more_than_256_classes_travel_whole(tmp_path: Path) -> None:
+def test_more_than_256_classes_travel_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = {"image_shape": (4, 4), "num_classes": 300, "num_training_images": 600, "num_test_images": 300}
     recipe = Recipe(dataset="/nowhere.npz", images=images, hidden_sizes=(2,), batch_size=300, epochs=2)
     write_canned(tmp_path / "record", recipe, test=TestResults(1.0, 0.5, np.eye(300, dtype=np.float32)))
     results = Results(tmp_path / "results")
     run = StudyRun(Implementation("a", ("a",)), "aligned", 0, recipe)
+    labels = np.where(np.arange(300) < 150, np.arange(300), 299 - np.arange(300))  # half of them as predicted
+    monkeypatch.setattr(study_results, "_labels_of", lambda *_: labels)
     results.write(run, condense(read_record(tmp_path / "record")))
     assert results.predicted(run).tolist() == list(range(300))
     assert results.predicted(run).dtype == np.uint16

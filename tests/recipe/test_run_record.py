@@ -17,7 +17,7 @@ from recipe import Recipe
 from recipe.errors import RecordError
 from recipe.images import Summary
 from recipe.initial_weights import initial_weights
-from record.files import new_record, read_tensors, write_json, write_tensors
+from record.files import CHECKSUMS, new_record, read_tensors, write_json, write_tensors
 from record.training import Status, TestResults, read_record
 from record.windows import (
     EpochStates,
@@ -41,8 +41,10 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def record(valid: Path, tmp_path: Path) -> Path:
-    """A copy of a valid record, to damage."""
-    return Path(shutil.copytree(valid, tmp_path / "record"))
+    """A copy of a valid record, to change; without checksums, as a port in another language leaves it."""
+    shutil.copytree(valid, tmp_path / "record")
+    (tmp_path / "record" / CHECKSUMS).unlink()
+    return tmp_path / "record"
 
 
 def write_diverged(directory: Path) -> None:
@@ -51,6 +53,7 @@ def write_diverged(directory: Path) -> None:
     losses = np.array([2.0, 3.0, np.nan], np.float32)
     status = Status("diverged", epoch=2, step=3)
     write_canned(directory, history=history, test=None, status=status, step_losses=losses)
+    (directory / CHECKSUMS).unlink()
 
 
 def test_what_is_written_is_read_again(record: Path) -> None:
@@ -434,7 +437,7 @@ def test_what_a_killed_process_of_the_same_number_left_is_overwritten(tmp_path: 
     with new_record(tmp_path / "record") as partial:
         assert partial == left_over
         write_json(partial / "record.json", {})
-    assert [path.name for path in (tmp_path / "record").iterdir()] == ["record.json"]
+    assert sorted(path.name for path in (tmp_path / "record").iterdir()) == [CHECKSUMS, "record.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["record"]
 
 
@@ -481,25 +484,27 @@ def test_tensors_are_written_in_their_order_of_rows(tmp_path: Path) -> None:
         ("test.loss", 10**400),
         ("test.accuracy", 1.5),
         ("test.accuracy", -0.1),
+        ("test.loss", -0.1),
+        ("seconds", -1.0),
+        ("history.loss", [0.5, -0.1]),
+        ("history.val_loss", [-0.1, 0.5]),
         ("threads", 0),
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_number_out_of_range_is_refused(tmp_path: Path, key: str, bad: object) -> None:
-    write_canned(tmp_path / "record")
-    _set(tmp_path / "record", key, bad)
+def test_number_out_of_range_is_refused(record: Path, key: str, bad: object) -> None:
+    _set(record, key, bad)
     with pytest.raises(RecordError, match=key):
-        read_record(tmp_path / "record")
+        read_record(record)
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("F8_E4M3", 1)])
-def test_dtype_that_numpy_lacks_is_refused(tmp_path: Path, dtype: str, size: int) -> None:
-    write_canned(tmp_path / "record")
+def test_dtype_that_numpy_lacks_is_refused(record: Path, dtype: str, size: int) -> None:
     header = json.dumps({"loss": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4 * size]}}).encode()
     tensors = struct.pack("<Q", len(header)) + header + bytes(4 * size)
-    (tmp_path / "record" / "steps.safetensors").write_bytes(tensors)
-    with pytest.raises(RecordError, match=r"steps\.safetensors"):
-        read_record(tmp_path / "record")
+    (record / "steps.safetensors").write_bytes(tensors)
+    with pytest.raises(RecordError, match=rf"steps\.safetensors: loss: expected dtype float32, found {dtype}"):
+        read_record(record)
 
 
 def test_probabilities_are_probabilities(tmp_path: Path) -> None:
@@ -509,8 +514,7 @@ def test_probabilities_are_probabilities(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"seconds": ' + "1" * 5000 + "}"], ids=["deep", "long number"])
-def test_json_beyond_pythons_limits_is_refused(tmp_path: Path, text: str) -> None:
-    write_canned(tmp_path / "record")
-    (tmp_path / "record" / "record.json").write_text(text)
+def test_json_beyond_pythons_limits_is_refused(record: Path, text: str) -> None:
+    (record / "record.json").write_text(text)
     with pytest.raises(RecordError, match="not valid JSON"):
-        read_record(tmp_path / "record")
+        read_record(record)

@@ -1,0 +1,1 @@
+"""Damage, hostile files and ports, full disks, kills and load: tried by the hundred, a few of each by default."""
