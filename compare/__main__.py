@@ -50,13 +50,19 @@ def add_judged_options(function: Callable[..., Any], options: Parser) -> None:
     options.add_function_arguments(function, skip=by_hand, as_group=False)
     if "fresh" in signature(function).parameters:
         options.add_argument("--fresh", action="store_true", help="Run again what is finished already.")
-    options.add_argument("--json", action="store_true", help="Print results.json instead of tables.")
+    _add_output_options(options, tables=function is not api.study)
 
 
 def add_report_options(options: Parser) -> None:
     """Adds the options of `report`."""
     options.add_argument("directory", type=Path, help="Where its results.json is.")
-    options.add_argument("--json", action="store_true", help="Print results.json instead of tables.")
+    _add_output_options(options)
+
+
+def _add_output_options(options: Parser, *, tables: bool = True) -> None:
+    if tables:
+        options.add_argument("--verbose", action="store_true", help="Print all tables, not what fits one screen.")
+    options.add_argument("--json", action="store_true", help="Print results.json instead.")
 
 
 def add_classify_options(options: Parser) -> None:
@@ -104,7 +110,7 @@ def judge(function: Callable[..., Any], options: Any) -> int:
     if options.json:
         print(results_text(findings.to_json()), end="")
     else:
-        api.show(findings, console)
+        api.show(findings, console, verbose=options.get("verbose", False))
     console.print(
         f"Results: {findings.results_file}\nPage: {findings.page}", soft_wrap=True, markup=False, highlight=False
     )
@@ -155,7 +161,7 @@ def report(options: Any) -> int:
     console = Console()
     with _what_does_not_fit_is_named(findings.results_file):
         with console.capture() as shown:
-            api.show(findings, console)
+            api.show(findings, console, verbose=options.verbose)
         page = api.rewrite_page(findings)
     print(shown.get(), end="")
     console.print(f"Page: {page}", soft_wrap=True, markup=False, highlight=False)

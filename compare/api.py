@@ -309,18 +309,19 @@ def read(directory: Path | str) -> Comparison | Study | Explanation:
     return kinds.get(results.get("kind"), Comparison).from_json(results, directory)
 
 
-def show(findings: Comparison | Study | Explanation, console: Console | None = None) -> None:
-    """Prints the tables and the verdict as the command line does.
+def show(findings: Comparison | Study | Explanation, console: Console | None = None, *, verbose: bool = False) -> None:
+    """Prints the verdict and what it rests on as the command line does.
 
     Args:
         findings: What `run`, `align`, `study` or `explain` returned, or `read` of one of their classes read.
         console: Where to; left out, standard output.
+        verbose: All tables of a comparison: every epoch, memory, versions, what each rung measured against its bound.
     """
     from rich.console import Console
 
     from compare.report.terminal import show
 
-    show(findings, console or Console())
+    show(findings, console or Console(), verbose=verbose)
 
 
 def rewrite_page(findings: Comparison | Study | Explanation) -> Path:

@@ -10,6 +10,7 @@ from compare.explanation.findings import Explanation
 from compare.findings import Comparison, ImplementationFindings
 from compare.report.explanation.terminal import explanation_text
 from compare.report.study_terminal import study_tables, study_verdict_lines
+from compare.report.summary import summary_lines
 from compare.report.words import as_text, display_name, measured, not_seen, number, things
 from compare.study.findings import Study
 from recipe.errors import harmless
@@ -17,13 +18,15 @@ from recipe.errors import harmless
 _MAX_EPOCHS_SHOWN = 20
 
 
-def show(findings: Comparison | Study | Explanation, console: Console) -> None:
-    """Prints the findings of a comparison, of a study or of an explanation."""
+def show(findings: Comparison | Study | Explanation, console: Console, *, verbose: bool = False) -> None:
+    """Prints the findings of a comparison, a study or an explanation; all tables of a comparison if `verbose`."""
     tables: list[Table] = []
     if isinstance(findings, Explanation):
         lines = [explanation_text(findings)]
     elif isinstance(findings, Study):
         tables, lines = study_tables(findings), study_verdict_lines(findings)
+    elif not verbose:
+        lines = [*verdict_lines(findings), *summary_lines(findings)]
     else:
         tables = [comparison_table(findings)] if findings.trained else []
         judged = any(pair.rungs for pair in findings.comparisons.values())
