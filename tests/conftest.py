@@ -50,9 +50,18 @@ def recipe_of(**fields: Any) -> Recipe:
     return with_images(Recipe.from_preset(**fields))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Started in the background, pytest ignores Ctrl-C, and all that it starts would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "zoo: what takes an hour, such as every fault in scripts; only with `-m zoo`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "zoo" in config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("zoo") is not None]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def run_python(*arguments: Any, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
