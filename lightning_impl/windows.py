@@ -1,7 +1,7 @@
 """Windows of the judged training: copies of single steps, and sums of what every step was fed."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -16,10 +16,15 @@ from record.windows import Fed, Keeper, State, WindowStep, num_steps_per_epoch, 
 
 
 class WindowedClassifier(BlockDigitClassifier):
-    """A BlockDigitClassifier that keeps the windows of its recipe; blocks or single steps, the bits stay the same."""
+    """A BlockDigitClassifier that keeps the windows of its recipe; blocks or single steps, the bits stay the same.
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
+    Args:
+        recipe: Every hyperparameter; see `recipe/recipe.py`.
+        steps_per_execution: As `BlockDigitClassifier` takes it.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_execution: int | Literal["auto"] = "auto") -> None:
+        super().__init__(recipe, steps_per_execution)
         self.keeper = Keeper(recipe)
         self.fed: list[tuple[Tensor, Tensor]] = []
         self._place_weights = torch.from_numpy(place_weights(recipe.batch_size))

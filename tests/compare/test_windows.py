@@ -195,8 +195,22 @@ def assert_no_false_alarm(seeds: range) -> None:
             )
 
 
-@pytest.mark.parametrize("fields", [SHORT, ALL_AT_ONCE, {**SMALL, "network": "cnn", "dropout": 0.2}], ids=str)
-@pytest.mark.parametrize("worker", ["keras-tensorflow", "keras-torch", "keras-jax", "lightning"])
+SINGLE = {**SMALL, "network": "cnn", "dropout": 0.2}
+"""In float32."""
+
+WORKERS = ("keras-tensorflow", "keras-torch", "keras-jax", "lightning")
+
+
+@pytest.mark.parametrize(
+    ("worker", "fields"),
+    [
+        *((worker, fields) for worker in WORKERS for fields in (SHORT, ALL_AT_ONCE)),
+        # Other tests have these two trained, too.
+        ("keras-tensorflow", SINGLE),
+        ("lightning", SINGLE),
+    ],
+    ids=str,
+)
 def test_the_twins_leave_windows_in_parity(worker: str, fields: Any, own_data: str, trained: Any) -> None:
     fields = fields if fields is SHORT else {**fields, "dataset": own_data}
     run = trained(worker, **fields)

@@ -7,9 +7,12 @@ import pytest
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
-from tests.conftest import SMALL, recipe_of, run_python
+from record.training import RunRecord
+from record.windows import window_places
+from tests.conftest import ALL_AT_ONCE, SMALL, recipe_of, run_python
 
 InKeras = Callable[..., dict[str, Any]]
+Trained = Callable[..., RunRecord]
 
 PROBE = """
 from keras_impl.training import compile_model
@@ -155,3 +158,23 @@ def test_validation_and_prediction_drop_nothing(in_keras: InKeras, own_data: str
         assert np.abs(out["probabilities"] - probabilities).max() <= 1e-13
         loss = -np.log(probabilities[np.arange(len(x)), out["labels"]]).mean()
         assert np.isclose(out["val_loss"][-1], loss, rtol=2.0**-20, atol=0)
+
+
+WITHOUT_WINDOWS = """
+from keras_impl.training import compile_model, fit
+from keras_impl.weights import get_weights
+from recipe.datasets import load
+model = compile_model(recipe)
+fit(model, recipe, load(recipe), callbacks=[])
+out = get_weights(model) | {'losses': keras.ops.convert_to_numpy(model.step_losses.losses)}
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+def test_windows_change_no_bit(in_keras: InKeras, trained: Trained, own_data: str, backend: str) -> None:
+    fields = {**ALL_AT_ONCE, "dataset": own_data}
+    run, plain = trained(f"keras-{backend}", **fields), in_keras(WITHOUT_WINDOWS, backend=backend, **fields)
+    assert len(run.windows) == len(window_places(run.recipe))
+    losses = plain.pop("losses")
+    assert np.array_equal(run.step_losses[-len(losses) :], losses)
+    assert all(np.array_equal(run.weights[name], array) for name, array in plain.items())
