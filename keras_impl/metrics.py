@@ -18,7 +18,9 @@ class StepLosses(keras.metrics.Metric):
     def __init__(self, steps_per_epoch: int) -> None:
         super().__init__(name="step_losses")
         self.losses = self.add_variable((steps_per_epoch,), initializer="zeros", name="losses")
-        self.next_step = self.add_variable((), initializer="zeros", dtype="int32", name="next_step")
+        # As Keras's own counter: TensorFlow has no kernel for an int32 variable on a GPU, and would keep it on the CPU,
+        # where XLA, by which Keras trains on GPUs, refuses it.
+        self.next_step = self.add_variable((), initializer="zeros", dtype="int", name="next_step")
         self.steps_per_epoch = steps_per_epoch
 
     def update_state(self, loss: Any) -> None:

@@ -26,7 +26,7 @@ class FedSums(keras.metrics.Metric):
         self.steps_per_epoch = num_steps_per_epoch(recipe)
         self.num_pixels = recipe.images.num_pixels
         self.sums = self.add_variable((self.steps_per_epoch, 2), initializer="zeros", name="sums")
-        self.next_step = self.add_variable((), initializer="zeros", dtype="int32", name="next_step")
+        self.next_step = self.add_variable((), initializer="zeros", dtype="int", name="next_step")  # as `StepLosses` has it
         self.places = place_weights(recipe.batch_size).astype(recipe.dtype)
         self.classes = np.arange(recipe.images.num_classes, dtype=recipe.dtype)
 

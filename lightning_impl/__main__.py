@@ -28,7 +28,7 @@ from command_line.table import (
 )
 from lightning_impl import export, worker
 from lightning_impl.blocks import BlockDigitClassifier
-from lightning_impl.checkpoints import CompleteCheckpoints, checkpoint_callbacks
+from lightning_impl.checkpoints import CompleteCheckpoints, check_recipe, checkpoint_callbacks, load_checkpoint
 from lightning_impl.configurations import with_ready_configurations
 from lightning_impl.convert import convert
 from lightning_impl.data import MnistDataModule
@@ -40,6 +40,11 @@ from recipe.errors import BAD_INPUT, BadInputError, ParityError, as_one_line, er
 from record.isolation import hide
 from record.weights import add_convert_options, add_export_options, run_convert
 from record.worker import add_contract_options, run_worker
+
+_CHECKPOINTS_THAT_LIGHTNING_FINDS = ("best", "last", "hpc", "registry")
+
+_PARTS_OF_SHARDED = ("meta.pt", "checkpoint")
+"""What the directory holds that FSDP or DeepSpeed write as a checkpoint, which they read themselves."""
 
 
 class RecipeCLI(LightningCLI):
@@ -99,6 +104,8 @@ class RecipeCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuses loggers whose packages are not installed; jsonargparse would take 30 lines to say so."""
         check_installed(self._get(self.config, "trainer.logger"))
+        if self._get(self.config, "checkpoints") == "":
+            raise BadInputError("--checkpoints must be a directory, not ''; see --help")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Trains for the recipe's epochs unless `--trainer.max_epochs` says otherwise, keeps logs and checkpoints."""
@@ -124,9 +131,31 @@ class RecipeCLI(LightningCLI):
         # Of strategies, devices and precisions that it does not know or cannot join, Lightning raises any kind.
         except Exception as error:
             raise BadInputError(f"--trainer: {as_one_line(error)}; see --help") from error
+        if instance.accumulate_grad_batches < 1:  # which Lightning divides by, once the training has begun
+            raise BadInputError(
+                f"--trainer.accumulate_grad_batches must be 1 or more, not {instance.accumulate_grad_batches}"
+            )
+        self._check_checkpoint()
         if logs:
             instance.loggers = default_loggers(instance.default_root_dir)
         return instance
+
+    def _check_checkpoint(self) -> None:
+        """Reads the checkpoint that is named, for its errors alone: what is refused is to leave no directory of logs.
+
+        Raises:
+            BadInputError: The name is empty.
+            RecipeError: It is of another recipe.
+            RecordError: It cannot be read, or is damaged.
+        """
+        name = self._get(self.config, "ckpt_path")
+        if name == "":
+            raise BadInputError("--ckpt_path must be a file, best or last, not ''; see --help")
+        if name is None or "://" in name or name.partition(":")[0] in _CHECKPOINTS_THAT_LIGHTNING_FINDS:
+            return
+        if not any((Path(name) / part).exists() for part in _PARTS_OF_SHARDED):
+            recipe = self._get(self.config_init, "recipe")
+            check_recipe(recipe, load_checkpoint(Path(name)), resumes=self.config.subcommand == "fit")
 
     def before_predict(self) -> None:
         """Refuses several devices, of which each would hold a part of the one file."""

@@ -131,13 +131,9 @@ class BlockDigitClassifier(DigitClassifier):
             raise self._refusal(against)
 
     def on_train_start(self) -> None:
-        """Takes over from DDP, and chooses how gradients are computed."""
+        """Chooses how gradients are computed."""
         if self.automatic_optimization:
             return
-        if self.trainer.world_size > 1:
-            # DDP expects one backward pass for each forward pass, which here is a whole block.
-            ddp: Any = self.trainer.model
-            ddp.require_backward_grad_sync = False
         # On a CPU, and in full precision, autograd is not needed for the bits that it gives.
         plain = str(self.trainer.precision) in ("32-true", "64-true") and self.device.type == "cpu"
         plain = plain and gives_its_gradients(self.model, self.loss_function) and not looks_at_steps(self)
@@ -149,6 +145,11 @@ class BlockDigitClassifier(DigitClassifier):
         """An optimizer step on each batch of a block."""
         if self.automatic_optimization:
             return super().training_step(batch, batch_idx)
+        if self.trainer.world_size > 1:
+            # DDP expects one backward pass for each forward pass, which here is a whole block, whose gradients
+            # `_average_gradients` sends. In every block anew: Lightning turns it on again behind each.
+            ddp: Any = self.trainer.model
+            ddp.require_backward_grad_sync = False
         images, labels = batch
         size = len(range(self.trainer.global_rank, self.recipe.batch_size, self.trainer.world_size))
         take_step = self._dense_step() if self.dense_gradients else self._autograd_step(size)

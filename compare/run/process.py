@@ -130,5 +130,11 @@ def environment(threads: int) -> dict[str, str]:
         "TF_NUM_INTEROP_THREADS": str(threads),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "NPROC": str(threads),  # what XLA's thread pool on the CPU goes by
-        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}",
+        "XLA_FLAGS": _xla_flags(threads),
     }
+
+
+def _xla_flags(threads: int) -> str:
+    """Ours, then the user's, of which XLA takes the last."""
+    ours = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}"
+    return f"{ours} {os.environ.get('XLA_FLAGS', '')}".strip()

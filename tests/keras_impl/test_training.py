@@ -178,3 +178,36 @@ def test_windows_change_no_bit(in_keras: InKeras, trained: Trained, own_data: st
     losses = plain.pop("losses")
     assert np.array_equal(run.step_losses[-len(losses) :], losses)
     assert all(np.array_equal(run.weights[name], array) for name, array in plain.items())
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from recipe import Recipe
+from recipe.datasets import with_images
+from keras_impl import backend
+recipe = with_images(Recipe(epochs=1, hidden_sizes=(4,), batch_size=20, dataset=sys.argv[1]))
+backend.select("tensorflow", "auto", recipe)
+import keras
+from keras.src.trainers.trainer import Trainer
+from keras_impl import metrics, training
+from recipe.datasets import load
+Trainer._resolve_auto_jit_compile = lambda self: True  # as where a GPU is listed
+add_variable = keras.metrics.Metric.add_variable
+
+def placed(self, *arguments, **options):
+    variable_dtype = keras.backend.standardize_dtype(options.get("dtype") or "float32")
+    with tf.device("CPU:1" if variable_dtype == "int32" else "CPU:0"):
+        return add_variable(self, *arguments, **options)
+
+keras.metrics.Metric.add_variable = placed
+model = training.compile_model(recipe)
+assert model.jit_compile
+training.fit(model, recipe, load(recipe), callbacks=[], verbose=0)
+"""
+
+
+def test_nothing_of_a_step_is_where_a_gpu_has_no_kernel(own_data: str, tmp_path: Path) -> None:
+    """Two logical devices stand for GPU and CPU: where there is a GPU, TensorFlow keeps int32 variables on the CPU."""
+    process = run_python("-c", TWO_DEVICES, own_data, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr[-2000:]

@@ -15,7 +15,7 @@ from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.data import MnistDataModule, preprocess
 from lightning_impl.weights import get_weights
 from recipe import Recipe, datasets
-from tests.conftest import SMALL, recipe_of
+from tests.conftest import SMALL, recipe_of, run_python
 
 # 118 steps an epoch, the last batch smaller; two epochs, with a validation between them.
 RECIPE = Recipe(batch_size=512, epochs=2, hidden_sizes=(32, 16))
@@ -156,3 +156,45 @@ def test_what_needs_automatic_optimization_says_so(options: dict[str, Any]) -> N
     with pytest.raises(MisconfigurationException, match=r"set --model\.steps_per_execution 1"):
         fitted(RECIPE, 25, **options)
     fitted(RECIPE, 1, **options)
+
+
+TWO_PROCESSES = """
+import sys
+import lightning
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+from lightning_impl.blocks import BlockDigitClassifier
+from lightning_impl.data import MnistDataModule
+from recipe import Recipe
+from recipe.datasets import with_images
+
+messages = 0
+
+def counted(state, bucket):  # runs once for each bucket that DDP itself reduces
+    global messages
+    messages += 1
+    return dist.all_reduce(bucket.buffer().div_(2), async_op=True).get_future().then(lambda sent: sent.value()[0])
+
+class Hook(Callback):
+    takes_blocks = True
+
+    def on_train_start(self, trainer, module):
+        trainer.strategy.model.register_comm_hook(None, counted)
+
+if __name__ == "__main__":
+    # By autograd, as on a GPU: a cnn.
+    small = dict(filters=(2, 2), hidden_sizes=(4,), epochs=1, batch_size=20)
+    recipe = with_images(Recipe(network="cnn", dataset=sys.argv[1], **small))
+    quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = lightning.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, callbacks=[Hook()],
+        use_distributed_sampler=False, num_sanity_val_steps=0, **quiet)
+    trainer.fit(BlockDigitClassifier(recipe, steps_per_execution=5), MnistDataModule(recipe))
+    assert messages == 0, messages
+"""
+
+
+def test_gradients_of_a_block_are_sent_once(own_data: str, tmp_path: Path) -> None:
+    """The module averages them itself: DDP sends none, in the first block and in those after it."""
+    (tmp_path / "train.py").write_text(TWO_PROCESSES)
+    process = run_python("train.py", own_data, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr[-2000:]

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import random
 import subprocess
@@ -147,24 +148,59 @@ REFUSED = {
 """Values that Lightning's command line has to refuse, or at least cannot train with."""
 
 
+FORKS = """
+import json, os, signal, sys
+from pathlib import Path
+import lightning_impl.__main__ as program
+ended = []
+for number, words in enumerate(json.loads(Path("words.json").read_text())):
+    place = Path(f"try-{number}")
+    place.mkdir()
+    if not (child := os.fork()):
+        signal.alarm(120)
+        os.chdir(place)
+        os.dup2(os.open("../out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+        os.dup2(os.open("../errors", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        sys.argv = ["mnist-lightning", *words]
+        try:
+            program.main()
+            code = 0
+        except SystemExit as error:
+            code = error.code
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            code = 1
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ended.append([status, Path("errors").read_text(errors="replace"), sorted(path.name for path in place.iterdir())])
+    Path("ended.json").write_text(json.dumps(ended))
+"""
+"""Runs the program's main in a fork for every list of words: importing torch is most of what a start costs."""
+
+
 @experiment(
     "Options",
     "a value that `mnist-lightning fit` cannot train with: strategies, devices, precisions, classes, sizes",
     "exit code 2, one line, and nothing is left behind",
-    few=4,
+    few=12,
     many=sum(map(len, REFUSED.values())),
 )
 def refused_by_lightning(directory: Path, n: int) -> list[str]:
-    failures = []
     values = [(option, value) for option, all_values in REFUSED.items() for value in all_values]
-    step = max(1, len(values) // n)
-    for option, value in values[::step][:n]:
-        accelerator = () if option == "--trainer.accelerator" else ("--trainer.accelerator", "cpu")
-        process = run_python("-m", "lightning_impl", "fit", *accelerator, f"{option}={value}", cwd=directory)
-        wrong = ended_in_one_line(process)
-        left = [path.name for path in directory.iterdir()]
-        if wrong or left:
-            failures.append(f"{option}={value}: {wrong or ''} {f'left {left}' if left else ''}")
+    values = values[:: -(-len(values) // n)]
+    on_the_cpu = ("--trainer.accelerator", "cpu")
+    words = [["fit", *(() if on_the_cpu[0] == option else on_the_cpu), f"{option}={value}"] for option, value in values]
+    (directory / "words.json").write_text(json.dumps(words))
+    process = run_python("-c", FORKS, cwd=directory, timeout=3000)
+    ended = json.loads((directory / "ended.json").read_text())
+    failures = [] if len(ended) == len(words) else [f"only {len(ended)} tries: {process.stderr[-300:]}"]
+    for (option, value), (exit_code, errors, left) in zip(values, ended, strict=False):
+        last_line = (errors.strip().splitlines() or [""])[-1]
+        wrong = is_one_line(exit_code, last_line)
+        if wrong or "Traceback" in errors or left:
+            failures.append(f"{option}={value}: {wrong or ''} {f'left {left}' if left else ''} {errors[-200:]}")
     return failures
 
 
