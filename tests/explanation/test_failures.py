@@ -52,9 +52,10 @@ def failing() -> None:
 
 
 def test_a_script_that_fails_only_when_it_is_watched_is_told_so() -> None:
-    with pytest.raises(RunFailedError, match=r"port\.py runs by itself, and fails only as mnist-compare") as caught:
-        with _only_when_watched(lambda: None):  # type: ignore[arg-type,return-value]
-            failing()
+    words = r"port\.py runs by itself, and fails only as mnist-compare"
+    alone: Any = lambda: None  # noqa: E731
+    with pytest.raises(RunFailedError, match=words) as caught, _only_when_watched(alone):
+        failing()
     assert not isinstance(caught.value, ScriptFailedError)
     assert "(port.py:3): TypeError: no\n  File port.py" in str(caught.value)
 
