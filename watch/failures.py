@@ -12,7 +12,7 @@ _HERE = str(Path(__file__).parent)
 _TRACEBACK_LINES = 8
 _FRAMEWORKS = ("keras", "tensorflow", "torch", "torchvision", "lightning", "pytorch_lightning", "jax", "optree")
 # A line that passes on what the script called, to the function that it meant or to its own code.
-_PASSES_ON = re.compile(r"\*args|\*\*\w|\*_?more|super\(\)|\bexec\(|\b_?original\(|\bfunc\(")
+_PASSES_ON = re.compile(r"\*args|\*\*\w|\*_?more|super\(\)|\bexec\(|(?<!\.)\b_?original\(|(?<!\.)\bfunc\(")
 
 
 def one_line(error: BaseException) -> str:

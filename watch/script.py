@@ -98,8 +98,8 @@ class Session:
         except SystemExit as error:
             if error.code in {None, 0} or self.step:
                 self._finish("ended")
-            code = error.code if isinstance(error.code, str) else f"with the exit code {error.code}"
-            self._finish("failed", f"the script ended itself: {code}", error)
+            code = f": {error.code}" if isinstance(error.code, str) else f" with the exit code {error.code}"
+            self._finish("failed", f"the script ended itself{code}", error)
         except BaseException as error:  # noqa: BLE001 whatever a script raises is reported as its failure
             outcome = "watcher_failed" if of_watcher(error, self.places) else "failed"
             self._finish(outcome, one_line(error), error)

@@ -97,7 +97,7 @@ def _say(context: Context, first: _Term, second: _Term) -> None:
     known = differences(context, formulas[0], formulas[1]) if formulas[0] and formulas[1] else []
     far = max(abs(b - a) / max(abs(a), 1e-12) for a, b in zip(first.values, second.values, strict=True))
     title = context.differs("loss function", first.function, second.function)
-    for words, _, _, cause, mend in known or [(title, "", "", None, "")]:
+    for words, _, _, cause, mend in known or [(title, "", "", "", "")]:
         context.find(
             "loss",
             f"output {first.output}: {words}",
@@ -106,6 +106,6 @@ def _say(context: Context, first: _Term, second: _Term) -> None:
             places=(first.place, second.place),
             effect=min(far, 10.0),
             effect_text=f"the loss of this output is off by {far:.3g} of itself, those of the other outputs are alike",
-            cause=cause,
+            cause=cause or None,
             mend=mend,
         )

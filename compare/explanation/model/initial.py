@@ -92,8 +92,7 @@ def _of_all(context: Context, unequal: list[_Unequal]) -> bool:
         return False
     layers = len({id(one.pair) for one in unequal})
     drawn = [
-        all(_looks_drawn(one.pair, x) for one, x in ((k, (k.guide, k.steered)[side]) for k in kernels))
-        for side in (0, 1)
+        all(_looks_initial(one.pair, one.name, (one.guide, one.steered)[side]) for one in unequal) for side in (0, 1)
     ]
     if all(drawn):
         context.not_seen.append(
@@ -101,7 +100,7 @@ def _of_all(context: Context, unequal: list[_Unequal]) -> bool:
             "compared with those of one side in both"
         )
         return True
-    if len(kernels) < _MANY:
+    if layers < _MANY:
         return False
     how = ["as they were drawn at random" if random else "of a training" for random in drawn]
     context.find(
@@ -118,21 +117,25 @@ def _of_all(context: Context, unequal: list[_Unequal]) -> bool:
     return True
 
 
-_MANY = 3
-"""With fewer kernels than these each is told by itself."""
+_MANY = 2
+"""With fewer layers than these each weight is told by itself."""
 
 _SAMPLED = 100_000
 
 
-def _looks_drawn(pair: Pair, kernel: Array) -> bool:
-    """Whether a kernel has a distribution that initialisers draw from: one with a name, or a constant."""
-    fan_in, fan_out = fans(pair.kind, kernel)
-    if pair.kind == "embedding":
-        fan_in, fan_out = float(kernel.shape[0]), float(kernel.shape[1])
+def _looks_initial(pair: Pair, name: str, values: Array) -> bool:
+    """Whether a weight looks as initialisers leave it: a constant, or drawn from a distribution that has a name."""
     gates = gates_of(pair.guide)
-    units = float(kernel.shape[0] // RECURRENT[gates]) if gates else 0.0
-    values = kernel if kernel.size <= _SAMPLED else kernel.reshape(-1)[:: kernel.size // _SAMPLED]
-    found = distribution(values, fan_in, fan_out, units)
+    units = float(values.shape[0] // RECURRENT[gates]) if gates and values.ndim > 1 else 0.0
+    if values.ndim < 2:  # zeros, ones, ones at the forget gate, or torch's default
+        limit = 1 / math.sqrt(float(values.size) if gates else float(pair_fan_in(pair)))
+        default = "bias" in name and float(np.abs(values).max()) <= limit * (1 + 1e-6)
+        return bool(np.isin(values, (0, 1)).all()) or np.ptp(values) == 0 or default
+    fan_in, fan_out = fans(pair.kind, values)
+    if pair.kind == "embedding":
+        fan_in, fan_out = float(values.shape[0]), float(values.shape[1])
+    some = values if values.size <= _SAMPLED else values.reshape(-1)[:: values.size // _SAMPLED]
+    found = distribution(some, fan_in, fan_out, units)
     return bool(found.names) or found.shape in ("zeros", "ones", "constant", "orthogonal")
 
 

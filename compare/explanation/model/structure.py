@@ -11,10 +11,9 @@ def structure(context: Context) -> None:
     """Finds layers that only one model has, and layers of other sizes."""
     pairing = context.pairing
     if not pairing.pairs:
-        context.unpaired.append(
-            f"no layer could be paired: {context.guide.observation.words} has {_list(context, 0)}, "
-            f"{context.steered.observation.words} has {_list(context, 1)}"
-        )
+        _nothing_paired(context)
+        return
+    _where_it_stops(context)
     for pair in pairing.pairs:
         if not pair.fits:
             _sizes(context, pair)
@@ -26,6 +25,42 @@ def structure(context: Context) -> None:
         _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
         context.same.append(f"the sizes of {len(pairing.pairs)} layers with parameters")
+
+
+def _nothing_paired(context: Context) -> None:
+    """Models that have no layer in common."""
+    first, second = _list(context, 0), _list(context, 1)
+    words = (context.guide.observation.words, context.steered.observation.words)
+    context.unpaired.append(f"no layer could be paired: {words[0]} has {first}, {words[1]} has {second}")
+    layers = [next(iter(side.with_parameters), None) for side in (context.guide, context.steered)]
+    context.find(
+        "forward",
+        "no layer of the port could be paired with one of the reference",
+        guide=first,
+        steered=second,
+        places=(None if layers[0] is None else layers[0].place, None if layers[1] is None else layers[1].place),
+        effect=1.0,
+        cause="other layers",
+    )
+
+
+def _where_it_stops(context: Context) -> None:
+    """The first layer of either side without a counterpart, and what the other side has there."""
+    pairing = context.pairing
+    if not pairing.guides_left and not pairing.ports_left:
+        return
+    heads = []
+    last = None
+    paired = ({x.name for p in pairing.pairs for x in p.guides}, {x.name for p in pairing.pairs for x in p.ports})
+    for side, names in zip((context.guide, context.steered), paired, strict=True):
+        layers = side.with_parameters
+        at = next((i for i, layer in enumerate(layers) if layer.name not in names), len(layers))
+        heads.append(f"{layers[at].name} {describe(layers[at])}" if at < len(layers) else "nothing more")
+        if at and (last is None or at < last[0]):
+            last = at, layers[at - 1].name
+    reference, port = heads if context.guide_is_reference else heads[::-1]
+    where = "at the first layer" if last is None else f"after {last[1]}"
+    context.unpaired.append(f"the pairing stops {where}: there the reference has {reference}, the port has {port}")
 
 
 def _list(context: Context, side: int) -> str:

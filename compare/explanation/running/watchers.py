@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -91,7 +92,10 @@ class Watcher:
         return "it said nothing"
 
 
-_NOT_THERE = ("FileNotFoundError", "standard input", "CUDA", "NVIDIA", "No CUDA GPUs", "ModuleNotFoundError")
+_NOT_TO_BE_RUN = re.compile(
+    r"FileNotFoundError|ModuleNotFoundError|standard input|CUDA|NVIDIA|\bGPU\b|empty parameter list"
+)
+"""What says that a script needs something that is not there, or has nothing to train."""
 
 
 def _check(program: Program, observation: Observation) -> None:
@@ -101,7 +105,8 @@ def _check(program: Program, observation: Observation) -> None:
     if outcome in ("observed", "ended_early"):
         return
     if outcome == "no_steps":
-        raise BadInputError(f"{program.given} takes no optimizer step{f': {message}' if message else ''}")
+        empty = " (its model has no parameters)" if observation.part("model", "num_parameters") == 0 else ""
+        raise BadInputError(f"{program.given} takes no optimizer step{empty}{f': {message}' if message else ''}")
     if outcome == "no_model":
         raise BadInputError(f"{program.given}: {message or 'no model was found'}")
     where = observation.place("status", "place")
@@ -111,7 +116,7 @@ def _check(program: Program, observation: Observation) -> None:
         raise RunFailedError(
             "\n".join([f"{program.given}{at} could not be watched, by a fault of mnist-compare: {message}", *lines])
         )
-    if any(mark in message for mark in _NOT_THERE):
+    if _NOT_TO_BE_RUN.search(message):
         raise BadInputError(f"{program.given}{at}: {message}")
     log = [line for line in str(observation.part("log") or "").splitlines() if line.strip()][-_LOG_LINES:]
     text = "\n".join(["", *lines, *(["its last output:", *log] if log else [])])
