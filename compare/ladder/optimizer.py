@@ -83,4 +83,5 @@ def _optimizer_checks(trace: Trace) -> Iterator[Check]:
             state.before - update,
             rounding.parameter(state.after, update, adam, index + 1),
             partial(explain, causes.of_parameter),
+            moves=update,
         )
