@@ -50,6 +50,10 @@ def add_judged_options(function: Callable[..., Any], options: Parser) -> None:
     options.add_function_arguments(function, skip=by_hand, as_group=False)
     if "fresh" in signature(function).parameters:
         options.add_argument("--fresh", action="store_true", help="Run again what is finished already.")
+    if function is api.study:
+        options.add_argument(
+            "--plan", action="store_true", help="Run nothing; say how many seeds show parity within which margin."
+        )
     _add_output_options(options, tables=function is not api.study)
 
 
@@ -98,6 +102,8 @@ def judge(function: Callable[..., Any], options: Any) -> int:
     """Has a function of the API do the job, shows what it found, and returns the exit code."""
     from rich.console import Console
 
+    if "plan" in options and options.plan:
+        return plan(options)
     console = Console(stderr=options.json)
     arguments = {name: options[name] for name in signature(function).parameters if name in options}
     findings = function(
@@ -115,6 +121,14 @@ def judge(function: Callable[..., Any], options: Any) -> int:
         f"Results: {findings.results_file}\nPage: {findings.page}", soft_wrap=True, markup=False, highlight=False
     )
     return findings.exit_code
+
+
+def plan(options: Any) -> int:
+    """Shows what a study would take; returns 0."""
+    arguments = {name: options[name] for name in signature(api.study_plan).parameters if name in options}
+    implementations = _named_commands(options.implementation)
+    print(*api.study_plan(**arguments, implementations=implementations, keras_backend=options.keras.backend), sep="\n")
+    return 0
 
 
 def _named_commands(definitions: list[str]) -> dict[str, str]:

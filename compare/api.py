@@ -168,6 +168,28 @@ def align(
     return findings
 
 
+def study_plan(
+    recipe: Recipe | None = None,
+    *,
+    implementations: Implementations | None = None,
+    keras_backend: Backend = "tensorflow",
+    device: Device = "auto",
+    seeds: int = 20,
+    variants: Sequence[str] | None = None,
+    margin: float = 0.1,
+) -> list[str]:
+    """What a study of these arguments would train, and how many seeds show parity within which margin; runs nothing.
+
+    Raises:
+        BadInputError: What was asked for cannot be run.
+    """
+    from compare.study.plan import power_lines
+
+    _check_margin(margin)
+    recipe, sides, _ = _prepare("study", recipe, implementations, keras_backend, device, None)
+    return power_lines(plan(sides, recipe, variants, seeds), margin / 100)
+
+
 def study(
     recipe: Recipe | None = None,
     *,

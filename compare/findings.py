@@ -78,13 +78,23 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Pair:
-    """The reference against one other implementation: the ladder, and what both made of the test digits."""
+    """The reference against one other implementation: the ladder, and what both made of the test digits.
+
+    `gravest_rung` is the failed one that changes the training most, of those that do not follow from another.
+    """
 
     verdict: Verdict
     first_failed_rung: str | None
     rungs: tuple[Rung, ...]
     difference: Difference | None = None
     agreement: Agreement | None = None
+    gravest_rung: str | None = None
+
+    @property
+    def gravest(self) -> Rung | None:
+        """The rung of the fault that matters most: its `where` says at which number, its `cause` the likely reason."""
+        name = self.gravest_rung or self.first_failed_rung
+        return next((rung for rung in self.rungs if rung.name == name), None)
 
     @property
     def first_failure(self) -> Rung | None:

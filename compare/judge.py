@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
-from compare.ladder.climb import climb, mark_followers
+from compare.ladder.climb import climb, gravest, mark_followers
 from compare.ladder.outcome import outcome
 from compare.ladder.rung import Rung
 from compare.ladder.trajectory import trajectory
@@ -189,6 +189,7 @@ def _pair(rungs: list[Rung]) -> Pair:
         verdict=next(verdict for verdict in WORST_FIRST if verdict in (*verdicts, "parity")),
         first_failed_rung=next((rung.name for rung in rungs if rung.verdict == "not parity"), None),
         rungs=tuple(replace(rung, detail=json_safe(rung.detail)) for rung in rungs),
+        gravest_rung=gravest(rungs),
     )
 
 

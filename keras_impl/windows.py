@@ -26,7 +26,8 @@ class FedSums(keras.metrics.Metric):
         self.steps_per_epoch = num_steps_per_epoch(recipe)
         self.num_pixels = recipe.images.num_pixels
         self.sums = self.add_variable((self.steps_per_epoch, 2), initializer="zeros", name="sums")
-        self.next_step = self.add_variable((), initializer="zeros", dtype="int", name="next_step")  # as `StepLosses` has it
+        # "int", not "int32", for the reason that `StepLosses` gives.
+        self.next_step = self.add_variable((), initializer="zeros", dtype="int", name="next_step")
         self.places = place_weights(recipe.batch_size).astype(recipe.dtype)
         self.classes = np.arange(recipe.images.num_classes, dtype=recipe.dtype)
 

@@ -9,14 +9,19 @@ import argparse
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmarks.figures.blocks import fill_blocks, table
 from benchmarks.machine import describe, in_a_line, versions_in_a_line
 from compare.findings import make
 from compare.report import plots
+from compare.statistics import effect
 from compare.study.findings import EquivalenceFindings, attribution
+from compare.study.judge import num_effects
 from compare.study.plan import ALIGNED, CONTROL
 
 DOCUMENT = Path("docs/framework-differences.md")
@@ -36,6 +41,49 @@ def fill_in(text: str, findings: Findings, of_one_order: Findings) -> str:
         return BLOCKS[name](of_one_order if name == "one_order" else findings)
 
     return fill_blocks(text, block)
+
+
+def judged_again(findings: Findings) -> Findings:
+    """The findings with the effects' intervals as the judge states them now, from the runs that are kept.
+
+    Steps are not kept, so that there is no interval of the step of parting where an earlier judge stated it.
+    """
+    fields = ("test_accuracy", "test_loss")
+    runs = {(run["implementation"], run["variant"], run["seed"]): run for run in findings["runs"]}
+    together = num_effects(len(flipped(findings)), len(findings["implementations"]))
+
+    def values(field: str, of: str, variant: str, seeds: Iterable[int]) -> Any:
+        other, _, reference = of.partition(" - ")
+        found = np.array([runs[other, variant, seed][field] for seed in seeds])
+        return found - np.array([runs[reference, variant, seed][field] for seed in seeds]) if reference else found
+
+    def effects(entry: Mapping[str, Any]) -> dict[str, Any]:
+        of, seeds = entry["of"], entry["seeds"]
+        changes = {f: values(f, of, entry["variant"], seeds) - values(f, of, ALIGNED, seeds) for f in fields}
+        found = {field: effect(change, together) for field, change in changes.items()}
+        kept = {"log2_parted_at_step": None} if "log2_parted_at_step" in entry else {}
+        return {**entry, **kept, **{field: asdict(one) if one else None for field, one in found.items()}}
+
+    return {**findings, "attribution": [effects(entry) for entry in findings["attribution"]]}
+
+
+def answer(findings: Findings) -> str:
+    """What the study says of the aligned recipe, and of each framework's own habits, in a sentence."""
+    margin = f"{100 * findings['margin']:g} percentage points"
+    sentences = []
+    for entry in findings["equivalence"]:
+        if entry["variant"] not in (ALIGNED, "native"):
+            continue
+        low, high = map(_points, entry["interval_90"])
+        what = "under one recipe" if entry["variant"] == ALIGNED else "each with its own defaults"
+        verdict = {
+            "parity": f"equivalent within {margin}",
+            "not parity": f"not equivalent within {margin}",
+            "inconclusive": f"not shown to be equivalent within {margin}, nor to differ by more",
+        }[entry["verdict"]]
+        values = f"{_points(entry['mean'])} points, 90% interval {low} to {high}, n = {entry['num_pairs']} seeds"
+        sentences.append(f"Lightning and Keras are **{verdict}** {what} ({values}).")
+    return " ".join(sentences)
 
 
 def flipped(findings: Findings) -> list[str]:
@@ -149,6 +197,7 @@ def one_order(findings: Findings) -> str:
 
 
 BLOCKS = {
+    "answer": answer,
     "measured": measured,
     "accuracies": accuracies,
     "equivalence": equivalence,
@@ -184,7 +233,8 @@ def main() -> None:
         if study:
             findings = json.loads((study / "results.json").read_text()) | {"hardware": in_a_line(describe())}
             kept.write_text(json.dumps(findings, separators=(",", ":")) + "\n")
-    findings = json.loads(FINDINGS.read_text())
+    findings = judged_again(json.loads(FINDINGS.read_text()))
+    FINDINGS.write_text(json.dumps(findings, separators=(",", ":")) + "\n")
     for name, svg in draw(findings).items():
         (STUDY / name).write_text(svg)
     DOCUMENT.write_text(fill_in(DOCUMENT.read_text(), findings, json.loads(ONE_ORDER.read_text())))

@@ -24,6 +24,17 @@ class Check:
     bound: Array
     explain: Callable[[], str | None]
     alternatives: tuple[Array, ...] = ()
+    moves: Array | None = None
+
+    @property
+    def effect(self) -> float:
+        """‖recorded − expected‖ relative to `moves`, what a step changes here, or else to what is expected.
+
+        Infinite where a number is not finite.
+        """
+        size = float(np.linalg.norm(self.expected if self.moves is None else self.moves))
+        off = float(np.linalg.norm(self.recorded - self.expected))
+        return off / size if size and np.isfinite(off / size) else float("inf")
 
     def ratios(self, largest: float) -> Array:
         """|recorded − expected| / bound, infinite where one of the two is not finite.
@@ -49,7 +60,7 @@ class Check:
 
 def rung_of(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]]) -> Rung:
     """Fails at the first tensor, in the order of computation, that holds a number out of bounds."""
-    largest = 0.0
+    largest = effect = 0.0
     where = cause = None
     by_tensor: dict[str, dict[str, float]] = {}
     for side, trace in sides.items():
@@ -60,6 +71,8 @@ def rung_of(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]])
             side_ratios = by_tensor.setdefault(kind, {})
             side_ratios[side] = max(side_ratios.get(side, 0.0), worst)
             largest = max(largest, worst)
+            if worst > 1:
+                effect = max(effect, check.effect)
             if worst > 1 and where is None:
                 index = tuple(int(i) for i in np.unravel_index(int(ratios.argmax()), ratios.shape))
                 recorded, expected = float(check.recorded[index]), float(check.expected[index])
@@ -74,7 +87,7 @@ def rung_of(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]])
         bound=1.0,
         where=where,
         cause=cause,
-        detail={"unit": "error / bound", "tensors": by_tensor},
+        detail={"unit": "error / bound", "tensors": by_tensor} | ({"effect": effect} if where else {}),
     )
 
 

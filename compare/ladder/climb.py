@@ -1,5 +1,7 @@
 """Climbs the rungs of two traces in their order."""
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,13 +38,64 @@ def _one_diverges(sides: Sides, rungs: list[Rung]) -> list[Rung]:
 
 
 def mark_followers(rungs: list[Rung]) -> list[Rung]:
-    """The same rungs; every failed one after the first failed one says which that is."""
-    first = next((rung for rung in rungs if rung.verdict == "not parity"), None)
-    if first is None:
-        return rungs
+    """The same rungs; every failed one that follows from another says from which.
+
+    The rungs judge one operation each, from recorded inputs, so that few follow: what the settings state shows in the
+    numbers, the gradients are those of a wrong forward pass or loss, and trajectory and outcome are what all of it
+    leads to, the gravest fault first.
+    """
+    failed = {rung.name: rung for rung in rungs if rung.verdict == "not parity"}
+    follows = {name: source for name in failed if (source := _source(name, failed)) is not None}
+    own = [rung for name, rung in failed.items() if name not in follows]
+    if (first := _gravest(own, follows, failed)) is not None:
+        ends = [name for name in ("trajectory", "outcome") if name in failed and not failed[name].detail.get("own")]
+        follows |= {name: first for name in ends if first != name}
     return [
-        replace(rung, detail=rung.detail | {"follows": first.name})
-        if rung.verdict == "not parity" and rung is not first
-        else rung
+        replace(rung, detail=rung.detail | {"follows": follows[rung.name]}) if rung.name in follows else rung
         for rung in rungs
     ]
+
+
+def gravest(rungs: Sequence[Rung]) -> str | None:
+    """Of the failed rungs that follow from no other, the one that changes the training most; None where all hold."""
+    failed = {rung.name: rung for rung in rungs if rung.verdict == "not parity"}
+    follows = {name: rung.detail["follows"] for name, rung in failed.items() if "follows" in rung.detail}
+    return _gravest([rung for name, rung in failed.items() if name not in follows], follows, failed)
+
+
+_STATED = {
+    "forward": ("layers", "dropout.", "dtype", "compute_dtype", "tf32"),
+    "loss": ("loss.",),
+    "gradients": ("loss.", "layers", "dropout.", "dtype", "compute_dtype", "tf32"),
+    "optimizer": ("optimizer.",),
+    "data": ("batch_size",),
+}
+"""The settings that show on a rung, by the beginning of their keys."""
+
+_OF_GRADIENTS_ALONE = ("gradients are ", "the gradients are those of the step before")
+"""How causes begin that no forward pass and no loss has."""
+
+
+def _source(name: str, failed: Mapping[str, Rung]) -> str | None:
+    """From which failed rung another one of them follows."""
+    if "settings" in failed and name in _STATED:
+        differences = failed["settings"].detail.get("differences", [])
+        keys = [entry["key"] for entry in differences if entry["arithmetic"]]
+        if any(key.startswith(_STATED[name]) for key in keys):
+            return "settings"
+    cause = failed[name].cause or ""
+    if name == "gradients" and not cause.startswith(_OF_GRADIENTS_ALONE) and "it is frozen" not in cause:
+        return next((source for source in ("forward", "loss") if source in failed), None)
+    return None
+
+
+def _gravest(own: Sequence[Rung], follows: Mapping[str, str], failed: Mapping[str, Rung]) -> str | None:
+    """Which of these has the largest effect, its own or that of what follows from it; the first of several."""
+
+    def effect(rung: Rung) -> float:
+        rungs = [rung, *(failed[name] for name, source in follows.items() if source == rung.name)]
+        known = [entry.detail["effect"] for entry in rungs if "effect" in entry.detail]
+        return max((math.inf if value is None else value for value in known), default=0.0)
+
+    causes = [rung for rung in own if rung.name not in ("trajectory", "outcome")] or list(own)
+    return max(causes, key=effect).name if causes else None

@@ -102,8 +102,26 @@ def data(sides: Sides) -> Rung:
         bound=0,
         where=where,
         cause=cause,
-        detail={"unit": "differing batches", "batches": {n: len(t.batch_hashes) - 1 for n, t in sides.items()}},
+        detail={"unit": "differing batches", "batches": {n: len(t.batch_hashes) - 1 for n, t in sides.items()}}
+        | ({"effect": _effect_of_data(first, second, measured / length)} if measured else {}),
     )
+
+
+def _effect_of_data(first: Trace, second: Trace, share: float) -> float:
+    """By how much the images of the first step differ, relative to all of them; 1 where images or labels are others.
+
+    Where the first step is the same, the share of the batches that differ.
+    """
+    one, other = first.steps[0], second.steps[0]
+    if one.images.shape != other.images.shape or not np.array_equal(one.labels, other.labels):
+        return 1.0
+    return _relative(one.images, other.images) or share
+
+
+def _relative(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """‖second − first‖ / ‖first‖."""
+    exact = first.astype(np.float64)
+    return float(np.linalg.norm(second - exact)) / (float(np.linalg.norm(exact)) or 1.0)
 
 
 def _steps_unlike_their_batches(trace: Trace) -> list[int]:
@@ -143,8 +161,14 @@ def initial_weights(sides: Sides) -> Rung:
         bound=0,
         where=where,
         cause=cause,
-        detail={"unit": "differing parameters"},
+        detail={"unit": "differing parameters"} | ({"effect": _effect_of_weights(first, second)} if differing else {}),
     )
+
+
+def _effect_of_weights(first: Trace, second: Trace) -> float:
+    """By how much the initial weights differ, relative to all of them."""
+    both = [np.concatenate([array.ravel() for array in t.initial_weights.values()]) for t in (first, second)]
+    return _relative(both[0], both[1])
 
 
 def _bits(array: NDArray[Any]) -> str:

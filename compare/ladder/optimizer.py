@@ -89,4 +89,5 @@ def step_checks(place: str, name: str, state: causes.OptimizerState, explain: Ex
         state.before - update,
         rounding.parameter(state.after, update, adam, state.step),
         partial(explain, causes.of_parameter),
+        moves=update,
     )

@@ -75,11 +75,16 @@ def _answer(findings: Comparison) -> str:
         "parity": f"{reference} and {other} are the same run, up to rounding."
         if findings.trained
         else f"{reference} and {other} take the same first steps, up to rounding.",
-        "not parity": f"{reference} and {other} part at the {words(findings.decisive.first_failed_rung or '')}.",
+        "not parity": f"{reference} and {other} part at the {words(_gravest_name(findings))}.",
         "inconclusive": f"No rung shows {reference} and {other} to differ, but not every one could be decided.",
         "failed": "A run failed: the two cannot be compared to the end.",
     }
     return sentences[findings.verdict]
+
+
+def _gravest_name(findings: Comparison) -> str:
+    rung = findings.decisive.gravest
+    return rung.name if rung else ""
 
 
 def _lead(findings: Comparison) -> str:
@@ -91,7 +96,7 @@ def _lead(findings: Comparison) -> str:
     ]
     if failures:
         return "; ".join(failures) + "."
-    if findings.verdict == "not parity" and (rung := findings.decisive.first_failure):
+    if findings.verdict == "not parity" and (rung := findings.decisive.gravest):
         return f"Likely cause: {rung.cause}."
     accuracies = [
         f"{display_name(name)} {side.test_accuracy:.2%}" for name, side in sides.items() if side.test_accuracy
@@ -145,13 +150,13 @@ def _ladder(
     ulps: list[Mapping[str, float]] = [rung.detail["ulps"] for rung in pair.rungs if "ulps" in rung.detail]
     return {
         "pair": names,
-        "rungs": [_rung(rung, pair.first_failed_rung, (reference, other)) for rung in pair.rungs],
+        "rungs": [_rung(rung, opened=rung is pair.gravest, sides=(reference, other)) for rung in pair.rungs],
         "horizon": plots.horizon(losses, controls) if len(losses) == 2 else None,  # noqa: PLR2004 - a pair
         "ulps": plots.ulps(ulps[0], ulps[1], names) if len(ulps) == 2 else None,  # noqa: PLR2004 - both ways
     }
 
 
-def _rung(rung: Rung, first_failed: str | None, sides: tuple[str, str]) -> dict[str, Any]:
+def _rung(rung: Rung, *, opened: bool, sides: tuple[str, str]) -> dict[str, Any]:
     detail = rung.detail
     verdict = f"{rung.verdict}, after {words(detail['follows'])}" if "follows" in detail else rung.verdict
     tables = []
@@ -176,10 +181,10 @@ def _rung(rung: Rung, first_failed: str | None, sides: tuple[str, str]) -> dict[
         "title": words(rung.name),
         "verdict": verdict,
         "tone": TONES[rung.verdict],
-        "open": rung.name == first_failed,
+        "open": opened,
         "question": _QUESTIONS[rung.name],
         "where": rung.where,
-        "cause": rung.cause,
+        "cause": rung.cause or detail.get("same_run"),
         "numbers": f"{detail['unit']}: {measured(rung)}, bound {number(rung.bound)}",
         "tables": tables,
     }

@@ -100,7 +100,9 @@ def verdict_lines(findings: Comparison) -> list[str]:
         else:
             names = f"{reference} and {name}"
             lines.append(f"Verdict: {pair.verdict}. {_SENTENCES[pair.verdict].format(pair=names)}")
-        for rung in pair.rungs:
+        for rung in sorted(pair.rungs, key=lambda rung: (rung is not pair.gravest, "follows" in rung.detail)):
+            if "same_run" in rung.detail and rung.verdict == "parity":
+                lines.append(f"  {rung.name}: {rung.detail['same_run']}.")
             if rung.verdict != "parity":
                 label = "likely cause" if rung.verdict == "not parity" else "undecided"
                 lines += [f"  {rung.name}: {rung.where or rung.verdict}", f"    {label}: {rung.cause}"]

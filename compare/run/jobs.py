@@ -48,6 +48,9 @@ _MAX_WAITING = 10_000
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
+OWN = ("keras", "lightning")
+"""The implementations of this repository: what they refuse, nobody can run."""
+
 Record = RunRecord | Trace
 
 
@@ -128,7 +131,8 @@ def run_all(
         notify: Called in this thread with progress and outcomes as they come.
 
     Raises:
-        BadInputError: A run refused its input or broke the contract; the others are stopped.
+        BadInputError: One of this repository's own implementations refused its input or broke the contract; the others
+            are stopped. Of anyone else's that is an outcome like any other.
     """
     messages: queue.Queue[JobProgress | Outcome] = queue.Queue()
     stop = threading.Event()
@@ -147,7 +151,7 @@ def run_all(
                 message = messages.get()
                 if isinstance(message, Outcome):
                     outcomes[id(message.job)] = message
-                    if isinstance(message.error, BadInputError):
+                    if isinstance(message.error, BadInputError) and message.job.implementation.name in OWN:
                         raise message.error
                 notify(message)
         finally:
@@ -170,7 +174,7 @@ def _run(
     stop: threading.Event,
 ) -> None:
     """Runs one job and passes on its outcome, whatever happens."""
-    hint = "" if job.implementation.name in ("keras", "lightning") else "; docs/run-record.md has the format"
+    hint = "" if job.implementation.name in OWN else "; docs/run-record.md has the format"
     try:
         job.records.mkdir(parents=True, exist_ok=True)
         with _claimed(FileLock(job.directory.with_suffix(".lock")), stop):

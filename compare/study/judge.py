@@ -161,6 +161,7 @@ class _Outcomes:
         if ALIGNED not in self.variants:
             return []
         entries = []
+        together = num_effects(len(flipped), len(self.names))
         for variant in flipped:
             for name in self.names:
                 seeds = self.finished((name, ALIGNED), (name, variant))
@@ -174,14 +175,14 @@ class _Outcomes:
                         of=name,
                         seeds=tuple(seeds),
                         left_out=self._left_out(seeds),
-                        test_accuracy=effect(accuracy, len(flipped)),
-                        test_loss=effect(loss, len(flipped)),
+                        test_accuracy=effect(accuracy, together),
+                        test_loss=effect(loss, together),
                     )
                 )
-            entries += [self._gap(other, variant, len(flipped)) for other in self.names[1:]]
+            entries += [self._gap(other, variant, together) for other in self.names[1:]]
         return entries
 
-    def _gap(self, other: str, variant: str, num_tried: int) -> AttributionFindings:
+    def _gap(self, other: str, variant: str, together: int) -> AttributionFindings:
         """What a variant does to the difference between two implementations, and to when they part."""
         reference = self.names[0]
         seeds = self.finished(*((name, v) for name in (reference, other) for v in (ALIGNED, variant)))
@@ -198,9 +199,9 @@ class _Outcomes:
             of=f"{other} - {reference}",
             seeds=tuple(seeds),
             left_out=self._left_out(seeds),
-            test_accuracy=effect(accuracy, num_tried),
-            test_loss=effect(loss, num_tried),
-            log2_parted_at_step=effect(parted, num_tried),
+            test_accuracy=effect(accuracy, together),
+            test_loss=effect(loss, together),
+            log2_parted_at_step=effect(parted, together),
             parted_at_step={
                 ALIGNED: _median(np.array([step for step in aligned if step])),
                 variant: _median(np.array([step for step in flipped if step])),
@@ -258,6 +259,15 @@ class _Outcomes:
             error=result.error,
             diverged_at=Divergence(**result.diverged_at) if result.diverged_at else None,
         )
+
+
+def num_effects(num_variants: int, num_implementations: int) -> int:
+    """How many effects a study states, all of which are to hold together.
+
+    Of each variant accuracy and loss in every implementation, and accuracy, loss and the step of parting of every
+    implementation against the reference.
+    """
+    return num_variants * (2 * num_implementations + 3 * (num_implementations - 1))
 
 
 def _thinned(pairs: list[Any]) -> list[Any]:

@@ -64,6 +64,8 @@ def canned_trace() -> Trace:
 with options.recipe.with_name("started.txt").open("a") as started:
     started.write(f"{options.run_directory.name}\n")
 print("a line for the log")
+if recipe.perturbation and options.recipe.with_name("no-controls").exists():
+    sys.exit("no control today")
 if options.trace and options.mode == "no-trace":
     sys.exit("what is --trace?")
 if options.trace:

@@ -45,7 +45,7 @@ FIELDS = {
         *("implementations", "variants", "seeds", "margin", "counts", "versions"),
         *("accuracies", "equivalence", "attribution", "churn", "runs"),
     },
-    "Pair": {"verdict", "first_failed_rung", "rungs", "difference", "agreement"},
+    "Pair": {"verdict", "first_failed_rung", "gravest_rung", "rungs", "difference", "agreement"},
     "Rung": {"name", "verdict", "measured", "bound", "where", "cause", "detail"},
     "Difference": {"test_accuracy", "test_loss"},
     "Agreement": {"same", "total"},
@@ -192,7 +192,7 @@ def test_run_returns_silently_what_it_wrote(tmp_path: Path, capfd: pytest.Captur
     assert found == Comparison.read(tmp_path)
     assert found.page.exists()
     said = results(tmp_path)
-    decisive = {key: said.pop(key) for key in ("rungs", "difference", "agreement", "first_failed_rung")}
+    decisive = {key: said.pop(key) for key in ("rungs", "difference", "agreement", "first_failed_rung", "gravest_rung")}
     assert_says(found, said)
     assert_says(found.decisive, decisive | {"verdict": found.verdict})
     assert found.recipe == TINY

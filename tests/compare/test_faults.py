@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compare.causes.signatures import UNKNOWN
-from compare.ladder.climb import climb
+from compare.ladder.climb import climb, gravest
 from compare.ladder.outcome import outcome
 from compare.ladder.rung import Rung
 from compare.ladder.trajectory import trajectory
@@ -98,8 +98,28 @@ def test_two_faults_are_reported_by_the_first_and_the_second_follows() -> None:
     failed = [rung for rung in rungs if rung.verdict == "not parity"]
     assert [rung.name for rung in failed] == ["loss", "gradients", "optimizer"]
     assert "follows" not in failed[0].detail
-    assert [rung.detail["follows"] for rung in failed[1:]] == ["loss", "loss"]
+    assert failed[1].detail["follows"] == "loss"
+    assert "follows" not in failed[2].detail, "another optimizer follows from no loss"
+    assert gravest(rungs) == "loss", "which an ε changes less than"
     assert "ε is 1e-08 instead of 1e-07" in (failed[2].cause or "")
+
+
+def test_the_gravest_fault_is_not_the_first_to_be_stated() -> None:
+    class Three(ZOO["SoftmaxTwice"].network, ZOO["ActivationMissing"].network, ZOO["WrongEpsilon"].network):  # type: ignore[misc]
+        def settings(self) -> dict[str, Any]:
+            return super().settings() | {"optimizer.epsilon": 1e-8}
+
+    recipe = Recipe(**ZOO["SoftmaxTwice"].fields)
+    rungs = climb({"clean": clean_trace(recipe, FEW_BATCHES), "faulty": trace(Three, recipe)})
+    follows = {rung.name: rung.detail.get("follows") for rung in rungs if rung.verdict == "not parity"}
+    assert follows == {
+        "settings": None,
+        "forward": None,
+        "loss": None,
+        "gradients": "forward",
+        "optimizer": "settings",
+    }
+    assert gravest(rungs) == "forward"
 
 
 def test_a_fault_speaks_the_contract(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compare.ladder.arithmetic import max_ulps
-from compare.ladder.climb import climb
+from compare.ladder.climb import climb, gravest
 from compare.ladder.rung import RUNGS, Rung
 from recipe import Recipe
 from record.first_steps import Step, Trace
@@ -193,8 +193,13 @@ def test_a_number_beside_what_is_not_a_number_fails(clean: Trace) -> None:
 # --- what follows ----------------------------------------------------------------------------------
 
 
-def test_later_rungs_are_marked_as_following_from_the_first(clean: Trace) -> None:
-    one = with_settings({"optimizer.learning_rate": 0.5}, clean)
+@pytest.mark.parametrize(
+    ("stated", "source"), [({"loss.reduction": "sum"}, "settings"), ({"optimizer.learning_rate": 0.5}, None)], ids=str
+)
+def test_a_later_rung_follows_only_from_what_leads_to_it(
+    clean: Trace, stated: dict[str, Any], source: str | None
+) -> None:
+    one = with_settings(stated, clean)
 
     def change(step: Step) -> dict[str, Any]:
         return {"loss": step.loss * 2}
@@ -202,7 +207,8 @@ def test_later_rungs_are_marked_as_following_from_the_first(clean: Trace) -> Non
     rungs = climb({"clean": clean, "faulty": with_step(0, change, one)})
     assert failed(rungs) == ["settings", "loss"]
     follows = {rung.name: rung.detail.get("follows") for rung in rungs}
-    assert follows == dict.fromkeys(RUNGS[:7]) | {"loss": "settings"}
+    assert follows == dict.fromkeys(RUNGS[:7]) | {"loss": source}
+    assert gravest(rungs) == (source or "loss")
 
 
 def test_nothing_follows_where_nothing_failed(clean: Trace) -> None:

@@ -170,10 +170,32 @@ def test_run_that_diverges_is_shown_with_epoch_and_step(tmp_path: Path) -> None:
         ("refuse", ["third: the moon is not full"]),
     ],
 )
-def test_broken_contract_is_one_line(tmp_path: Path, mode: str, words: list[str]) -> None:
-    assert_one_line_of_error(compare(tmp_path, *third(mode)), *words)
-    assert not (tmp_path / "out" / "results.json").exists()
+def test_a_port_that_breaks_the_contract_is_a_finding_about_that_port(
+    tmp_path: Path, mode: str, words: list[str]
+) -> None:
+    process = compare(tmp_path, *third(mode))
+    assert process.returncode == results(tmp_path)["exit_code"] == 4, process.stderr
+    (line,) = [line for line in process.stdout.splitlines() if line.startswith("third failed: ")]
+    for word in words:
+        assert word in line
+    found = results(tmp_path)
+    assert found["implementations"]["third"]["status"] == "failed"
+    assert len(found["comparisons"]["lightning"]["rungs"]) == 9, "the others are judged"
     assert not list(tmp_path.rglob("partial-*"))
+
+
+def test_what_keras_refuses_nobody_can_run(tmp_path: Path) -> None:
+    assert_one_line_of_error(compare(tmp_path, keras="refuse"), "keras: the moon is not full")
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_control_that_fails_is_named_with_its_log(tmp_path: Path) -> None:
+    (tmp_path / "out" / "records").mkdir(parents=True)
+    (tmp_path / "out" / "records" / "no-controls").touch()
+    process = compare(tmp_path, "--controls", "3")
+    (line,) = [line for line in process.stdout.splitlines() if "controls are too few to judge by" in line]
+    assert "control 1 failed: lightning ended with exit code 1 (no control today); its log: " in line
+    assert "ask for" not in line
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,16 @@ def test_time_left_is_told_by_the_runs_done_here(clock: Callable[[float], None],
     ]
 
 
+def test_a_plan_says_how_many_seeds_a_margin_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert program.main(["study", "--plan", "--variants", "[aligned,native]", "--seeds", "43"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "172 trainings: 2 variants (aligned, native) of 2 implementations, 43 seeds."
+    assert "  ±0.1 points with 43 seeds  (the margin asked for)" in lines
+    assert lines[-1].startswith("43 seeds are enough.")
+    # Two one-sided tests of a mean of nothing need (z(0.95) + z(0.9))² · (spread / margin)² pairs, or a few more.
+    assert 0 <= 43 - (1.6449 + 1.2816) ** 2 * (0.22 / 0.1) ** 2 < 2
+
+
 def test_dropout_masks_are_a_variant_where_there_is_dropout() -> None:
     implementations = [Implementation("a", ("a",))]
     without, with_dropout = (

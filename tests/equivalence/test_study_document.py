@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from benchmarks.figures.blocks import BLOCK
-from benchmarks.figures.study import BLOCKS, DOCUMENT, FINDINGS, ONE_ORDER, fill_in, flipped
+from benchmarks.figures.study import BLOCKS, DOCUMENT, FINDINGS, ONE_ORDER, fill_in, flipped, judged_again
+from compare.study.plan import USUAL_SPREAD
 from tests.conftest import ROOT
 
 
@@ -36,6 +37,17 @@ def test_changed_finding_changes_the_document(findings: dict[str, Any], of_one_o
         if entry["variant"] == "adam":
             entry["test_accuracy"]["mean"] += 0.001
     assert fill_in(text, findings, of_one_order) != text
+
+
+def test_intervals_are_those_of_the_judge(findings: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(judged_again(findings))) == findings, (
+        "mend it with: python -m benchmarks.figures.study"
+    )
+
+
+def test_the_spread_that_a_plan_takes_is_the_studys(findings: dict[str, Any]) -> None:
+    (aligned,) = [entry for entry in findings["equivalence"] if entry["variant"] == "aligned"]
+    assert round(aligned["standard_deviation"], 4) == USUAL_SPREAD
 
 
 def test_study_is_whole(findings: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.false_alarms [COUNT [FIRST]]`: how often the two last rungs call a clean pair another program.
+"""`python -m tests.faults.false_alarms [COUNT [FIRST]]`: how often clean pairs fail the two last rungs.
 
 Each pair is a clean network and one that adds up in another order and in other forms, with three A/A controls, trained
 anew from a seed of its own under a recipe drawn from a few. Prints one line a pair that is not in parity, then the

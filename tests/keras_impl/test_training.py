@@ -178,6 +178,8 @@ def test_windows_change_no_bit(in_keras: InKeras, trained: Trained, own_data: st
     losses = plain.pop("losses")
     assert np.array_equal(run.step_losses[-len(losses) :], losses)
     assert all(np.array_equal(run.weights[name], array) for name, array in plain.items())
+
+
 TWO_DEVICES = """
 import sys
 import tensorflow as tf
