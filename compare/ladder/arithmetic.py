@@ -13,14 +13,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes import arithmetic as causes
+from compare.causes import forward as forward_causes
+from compare.causes import gradients as causes
 from compare.ladder import dropout as dropout_checks
 from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides
 from compare.oracle import convolution
 from compare.oracle import network as oracle
-from compare.oracle.bounds import ErrorBound, Rounding
-from compare.oracle.network import Array
+from compare.oracle.bounds import Rounding
 from compare.oracle.step import ExactStep
 from recipe.initial_weights import Weights
 from record.first_steps import Trace
@@ -72,7 +72,7 @@ def _forward_checks(trace: Trace) -> Iterator[Check]:
                 z,
                 expected,
                 rounding.dense(rows, convolution.matrix(kernel), bias).reshape(z.shape),
-                partial(_forward_cause, trace, index, layer, expected),
+                partial(_forward_cause, trace, index, layer),
             )
             if layer == step.layers[-1]:
                 expected = oracle.softmax(z)
@@ -84,13 +84,13 @@ def _forward_checks(trace: Trace) -> Iterator[Check]:
                 activation,
                 expected,
                 bound,
-                partial(causes.of_activations, z, activation, expected),
+                partial(forward_causes.of_activations, trace, index, layer),
             )
             if layer in step.dropped:
                 yield from dropout_checks.of_layer(trace, index, layer)
 
 
-def _forward_cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
+def _forward_cause(trace: Trace, index: int, layer: str) -> str | None:
     """Why a layer's pre-activations are off, or the parameters before the step, which were recorded in the last one."""
     if index > 0:
         recorded = [trace.initial_weights, *(step.parameters for step in trace.steps)]
@@ -99,7 +99,7 @@ def _forward_cause(trace: Trace, index: int, layer: str, expected: Array) -> str
             return "every step holds the same parameters: they are recorded without a copy, and later steps change them"
         if same[0]:
             return "the parameters of a step are recorded before its update"
-    return causes.of_preactivations(ExactStep.of(trace, index), layer, expected)
+    return forward_causes.of_preactivations(trace, index, layer)
 
 
 def _same_arrays(first: Weights, second: Weights) -> bool:
@@ -138,23 +138,11 @@ def gradients(sides: Sides) -> Rung:
 
 
 def _gradient_checks(trace: Trace) -> Iterator[Check]:
-    rounding = Rounding.of(trace.recipe.dtype)
-    for index, recorded in enumerate(trace.steps):
-        step = ExactStep.of(trace, index)
-        logits = step.preactivations["output"]
-        delta = oracle.output_delta(logits, step.labels)
-        error = ErrorBound.of(rounding.output_delta(logits, delta))
-        for of_layer in step.backward(delta):
-            bounds = rounding.layer_gradients(of_layer, error)
-            exact = (of_layer.kernel, of_layer.bias)
-            for kind, expected, bound in zip(("kernel", "bias"), exact, bounds, strict=True):
-                name = f"{of_layer.layer}.{kind}"
-                yield Check(
-                    f"step {index + 1}: gradient of {name}",
-                    np.asarray(recorded.gradients[name], np.float64),
-                    expected,
-                    bound,
-                    partial(causes.of_gradient, trace, index, name, expected),
-                )
-            if of_layer.carried is not None:
-                error = step.error_below(of_layer, error)
+    for one in causes.gradient_evidence(trace):
+        yield Check(
+            f"step {one.step}: gradient of {one.tensor}",
+            one.recorded,
+            one.expected,
+            one.bound,
+            partial(causes.of_gradient, trace, one.step - 1, one.tensor),
+        )

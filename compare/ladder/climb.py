@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from compare.causes.signatures import UNKNOWN
 from compare.ladder.arithmetic import forward, gradients, loss
 from compare.ladder.inputs import data, initial_weights, settings
 from compare.ladder.optimizer import optimizer
@@ -25,13 +26,18 @@ def climb(sides: Sides) -> list[Rung]:
 
 
 def mark_followers(rungs: list[Rung]) -> list[Rung]:
-    """The same rungs; every failed one after the first failed one says which that is."""
+    """The same rungs; every failed one after the first failed one says which that is.
+
+    What no cause of its own explains there may follow from the first: it is not said twice that nothing fits.
+    """
     first = next((rung for rung in rungs if rung.verdict == "not parity"), None)
     if first is None:
         return rungs
-    return [
-        replace(rung, detail=rung.detail | {"follows": first.name})
-        if rung.verdict == "not parity" and rung is not first
-        else rung
-        for rung in rungs
-    ]
+    return [_follower(rung, first) if rung.verdict == "not parity" and rung is not first else rung for rung in rungs]
+
+
+def _follower(rung: Rung, first: Rung) -> Rung:
+    cause = rung.cause
+    if cause is not None and cause.endswith(UNKNOWN):
+        cause = f"no cause of its own is found: it may follow from what is off in the rung {first.name}"
+    return replace(rung, cause=cause, detail=rung.detail | {"follows": first.name})

@@ -1,6 +1,6 @@
 """Rung 7: the optimizer, each side's moments and parameters against the oracle's Adam, step by step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product, takewhile
 
@@ -57,24 +57,20 @@ def _optimizer_checks(trace: Trace) -> Iterator[Check]:
     for index, name in product(range(len(trace.steps)), trace.initial_weights):
         state = _optimizer_state(trace, adam, index, name)
 
-        def explain(cause: Callable[..., str | None], index: int = index, name: str = name) -> str | None:
-            """Has to hold of this step and of all that follow, until the training diverges."""
-            states = (_optimizer_state(trace, adam, later, name) for later in range(index, len(trace.steps)))
-            return cause(next(states), *takewhile(lambda later: np.isfinite(later.gradient).all(), states))
-
+        explain = partial(_cause, trace, adam, index, name)
         yield Check(
             f"step {index + 1}: first moment of {name}",
             state.first,
             adam.first_moment(state.first_before, state.gradient),
             rounding.first_moment(state.first_before, state.gradient, adam),
-            partial(explain, causes.of_first_moment),
+            explain,
         )
         yield Check(
             f"step {index + 1}: second moment of {name}",
             state.second,
             adam.second_moment(state.second_before, state.gradient),
             rounding.second_moment(state.second_before, state.gradient, adam),
-            partial(explain, causes.of_second_moment),
+            explain,
         )
         update = adam.update(state.first, state.second, index + 1)
         yield Check(
@@ -82,5 +78,17 @@ def _optimizer_checks(trace: Trace) -> Iterator[Check]:
             state.after,
             state.before - update,
             rounding.parameter(state.after, update, adam, index + 1),
-            partial(explain, causes.of_parameter),
+            explain,
         )
+
+
+def _cause(trace: Trace, adam: Adam, index: int, name: str) -> str | None:
+    """Has to hold of all parameters in all steps, until the training diverges."""
+    numbers = range(len(trace.steps))
+    finite = [all(np.isfinite(gradient).all() for gradient in step.gradients.values()) for step in trace.steps]
+    until = len(list(takewhile(lambda number: number <= index or finite[number], numbers)))
+    states = {
+        parameter: [_optimizer_state(trace, adam, number, parameter) for number in range(until)]
+        for parameter in trace.initial_weights
+    }
+    return causes.of_optimizer(states, index, name)
