@@ -1,15 +1,22 @@
 """The catalogue of signatures for convolutions, pooling, and the way from them to the dense layers."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from compare.causes.signatures import Signature
-from compare.oracle.convolution import is_convolution, linear, unpool, windows
+from compare.causes.signatures import Evidence, Hypothesis, see
+from compare.oracle.convolution import is_convolution, unpool, windows
 from compare.oracle.network import Array, ArraysByName
 from compare.oracle.step import ExactStep
 from recipe.recipe import POOL_SIZE
+
+Change = Callable[[ExactStep], Array]
+"""What a layer is fed instead, in a step."""
+
+ByWay = Callable[[Callable[[Any, str, Array], Array]], Callable[[Evidence], Array]]
+"""From the way back past a hidden layer to the gradients that it gives."""
 
 FLATTENED = "feature maps are flattened channel by channel, as torch lays them out, instead of row, column, channel"
 
@@ -29,68 +36,90 @@ OTHER_KERNELS: dict[str, Callable[[Array], Array]] = {
 """What may have been done to a convolution's kernel."""
 
 
-def of_layer(step: ExactStep, layer: str) -> Iterator[Signature]:
-    """What else a layer's pre-activations may be, near convolutions; nothing far from them."""
-    kernel, bias, inputs, below = step.kernel(layer), step.bias(layer), step.inputs[layer], step.below(layer)
-    if is_convolution(kernel):
-        for cause, change in OTHER_KERNELS.items():
-            changed = change(kernel)
-            if changed.shape == kernel.shape:
-                yield cause, linear(inputs, changed, bias)
-        if inputs.shape[1] == inputs.shape[2]:
-            yield "rows and columns of what the layer is fed are swapped", linear(inputs.swapaxes(1, 2), kernel, bias)
-    elif inputs.ndim > 2:  # noqa: PLR2004 - feature maps
-        yield FLATTENED, linear(inputs.transpose(0, 3, 1, 2), kernel, bias)
-        yield "feature maps are flattened columns first", linear(inputs.swapaxes(1, 2), kernel, bias)
+def other_inputs(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
+    """What else a layer near convolutions may be fed, as functions of a step; nothing far from them."""
+    kernel, inputs, below = step.kernel(layer), step.inputs[layer], step.below(layer)
+    if below and is_convolution(kernel) and inputs.shape[1] == inputs.shape[2]:
+        yield "rows and columns of what the layer is fed are swapped", lambda s: s.inputs[layer].swapaxes(1, 2)
+    elif not is_convolution(kernel) and inputs.ndim > 2:
+        yield FLATTENED + see("flatten-order"), lambda s: s.inputs[layer].transpose(0, 3, 1, 2)
+        yield "feature maps are flattened columns first", lambda s: s.inputs[layer].swapaxes(1, 2)
     if below in step.recipe.convolution_names:
-        for cause, pooled in _other_pooling(step.activations[below]):
-            if pooled.shape == inputs.shape:
-                yield cause, linear(pooled, kernel, bias)
+        for cause, pool in _OTHER_POOLING.items():
+            if pool(step.activations[below]).shape == inputs.shape:
+                yield cause, lambda s, pool=pool: pool(s.activations[below])
+        yield (
+            "the pooling comes before the ReLU, and averages",
+            lambda s: np.maximum(windows(s.preactivations[below]).mean(axis=3), 0),
+        )
 
 
-def _other_pooling(maps: Array) -> Iterator[Signature]:
-    yield "the pooling averages instead of taking the largest", windows(maps).mean(axis=3)
-    yield "every second activation is taken instead of the largest of four", windows(maps)[:, :, :, 0]
-    if min(maps.shape[1:3]) > POOL_SIZE:
-        overlapping = sliding_window_view(maps, (3, 3), axis=(1, 2))[:, ::POOL_SIZE, ::POOL_SIZE]
-        yield "the pooling takes the largest of 3×3 instead of 2×2", overlapping.max(axis=(-2, -1))
+def _overlapping(maps: Array) -> Array:
+    if min(maps.shape[1:3]) <= POOL_SIZE:
+        return maps
+    return sliding_window_view(maps, (3, 3), axis=(1, 2))[:, ::POOL_SIZE, ::POOL_SIZE].max(axis=(-2, -1))
 
 
-def of_gradient(step: ExactStep, name: str, delta: Array, expected: Array) -> Iterator[Signature]:
-    """What else the gradient of a parameter may be where there are convolutions or dropout."""
-    if is_convolution(expected):
-        for cause, change in OTHER_KERNELS.items():
-            changed = change(expected)
-            if changed.shape == expected.shape:
-                yield f"in the gradient, {cause}", changed
+def _overlapping_means(maps: Array) -> Array:
+    if min(maps.shape[1:3]) <= POOL_SIZE:
+        return maps
+    return sliding_window_view(maps, (3, 3), axis=(1, 2))[:, ::POOL_SIZE, ::POOL_SIZE].mean(axis=(-2, -1))
+
+
+_OTHER_POOLING: dict[str, Callable[[Array], Array]] = {
+    "the pooling averages instead of taking the largest": lambda maps: windows(maps).mean(axis=3),
+    "the pooling adds up instead of taking the largest": lambda maps: windows(maps).sum(axis=3),
+    "the pooling takes the smallest instead of the largest": lambda maps: windows(maps).min(axis=3),
+    "the pooling takes the root of the mean square instead of the largest": (
+        lambda maps: np.sqrt((windows(maps) ** 2).mean(axis=3))
+    ),
+    "every second activation is taken instead of the largest of four": lambda maps: windows(maps)[:, :, :, 0],
+    "every second activation is taken, the last of four instead of the largest": lambda maps: windows(maps)[:, :, :, 3],
+    "the pooling takes the largest of 3×3 instead of 2×2": _overlapping,
+    "the pooling averages 3×3 instead of taking the largest of 2×2": _overlapping_means,
+    "the pooling starts one pixel later": lambda maps: windows(np.roll(maps, (-1, -1), (1, 2))).max(axis=3),
+}
+
+
+def of_gradient(first: Evidence) -> Iterator[Hypothesis]:
+    """What may be done to the gradient of a convolution's kernel."""
+    if not is_convolution(first.expected):
+        return
+    for cause, change in OTHER_KERNELS.items():
+        if change(first.expected).shape == first.expected.shape:
+            yield Hypothesis(
+                f"in the gradient, {cause}",
+                lambda one, change=change: change(one.expected) if is_convolution(one.expected) else one.expected,
+            )
+
+
+def gradients_on_their_way(step: ExactStep, by_way: ByWay) -> Iterator[Hypothesis]:
+    """What may happen to a gradient on its way through pooling and dropout."""
     if step.recipe.network == "cnn":
-        equal = 1 / POOL_SIZE**2
-        yield "the gradient of the pooling goes to all four in equal parts", _to_all(step, delta, equal)[name]
-        yield "the gradient of the pooling goes to all four in full", _to_all(step, delta, 1)[name]
+        for factor, words in ((1 / POOL_SIZE**2, "in equal parts"), (1.0, "in full")):
+            name = f"the gradient of the pooling goes to all four {words}"
+            yield Hypothesis(
+                name, by_way(lambda fed, layer, delta, factor=factor: _to_all(fed.step, layer, delta, factor))
+            )
     if step.dropped:
-        yield "the gradient bypasses the dropout", _past_dropout(step, delta, step.activations)[name]
-        cause = f"the gradient is not scaled by the dropout's 1/(1 - rate) = {step.scale:.6g}"
-        yield cause, _past_dropout(step, delta, step.dropped)[name]
+        name = "the gradient bypasses the dropout"
+        yield Hypothesis(
+            name, by_way(lambda fed, layer, delta: _past_dropout(fed.step, layer, delta, fed.step.activations))
+        )
+        name = f"the gradient is not scaled by the dropout's 1/(1 - rate) = {step.scale:.6g}"
+        yield Hypothesis(
+            name, by_way(lambda fed, layer, delta: _past_dropout(fed.step, layer, delta, fed.step.dropped))
+        )
 
 
-def _to_all(step: ExactStep, delta: Array, factor: float) -> ArraysByName:
-    """The gradients where that of the pooling goes to all four activations, `factor` of it to each."""
-
-    def through(layer: str, delta: Array) -> Array:
-        if layer not in step.recipe.convolution_names:
-            return step.through(layer, delta)
-        maps = step.activations[layer]
-        return unpool(np.repeat(factor * delta[:, :, :, None], POOL_SIZE**2, axis=3), maps.shape) * (maps > 0)
-
-    return step.gradients(delta, through)
+def _to_all(step: ExactStep, layer: str, delta: Array, factor: float) -> Array:
+    """The gradient of the pooling, where it goes to all four activations, `factor` of it to each."""
+    if layer not in step.recipe.convolution_names:
+        return step.through(layer, delta)
+    maps = step.activations[layer]
+    return unpool(np.repeat(factor * delta[:, :, :, None], POOL_SIZE**2, axis=3), maps.shape) * (maps > 0)
 
 
-def _past_dropout(step: ExactStep, delta: Array, passed: ArraysByName) -> ArraysByName:
-    """The gradients where that of the dropout goes unscaled to what is positive in `passed`."""
-
-    def through(layer: str, delta: Array) -> Array:
-        if layer not in step.dropped:
-            return step.through(layer, delta)
-        return delta * (passed[layer] > 0)
-
-    return step.gradients(delta, through)
+def _past_dropout(step: ExactStep, layer: str, delta: Array, passed: ArraysByName) -> Array:
+    """The gradient of the dropout, where it goes unscaled to what is positive in `passed`."""
+    return delta * (passed[layer] > 0) if layer in step.dropped else step.through(layer, delta)

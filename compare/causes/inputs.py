@@ -1,19 +1,16 @@
-"""The catalogue of signatures for what a run is given: settings, batches, initial weights."""
+"""Causes of what a run is given otherwise: settings and batches. Initial weights are in `compare/causes/initial.py`."""
 
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes.convolution import FLATTENED, OTHER_KERNELS
-from compare.causes.signatures import UNKNOWN, ratio, rounded, times
-from compare.oracle.convolution import is_convolution
+from compare.causes import augmentation
+from compare.causes.signatures import UNKNOWN, rounded, see, times
 from recipe import Recipe, datasets
 from recipe.batch_order import epoch_order
-from recipe.initial_weights import initial_weights
 from recipe.mnist import Digits
 from record.first_steps import Trace, hash_batch
 
@@ -122,7 +119,7 @@ def _pixel_fault(trace: Trace, digits: Digits) -> str | None:
     images = trace.steps[0].images
     scaled = _as_grey(images).astype(images.dtype) / images.dtype.type(255)
     if (images == scaled).all():
-        return _source_fault(_as_grey(images), digits)
+        return _source_fault(trace, _as_grey(images), digits)
     if np.abs(images - scaled).max() <= 2 * np.finfo(images.dtype).eps:
         return (
             "pixels are multiplied by the rounded number 1/255 (as Keras's Rescaling and torchvision's v2.ToDtype do) "
@@ -133,7 +130,21 @@ def _pixel_fault(trace: Trace, digits: Digits) -> str | None:
             return f"pixels are rounded to {dtype}"
     exact = images.astype(np.float64)
     fault = _fitted_fault(trace.recipe, exact, digits) or _linear_fault(exact, digits)
-    return fault or "pixels are not those of the data set divided by 255"
+    return (
+        fault
+        or augmentation.of_images(exact, _expected_images(trace, digits), digits.x_train)
+        or ("pixels are not those of the data set divided by 255")
+    )
+
+
+def _expected_images(trace: Trace, digits: Digits) -> NDArray[np.float64] | None:
+    """The first batch as the recipe shares it, (batch, rows, columns) from 0 to 1; None if it shares no order."""
+    size = len(trace.steps[0].images)
+    if trace.recipe.batch_order != "shared":
+        return None
+    order = epoch_order(trace.recipe.seed, 0, len(digits.x_train))[:size]
+    images: NDArray[np.float64] = digits.x_train[order] / 255
+    return images if len(order) == size else None
 
 
 def _fitted_fault(recipe: Recipe, images: NDArray[np.float64], digits: Digits) -> str | None:
@@ -165,7 +176,7 @@ def _linear_fault(images: NDArray[np.float64], digits: Digits) -> str | None:
 
 
 def _linear_map(slope: float, offset: float) -> str:
-    if abs(offset) < 1e-4:  # noqa: PLR2004 - an offset put there is far larger, one from rounding far smaller
+    if abs(offset) < 1e-4:
         if math.isclose(slope, 255, rel_tol=1e-4):
             return "pixels are not divided by 255"
         if math.isclose(slope, 255 / 256, rel_tol=1e-4):
@@ -180,12 +191,15 @@ _TURNED: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     "images are transposed: rows and columns are swapped": lambda image: image.reshape(image.shape[::-1]).T,
     "images are mirrored: left and right are swapped": np.fliplr,
     "images are upside down": np.flipud,
+    "images are turned by 90° to the left": lambda image: np.rot90(image, -1),
+    "images are turned by 90° to the right": lambda image: np.rot90(image, 1),
+    "images are turned by 180°": lambda image: np.rot90(image, 2),
     "pixels are inverted: ink is 0": np.invert,
 }
 """What may have been done to an image, and what undoes it."""
 
 
-def _source_fault(grey: NDArray[np.uint8], digits: Digits) -> str | None:
+def _source_fault(trace: Trace, grey: NDArray[np.uint8], digits: Digits) -> str | None:
     """Whether images come from the test set, or are turned."""
     training = {image.tobytes() for image in digits.x_train}
     missing = [image.reshape(digits.x_train.shape[1:]) for image in grey if image.tobytes() not in training]
@@ -200,7 +214,8 @@ def _source_fault(grey: NDArray[np.uint8], digits: Digits) -> str | None:
             return fault + some
     if np.isin(grey, (0, 255)).all():
         return "pixels are black or white: cut at a threshold"
-    return f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
+    fault = augmentation.of_images(grey / 255, _expected_images(trace, digits), digits.x_train)
+    return fault or f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
 
 
 def _order_fault(trace: Trace, digits: Digits) -> str | None:
@@ -212,21 +227,144 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     if len(grey) != len(order):
         return f"batches have {len(grey)} images instead of {len(order)}"
     if (grey == digits.x_train[order].reshape(grey.shape)).all():
-        labels = digits.y_train[order]
-        shift = (step.labels - labels) % recipe.images.num_classes
-        if not shift.any():
-            return _sequence_fault(trace, whole_order, digits)
-        if (shift == shift[0]).all():
-            return f"labels are off by {int(shift[0])}"
-        return "images and labels do not belong together: they are shuffled apart"
+        return _label_fault(trace, whole_order, digits) or _sequence_fault(trace, whole_order, digits)
     if (grey == digits.x_train[: len(grey)].reshape(grey.shape)).all():
-        return "the training images are not shuffled"
+        return "the training images are not shuffled" + see("shuffle-default")
     if {image.tobytes() for image in grey} == {image.tobytes() for image in digits.x_train[order]}:
         return "the images of a batch are in another order within it"
+    place = {image.tobytes(): index for index, image in enumerate(digits.x_train)}
+    taken = np.array([place[image.tobytes()] for step in trace.steps for image in _as_grey(step.images)])
+    if (regular := _regular_order(taken, whole_order, recipe.batch_size)) is not None:
+        return regular
     num_batches, expected = len(trace.batch_hashes) - 1, math.ceil(len(whole_order) / recipe.batch_size)
     if num_batches < expected - 1:
         return f"an epoch has {num_batches:,} batches instead of {expected:,}: images are held back for validation"
+    return _other_order(trace, taken, whole_order, digits)
+
+
+def _label_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str | None:
+    """How the labels of images that are right are off, in all steps whose images are those of the recipe."""
+    size, classes = trace.recipe.batch_size, trace.recipe.images.num_classes
+    given, wanted = [], []
+    for index, step in enumerate(trace.steps):
+        own = order[index * size : (index + 1) * size]
+        if len(own) == len(step.labels) and (_as_grey(step.images) == digits.x_train[own].reshape(len(own), -1)).all():
+            given.append(step.labels)
+            wanted.append(digits.y_train[own].astype(np.int64))
+    found, right = np.concatenate(given), np.concatenate(wanted)
+    shift = (found - right) % classes
+    if not shift.any():
+        return None
+    if (shift == shift[0]).all():
+        return f"labels are off by {int(shift[0])}"
+    pairs = sorted(set(zip(right.tolist(), found.tolist(), strict=True)))
+    if len(pairs) == len({a for a, _ in pairs}):
+        changed = ", ".join(f"{a} becomes {b}" for a, b in pairs if a != b)
+        return f"labels are those of other classes: {changed}"
+    for back in (1, -1):
+        if all((np.roll(a, back) == b).all() for a, b in zip(wanted, given, strict=True)):
+            return "images and labels do not belong together: each image has its neighbour's label"
+    if all((a[::-1] == b).all() for a, b in zip(wanted, given, strict=True)):
+        return "images and labels do not belong together: the labels of a batch are in reverse order"
+    wrong = int((found != right).sum())
+    of = f"{wrong} of the {len(found)} labels of the first {len(given)} batches"
+    if all((np.sort(a) == np.sort(b)).all() for a, b in zip(wanted, given, strict=True)) and wrong > len(found) / 2:
+        return "images and labels do not belong together: they are shuffled apart within a batch"
+    # Labels drawn by chance are right for one image in as many as there are classes.
+    if wrong > (1 - 3 / classes) * len(found):
+        return "images and labels do not belong together: they are shuffled apart"
+    from_classes = {a for a, b in pairs if a != b}
+    which = f", all of class {next(iter(from_classes))}" if len(from_classes) == 1 and wrong > 3 else ""
+    return f"{of} are not the data set's{which}: wrong labels"
+
+
+_SEEDS = (*range(100), 123, 1234, 12345, 1337, 2023, 2024, 2025, 2026, 31337)
+"""Seeds that people choose."""
+
+
+def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int) -> str | None:
+    """A rule by which images of the recipe's order, or of the data set, follow each other."""
+    position = np.empty(len(order), np.int64)
+    position[order] = np.arange(len(order))
+    at = position[taken]
+    if (steps := np.diff(at)).size and (steps == steps[0]).all():
+        if steps[0] == 1 and at[0]:
+            whole = f": the epoch starts with batch {at[0] // size + 1}" if at[0] % size == 0 else ""
+            return f"the first {at[0]:,} images of the order are left out{whole}"
+        if steps[0] == -1:
+            return "the images come in the reverse of the recipe's order"
+        if steps[0] > 1:
+            return (
+                f"only every {_ordinal(int(steps[0]))} image of the order is taken, as one of {steps[0]} processes does"
+            )
+    if (steps := np.diff(taken)).size and (steps == steps[0]).all():
+        where = (
+            f"from image {taken[0]:,} on"
+            if steps[0] == 1
+            else "in reverse"
+            if steps[0] == -1
+            else f"every {steps[0]}th"
+        )
+        not_shuffled = f"the training images are not shuffled{see('shuffle-default')}"
+        return f"{not_shuffled}: they are taken in the data set's order, {where}"
+    return None
+
+
+def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32], digits: Digits) -> str:
+    """Which other order the images come in, by where they stand in the data set."""
+    count = len(taken)
+    if (twice := count - len(np.unique(taken))) > 0:
+        return f"images are drawn with replacement: {twice} of the first {count} occur twice in an epoch"
+    if (other := _order_of_another_seed(trace, taken)) is not None:
+        return other
+    labels = digits.y_train[taken]
+    if (np.diff(labels.astype(int)) >= 0).all():
+        return "the training images are sorted by their labels"
+    seen = set(labels.tolist())
+    missing = sorted(set(range(trace.recipe.images.num_classes)) - seen)
+    # Of 320 images drawn from ten classes, that one class is missing has a probability of 2e-14.
+    if missing and count * (1 / trace.recipe.images.num_classes) > _ENOUGH_OF_A_CLASS:
+        return f"images of the classes {', '.join(map(str, missing))} are left out"
+    reach = int(taken.max()) + 1
+    if reach < len(order) / 2 and (reach / len(order)) ** count < _CHANCE:
+        told = f"the first {count} images come from the first {reach:,} of {len(order):,}"
+        return f"the images are shuffled within a buffer, or are few: {told}"
+    if (
+        all(
+            (np.bincount(step.labels, minlength=10) == np.bincount(trace.steps[0].labels, minlength=10)).all()
+            for step in trace.steps[1:]
+        )
+        and len(trace.steps) > 3
+    ):
+        return "each batch holds the same number of images of each class: the sampling is balanced"
+    chance = math.exp(-count * (count - 1) / (2 * len(order)))
+    if chance > _CHANCE:
+        return (
+            f"the images are shuffled in another order – or drawn with replacement: of the first {count}, none occurs "
+            f"twice, of which chance gives {chance:.0%}"
+        )
     return "the images are shuffled in another order"
+
+
+_CHANCE = 0.01
+_ENOUGH_OF_A_CLASS = 15
+
+
+def _ordinal(number: int) -> str:
+    return {2: "second", 3: "third"}.get(number, f"{number}th")
+
+
+def _order_of_another_seed(trace: Trace, taken: NDArray[np.int64]) -> str | None:
+    """The seed or the epoch whose order it is, by the recipe's generator or NumPy's."""
+    recipe = trace.recipe
+    size = recipe.images.num_training_images
+    for epoch in (1, 2, recipe.epochs - 1, recipe.epochs):
+        if epoch > 0 and np.array_equal(epoch_order(recipe.seed, epoch, size)[: len(taken)], taken):
+            return f"the images come in the order of epoch {epoch + 1}"
+    for seed in _SEEDS[:20]:
+        if seed != recipe.seed and np.array_equal(epoch_order(seed, 0, size)[: len(taken)], taken):
+            return f"the images are shuffled by another seed: {seed} instead of {recipe.seed}"
+    return None
 
 
 def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str | None:
@@ -255,126 +393,3 @@ def _hash_of(indices: NDArray[np.int32], trace: Trace, digits: Digits) -> str:
     real = np.dtype(trace.recipe.dtype).type
     images = digits.x_train[indices].reshape(len(indices), -1).astype(real) / real(255)
     return hash_batch(images, digits.y_train[indices].astype(np.int64))
-
-
-# --- initial weights -------------------------------------------------------------------------------
-
-
-def of_initial_weights(first: Trace, second: Trace, names: Names, parameter: str) -> str:
-    """Why `parameter`, the first that differs, is not the same on both sides."""
-    if first.recipe.initial_weights == "framework":
-        return (
-            "each framework draws its own (recipe.initial_weights is framework): Keras's kernels are Glorot "
-            "uniform, U(±√(6/(in + out))), with zero biases, torch's kernels and biases are U(±1/√in)"
-        )
-    expected = initial_weights(first.recipe)[parameter]
-    for name, trace in zip(names, (first, second), strict=True):
-        recorded = trace.initial_weights[parameter]
-        if (recorded != expected).any():
-            exact, wanted = recorded.astype(np.float64), expected.astype(np.float64)
-            fault = _layout_fault(first.recipe, parameter, exact, wanted)
-            return f"{name}: {fault or _weights_fault(parameter, exact, expected)}"
-    return UNKNOWN
-
-
-def _layout_fault(
-    recipe: Recipe, parameter: str, recorded: NDArray[np.float64], expected: NDArray[np.float64]
-) -> str | None:
-    """How a kernel near convolutions was laid out otherwise."""
-    if is_convolution(expected):
-        for cause, change in OTHER_KERNELS.items():
-            changed = change(expected)
-            if changed.shape == expected.shape and (recorded == changed).all():
-                return f"{parameter}: {cause}"
-    elif recipe.network == "cnn" and parameter == f"{recipe.layer_names[len(recipe.filters)]}.kernel":
-        maps = expected.reshape(*recipe.feature_map_shapes[-1], recipe.filters[-1], -1)
-        torchs = np.moveaxis(maps, 2, 0)
-        back = np.moveaxis(expected.reshape(torchs.shape), 0, 2)
-        if any((recorded == changed.reshape(expected.shape)).all() for changed in (torchs, back)):
-            return f"{parameter}: {FLATTENED}"
-    return None
-
-
-def _weights_fault(parameter: str, recorded: NDArray[np.float64], expected: NDArray[np.floating]) -> str:
-    if not expected.any():
-        return f"{parameter} does not start at zero"
-    if recorded.ndim == 2 and recorded.shape[0] == recorded.shape[1] and (recorded == expected.T).all():  # noqa: PLR2004
-        return f"{parameter} is transposed: it is square, so the shapes still fit"
-    if any((recorded == reshaped).all() for reshaped in _reshaped(expected)):
-        return f"{parameter} is reshaped where it should be transposed"
-    if np.abs(recorded - expected).max() <= np.finfo(expected.dtype).eps * np.abs(expected).max():
-        return f"{parameter} is off by rounding: one unit in the last place"
-    for dtype in ("float16", "bfloat16"):
-        if (recorded == rounded(expected.astype(np.float64), dtype)).all():
-            return f"{parameter} is rounded to {dtype}"
-    factor = ratio(recorded, expected.astype(np.float64))
-    if np.allclose(recorded, factor * expected, rtol=1e-4, atol=0):
-        inputs, units = _fans(recorded.shape)
-        glorot = math.sqrt(6 / (inputs + units))
-        named = [
-            name for name, limit in _limits(inputs, units).items() if math.isclose(factor * glorot, limit, rel_tol=1e-4)
-        ]
-        limits = f"those of {named[0]}" if named else f"{factor:.5g} times those of the recipe"
-        return f"{parameter} has other limits: {limits}"
-    return _distribution_fault(parameter, recorded)
-
-
-def _reshaped(kernel: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """A kernel reshaped on its way into torch's layout, and on its way out."""
-    return kernel.reshape(kernel.T.shape).T, kernel.T.reshape(kernel.shape)
-
-
-def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """How many inputs and units a kernel's initialiser counts: of a convolution at every place of the kernel."""
-    places = prod(shape[:-2])
-    return places * shape[-2], places * shape[-1]
-
-
-def _limits(inputs: int, units: int) -> dict[str, float]:
-    """The limits of uniform initialisers."""
-    return {
-        "Glorot uniform": math.sqrt(6 / (inputs + units)),
-        "torch's default U(±1/√in)": 1 / math.sqrt(inputs),
-        "He uniform": math.sqrt(6 / inputs),
-        "LeCun uniform": math.sqrt(3 / inputs),
-        "Keras's RandomUniform": 0.05,
-    }
-
-
-def _deviations(inputs: int, units: int) -> dict[str, float]:
-    """The standard deviations of normal initialisers."""
-    return {
-        "Glorot normal": math.sqrt(2 / (inputs + units)),
-        "He normal": math.sqrt(2 / inputs),
-        "LeCun normal": math.sqrt(1 / inputs),
-        "Keras's RandomNormal": 0.05,
-        "a standard normal": 1.0,
-    }
-
-
-def _distribution_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
-    """Which initialiser other numbers come from, by their largest magnitude or their spread."""
-    if not recorded.any():
-        return f"{parameter} is all zeros"
-    largest, deviation = np.abs(recorded).max(), float(recorded.std())
-    named: list[str] = []
-    # A uniform distribution reaches √3 standard deviations, a truncated normal more than two.
-    if largest < 2 * deviation:
-        # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
-        named = [
-            name
-            for name, limit in _limits(*_fans(recorded.shape)).items()
-            if 0.99 * limit < largest <= limit * (1 + 1e-6)
-        ]
-    else:
-        # The estimate scatters by 1/√(2n); four times that is ample.
-        tolerance = 4 / math.sqrt(2 * recorded.size)
-        named = [
-            name
-            for name, value in _deviations(*_fans(recorded.shape)).items()
-            if math.isclose(deviation, value, rel_tol=tolerance)
-        ]
-    if not named:
-        return f"{parameter} holds other numbers, up to {largest:.4g}, from no initialiser in the catalogue"
-    same = ", so only the seed or the generator differs" if named[0] == "Glorot uniform" else ""
-    return f"{parameter} holds other numbers, distributed as {named[0]}{same}"

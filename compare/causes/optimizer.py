@@ -1,15 +1,17 @@
-"""The catalogue of signatures for the optimizer: what a step of Adam that is off is most likely due to.
+"""Causes of an optimizer step that is off: what of Adam is otherwise, or which optimizer it is instead.
 
-A hypothesis has to fit every step that it is shown, since different faults can look the same in the first step.
+A cause of one of the three, first moment, second moment and parameter, counts only if what is wrong with the other two
+is explained too. Optimizers that keep other moments than Adam are in `compare/causes/rules.py`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from compare.causes.signatures import EXPLAINED, distance, kept_in, largest, ratio
+from compare.causes.rules import of_another_optimizer
+from compare.causes.signatures import Evidence, Hypothesis, all_accepted, all_kept_in, ratio, see
 from compare.oracle.bounds import Rounding
 from compare.oracle.network import Adam, Array
 
@@ -39,103 +41,321 @@ class OptimizerState:
         return self.adam.power_dtype == "float64"
 
 
-@dataclass(frozen=True)
-class Hypothesis:
-    """A cause in words and, for each step, the numbers that it would have left."""
-
-    cause: str
-    predict: Callable[[OptimizerState], Array]
+States = Mapping[str, Sequence[OptimizerState]]
+"""By parameter, the state of every step until the training diverges."""
 
 
-@dataclass(frozen=True)
-class Observation:
-    """Of one step: what was found, what the recipe asks for, and how far rounding can carry it."""
-
-    state: OptimizerState
-    recorded: Array
-    expected: Array
-    bound: Array
-
-    def fits(self, predicted: Array) -> bool:
-        """Whether these numbers were found, up to rounding or a small rest of the deviation."""
-        rest = EXPLAINED * largest(distance(self.recorded, self.expected))
-        return bool((distance(self.recorded, predicted) <= np.maximum(self.bound, rest)).all())
-
-    def excess(self, predicted: Array) -> float:
-        """How many times the rounding-error bound the found numbers lie off the predicted."""
-        return float((distance(self.recorded, predicted) / self.bound).max(initial=0))
-
-
-def all_that_fit(observations: Sequence[Observation], hypotheses: Iterator[Hypothesis]) -> str | None:
-    """The cause that fits every step best; more than one where rounding hides which it is.
-
-    Faults can look the same in the first step: without bias correction of its first moment, Adam does there
-    what it does with a tenth of its learning rate.
-    """
-    excesses: dict[str, float] = {}
-    with np.errstate(all="ignore"):
-        for hypothesis in hypotheses:
-            predictions = [hypothesis.predict(observation.state) for observation in observations]
-            pairs = list(zip(observations, predictions, strict=True))
-            if all(observation.fits(predicted) for observation, predicted in pairs):
-                worst = max(observation.excess(predicted) for observation, predicted in pairs)
-                excesses.setdefault(hypothesis.cause, worst)
-    best = min(excesses.values(), default=0.0)
-    causes = [cause for cause, excess in excesses.items() if excess <= max(1, 1.5 * best)]
-    return ", or ".join(causes) + (": one step cannot tell" if causes[1:] and not observations[1:] else "") or None
-
-
-def of_first_moment(*states: OptimizerState) -> str | None:
-    """Why the first moment differs from β₁·m + (1 − β₁)·g; `states` are the step and any after it."""
-    state = states[0]
-    beta = state.adam.beta_1
-    if state.gradient.any() and not state.first.any():
-        later = [s.step for s in states if s.first.any()]
-        if not later:
-            return "the moment stays zero: the optimizer does not know the parameter"
-        return f"the optimizer takes its first step in step {later[0]}: gradients of several batches are accumulated"
-
-    def expected(s: OptimizerState) -> Array:
-        return s.adam.first_moment(s.first_before, s.gradient)
-
-    def hypotheses() -> Iterator[Hypothesis]:
-        yield Hypothesis(
-            "the moment is recorded after its bias correction",
-            lambda s: (
-                (beta * s.first_before * (1 - beta ** (s.step - 1)) + (1 - beta) * s.gradient) / (1 - beta**s.step)
-            ),
+def of_optimizer(states: States, index: int, name: str) -> str | None:
+    """Why moments or parameters are off; those of `name` in step `index` (from 0) are the first."""
+    all_states = [state for of_parameter in states.values() for state in of_parameter]
+    evidence = {
+        "first moment": _evidence(states, lambda s: s.first, _first_moment, _first_bound),
+        "second moment": _evidence(states, lambda s: s.second, _second_moment, _second_bound),
+        "parameter": _evidence(states, lambda s: s.before - s.after, _update, _update_bound),
+    }
+    state = states[name][min(index, len(states[name]) - 1)]
+    if not np.isfinite(state.first).all() or not np.isfinite(state.after).all():
+        return "the numbers are not finite"
+    if (still := _not_moving(states, evidence)) is not None:
+        return still
+    if (several := _several_steps(states, evidence)) is not None:
+        return several
+    causes = _of_adam(states, evidence)
+    if causes is None:
+        causes = of_another_optimizer(
+            {name: [(s.before, s.gradient, s.after) for s in of_parameter] for name, of_parameter in states.items()},
+            state.rounding.unit,
+            state.adam,
         )
-        if state.first_before.any():
-            name = "the moments start from zero in every step: a new optimizer each time"
-            yield Hypothesis(name, lambda s: (1 - beta) * s.gradient)
-        rest = float(np.float32(1) - np.float32(beta))
-        name = "1 − β₁ is computed in float32"
-        yield Hypothesis(name, lambda s: beta * s.first_before + rest * s.gradient)
+    if causes is None:
+        wrong = next((part for part in evidence.values() if any(not one.is_right for one in part)), None)
+        kept = wrong and all_kept_in([one for one in wrong if not one.is_right], double=all_states[0].double)
+        causes = kept or None
+    return causes
 
-        def gradient_factor(s: OptimizerState) -> float:
-            return ratio((s.first - beta * s.first_before) / (1 - beta), s.gradient)
 
-        factor = gradient_factor(state)
-        if np.isclose(_squared_gradient_factor(state), factor**2, rtol=1e-3):
-            # A norm that is clipped has another factor in every step.
-            name = f"the optimizer uses {factor:.6g} times the gradient" + (", as clipping does" if factor < 1 else "")
-            yield Hypothesis(name, lambda s: beta * s.first_before + (1 - beta) * gradient_factor(s) * s.gradient)
-        else:
-            found_rest = ratio(state.first - state.first_before, state.gradient - state.first_before)
-            yield from _other_number(
-                "β₁", 1 - found_rest, beta, lambda s: s.first_before + found_rest * (s.gradient - s.first_before)
-            )
-            name = "the gradient is not multiplied by 1 − β₁"
-            yield Hypothesis(name, lambda s: beta * s.first_before + s.gradient)
-        decay = ratio((state.first - expected(state)) / (1 - beta), state.before)
-        name = f"weight decay of {decay:.3g} is added to the gradient, as an L2 penalty"
-        yield Hypothesis(name, lambda s: expected(s) + (1 - beta) * decay * s.before)
+# --- what Adam would have done ---------------------------------------------------------------------
 
-    observations = [
-        Observation(s, s.first, expected(s), s.rounding.first_moment(s.first_before, s.gradient, s.adam))
-        for s in states
+
+def _first_moment(s: OptimizerState) -> Array:
+    return s.adam.first_moment(s.first_before, s.gradient)
+
+
+def _second_moment(s: OptimizerState) -> Array:
+    return s.adam.second_moment(s.second_before, s.gradient)
+
+
+def _update(s: OptimizerState) -> Array:
+    return s.adam.update(s.first, s.second, s.step)
+
+
+def _first_bound(s: OptimizerState) -> Array:
+    return s.rounding.first_moment(s.first_before, s.gradient, s.adam)
+
+
+def _second_bound(s: OptimizerState) -> Array:
+    return s.rounding.second_moment(s.second_before, s.gradient, s.adam)
+
+
+def _update_bound(s: OptimizerState) -> Array:
+    """Of the update that is larger, the one found or Adam's: another optimizer rounds as much of its own."""
+    update = np.maximum(np.abs(_update(s)), np.abs(s.before - s.after))
+    return s.rounding.parameter(s.after, update, s.adam, s.step)
+
+
+def _evidence(
+    states: States,
+    recorded: Callable[[OptimizerState], Array],
+    expected: Callable[[OptimizerState], Array],
+    bound: Callable[[OptimizerState], Array],
+) -> list[Evidence]:
+    return [
+        Evidence(s.step, name, recorded(s), expected(s), bound(s), s.rounding.unit, s)
+        for name, of_parameter in states.items()
+        for s in of_parameter
     ]
-    return all_that_fit(observations, hypotheses()) or kept_in(state.first, double=state.double)
+
+
+# --- steps that are not taken, or more than one ----------------------------------------------------
+
+
+def _not_moving(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str | None:
+    """Parameters that the optimizer leaves alone in all steps, if all the others are right."""
+    moved = {name: any((s.before != s.after).any() for s in of_parameter) for name, of_parameter in states.items()}
+    still = [name for name, moves in moved.items() if not moves and any(s.gradient.any() for s in states[name])]
+    if not still:
+        return None
+    if any(not one.is_right for part in evidence.values() for one in part if one.tensor not in still):
+        return None
+    zero = [name for name in still if not any(s.first.any() for s in states[name])]
+    which = "" if len(still) == 1 else f" ({', '.join(still)})"
+    if len(zero) == len(still):
+        return f"the moment stays zero: the optimizer does not know the parameter{which}"
+    return f"the parameter does not move: its update is not applied{which}"
+
+
+def _several_steps(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str | None:
+    """More than one step a batch, or one for several batches: first, second moment and parameter alike."""
+    found = [
+        cause
+        for cause, predict in [*_repeated(states), *_accumulated(states), *_skipped(states)]
+        if all(
+            one.is_right or one.left_by(predict(one.given)[number]) <= 1
+            for number, part in enumerate(evidence.values())
+            for one in part
+        )
+        and any(not one.is_right for part in evidence.values() for one in part)
+    ]
+    return " – or ".join(found) or None
+
+
+Predict = Callable[[OptimizerState], tuple[Array, Array, Array]]
+"""First moment, second moment and what is subtracted from the parameter."""
+
+
+def _repeated(states: States) -> Iterator[tuple[str, Predict]]:
+    for count in (2, 3, 4, 5):
+
+        def predict(s: OptimizerState, count: int = count) -> tuple[Array, Array, Array]:
+            first, second, update = s.first_before, s.second_before, np.zeros(s.before.shape)
+            for number in range(count):
+                first, second = s.adam.first_moment(first, s.gradient), s.adam.second_moment(second, s.gradient)
+                update = update + s.adam.update(first, second, count * (s.step - 1) + number + 1)
+            return first, second, update
+
+        yield f"the optimizer takes {count} steps with the gradient of each batch", predict
+    _ = states
+
+
+def _accumulated(states: States) -> Iterator[tuple[str, Predict]]:
+    """One step for several batches, of their gradients' sum or mean."""
+    of = {id(s): of_parameter for of_parameter in states.values() for s in of_parameter}
+    for count in (2, 3, 4, 5, 8, 10):
+        for words, divided in (("averaged", count), ("added up", 1)):
+            for every in (True, False):
+
+                def predict(
+                    s: OptimizerState, count: int = count, divided: int = divided, *, every: bool = every
+                ) -> tuple[Array, Array, Array]:
+                    if s.step % count:
+                        return s.first_before, s.second_before, np.zeros(s.before.shape)
+                    gradients = [other.gradient for other in of[id(s)][s.step - count : s.step]]
+                    gradient = np.sum(gradients, axis=0) / divided
+                    first = s.adam.first_moment(s.first_before, gradient)
+                    second = s.adam.second_moment(s.second_before, gradient)
+                    return first, second, s.adam.update(first, second, s.step // count if every else s.step)
+
+                counter = "" if every else ", and the step counter counts batches"
+                yield (
+                    f"the optimizer takes its first step in step {count}: gradients of several batches are accumulated "
+                    f"and {words}{counter}{see('gradient-accumulation')}",
+                    predict,
+                )
+        name = f"the optimizer takes one step in {count} batches, with the gradient of the last one alone"
+
+        def last(s: OptimizerState, count: int = count) -> tuple[Array, Array, Array]:
+            if s.step % count:
+                return s.first_before, s.second_before, np.zeros(s.before.shape)
+            first, second = _first_moment(s), _second_moment(s)
+            return first, second, s.adam.update(first, second, s.step // count)
+
+        yield name, last
+
+
+def _skipped(states: States) -> Iterator[tuple[str, Predict]]:
+    """Single steps in which nothing moves; the step counter stops with them, or does not."""
+    steps = next(iter(states.values()))
+    still = [
+        s.step
+        for number, s in enumerate(steps)
+        if all((of[number].before == of[number].after).all() for of in states.values() if number < len(of))
+    ]
+    if not still or len(still) == len(steps):
+        return
+    which = f"step {still[0]} is" if len(still) == 1 else f"the steps {', '.join(map(str, still))} are"
+    for stops, kept, words in (
+        (True, True, ": moments and parameters stay as they were, and the step counter stops"),
+        (False, True, ": moments and parameters stay as they were, and the step counter goes on"),
+        (False, False, ": the moments move, the parameters do not"),
+    ):
+
+        def predict(s: OptimizerState, *, stops: bool = stops, kept: bool = kept) -> tuple[Array, Array, Array]:
+            if s.step in still:
+                zero = np.zeros(s.before.shape)
+                return (s.first_before, s.second_before, zero) if kept else (_first_moment(s), _second_moment(s), zero)
+            counted = s.step - sum(step < s.step for step in still) if stops else s.step
+            return _first_moment(s), _second_moment(s), s.adam.update(s.first, s.second, counted)
+
+        yield f"{which} skipped{words}", predict
+
+
+# --- Adam with something of it otherwise -----------------------------------------------------------
+
+
+def _of_adam(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str | None:
+    """What of Adam is otherwise; None where one of first moment, second moment and parameter stays unexplained."""
+    causes: list[str] = []
+    betas: dict[str, float] = {}
+    for part, hypotheses in (("first moment", _of_first_moment), ("second moment", _of_second_moment)):
+        if all(one.is_right for one in evidence[part]):
+            continue
+        cause = _named(evidence[part], hypotheses)
+        if cause is None:
+            return None
+        if cause not in causes:
+            causes.append(cause)
+        betas |= _found_beta(part, cause, evidence[part])
+    parameter = evidence["parameter"]
+    if betas and any(not one.is_right for one in parameter):
+        others = {
+            name: [OptimizerState(**{**vars(s), "adam": s.adam._replace(**betas)}) for s in of_parameter]
+            for name, of_parameter in states.items()
+        }
+        parameter = _evidence(others, lambda s: s.before - s.after, _update, _update_bound)
+    if any(not one.is_right for one in parameter):
+        if causes and _counts_for_all(causes):
+            parameter = [one for one in parameter if not one.is_right]
+        cause = _named(parameter, _of_parameter)
+        if cause is None:
+            return None
+        causes.append(cause)
+    return "; ".join(_once(causes)) or None
+
+
+def _once(causes: Sequence[str]) -> list[str]:
+    """Without what is said of both moments."""
+    return list(dict.fromkeys(causes))
+
+
+def _counts_for_all(causes: Sequence[str]) -> bool:
+    return any(cause.startswith("the moments start from zero") for cause in causes)
+
+
+def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> dict[str, float]:
+    """The β that a cause speaks of, as exactly as the evidence has it."""
+    symbol, key = ("β₁", "beta_1") if part == "first moment" else ("β₂", "beta_2")
+    if not cause.startswith(f"{symbol} is "):
+        return {}
+    said = float(cause.split()[2].rstrip(",;"))
+    return {key: said} if evidence else {}
+
+
+def _named(
+    evidence: Sequence[Evidence], hypotheses: Callable[[Sequence[Evidence], Evidence], Iterator[Hypothesis]]
+) -> str | None:
+    """The cause of all that deviates, or those of each parameter."""
+    wrong = [one for one in evidence if not one.is_right]
+    # The first step that is off, of its largest parameter: what numbers are fitted to.
+    first = max((one for one in wrong if one.step == wrong[0].step), key=lambda one: one.recorded.size)
+    if found := all_accepted(evidence, hypotheses(evidence, first)):
+        return _joined([one.cause for one in found], one_step=len({one.step for one in evidence}) == 1)
+    by_cause: dict[str, list[str]] = {}
+    for name in dict.fromkeys(one.tensor for one in wrong):
+        of_tensor = [one for one in evidence if one.tensor == name]
+        start = next(one for one in of_tensor if not one.is_right)
+        found = all_accepted(of_tensor, hypotheses(of_tensor, start))
+        if not found:
+            return None
+        by_cause.setdefault(_joined([one.cause for one in found], one_step=len(of_tensor) == 1), []).append(name)
+    if len(by_cause) == 1:
+        return next(iter(by_cause))
+    return "; ".join(f"{', '.join(names)}: {cause}" for cause, names in by_cause.items())
+
+
+def _joined(causes: Sequence[str], *, one_step: bool) -> str:
+    return " – or ".join(causes) + (": one step cannot tell" if causes[1:] and one_step else "")
+
+
+def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    state: OptimizerState = first.given
+    beta = state.adam.beta_1
+
+    def h(cause: str, predict: Callable[[OptimizerState], Array], *, fitted: int = 0) -> Hypothesis:
+        return Hypothesis(cause, lambda one: predict(one.given), fitted)
+
+    yield h(
+        "the moment is recorded after its bias correction",
+        lambda s: (beta * s.first_before * (1 - beta ** (s.step - 1)) + (1 - beta) * s.gradient) / (1 - beta**s.step),
+    )
+    name = "the moments start from zero in every step: a new optimizer each time"
+    yield h(name, lambda s: (1 - beta) * s.gradient)
+    rest = float(np.float32(1) - np.float32(beta))
+    yield h("1 − β₁ is computed in float32", lambda s: beta * s.first_before + rest * s.gradient)
+    yield h("the gradient is not multiplied by 1 − β₁", lambda s: beta * s.first_before + s.gradient)
+    yield h("the moment is of the opposite sign", lambda s: beta * s.first_before - (1 - beta) * s.gradient)
+    yield h("the moments are those of the step before", lambda s: s.first_before)
+    factors = {one.step: _gradient_factor(one.given) for one in evidence if one.tensor == first.tensor}
+    factor = factors[first.step]
+    if np.isclose(_squared_gradient_factor(state), factor**2, rtol=1e-3):
+        # A norm that is clipped has another factor in every step.
+        name = f"the optimizer uses {factor:.6g} times the gradient"
+        if len({f"{one:.4g}" for one in factors.values()}) > 1:
+            name += ", and another factor in other steps" + (": clipping does that" if factor < 1 else "")
+        yield h(name, lambda s: beta * s.first_before + (1 - beta) * factors[s.step] * s.gradient, fitted=True)
+    else:
+        found_rest = ratio(state.first - state.first_before, state.gradient - state.first_before)
+        yield from _other_number(
+            "β₁",
+            1 - found_rest,
+            beta,
+            lambda s, found=1 - found_rest: found * s.first_before + (1 - found) * s.gradient,
+            lambda s, found: found * s.first_before + (1 - found) * s.gradient,
+        )
+    decay = ratio((state.first - _first_moment(state)) / (1 - beta), state.before)
+    for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
+        name = f"weight decay of {number:.3g} is added to the gradient, as an L2 penalty{see('weight-decay-l2')}"
+        yield h(name, lambda s, number=number: _first_moment(s) + (1 - beta) * number * s.before, fitted=True)
+    if decay < 0:
+        return
+    sign = ratio((state.first - _first_moment(state)) / (1 - beta), np.sign(state.before))
+    for number in dict.fromkeys((float(f"{sign:.3g}"), sign)) if np.isfinite(sign) else ():
+        name = f"{number:.3g} times the signs of the weights is added to the gradient, as an L1 penalty"
+        yield h(name, lambda s, number=number: _first_moment(s) + (1 - beta) * number * np.sign(s.before), fitted=True)
+
+
+def _gradient_factor(s: OptimizerState) -> float:
+    beta = s.adam.beta_1
+    return ratio((s.first - beta * s.first_before) / (1 - beta), s.gradient)
 
 
 def _squared_gradient_factor(state: OptimizerState) -> float:
@@ -144,154 +364,147 @@ def _squared_gradient_factor(state: OptimizerState) -> float:
     In the first moment alone, a factor of the gradient cannot be told from another β₁.
     """
     beta = state.adam.beta_2
-    expected = state.adam.second_moment(state.second_before, state.gradient)
-    bound = state.rounding.second_moment(state.second_before, state.gradient, state.adam)
-    if (distance(state.second, expected) <= bound).all():
+    if (np.abs(state.second - _second_moment(state)) <= _second_bound(state)).all():
         return float("nan")
     return ratio(state.second - beta * state.second_before, (1 - beta) * state.gradient**2)
 
 
 def _other_number(
-    name: str, recorded: float, expected: float, predict: Callable[[OptimizerState], Array]
+    name: str,
+    found: float,
+    stated: float,
+    predict: Callable[[OptimizerState], Array],
+    of: Callable[[OptimizerState, float], Array],
 ) -> Iterator[Hypothesis]:
-    """That a number is another one; nothing where the two are one in six digits."""
-    found_text, expected_text = f"{recorded:.6g}", f"{expected:.6g}"
-    if found_text != expected_text:
-        yield Hypothesis(f"{name} is {found_text} instead of {expected_text}", predict)
+    """That a number is another one, in few digits if these do; nothing where the two are one in six digits."""
+    for digits in (3, 6):
+        text = f"{found:.{digits}g}"
+        if text != f"{stated:.{digits}g}" and text != f"{stated:.6g}":
+            number = float(text)
+            cause = f"{name} is {text} instead of {stated:.6g}"
+            yield Hypothesis(cause, lambda one, number=number: of(one.given, number), fitted=True)
+    if f"{found:.6g}" != f"{stated:.6g}":
+        yield Hypothesis(f"{name} is {found:.6g} instead of {stated:.6g}", lambda one: predict(one.given), fitted=True)
 
 
-def of_second_moment(*states: OptimizerState) -> str | None:
-    """Why the second moment differs from β₂·v + (1 − β₂)·g²; `states` are the step and any after it."""
-    state = states[0]
+def _of_second_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    state: OptimizerState = first.given
     beta = state.adam.beta_2
 
-    def expected(s: OptimizerState) -> Array:
-        return s.adam.second_moment(s.second_before, s.gradient)
+    def h(cause: str, predict: Callable[[OptimizerState], Array], *, fitted: int = 0) -> Hypothesis:
+        return Hypothesis(cause, lambda one: predict(one.given), fitted)
 
-    def hypotheses() -> Iterator[Hypothesis]:
-        rest = float(np.float32(1) - np.float32(beta))
-        name = "1 − β₂ is computed in float32"
-        yield Hypothesis(name, lambda s: beta * s.second_before + rest * s.gradient**2)
+    rest = float(np.float32(1) - np.float32(beta))
+    yield h("1 − β₂ is computed in float32", lambda s: beta * s.second_before + rest * s.gradient**2)
+    yield h("the squared gradient is not multiplied by 1 − β₂", lambda s: beta * s.second_before + s.gradient**2)
+    name = "the second moment averages |g| instead of g²"
+    yield h(name, lambda s: beta * s.second_before + (1 - beta) * np.abs(s.gradient))
+    name = "the second moment is that of AdaBelief: (g − m)²"
+    yield h(name, lambda s: beta * s.second_before + (1 - beta) * (s.gradient - s.first) ** 2)
+    for epsilon in (1e-16, 1e-8):
+        yield h(
+            f"the second moment is that of AdaBelief: (g − m)² + {epsilon:g}",
+            lambda s, e=epsilon: beta * s.second_before + (1 - beta) * (s.gradient - s.first) ** 2 + e,
+        )
+    name = "the second moment is that of Yogi: v − (1 − β₂)·sign(v − g²)·g²"
+    yield h(
+        name,
+        lambda s: s.second_before - (1 - beta) * np.sign(s.second_before - s.gradient**2) * s.gradient**2,
+    )
+    name = "the second moment takes the square of the first moment, not of the gradient"
+    yield h(name, lambda s: beta * s.second_before + (1 - beta) * s.first**2)
+    name = "the second moment takes the mean of a tensor's squares: one number a tensor"
+    yield h(name, lambda s: beta * s.second_before + (1 - beta) * (s.gradient**2).mean())
+    yield h(
+        "the largest second moment so far is kept (AMSGrad)", lambda s: np.maximum(s.second_before, _second_moment(s))
+    )
+    yield h(
+        "the second moment is recorded after its bias correction",
+        lambda s: (
+            (beta * s.second_before * (1 - beta ** (s.step - 1)) + (1 - beta) * s.gradient**2) / (1 - beta**s.step)
+        ),
+    )
+    yield h(
+        "the square root of the second moment is recorded in its place",
+        lambda s: np.sqrt(beta * s.second_before**2 + (1 - beta) * s.gradient**2),
+    )
+    name = "the moments start from zero in every step: a new optimizer each time"
+    yield h(name, lambda s: (1 - beta) * s.gradient**2)
+    factors = {
+        one.step: ratio(one.given.second - beta * one.given.second_before, (1 - beta) * one.given.gradient**2)
+        for one in evidence
+        if one.tensor == first.tensor
+    }
+    root = np.sqrt(max(factors[first.step], 0))
+    if np.isclose(_gradient_factor(state), root, rtol=1e-3):
+        name = f"the optimizer uses {root:.6g} times the gradient"
+        if len({f"{one:.4g}" for one in factors.values()}) > 1:
+            name += ", and another factor in other steps" + (": clipping does that" if root < 1 else "")
+        yield h(name, lambda s: beta * s.second_before + (1 - beta) * factors[s.step] * s.gradient**2, fitted=True)
+    else:
         found_rest = ratio(state.second - state.second_before, state.gradient**2 - state.second_before)
         yield from _other_number(
-            "β₂", 1 - found_rest, beta, lambda s: s.second_before + found_rest * (s.gradient**2 - s.second_before)
+            "β₂",
+            1 - found_rest,
+            beta,
+            lambda s, found=1 - found_rest: found * s.second_before + (1 - found) * s.gradient**2,
+            lambda s, found: found * s.second_before + (1 - found) * s.gradient**2,
         )
-        name = "the squared gradient is not multiplied by 1 − β₂"
-        yield Hypothesis(name, lambda s: beta * s.second_before + s.gradient**2)
-        name = "the second moment averages |g| instead of g²"
-        yield Hypothesis(name, lambda s: beta * s.second_before + (1 - beta) * np.abs(s.gradient))
-        name = "the second moment is that of AdaBelief: (g − m)²"
-        yield Hypothesis(name, lambda s: beta * s.second_before + (1 - beta) * (s.gradient - s.first) ** 2)
-
-    observations = [
-        Observation(s, s.second, expected(s), s.rounding.second_moment(s.second_before, s.gradient, s.adam))
-        for s in states
-    ]
-    return all_that_fit(observations, hypotheses()) or kept_in(state.second, double=state.double)
-
-
-def of_parameter(*states: OptimizerState) -> str | None:
-    """Why a parameter moved otherwise than by α·m / (√v + ε); `states` are the step and any after it."""
-    if not any((state.before - state.after).any() for state in states):
-        return "the parameter does not move: its update is not applied"
-    observations = []
-    for s in states:
-        update = s.adam.update(s.first, s.second, s.step)
-        bound = s.rounding.parameter(s.after, update, s.adam, s.step)
-        observations.append(Observation(s, s.before - s.after, update, bound))
-    cause = all_that_fit(observations, _update_hypotheses(observations))
-    # With as many free numbers as steps, this fits too much to compete with the others.
-    cause = cause or all_that_fit(observations, _schedule(observations))
-    return cause or kept_in(states[0].after, double=states[0].double)
+    gradient = (state.first - state.adam.beta_1 * state.first_before) / (1 - state.adam.beta_1)
+    for of, words in (
+        (lambda s: s.before, "weight decay of {} is added to the gradient, as an L2 penalty" + see("weight-decay-l2")),
+        (lambda s: np.sign(s.before), "{} times the signs of the weights is added to the gradient, as an L1 penalty"),
+    ):
+        decay = ratio(gradient - state.gradient, of(state))
+        for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
+            yield h(
+                words.format(f"{number:.3g}"),
+                lambda s, number=number, of=of: (
+                    beta * s.second_before + (1 - beta) * (s.gradient + number * of(s)) ** 2
+                ),
+                fitted=True,
+            )
 
 
-def _update(state: OptimizerState) -> Array:
-    return state.adam.update(state.first, state.second, state.step)
+# --- the parameter ---------------------------------------------------------------------------------
 
 
-def _update_hypotheses(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
-    """What else a step may subtract, the most specific first."""
-    yield from _other_epsilons(observations[0])
-    yield from _other_corrections(observations[0].state)
-    yield from _other_optimizers(observations)
-    yield from _fitted(observations)
+def _of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    """What else a step may subtract, given the moments."""
+
+    def h(cause: str, predict: Callable[[OptimizerState], Array], *, fitted: int = 0) -> Hypothesis:
+        return Hypothesis(cause, lambda one: predict(one.given), fitted)
+
+    yield from (h(*one) for one in _other_epsilons(first))
+    yield from (h(*one) for one in _other_corrections(first.given))
+    largest_second: dict[tuple[str, int], Array] = {}
+    for one in sorted(evidence, key=lambda one: one.step):
+        before = largest_second.get((one.tensor, one.step - 1), one.given.second_before)
+        largest_second[one.tensor, one.step] = np.maximum(before, one.given.second)
+    for form in (_keras, _torch):
+        for epsilon in dict.fromkeys((first.given.adam.epsilon, 1e-8, 1e-7)):
+            words = (
+                ""
+                if form is _keras and epsilon == first.given.adam.epsilon
+                else f", in {_form(form)}'s form with ε = {epsilon:g}"
+            )
+            yield Hypothesis(
+                f"the largest second moment so far is used (AMSGrad){words}",
+                lambda one, form=form, epsilon=epsilon: form(
+                    one.given, one.given.first, largest_second[one.tensor, one.step], epsilon
+                ),
+            )
+    yield from (h(*one) for one in _other_optimizers(first.given))
+    yield from (h(cause, predict, fitted=_numbers(cause)) for cause, predict in _fitted(first))
+    yield from _schedules(evidence, first)
 
 
-def _other_epsilons(observation: Observation) -> Iterator[Hypothesis]:
-    adam = observation.state.adam
-
-    def after_correction(s: OptimizerState, epsilon: float) -> Array:
-        correction_1, correction_2 = _corrections(s)
-        return adam.learning_rate / correction_1 * s.first / (np.sqrt(s.second) / correction_2 + epsilon)
-
-    def before_correction(s: OptimizerState, epsilon: float) -> Array:
-        return adam._replace(epsilon=epsilon).update(s.first, s.second, s.step)
-
-    name = "ε is added after the bias correction, as torch does, not before it as Keras does"
-    for other in dict.fromkeys((adam.epsilon, 1e-8, 1e-7)):
-        same = "" if other == adam.epsilon else f", and is {other:g} instead of {adam.epsilon:g}"
-        yield Hypothesis(name + same, partial(after_correction, epsilon=other))
-    for other in (1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 1e-10, 0.0, _solve_epsilon(observation)):
-        text, stated = f"{other:.3g}", f"{adam.epsilon:.3g}"
-        if text != stated:
-            yield Hypothesis(f"ε is {text} instead of {stated}", partial(before_correction, epsilon=other))
+def _numbers(cause: str) -> int:
+    """How many things are chosen to fit: the optimizer or its form, its rate, its decay."""
+    return sum(word in cause for word in ("rate is", "rate of", "decay of", "not Adam", "form"))
 
 
-def _other_corrections(state: OptimizerState) -> Iterator[Hypothesis]:
-    def without(s: OptimizerState, *, first: bool, second: bool) -> Array:
-        correction_1, correction_2 = _corrections(s, s.adam.power_dtype)
-        return _update(s) * (correction_1 if first else 1) / (correction_2 if second else 1)
-
-    yield Hypothesis("there is no bias correction", partial(without, first=True, second=True))
-    yield Hypothesis("the first moment has no bias correction", partial(without, first=True, second=False))
-    yield Hypothesis("the second moment has no bias correction", partial(without, first=False, second=True))
-    adam = state.adam
-    rounded = adam._replace(beta_1=float(np.float32(adam.beta_1)), beta_2=float(np.float32(adam.beta_2)))
-    name = "the bias correction takes β rounded to float32, as Keras does on TensorFlow in float64"
-    yield Hypothesis(name, lambda s: rounded.update(s.first, s.second, s.step))
-    yield Hypothesis("the step counter is off by +1", lambda s: s.adam.update(s.first, s.second, s.step + 1))
-    if state.step > 1:
-        yield Hypothesis("the step counter is off by -1", lambda s: s.adam.update(s.first, s.second, s.step - 1))
-
-
-def _other_optimizers(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
-    first = observations[0].state
-    rate, epsilon = first.adam.learning_rate, first.adam.epsilon
-    largest, largest_second = first.second_before, {}
-    for observation in observations:
-        state = observation.state
-        largest = largest_second[state.step] = np.maximum(np.maximum(largest, state.second_before), state.second)
-    name = "the largest second moment so far is used (AMSGrad)"
-    yield Hypothesis(name, lambda s: s.adam.update(s.first, largest_second[s.step], s.step))
-    yield Hypothesis("the optimizer is plain gradient descent", lambda s: rate * s.gradient)
-    name = "the optimizer is RMSprop: no first moment"
-    yield Hypothesis(name, lambda s: rate * s.gradient / (np.sqrt(s.second) + epsilon))
-    name = "the first moment looks ahead (Nesterov)"
-    yield Hypothesis(name, lambda s: s.adam.update(s.adam.first_moment(s.first, s.gradient), s.second, s.step))
-
-
-def _fitted(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
-    """Those with a free number, which is fitted to the first step that is off."""
-    first = observations[0]
-    rate = first.state.adam.learning_rate
-    factor = ratio(first.recorded, first.expected)
-    yield from _other_number("the learning rate", factor * rate, rate, lambda s: factor * _update(s))
-    decay = ratio(first.recorded - first.expected, rate * first.state.before)
-    name = f"decoupled weight decay of {decay:.3g} (AdamW)"
-    yield Hypothesis(name, lambda s: _update(s) + rate * decay * s.before)
-
-
-def _schedule(observations: Sequence[Observation]) -> Iterator[Hypothesis]:
-    """Another learning rate in every step."""
-    first = observations[0].state
-    factors = {
-        observation.state.step: ratio(observation.recorded, observation.expected) for observation in observations
-    }
-    rate = first.adam.learning_rate
-    digits = 4 if len({f"{factor * rate:.4g}" for factor in factors.values()}) > 1 else 9
-    rates = ", ".join(f"{factor * rate:.{digits}g}" for factor in factors.values())
-    name = f"the learning rate changes from step to step: {rates} instead of {rate:.6g}"
-    yield Hypothesis(name, lambda s: factors[s.step] * _update(s))
+Named = tuple[str, Callable[[OptimizerState], Array]]
 
 
 def _corrections(state: OptimizerState, dtype: str = "float64") -> tuple[float, float]:
@@ -301,11 +514,252 @@ def _corrections(state: OptimizerState, dtype: str = "float64") -> tuple[float, 
     return 1 - power_1, float(np.sqrt(1 - power_2))
 
 
-def _solve_epsilon(observation: Observation) -> float:
+def _keras(s: OptimizerState, first: Array, second: Array, epsilon: float) -> Array:
+    return s.adam._replace(epsilon=epsilon).update(first, second, s.step)
+
+
+def _torch(s: OptimizerState, first: Array, second: Array, epsilon: float) -> Array:
+    correction_1, correction_2 = _corrections(s)
+    return s.adam.learning_rate / correction_1 * first / (np.sqrt(second) / correction_2 + epsilon)
+
+
+def _form(form: Callable[..., Array]) -> str:
+    return "torch" if form is _torch else "Keras"
+
+
+def _other_epsilons(first: Evidence) -> Iterator[Named]:
+    adam = first.given.adam
+
+    def after(s: OptimizerState, epsilon: float) -> Array:
+        return _torch(s, s.first, s.second, epsilon)
+
+    def before(s: OptimizerState, epsilon: float) -> Array:
+        return _keras(s, s.first, s.second, epsilon)
+
+    def inside(s: OptimizerState, epsilon: float) -> Array:
+        return s.adam.step_size(s.step) * s.first / np.sqrt(s.second + epsilon)
+
+    def inside_corrected(s: OptimizerState, epsilon: float) -> Array:
+        correction_1, correction_2 = _corrections(s)
+        return adam.learning_rate / correction_1 * s.first / np.sqrt(s.second / correction_2**2 + epsilon)
+
+    for form, words in (
+        (
+            after,
+            f"ε is added after the bias correction, as torch does, not before it as Keras does{see('adam-epsilon-place')}",
+        ),
+        (inside, "ε is added inside the root, √(v + ε), not behind it"),
+        (inside_corrected, "ε is added inside the root of the corrected moment, not behind it"),
+    ):
+        for other in dict.fromkeys((adam.epsilon, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)):
+            same = "" if other == adam.epsilon else f", and is {other:g} instead of {adam.epsilon:g}"
+            yield words + same, partial(form, epsilon=other)
+    solved = _solve_epsilon(first)
+    for other in dict.fromkeys(
+        (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-10, 1e-12, 0.0, float(f"{solved:.3g}"), solved)
+    ):
+        text, stated = f"{other:.3g}", f"{adam.epsilon:.3g}"
+        if text != stated and other >= 0:
+            said = see("adam-epsilon") if {text, stated} == {"1e-08", "1e-07"} else ""
+            yield f"ε is {text} instead of {stated}{said}", partial(before, epsilon=other)
+
+
+def _solve_epsilon(first: Evidence) -> float:
     """The ε of α·m / (√v + ε) that most entries agree on."""
-    state = observation.state
+    state: OptimizerState = first.given
     with np.errstate(all="ignore"):
         alpha = state.adam.step_size(state.step)
-        each = alpha * state.first / observation.recorded - np.sqrt(state.second)
+        each = alpha * state.first / first.recorded - np.sqrt(state.second)
     each = each[np.isfinite(each)]
     return float(np.median(each)) if each.size else 0.0
+
+
+def _other_corrections(state: OptimizerState) -> Iterator[Named]:
+    def without(s: OptimizerState, *, first: bool, second: bool) -> Array:
+        correction_1, correction_2 = _corrections(s, s.adam.power_dtype)
+        return _update(s) * (correction_1 if first else 1) / (correction_2 if second else 1)
+
+    yield "there is no bias correction", partial(without, first=True, second=True)
+    yield "the first moment has no bias correction", partial(without, first=True, second=False)
+    yield "the second moment has no bias correction", partial(without, first=False, second=True)
+    adam = state.adam
+    rounded = adam._replace(beta_1=float(np.float32(adam.beta_1)), beta_2=float(np.float32(adam.beta_2)))
+    name = f"the bias correction takes β rounded to float32, as Keras does on TensorFlow in float64{see('constants-float32')}"
+    yield name, lambda s: rounded.update(s.first, s.second, s.step)
+    for offset in (1, -1, 2, 10):
+        yield (
+            f"the step counter is off by {offset:+d}",
+            lambda s, offset=offset: s.adam.update(s.first, s.second, max(s.step + offset, 1)),
+        )
+    yield "the step counter stays at 1", lambda s: s.adam.update(s.first, s.second, 1)
+
+    def without_root(s: OptimizerState) -> Array:
+        correction_1, correction_2 = _corrections(s)
+        return adam.learning_rate / correction_1 * s.first / (s.second / correction_2**2 + adam.epsilon)
+
+    yield "the root of the second moment is not taken", without_root
+    yield "the parameters go up the gradient: the update has the wrong sign", lambda s: -_update(s)
+
+
+def _other_optimizers(state: OptimizerState) -> Iterator[Named]:
+    """Optimizers that keep Adam's two moments and make another update of them."""
+    adam = state.adam
+    rate = adam.learning_rate
+    yield "the optimizer is plain gradient descent", lambda s: rate * s.gradient
+    yield "the optimizer is gradient descent with the first moment", lambda s: rate * s.first
+    yield "the optimizer takes the sign of the first moment", lambda s: rate * np.sign(s.first)
+    yield "the optimizer takes the sign of the gradient", lambda s: rate * np.sign(s.gradient)
+    for epsilon in dict.fromkeys((adam.epsilon, 1e-8, 1e-7)):
+        words = "" if epsilon == adam.epsilon else f", with ε = {epsilon:g}"
+        name = f"the optimizer is RMSprop: no first moment{words}"
+        yield name, lambda s, e=epsilon: rate * s.gradient / (np.sqrt(s.second) + e)
+        name = f"the optimizer is RMSprop as Keras has it, with ε inside the root{words}{see('rmsprop-epsilon-place')}"
+        yield name, lambda s, e=epsilon: rate * s.gradient / np.sqrt(s.second + e)
+        for form in (_keras, _torch):
+            said = f"{words}, in {_form(form)}'s form" if form is _torch else words
+            yield (
+                f"the first moment looks ahead (Nesterov){said}",
+                lambda s, e=epsilon, form=form: form(s, s.adam.first_moment(s.first, s.gradient), s.second, e),
+            )
+            yield (
+                f"the update takes the gradient in place of the first moment{said}",
+                lambda s, e=epsilon, form=form: form(s, s.gradient, s.second, e),
+            )
+        yield (
+            f"the optimizer is NAdam as torch has it, not Adam{words}{see('nadam-momentum-schedule')}",
+            partial(_nadam, epsilon=epsilon, decay=4e-3),
+        )
+        yield (
+            f"the optimizer is NAdam as Keras has it, not Adam{words}{see('nadam-momentum-schedule')}",
+            partial(_nadam, epsilon=epsilon, decay=1.0),
+        )
+        yield f"the optimizer is RAdam as torch has it, not Adam{words}", partial(_radam, epsilon=epsilon)
+
+
+def _nadam(s: OptimizerState, epsilon: float, decay: float) -> Array:
+    """NAdam (torch/optim/nadam.py, keras/src/optimizers/nadam.py): the momentum grows as 1 − 0.96^(t·decay) / 2."""
+    beta_1 = s.adam.beta_1
+    momenta = [beta_1 * (1 - 0.5 * 0.96 ** (t * decay)) for t in range(1, s.step + 2)]
+    product = float(np.prod(momenta[:-1]))
+    looked = (1 - momenta[-2]) / (1 - product) * s.gradient + momenta[-1] / (1 - product * momenta[-1]) * s.first
+    _, correction_2 = _corrections(s)
+    return s.adam.learning_rate * looked / (np.sqrt(s.second) / correction_2 + epsilon)
+
+
+def _radam(s: OptimizerState, epsilon: float) -> Array:
+    """RAdam (Liu et al. 2020; torch/optim/radam.py): rectified once the variance of its rate is known."""
+    correction_1, correction_2 = _corrections(s)
+    power = s.adam.beta_2**s.step
+    most = 2 / (1 - s.adam.beta_2) - 1
+    length = most - 2 * s.step * power / (1 - power)
+    mean = s.adam.learning_rate * s.first / correction_1
+    if length <= 5:
+        return mean
+    rectified = np.sqrt((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length))
+    return mean * rectified * correction_2 / (np.sqrt(s.second) + epsilon)
+
+
+def _fitted(first: Evidence) -> Iterator[Named]:
+    """Those with a free number, which is fitted to the first step that is off."""
+    state: OptimizerState = first.given
+    rate = state.adam.learning_rate
+    forms: list[tuple[str, Callable[[OptimizerState], Array]]] = [("", _update)]
+    for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8)):
+        forms.append((f", in torch's form with ε = {epsilon:g}", lambda s, e=epsilon: _torch(s, s.first, s.second, e)))
+    for words, update in forms:
+        expected = update(state)
+        factor = ratio(first.recorded, expected)
+        yield from _rates(factor, rate, words, update)
+        decay = ratio(first.recorded - expected, rate * state.before)
+        for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
+            name = f"decoupled weight decay of {number:.3g} (AdamW){words}{see('adamw-decay')}"
+            yield name, lambda s, number=number, update=update: update(s) + rate * number * s.before
+        # Both at once: what a rate and a decay of its own leave.
+        parts = np.stack([expected.ravel(), state.before.ravel()], axis=1)
+        (found, shrink), *_ = np.linalg.lstsq(parts, first.recorded.ravel(), rcond=None)
+        number, decayed = float(f"{found * rate:.3g}"), float(f"{shrink / (found * rate):.3g}") if found else 0.0
+        if decayed:
+            name = f"the learning rate is {number:.3g}, with decoupled weight decay of {decayed:.3g} (AdamW){words}"
+            yield (
+                name + see("adamw-decay"),
+                lambda s, update=update, f=number / rate, d=number * decayed: f * update(s) + d * s.before,
+            )
+    for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8)):
+        for words, of in (
+            ("NAdam as torch has it", partial(_nadam, epsilon=epsilon, decay=4e-3)),
+            ("NAdam as Keras has it", partial(_nadam, epsilon=epsilon, decay=1.0)),
+            ("RAdam as torch has it", partial(_radam, epsilon=epsilon)),
+            ("plain gradient descent", lambda s: rate * s.gradient),
+            ("RMSprop: no first moment", lambda s, e=epsilon: rate * s.gradient / (np.sqrt(s.second) + e)),
+        ):
+            factor = ratio(first.recorded, of(state))
+            number = float(f"{factor * rate:.3g}")
+            yield (
+                f"the optimizer is {words}, not Adam, with a learning rate of {number:.3g} and ε = {epsilon:g}",
+                lambda s, of=of, f=number / rate: f * of(s),
+            )
+            decay = ratio(first.recorded - of(state), rate * state.before)
+            if np.isfinite(decay):
+                decay = float(f"{decay:.3g}")
+                yield (
+                    f"the optimizer is {words}, not Adam, with decoupled weight decay of {decay:.3g} and ε = {epsilon:g}",
+                    lambda s, of=of, d=decay: of(s) + rate * d * s.before,
+                )
+    norm = np.linalg.norm(first.expected) or 1.0
+    trust = np.linalg.norm(state.before) / norm
+    if np.isfinite(trust) and trust:
+        name = "each parameter's update is scaled to its own norm times the learning rate, as LAMB does"
+        yield (
+            name,
+            lambda s: rate * rate * np.linalg.norm(s.before) / (np.linalg.norm(_update(s)) or 1.0) * _update(s) / rate,
+        )
+    clip = float(f"{np.abs(first.recorded).max():.4g}")
+    yield f"updates are clipped to ±{clip:.4g}", lambda s: np.clip(_update(s), -clip, clip)
+
+
+def _rates(factor: float, rate: float, words: str, update: Callable[[OptimizerState], Array]) -> Iterator[Named]:
+    for digits in (3, 6):
+        number = float(f"{factor * rate:.{digits}g}") if np.isfinite(factor) else rate
+        if f"{number:.6g}" != f"{rate:.6g}":
+            name = f"the learning rate is {number:.6g} instead of {rate:.6g}{words}"
+            yield name, lambda s, f=number / rate: f * update(s)
+
+
+def _schedules(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    """Another learning rate in every step, the same for all parameters."""
+    state: OptimizerState = first.given
+    rate = state.adam.learning_rate
+    for words, update in (
+        ("", _update),
+        (", in torch's form with ε = 1e-08", lambda s: _torch(s, s.first, s.second, 1e-8)),
+        (", in torch's form", lambda s: _torch(s, s.first, s.second, s.adam.epsilon)),
+    ):
+        factors = {one.step: ratio(one.recorded, update(one.given)) for one in evidence if one.tensor == first.tensor}
+        digits = 4 if len({f"{factor * rate:.4g}" for factor in factors.values()}) > 1 else 9
+        rates = ", ".join(f"{factor * rate:.{digits}g}" for factor in factors.values())
+        numbers = np.array(list(factors.values()))
+        different = 1 + int((np.diff(np.sort(numbers)) > 1e-6 * np.abs(numbers).max()).sum())
+        if different > 2:
+            name = f"the learning rate changes from step to step{_law(list(factors.values()))}: {rates} instead of {rate:.6g}"
+            yield Hypothesis(
+                name + words,
+                lambda one, factors=factors, update=update: factors[one.step] * update(one.given),
+                fitted=True,
+            )
+
+
+def _law(factors: Sequence[float]) -> str:
+    """How a schedule's rates follow each other."""
+    numbers = np.array(factors)
+    if len(numbers) < 4 or not (numbers > 0).all():
+        return ""
+    steps = np.diff(numbers)
+    if np.ptp(steps) < 1e-3 * np.abs(steps).max() and abs(steps.mean()) > 1e-6:
+        return ", in a straight line"
+    ratios = numbers[1:] / numbers[:-1]
+    if np.ptp(ratios) < 1e-4 and abs(ratios.mean() - 1) > 1e-6:
+        return f", by a factor of {ratios.mean():.4g} each"
+    inverse = np.diff(1 / numbers)
+    if np.ptp(inverse) < 1e-3 * np.abs(inverse).max() and abs(inverse.mean()) > 1e-6:
+        return ", as the inverse of the step"
+    return ""

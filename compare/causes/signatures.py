@@ -1,19 +1,20 @@
-"""What the catalogues of causes share: a signature predicts numbers, and the numbers found decide.
+"""What all causes go through: a hypothesis predicts numbers, and it is accepted only if it leaves none unexplained.
 
-Each signature predicts the numbers that a known fault would have left; it fits if the prediction
-leaves almost nothing of the deviation. Where none fits, `UNKNOWN` says so.
+A hypothesis has to predict each recorded tensor of each step up to rounding, or the tensor has to be as it should be
+there, in which case the cause says where it holds. Where several are accepted, all of them are named; where none is,
+`UNKNOWN` says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from compare.oracle.network import Array
+from differences import find
 
 UNKNOWN = "nothing in the catalogue of causes fits"
-
-EXPLAINED = 0.02
-"""A signature fits when it leaves at most this share of the largest deviation."""
 
 LOW_PRECISION = (2.0**-16, 2.0**-6)
 """From a thirtieth of float16's rounding error to four times bfloat16's, relative to the largest number."""
@@ -24,26 +25,166 @@ SINGLE_PRECISION = (2.0**-28, 2.0**-18)
 ENOUGH_NUMBERS = 8
 """So many numbers are not multiples of a coarse rounding unit by chance."""
 
-Signature = tuple[str, Array]
-"""A cause in words and the numbers it would have left."""
+ROUNDINGS = 32
+"""So many units in the last place a prediction may be off: it computes otherwise than the oracle, in few operations."""
+
+WELL_ABOVE_ROUNDING = 8
+"""A number is fitted only to a deviation of so many times the rounding-error bound; smaller ones fit anything."""
+
+_ALIKE = 1.5
+"""A hypothesis that leaves less than this times what the best leaves fits as well."""
+
+_AS_GOOD_AS_NOTHING = 1e-3
+"""What is left of a rounding-error bound tells no two hypotheses apart."""
 
 
-def first_that_fits(recorded: Array, expected: Array, signatures: Iterator[Signature]) -> str | None:
-    """The first cause whose numbers are those found, but for a small rest of the deviation."""
-    tolerance = EXPLAINED * largest(distance(recorded, expected))
-    with np.errstate(all="ignore"):
-        for cause, predicted in signatures:
-            if predicted.shape == recorded.shape and fits(recorded, predicted, tolerance):
-                return cause
-    return None
+@dataclass(frozen=True)
+class Evidence:
+    """One recorded tensor of one step: what was found, what the recipe asks for, how far rounding can carry it.
 
-
-def fits(recorded: Array, predicted: Array, tolerance: float | Array) -> bool:
-    """Whether the numbers are those predicted; a prediction without a finite number explains nothing.
-
-    A factor that was fitted to NaN is NaN, and predicts what it was fitted to.
+    Args:
+        step: From 1.
+        tensor: Its name, such as `hidden_1.kernel`.
+        recorded: The numbers found.
+        expected: The oracle's.
+        bound: The rung's rounding-error bound of each number.
+        unit: The unit roundoff u of its dtype.
+        given: What a hypothesis predicts from.
+        slack: How far another prediction may be off where the expected number is zero, and rounds to nothing.
     """
-    return bool(np.isfinite(predicted).any() and (distance(recorded, predicted) <= tolerance).all())
+
+    step: int
+    tensor: str
+    recorded: Array
+    expected: Array
+    bound: Array
+    unit: float
+    given: Any = None
+    slack: float = 0.0
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the numbers are those that the recipe asks for."""
+        return bool((distance(self.recorded, self.expected) <= self.bound).all())
+
+    @property
+    def excess(self) -> float:
+        """How many times the bound the largest deviation is."""
+        with np.errstate(all="ignore"):
+            return float((distance(self.recorded, self.expected) / self.bound).max(initial=0))
+
+    def left_by(self, predicted: Array) -> float:
+        """How many times what rounding allows the found numbers lie off the predicted ones.
+
+        The bound grows with the numbers: a prediction ten times as large may be off by ten times as much.
+        """
+        if predicted.shape != self.recorded.shape or not np.isfinite(predicted).any():
+            return float("inf")
+        growth = max(1.0, largest(np.abs(predicted)) / (largest(np.abs(self.expected)) or 1.0))
+        with np.errstate(all="ignore"):
+            allowed = growth * (self.bound + self.slack) + ROUNDINGS * self.unit * np.abs(predicted)
+            left = distance(self.recorded, predicted) / allowed
+        return float(np.nan_to_num(left, nan=0.0, posinf=np.inf).max(initial=0))
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A cause in words and, for each piece of evidence, the numbers that it would have left.
+
+    `fitted` says how many numbers of it were fitted to the evidence: it yields to one that fits with fewer. `whole` says that
+    it is about all tensors of a step: one that is right where others are not contradicts it.
+    """
+
+    cause: str
+    predict: Callable[[Evidence], Array]
+    fitted: int = 0
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A hypothesis that explains the evidence: what it leaves, relative to rounding, and where it does not hold."""
+
+    hypothesis: Hypothesis
+    left: float
+    holds: tuple[Evidence, ...]
+    not_where_right: tuple[Evidence, ...]
+
+    @property
+    def cause(self) -> str:
+        """In words, with the tensors and steps where it holds if it does not in all."""
+        tensors = list(dict.fromkeys(one.tensor for one in self.holds))
+        others = {one.tensor for one in self.not_where_right} - set(tensors)
+        where = f" (of {_listed(tensors)} only)" if others else ""
+        return self.hypothesis.cause + where + _steps(self.holds, self.not_where_right)
+
+
+def accepted(evidence: Sequence[Evidence], hypothesis: Hypothesis) -> Accepted | None:
+    """The one place where a cause is accepted: it explains all that deviates, up to rounding.
+
+    Evidence that is right may contradict it: then it holds elsewhere only, and says so.
+    """
+    deviating = [one for one in evidence if not one.is_right]
+    if hypothesis.fitted and max((one.excess for one in deviating), default=0) < WELL_ABOVE_ROUNDING:
+        return None
+    worst = 0.0
+    with np.errstate(all="ignore"):
+        for one in deviating:
+            worst = max(worst, left := one.left_by(hypothesis.predict(one)))
+            if not left <= 1:
+                return None
+        right = [one for one in evidence if one.is_right]
+        against = tuple(one for one in right if not one.left_by(hypothesis.predict(one)) <= 1)
+    if hypothesis.whole and {one.step for one in against} & {one.step for one in deviating}:
+        return None
+    return Accepted(hypothesis, worst, tuple(deviating), against)
+
+
+def all_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> list[Accepted]:
+    """Those that explain the evidence with the fewest fitted numbers, and of these the ones that leave least."""
+    found: dict[str, Accepted] = {}
+    with np.errstate(all="ignore"):
+        for hypothesis in hypotheses:
+            if hypothesis.cause not in found and (one := accepted(evidence, hypothesis)) is not None:
+                found[hypothesis.cause] = one
+    fewest = min((int(one.hypothesis.fitted) for one in found.values()), default=0)
+    simplest = [one for one in found.values() if int(one.hypothesis.fitted) == fewest]
+    best = min((one.left for one in simplest), default=0.0)
+    chosen = [one for one in simplest if one.left <= max(_ALIKE * best, _AS_GOOD_AS_NOTHING)]
+    # A hypothesis that holds everywhere goes before one that needs an excuse.
+    return [one for one in chosen if not one.not_where_right] or chosen
+
+
+def named(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> str | None:
+    """The causes that explain the evidence, joined; None where none does."""
+    return " – or ".join(one.cause for one in all_accepted(evidence, hypotheses)) or None
+
+
+def _steps(holds: Sequence[Evidence], against: Sequence[Evidence]) -> str:
+    """In which steps a cause holds, where others contradict it."""
+    steps = sorted({one.step for one in holds})
+    others = {one.step for one in against} - set(steps)
+    if not others:
+        return ""
+    if min(steps) > max(others):
+        return f", from step {min(steps)} on: the steps before are right"
+    if max(steps) < min(others):
+        return f", up to step {max(steps)} only" if len(steps) > 1 else f", in step {steps[0]} only"
+    if len(steps) == 1:
+        return f", in step {steps[0]} only"
+    return f", in the steps {_listed(list(map(str, steps)))} only"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+
+
+def see(name: str) -> str:
+    """Where the catalogue of differences says the same: its entry, which `mnist-compare differences NAME` shows."""
+    return f" (differences: {find(name).name})"
+
+
+# --- numbers ---------------------------------------------------------------------------------------
 
 
 def distance(recorded: Array, predicted: Array) -> Array:
@@ -69,14 +210,35 @@ def times(factor: float) -> str:
     return f"{factor:.6g} times {'too large' if factor > 1 else 'what it should be'}"
 
 
-def rounded(array: Array, dtype: str) -> Array:
-    """The numbers as float32, float16 or bfloat16 would keep them."""
-    if dtype != "bfloat16":
+# --- precision -------------------------------------------------------------------------------------
+
+DTYPES = ("float16", "bfloat16", "TF32")
+
+
+def rounded(array: Array, dtype: str, *, cut: bool = False) -> Array:
+    """The numbers as float32, float16, bfloat16 or TF32 would keep them; of the last two, rounded or cut off."""
+    if dtype not in ("bfloat16", "TF32"):
         with np.errstate(over="ignore"):
             return array.astype(dtype).astype(np.float64)
+    lost = 16 if dtype == "bfloat16" else 13
     bits = array.astype(np.float32).view(np.uint32)
-    nearest = bits + 0x7FFF + ((bits >> 16) & 1)  # to nearest, ties to even
-    return (nearest & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
+    mask = np.uint32((1 << lost) - 1)
+    if not cut:
+        bits = bits + (mask >> np.uint32(1)) + ((bits >> np.uint32(lost)) & np.uint32(1))  # to nearest, ties to even
+    return (bits & ~mask).view(np.float32).astype(np.float64)
+
+
+def in_low_precision(compute: Callable[[Callable[[Array], Array]], Array]) -> Iterator[tuple[str, Array]]:
+    """What `compute` gives where a function that rounds its operands is handed to it, by the lower precision."""
+    for dtype in DTYPES:
+        for cut in (False, True)[: 1 if dtype == "float16" else 2]:
+
+            def lower(array: Array, dtype: str = dtype, *, cut: bool = cut) -> Array:
+                return rounded(array, dtype, cut=cut)
+
+            product = compute(lower)
+            yield dtype, product
+            yield dtype, lower(product)
 
 
 def low_precision(recorded: Array, expected: Array, *, double: bool) -> str | None:
@@ -94,6 +256,41 @@ def low_precision(recorded: Array, expected: Array, *, double: bool) -> str | No
     return None
 
 
+_ROUNDS_AS = {
+    "TF32 or float16": (2.0**-13.5, 2.0**-9.5),
+    "bfloat16": (2.0**-9.5, 2.0**-6.5),
+    "float32": (2.0**-27, 2.0**-22),
+}
+"""By precision, the root mean square of a sum's rounding error over the root of the sum of its squared terms."""
+
+
+def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool) -> str | None:
+    """Which precision makes errors of this size: of both signs, everywhere in proportion to the terms added up.
+
+    Args:
+        errors: What was found less what was expected, of every step.
+        scales: The root of the sum of the squared terms of each number.
+        double: Whether float32 is a lower precision.
+    """
+    relative = [(error / scale)[scale > 0] for error, scale in zip(errors, scales, strict=True)]
+    sizes = [float(np.sqrt((of_step**2).mean())) for of_step in relative if of_step.size >= _ENOUGH_ERRORS]
+    if not sizes or max(sizes) > 2 * min(sizes):
+        return None
+    together = np.concatenate([of_step.ravel() for of_step in relative])
+    size = float(np.sqrt((together**2).mean()))
+    if not abs(together.mean()) < 0.2 * size or not np.abs(together).max() < 8 * size:
+        # Rounding errors average out, and none of a million is eight standard deviations off.
+        return None
+    for dtype, (least, most) in _ROUNDS_AS.items():
+        if least < size < most and (double or dtype != "float32"):
+            return f"the deviations scatter as rounding errors of {dtype} do"
+    return None
+
+
+_ENOUGH_ERRORS = 200
+"""Whose mean square is known to 10%."""
+
+
 def kept_in(recorded: Array, *, double: bool) -> str | None:
     """The lower precision that all the numbers have, if they do; or that some are no numbers."""
     if not np.isfinite(recorded).all():
@@ -104,6 +301,14 @@ def kept_in(recorded: Array, *, double: bool) -> str | None:
         if (recorded == rounded(recorded, dtype)).all():
             return f"the numbers are kept in {dtype}"
     return "the numbers are kept in float32" if double and not is_double(recorded) else None
+
+
+def all_kept_in(evidence: Sequence[Evidence], *, double: bool) -> str | None:
+    """The lower precision that the numbers of every step have; or that the first ones are no numbers."""
+    if not np.isfinite(evidence[0].recorded).all():
+        return "the numbers are not finite"
+    together = np.concatenate([one.recorded.ravel() for one in evidence if np.isfinite(one.recorded).all()])
+    return kept_in(together, double=double)
 
 
 def is_double(array: Array) -> bool:

@@ -13,7 +13,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes import arithmetic as causes
+from compare.causes import forward as forward_causes
+from compare.causes import gradients as causes
 from compare.ladder import dropout as dropout_checks
 from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides
@@ -72,7 +73,7 @@ def _forward_checks(trace: Trace) -> Iterator[Check]:
                 z,
                 expected,
                 rounding.dense(rows, convolution.matrix(kernel), bias).reshape(z.shape),
-                partial(_forward_cause, trace, index, layer, expected),
+                partial(_forward_cause, trace, index, layer),
             )
             otherwise: tuple[Array, ...] = ()
             if layer == step.layers[-1]:
@@ -86,14 +87,14 @@ def _forward_checks(trace: Trace) -> Iterator[Check]:
                 activation,
                 expected,
                 bound,
-                partial(causes.of_activations, z, activation, expected),
+                partial(forward_causes.of_activations, trace, index, layer),
                 otherwise,
             )
             if layer in step.dropped:
                 yield from dropout_checks.of_layer(trace, index, layer)
 
 
-def _forward_cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
+def _forward_cause(trace: Trace, index: int, layer: str) -> str | None:
     """Why a layer's pre-activations are off, or the parameters before the step, which were recorded in the last one."""
     if index > 0:
         recorded = [trace.initial_weights, *(step.parameters for step in trace.steps)]
@@ -102,7 +103,7 @@ def _forward_cause(trace: Trace, index: int, layer: str, expected: Array) -> str
             return "every step holds the same parameters: they are recorded without a copy, and later steps change them"
         if same[0]:
             return "the parameters of a step are recorded before its update"
-    return causes.of_preactivations(ExactStep.of(trace, index), layer, expected)
+    return forward_causes.of_preactivations(trace, index, layer)
 
 
 def _same_arrays(first: Weights, second: Weights) -> bool:
@@ -151,13 +152,13 @@ def _gradient_checks(trace: Trace) -> Iterator[Check]:
         for of_layer, *others in forms:
             bounds = rounding.layer_gradients(of_layer, error)
             for kind, bound in zip(("kernel", "bias"), bounds, strict=True):
-                expected, name = getattr(of_layer, kind), f"{of_layer.layer}.{kind}"
+                name = f"{of_layer.layer}.{kind}"
                 yield Check(
                     f"step {index + 1}: gradient of {name}",
                     np.asarray(recorded.gradients[name], np.float64),
-                    expected,
+                    getattr(of_layer, kind),
                     bound,
-                    partial(causes.of_gradient, trace, index, name, expected),
+                    partial(causes.of_gradient, trace, index, name),
                     tuple(getattr(other, kind) for other in others),
                 )
             if of_layer.carried is not None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from compare.causes.signatures import UNKNOWN
 from compare.ladder.arithmetic import forward, gradients, loss
 from compare.ladder.inputs import data, initial_weights, settings
 from compare.ladder.optimizer import optimizer
@@ -50,10 +51,15 @@ def mark_followers(rungs: list[Rung]) -> list[Rung]:
     if (first := _gravest(own, follows, failed)) is not None:
         ends = [name for name in ("trajectory", "outcome") if name in failed and not failed[name].detail.get("own")]
         follows |= {name: first for name in ends if first != name}
-    return [
-        replace(rung, detail=rung.detail | {"follows": follows[rung.name]}) if rung.name in follows else rung
-        for rung in rungs
-    ]
+    return [_follower(rung, follows[rung.name]) if rung.name in follows else rung for rung in rungs]
+
+
+def _follower(rung: Rung, source: str) -> Rung:
+    """What no cause of its own explains follows from the other rung: it is not said twice that nothing fits."""
+    cause = rung.cause
+    if cause is not None and cause.endswith(UNKNOWN):
+        cause = f"no cause of its own is found: it may follow from what is off in the rung {source}"
+    return replace(rung, cause=cause, detail=rung.detail | {"follows": source})
 
 
 def gravest(rungs: Sequence[Rung]) -> str | None:

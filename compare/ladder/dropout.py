@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes.signatures import Signature, first_that_fits, low_precision, ratio
+from compare.causes.signatures import Evidence, Hypothesis, kept_in, named, ratio
 from compare.ladder.check import Check
 from compare.oracle.bounds import Rounding
 from compare.oracle.network import Array
@@ -87,19 +87,23 @@ def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
     activation, recorded, rate = step.activations[layer], step.dropped[layer], trace.recipe.dropout
     kept = recorded != 0
 
-    def signatures() -> Iterator[Signature]:
-        yield "dropout is missing: all activations are passed on as they are", activation
-        yield f"what dropout keeps is not scaled by 1/(1 - rate) = {step.scale:.6g}", np.where(kept, activation, 0)
+    def hypotheses() -> Iterator[Hypothesis]:
+        yield Hypothesis("dropout is missing: all activations are passed on as they are", lambda one: activation)
+        name = f"what dropout keeps is not scaled by 1/(1 - rate) = {step.scale:.6g}"
+        yield Hypothesis(name, lambda one: np.where(kept, activation, 0))
         if not math.isclose(rate, 0.5):
             name = f"rate and keep probability are confused: {1 - rate:.3g} is dropped instead of {rate:.3g}"
-            yield name, np.where(kept, activation / rate, 0)
-        yield _other_masks(trace, index, layer, kept), np.where(kept, activation * step.scale, 0)
+            yield Hypothesis(name, lambda one: np.where(kept, activation / rate, 0))
+        yield Hypothesis(
+            _other_masks(trace, index, layer, kept), lambda one: np.where(kept, activation * step.scale, 0)
+        )
         factor = ratio(np.where(kept, recorded, 0), np.where(kept, activation, 0))
         name = f"what dropout keeps is multiplied by {factor:.6g} instead of {step.scale:.6g}"
-        yield name, np.where(kept, factor * activation, 0)
+        yield Hypothesis(name, lambda one: np.where(kept, factor * activation, 0), fitted=True)
 
-    double = trace.recipe.dtype == "float64"
-    return first_that_fits(recorded, expected, signatures()) or low_precision(recorded, expected, double=double)
+    rounding = Rounding.of(trace.recipe.dtype)
+    evidence = [Evidence(index + 1, layer, recorded, expected, rounding.dropout(expected, rate), rounding.unit)]
+    return named(evidence, hypotheses()) or kept_in(recorded, double=trace.recipe.dtype == "float64")
 
 
 def _other_masks(trace: Trace, index: int, layer: str, kept: NDArray[np.bool_]) -> str:

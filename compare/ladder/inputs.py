@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.causes import initial as weight_causes
 from compare.causes import inputs as input_causes
 from compare.causes.signatures import UNKNOWN
 from compare.ladder.rung import Rung, Sides
@@ -153,7 +154,7 @@ def initial_weights(sides: Sides) -> Rung:
             index = _first_index(unequal)
             values = f"{array[index]:.9g} in {first_name}, {other[index]:.9g} in {second_name}"
             where = f"{name} at {index}: {values}"
-            cause = input_causes.of_initial_weights(first, second, (first_name, second_name), name)
+            cause = weight_causes.of_initial_weights(first, second, (first_name, second_name), name)
     return Rung(
         "initial_weights",
         "not parity" if differing else "parity",

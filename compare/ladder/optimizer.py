@@ -15,8 +15,6 @@ from recipe import Recipe
 from recipe.recipe import KERAS_EPSILON
 from record.first_steps import Trace
 
-Explain = Callable[[Callable[..., str | None]], str | None]
-
 
 def optimizer(sides: Sides) -> Rung:
     """Both moments and the parameters after every traced step, from the recorded gradients."""
@@ -57,30 +55,27 @@ def _optimizer_checks(trace: Trace) -> Iterator[Check]:
     for index, name in product(range(len(trace.steps)), trace.initial_weights):
         state = _optimizer_state(trace, adam, index, name)
 
-        def explain(cause: Callable[..., str | None], index: int = index, name: str = name) -> str | None:
-            """Has to hold of this step and of all that follow, until the training diverges."""
-            states = (_optimizer_state(trace, adam, later, name) for later in range(index, len(trace.steps)))
-            return cause(next(states), *takewhile(lambda later: np.isfinite(later.gradient).all(), states))
-
-        yield from step_checks(f"step {index + 1}", name, state, explain)
+        yield from step_checks(f"step {index + 1}", name, state, partial(_cause, trace, adam, index, name))
 
 
-def step_checks(place: str, name: str, state: causes.OptimizerState, explain: Explain) -> Iterator[Check]:
-    """Both moments and one parameter after a step; `explain` applies a cause's function to the steps concerned."""
+def step_checks(
+    place: str, name: str, state: causes.OptimizerState, explain: Callable[[], str | None]
+) -> Iterator[Check]:
+    """Both moments and one parameter after a step; `explain` says why they are off."""
     adam, rounding = state.adam, state.rounding
     yield Check(
         f"{place}: first moment of {name}",
         state.first,
         adam.first_moment(state.first_before, state.gradient),
         rounding.first_moment(state.first_before, state.gradient, adam),
-        partial(explain, causes.of_first_moment),
+        explain,
     )
     yield Check(
         f"{place}: second moment of {name}",
         state.second,
         adam.second_moment(state.second_before, state.gradient),
         rounding.second_moment(state.second_before, state.gradient, adam),
-        partial(explain, causes.of_second_moment),
+        explain,
     )
     update = adam.update(state.first, state.second, state.step)
     yield Check(
@@ -88,6 +83,18 @@ def step_checks(place: str, name: str, state: causes.OptimizerState, explain: Ex
         state.after,
         state.before - update,
         rounding.parameter(state.after, update, adam, state.step),
-        partial(explain, causes.of_parameter),
+        explain,
         moves=update,
     )
+
+
+def _cause(trace: Trace, adam: Adam, index: int, name: str) -> str | None:
+    """Has to hold of all parameters in all steps, until the training diverges."""
+    numbers = range(len(trace.steps))
+    finite = [all(np.isfinite(gradient).all() for gradient in step.gradients.values()) for step in trace.steps]
+    until = len(list(takewhile(lambda number: number <= index or finite[number], numbers)))
+    states = {
+        parameter: [_optimizer_state(trace, adam, number, parameter) for number in range(until)]
+        for parameter in trace.initial_weights
+    }
+    return causes.of_optimizer(states, index, name)

@@ -1,13 +1,13 @@
 """Loss, gradients and optimizer in every window, by their rounding-error bounds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import takewhile
 
 import numpy as np
 
-from compare.causes import arithmetic as causes
-from compare.causes.optimizer import OptimizerState
+from compare.causes import gradients as causes
+from compare.causes.optimizer import OptimizerState, of_optimizer
 from compare.ladder.check import Check
 from compare.ladder.optimizer import step_checks
 from compare.windows.watched import Watched
@@ -36,7 +36,7 @@ def gradient_checks(watched: Watched) -> Iterator[Check]:
                 np.asarray(step.gradients[name], np.float64),
                 expected,
                 bound,
-                partial(causes.of_gradient, watched, index, name, expected),
+                partial(causes.of_gradient, watched, index, name),
             )
 
 
@@ -44,16 +44,30 @@ def optimizer_checks(watched: Watched) -> Iterator[Check]:
     """Moments and parameters after every window's steps, from the recorded gradients and the state before."""
     for index in range(len(watched.steps)):
         for name in watched.initial_weights:
-
-            def explain(cause: Callable[..., str | None], index: int = index, name: str = name) -> str | None:
-                """Has to hold of this step and of all later ones that are off, until the training diverges."""
-                states = (watched.optimizer_state(later, name) for later in range(index, len(watched.steps)))
-                finite = takewhile(lambda later: np.isfinite(later.gradient).all(), states)
-                return cause(next(states), *(later for later in finite if _off(name, later)))
-
+            explain = partial(_optimizer_cause, watched, index, name)
             yield from step_checks(watched.place(index), name, watched.optimizer_state(index, name), explain)
+
+
+def _optimizer_cause(watched: Watched, index: int, name: str) -> str | None:
+    """Has to hold of all parameters in this step and in all later ones that are off, until the training diverges."""
+    numbers = range(index, len(watched.steps))
+    later = takewhile(lambda number: number == index or _finite(watched, number), numbers)
+    off = [number for number in later if number == index or _any_off(watched, number)]
+    states = {
+        parameter: [watched.optimizer_state(number, parameter) for number in off]
+        for parameter in watched.initial_weights
+    }
+    return of_optimizer(states, 0, name)
+
+
+def _any_off(watched: Watched, index: int) -> bool:
+    return any(_off(name, watched.optimizer_state(index, name)) for name in watched.initial_weights)
 
 
 def _off(name: str, state: OptimizerState) -> bool:
     """Whether a moment or a parameter is not what the optimizer should make of it."""
-    return any((check.ratios(np.inf) > 1).any() for check in step_checks("", name, state, lambda _: None))
+    return any((check.ratios(np.inf) > 1).any() for check in step_checks("", name, state, lambda: None))
+
+
+def _finite(watched: Watched, index: int) -> bool:
+    return all(np.isfinite(gradient).all() for gradient in watched.steps[index].gradients.values())

@@ -62,7 +62,7 @@ def test_a_fault_is_caught_where_it_enters_and_named(name: str, dtype: str) -> N
     else:
         assert fault.cause in (rung.cause or "")
         # Ten steps tell apart what one step does not.
-        assert fault.rung != "optimizer" or ", or " not in (rung.cause or "")
+        assert fault.rung != "optimizer" or " or " not in (rung.cause or "")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compare.causes.signatures import UNKNOWN
 from compare.ladder.rung import RUNGS
-from tests.faults.zoo_networks import ZOO
+from tests.faults.zoo_networks import FILES, ZOO
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "parity.md"
 BEGIN, END = "<!-- faults:begin -->\n", "<!-- faults:end -->"
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- faults:begin -->\n", "<!-- faults:end -->"
 def table() -> str:
     """The faults by rung; each cause is the part of the ladder's words that `test_faults.py` asks for."""
     lines = [
-        f"{len(ZOO)} faults, each planted in a network in plain NumPy (`tests/faults/zoo.py`, `zoo_networks.py`):",
+        f"{len(ZOO)} faults, each planted in a network in plain NumPy (`tests/faults/`: {', '.join(FILES)}):",
         "",
         "| fault | first rung to fail | the cause it names |",
         "| --- | --- | --- |",

@@ -439,7 +439,11 @@ def _to_bfloat16(array: Array) -> Array:
     return (array.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-@planted("forward", "step 1: activations of hidden_1", "the activation is GELU instead of ReLU")
+@planted(
+    "forward",
+    "step 1: activations of hidden_1",
+    "the activation is GELU with erf instead of ReLU (differences: gelu-form)",
+)
 class GeluForRelu(Base):
     def activate(self, layer: str, z: Array) -> Array:
         if layer == "output":
@@ -589,9 +593,9 @@ class RunningMeanForLoss(Base):
         return float(np.mean(self.losses))
 
 
-@planted("loss", "step 1: loss", "nothing in the catalogue of causes fits")
+@planted("loss", "step 1: loss", "the loss is focal, of γ = 2; the gradients are those of the mean cross-entropy")
 class FocalLoss(Base):
-    """No signature knows this one."""
+    """As it is reported; what is trained on is the cross-entropy."""
 
     def loss(self, z: Array, labels: Labels) -> float:
         right = self.activate("output", z)[np.arange(len(labels)), labels]
@@ -601,7 +605,7 @@ class FocalLoss(Base):
 # --- gradients -------------------------------------------------------------------------------------
 
 
-@planted("gradients", "step 1: gradient of output.kernel", "summed instead of averaged: 32 times too large")
+@planted("gradients", "step 1: gradient of output.kernel", "the losses of the batch are summed instead of averaged")
 class GradientsSummed(Base):
     def delta(self, probabilities: Array, labels: Labels) -> Array:
         return super().delta(probabilities, labels) * self.real(len(labels))
@@ -884,7 +888,7 @@ class AmsGrad(Base):
         return update
 
 
-@planted("optimizer", "step 1: hidden_1.kernel", "changes from step to step: 0.0001, 0.0002,")
+@planted("optimizer", "step 1: hidden_1.kernel", "changes from step to step, in a straight line: 0.0001, 0.0002,")
 class LearningRateWarmsUp(Base):
     def update(self, name: str, g: Array) -> Array:
         return super().update(name, g) * self.real(self.num_steps / 10)

@@ -1,4 +1,4 @@
-"""The faults of convolutions and of dropout, planted in `tests/faults/layered.py`; `ZOO` holds all of both files.
+"""The faults of convolutions and of dropout, planted in `tests/faults/layered.py`; `ZOO` holds all of all files.
 
 `python tests/faults/zoo_networks.py NAME RECIPE.json RUN_DIR [--trace]`
 """
@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe.initial_weights import Weights
+from tests.faults import zoo_kinds, zoo_training
 from tests.faults.layered import CORNERS, Layered, corner
 from tests.faults.zoo import ZOO, Array, Labels, planted, start
 
 __all__ = ["ZOO"]
+
+FILES = (
+    "zoo.py",
+    *(f"{module.__name__.rpartition('.')[2]}.py" for module in (zoo_kinds, zoo_training)),
+    "zoo_networks.py",
+)
+"""Where the faults are planted."""
 
 CNN: dict[str, Any] = {"network": "cnn", "filters": (4, 4), "hidden_sizes": (16,), "batch_size": 8}
 """A recipe under which the second convolution has as many channels in as filters."""

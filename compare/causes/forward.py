@@ -1,0 +1,461 @@
+"""Causes of the forward pass: what a layer was fed, what it multiplied with, which activation function it has.
+
+What is special in convolutions is in `compare/causes/convolution.py`, in the recipe's own dropout in
+`compare/ladder/dropout.py`, what a layer may have been fed in `compare/causes/fed.py`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from scipy.special import erf, expit
+
+from compare.causes import convolution as network_causes
+from compare.causes import fed
+from compare.causes.signatures import (
+    Evidence,
+    Hypothesis,
+    all_kept_in,
+    in_low_precision,
+    is_double,
+    named,
+    ratio,
+    rounds_as,
+    see,
+    times,
+)
+from compare.oracle import convolution
+from compare.oracle import network as oracle
+from compare.oracle.bounds import Rounding
+from compare.oracle.convolution import linear
+from compare.oracle.network import Array
+from compare.oracle.step import ExactStep
+from record.first_steps import Trace
+
+
+def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
+    """Why a layer's pre-activations differ from `inputs @ kernel + bias`, in step `index` (from 0) first."""
+    evidence = _linear_evidence(trace, layer)
+    first = evidence[index]
+
+    def hypotheses() -> Iterator[Hypothesis]:
+        yield from _other_sums(first, layer)
+        yield from _other_kernels(first.given, layer)
+        yield from _other_inputs(first.given, layer)
+        yield from _after_the_sum(first, layer)
+        yield from _low_precision(first, layer)
+
+    if (cause := named(evidence, hypotheses())) is not None:
+        return cause
+    wrong = [one for one in evidence if not one.is_right]
+    if (cause := all_kept_in(wrong, double=trace.recipe.dtype == "float64")) is not None:
+        kept = cause.rpartition(" ")[2]
+        return f"the layer computes in {kept}: {cause}" if "kept in" in cause else cause
+    return fed.of_dropped_inputs(evidence, layer) or _rounds_as(evidence, layer, trace.recipe.dtype)
+
+
+def _linear_evidence(trace: Trace, layer: str) -> list[Evidence]:
+    rounding = Rounding.of(trace.recipe.dtype)
+    evidence = []
+    for index in range(len(trace.steps)):
+        step = ExactStep.of(trace, index)
+        inputs, kernel, bias = step.inputs[layer], step.kernel(layer), step.bias(layer)
+        recorded = step.preactivations[layer]
+        bound = rounding.dense(convolution.rows(inputs, kernel), convolution.matrix(kernel), bias)
+        bound = bound.reshape(recorded.shape)
+        expected, slack = linear(inputs, kernel, bias), float(bound.mean())
+        evidence.append(Evidence(index + 1, layer, recorded, expected, bound, rounding.unit, step, slack))
+    return evidence
+
+
+def _of(step: ExactStep, layer: str) -> tuple[Array, Array, Array]:
+    return step.inputs[layer], step.kernel(layer), step.bias(layer)
+
+
+def _other_sums(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """What else is made of the inputs, the kernel and the bias, or recorded in their place."""
+    step: ExactStep = first.given
+    yield Hypothesis("the bias is missing from the layer", lambda one: one.expected - one.given.bias(layer))
+    yield Hypothesis("the bias is added twice", lambda one: one.expected + one.given.bias(layer))
+    yield Hypothesis("the bias is subtracted", lambda one: one.expected - 2 * one.given.bias(layer))
+    name = "the pre-activations are recorded after an in-place ReLU"
+    yield Hypothesis(name, lambda one: oracle.relu(one.expected))
+    if layer == step.layers[-1]:
+        name = "the probabilities are recorded in place of the logits"
+        yield Hypothesis(name, lambda one: oracle.softmax(one.expected))
+        name = "the logarithm of the softmax stands in place of the logits"
+        yield Hypothesis(name, lambda one: _log_softmax(one.expected))
+    inputs = step.inputs[layer]
+    if inputs.shape == first.recorded.shape:
+        name = "a residual connection: the layer's input is added to its pre-activations"
+        yield Hypothesis(name, lambda one: one.expected + one.given.inputs[layer])
+    for other in step.layers:
+        if other != layer and step.preactivations[other].shape == first.recorded.shape:
+            name = f"the pre-activations of {other} are recorded in their place"
+            yield Hypothesis(name, lambda one, other=other: one.given.preactivations[other])
+            if step.layers.index(other) < step.layers.index(layer):
+                name = f"a skip connection: the activations of {other} are added to the pre-activations"
+                skip = lambda one, other=other: one.expected + one.given.activations[other]  # noqa: E731
+                if other != step.below(layer):
+                    yield Hypothesis(name, skip)
+
+
+def _other_kernels(step: ExactStep, layer: str) -> Iterator[Hypothesis]:
+    kernel = step.kernel(layer)
+
+    def with_kernel(change: Callable[[Array], Array]) -> Callable[[Evidence], Array]:
+        def predict(one: Evidence) -> Array:
+            inputs, kernel, bias = _of(one.given, layer)
+            return linear(inputs, change(kernel), bias)
+
+        return predict
+
+    if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:
+        name = f"the kernel is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}"
+        yield Hypothesis(name, with_kernel(np.transpose))
+    for other in step.layers:
+        if other != layer and step.kernel(other).shape == kernel.shape:
+            for words, biased in (("kernel and bias", other), ("kernel", layer)):
+                yield Hypothesis(
+                    f"the {words} of {other} are used in their place: the two layers are exchanged, or share them"
+                    if biased == other
+                    else f"the kernel of {other} is used in its place: the two layers share it",
+                    lambda one, other=other, biased=biased: linear(
+                        one.given.inputs[layer], one.given.kernel(other), one.given.bias(biased)
+                    ),
+                )
+    for cause, change in _NORMALISED_KERNELS.items():
+        yield Hypothesis(cause, with_kernel(change))
+    gain = np.sqrt(2 / np.prod(kernel.shape[:-1]))
+    name = "the kernel is scaled by √(2 / inputs) when it is used: an equalised learning rate"
+    yield Hypothesis(name, with_kernel(lambda array: gain * array))
+    yield Hypothesis("only the signs of the kernel are used", with_kernel(np.sign))
+    for cause, change in network_causes.OTHER_KERNELS.items():
+        if kernel.ndim == 4 and change(kernel).shape == kernel.shape:
+            yield Hypothesis(cause, with_kernel(change))
+
+
+_NORMALISED_KERNELS: dict[str, Callable[[Array], Array]] = {
+    "the kernel of each unit is divided by its norm: weight normalisation": (
+        lambda kernel: kernel / np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
+    ),
+    "the kernel is divided by its largest singular value: spectral normalisation": (
+        lambda kernel: kernel / np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2)
+    ),
+    "the kernel of each unit is standardised: weight standardisation": (
+        lambda kernel: (
+            (kernel - kernel.mean(axis=tuple(range(kernel.ndim - 1)))) / kernel.std(axis=tuple(range(kernel.ndim - 1)))
+        )
+    ),
+}
+
+
+def _other_inputs(step: ExactStep, layer: str) -> Iterator[Hypothesis]:
+    """That the layer is fed something else than what the one before passes on, as recorded."""
+    for cause, change in fed.alternatives(step, layer):
+        yield Hypothesis(
+            cause,
+            lambda one, change=change: linear(change(one.given), one.given.kernel(layer), one.given.bias(layer)),
+        )
+    for cause, change in network_causes.other_inputs(step, layer):
+        yield Hypothesis(
+            cause,
+            lambda one, change=change: linear(change(one.given), one.given.kernel(layer), one.given.bias(layer)),
+        )
+
+
+def _after_the_sum(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """What is done to the pre-activations, after the bias is added."""
+    recorded, expected = first.recorded, first.expected
+    for cause, change in fed.NORMALISATIONS.items():
+        yield Hypothesis(f"{cause} of the pre-activations", fed.learned(first, lambda one: one.expected, change))
+    yield from _masked(first)
+    factor = ratio(recorded, expected)
+    yield Hypothesis(f"the pre-activations are {times(factor)}", lambda one: factor * one.expected, fitted=True)
+    inputs, kernel, bias = _of(first.given, layer)
+    product = linear(inputs, kernel, 0 * bias)
+    scale = ratio(recorded - bias, product)
+    name = f"the kernel or what the layer is fed is {times(scale)}, and the bias is not"
+    if bias.any():
+        yield Hypothesis(
+            name, lambda one: scale * (one.expected - one.given.bias(layer)) + one.given.bias(layer), fitted=True
+        )
+    shift = float((recorded - expected).mean())
+    yield Hypothesis(f"{shift:.6g} is added to the pre-activations", lambda one: one.expected + shift, fitted=True)
+    axes = tuple(range(expected.ndim - 1))
+    per_unit = (recorded * expected).sum(axis=axes) / (expected**2).sum(axis=axes)
+    if expected.shape[0] > 1:
+        name = "the pre-activations of each unit are multiplied by a number of its own"
+        yield Hypothesis(name, lambda one: per_unit * one.expected, fitted=True)
+    limit = float(np.abs(recorded).max())
+    yield Hypothesis(
+        f"the pre-activations are clipped to ±{limit:.4g}",
+        lambda one: np.clip(one.expected, -limit, limit),
+        fitted=True,
+    )
+
+
+def _masked(first: Evidence) -> Iterator[Hypothesis]:
+    """Dropout: some numbers are zero, all others multiplied by one factor."""
+    recorded, expected = first.recorded, first.expected
+    kept = (recorded != 0) & (expected != 0)
+    factor = ratio(np.where(kept, recorded, 0), np.where(kept, expected, 0))
+    share = np.mean(recorded[expected != 0] == 0) if (expected != 0).any() else 0.0
+    if not share:
+        return
+    if factor > 1 and abs(share - (1 - 1 / factor)) < 5 * np.sqrt(share / kept.size):
+        name = f"dropout of rate {1 - 1 / factor:.3g} is active"
+        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0))
+    else:
+        name = f"{share:.0%} of the numbers are dropped, and those kept are multiplied by {factor:.4g}"
+        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0), fitted=True)
+
+
+def _low_precision(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    inputs, kernel, bias = _of(first.given, layer)
+    if inputs.ndim > 2 and inputs.size > 1e6:
+        return
+    for number, (dtype, _) in enumerate(in_low_precision(lambda lower: linear(lower(inputs), lower(kernel), bias))):
+        yield Hypothesis(
+            f"the layer computes in {dtype}" + (see("tf32-products") if dtype == "TF32" else ""),
+            partial(_lowered, layer=layer, number=number),
+        )
+
+
+def _lowered(one: Evidence, layer: str, number: int) -> Array:
+    inputs, kernel, bias = _of(one.given, layer)
+    variants = in_low_precision(lambda lower: linear(lower(inputs), lower(kernel), bias))
+    return next(product for index, (_, product) in enumerate(variants) if index == number)
+
+
+def _rounds_as(evidence: Sequence[Evidence], layer: str, dtype: str) -> str | None:
+    errors, scales = [], []
+    for one in evidence:
+        inputs, kernel, bias = _of(one.given, layer)
+        squares = linear(inputs**2, kernel**2, bias**2)
+        errors.append(one.recorded - one.expected)
+        scales.append(np.sqrt(squares))
+    return rounds_as(errors, scales, double=dtype == "float64")
+
+
+# --- activations -----------------------------------------------------------------------------------
+
+
+def of_activations(trace: Trace, index: int, layer: str) -> str | None:
+    """Why activations differ from the ReLU or the softmax of the recorded pre-activations, in step `index` first."""
+    rounding = Rounding.of(trace.recipe.dtype)
+    last = layer == trace.recipe.layer_names[-1]
+    evidence = []
+    for number in range(len(trace.steps)):
+        step = ExactStep.of(trace, number)
+        z, recorded = step.preactivations[layer], step.activations[layer]
+        expected = oracle.softmax(z) if last else oracle.relu(z)
+        bound = rounding.softmax_relative(z) * expected + rounding.tiny if last else np.full(z.shape, rounding.tiny)
+        # Where other functions subtract, what they lose is relative to what goes in.
+        bound = bound if (np.abs(recorded - expected) <= bound).all() else bound + 4 * rounding.unit * np.abs(z)
+        evidence.append(Evidence(number + 1, layer, recorded, expected, bound, rounding.unit, step))
+    first = evidence[index]
+
+    def hypotheses() -> Iterator[Hypothesis]:
+        for cause, change in (_OF_THE_OUTPUT if last else _IN_PLACE_OF_RELU).items():
+            yield Hypothesis(cause, lambda one, change=change: change(one.given.preactivations[layer]))
+        yield from _around_the_activation(first, layer)
+        yield from _masked(first)
+        yield from (_fitted_softmax if last else _fitted_relu)(first, layer)
+
+    cause = named(evidence, hypotheses())
+    if cause is None and last:
+        cause = fed.of_dropped_logits(evidence, layer)
+    return cause or all_kept_in(evidence, double=trace.recipe.dtype == "float64" and is_double(first.expected))
+
+
+def _log_softmax(z: Array) -> Array:
+    shifted = z - z.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _over_the_batch(z: Array) -> Array:
+    powers = np.exp(z - z.max(axis=0, keepdims=True))
+    return powers / powers.sum(axis=0, keepdims=True)
+
+
+_SELU = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
+"""Scale and α (Klambauer et al. 2017), as both frameworks have them."""
+
+_IN_PLACE_OF_RELU: dict[str, Callable[[Array], Array]] = {
+    "the activation function is missing": lambda z: z,
+    "the activation is the sigmoid instead of ReLU": expit,
+    f"the activation is GELU with erf instead of ReLU{see('gelu-form')}": lambda z: z * (1 + erf(z / np.sqrt(2))) / 2,
+    f"the activation is GELU approximated by tanh instead of ReLU{see('gelu-form')}": (
+        lambda z: z / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+    ),
+    "the activation is GELU approximated by a sigmoid, z·σ(1.702 z), instead of ReLU": lambda z: z * expit(1.702 * z),
+    "the activation is SiLU (swish) instead of ReLU": lambda z: z * expit(z),
+    "the activation is hard swish instead of ReLU": lambda z: z * np.clip(z / 6 + 0.5, 0, 1),
+    "the activation is the hard sigmoid instead of ReLU": lambda z: np.clip(z / 6 + 0.5, 0, 1),
+    "the activation is the hard sigmoid of Keras 2, 0.2 z + 0.5, instead of ReLU": lambda z: np.clip(
+        0.2 * z + 0.5, 0, 1
+    ),
+    "the activation is Mish instead of ReLU": lambda z: z * np.tanh(np.logaddexp(0, z)),
+    "the activation is tanh instead of ReLU": np.tanh,
+    "the activation is the hard tanh instead of ReLU": lambda z: np.clip(z, -1, 1),
+    "the activation is z − tanh z instead of ReLU": lambda z: z - np.tanh(z),
+    "the activation is ELU instead of ReLU": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+    "the activation is SELU instead of ReLU": (
+        lambda z: _SELU[0] * np.where(z > 0, z, _SELU[1] * np.expm1(np.minimum(z, 0)))
+    ),
+    "the activation is softplus instead of ReLU": lambda z: np.logaddexp(0, z),
+    "the activation is softsign instead of ReLU": lambda z: z / (1 + np.abs(z)),
+    "the activation is the log-sigmoid instead of ReLU": lambda z: -np.logaddexp(0, -z),
+    "the activation is ReLU6 instead of ReLU": lambda z: np.clip(z, 0, 6),
+    "the activation is the squared ReLU instead of ReLU": lambda z: np.maximum(z, 0) ** 2,
+    "the activation is the magnitude instead of ReLU": np.abs,
+    "the activation is ReLU of the negative: the sign is wrong": lambda z: np.maximum(-z, 0),
+    "the activation is the smaller of z and 0: ReLU's other half": lambda z: np.minimum(z, 0),
+    "the activation is the exponential instead of ReLU": np.exp,
+    "the activation is the sine instead of ReLU": np.sin,
+    "the activation is the Gaussian exp(−z²) instead of ReLU": lambda z: np.exp(-(z**2)),
+    "the activation is the square instead of ReLU": np.square,
+    "the activation is a step, 0 or 1, instead of ReLU": lambda z: (z > 0).astype(float),
+    "the activation is a softmax over the units instead of ReLU": lambda z: np.exp(_log_softmax(z)),
+    "the softmax runs over the batch": _over_the_batch,
+}
+
+_OF_THE_OUTPUT: dict[str, Callable[[Array], Array]] = {
+    "softmax is applied twice": lambda z: oracle.softmax(oracle.softmax(z)),
+    "the activation function is missing: the logits are taken for the probabilities": lambda z: z,
+    "the log of the softmax is taken for the probabilities": _log_softmax,
+    "the activation is the sigmoid instead of the softmax": expit,
+    "the activation is the log-sigmoid instead of the softmax": lambda z: -np.logaddexp(0, -z),
+    "the softmax runs over the batch instead of the classes": _over_the_batch,
+    "the softmax runs over all numbers of the batch": lambda z: np.exp(z - z.max()) / np.exp(z - z.max()).sum(),
+    "the softmax takes the negative of the logits": lambda z: oracle.softmax(-z),
+    "the exponentials are not divided by their sum": np.exp,
+    "the exponentials after subtracting the largest are not divided by their sum": (
+        lambda z: np.exp(z - z.max(axis=1, keepdims=True))
+    ),
+    "the softmax takes the ReLU of the logits": lambda z: oracle.softmax(oracle.relu(z)),
+    "the softmax takes the tanh of the logits": lambda z: oracle.softmax(np.tanh(z)),
+    "the softmax takes the sigmoid of the logits": lambda z: oracle.softmax(expit(z)),
+    "the activation is the hard choice, one-hot, instead of the softmax": lambda z: np.eye(z.shape[1])[z.argmax(1)],
+    "the sigmoids are divided by their sum instead of a softmax": lambda z: expit(z) / expit(z).sum(1, keepdims=True),
+    "the activation is softplus divided by its sum instead of a softmax": (
+        lambda z: np.logaddexp(0, z) / np.logaddexp(0, z).sum(1, keepdims=True)
+    ),
+    "the activation is ReLU instead of the softmax": oracle.relu,
+    "powers of 2 instead of e are in the softmax": lambda z: oracle.softmax(np.log(2) * z),
+} | {
+    f"{cause} of the logits, before the softmax": (lambda z, change=change: oracle.softmax(change(z)))
+    for cause, change in fed.NORMALISATIONS.items()
+}
+
+
+def _around_the_activation(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """Residual connections and normalisation around a layer's activation function."""
+    step: ExactStep = first.given
+    last = layer == step.layers[-1]
+    function = oracle.softmax if last else oracle.relu
+
+    def z(one: Evidence) -> Array:
+        return one.given.preactivations[layer]
+
+    def x(one: Evidence) -> Array:
+        return one.given.inputs[layer]
+
+    if step.inputs[layer].shape == first.recorded.shape:
+        name = "a residual connection adds the layer's input"
+        yield Hypothesis(f"{name} after the activation", lambda one: one.expected + x(one))
+        yield Hypothesis(f"{name} before the activation", lambda one: function(z(one) + x(one)))
+        yield Hypothesis("a residual connection averages output and input", lambda one: (one.expected + x(one)) / 2)
+        yield Hypothesis("a residual connection adds the layer's input, divided by √2", _halved(x))
+        yield Hypothesis("the layer's input is passed on in its place", x)
+    if last:
+        return
+    for cause, change in fed.NORMALISATIONS.items():
+        after = fed.learned(first, lambda one: one.expected, change)
+        yield Hypothesis(f"{cause} after the activation", after)
+        before = fed.learned(first, lambda one: one.given.preactivations[layer], change, function)
+        yield Hypothesis(f"{cause} before the activation", before)
+    for other in step.layers[: step.layers.index(layer)]:
+        if step.activations[other].shape == first.recorded.shape and other != step.below(layer):
+            yield Hypothesis(
+                f"a skip connection adds the activations of {other}",
+                lambda one, other=other: one.expected + one.given.activations[other],
+            )
+
+
+def _halved(x: Callable[[Evidence], Array]) -> Callable[[Evidence], Array]:
+    return lambda one: (one.expected + x(one)) / np.sqrt(2)
+
+
+def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """What has a number of its own in place of ReLU."""
+    z, recorded = first.given.preactivations[layer], first.recorded
+
+    def of(change: Callable[[Array], Array]) -> Callable[[Evidence], Array]:
+        return lambda one: change(one.given.preactivations[layer])
+
+    positive = z > 0
+    factor = ratio(np.where(positive, recorded, 0), np.where(positive, z, 0))
+    yield Hypothesis(f"the activations are {times(factor)}", of(lambda z: factor * oracle.relu(z)), fitted=True)
+    slope = ratio(np.where(positive, 0, recorded), np.where(positive, 0, z))
+    name = f"the activation is a leaky ReLU of slope {slope:.4g}{see('leaky-relu-slope')}"
+    yield Hypothesis(name, of(lambda z: np.where(z > 0, z, slope * z)), fitted=True)
+    name = f"the activation is a leaky ReLU of slope {slope:.4g}, times {factor:.4g}"
+    yield Hypothesis(name, of(lambda z: np.where(z > 0, factor * z, slope * z)), fitted=True)
+    alpha = ratio(np.where(positive, 0, recorded), np.where(positive, 0, np.expm1(np.minimum(z, 0))))
+    name = f"the activation is ELU of α = {alpha:.4g} instead of ReLU"
+    yield Hypothesis(name, of(lambda z: np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))), fitted=True)
+    limit = float(recorded.max())
+    yield Hypothesis(f"ReLU is cut off at {limit:.4g}", of(lambda z: np.clip(z, 0, limit)), fitted=True)
+    shift = float((recorded - z)[positive & (recorded != 0)].mean()) if (positive & (recorded != 0)).any() else 0.0
+    name = f"the activation is ReLU of z {'+' if shift > 0 else '−'} {abs(shift):.4g}"
+    yield Hypothesis(name, of(lambda z: oracle.relu(z + shift)), fitted=True)
+    name = f"{shift:.4g} is added to the activations"
+    yield Hypothesis(name, of(lambda z: oracle.relu(z) + shift), fitted=True)
+    threshold = float(z[(recorded == 0) & positive].max(initial=0))
+    name = f"the activation passes on what exceeds {threshold:.3g}"
+    yield Hypothesis(name, of(lambda z: np.where(z > threshold, z, 0)), fitted=True)
+    if positive.sum() != positive.size:
+        with np.errstate(all="ignore"):
+            slopes = np.where(positive, 0, recorded * z).sum(axis=0) / np.where(positive, 0, z**2).sum(axis=0)
+        name = f"the activation is a leaky ReLU with a slope of its own for each unit (PReLU){see('prelu-slopes')}"
+        rate = first.given.recipe.learning_rate
+        yield Hypothesis(name, partial(_prelu, layer=layer, slopes=slopes, rate=rate), fitted=True)
+    with np.errstate(all="ignore"):
+        gate = recorded / z
+        betas = np.log(gate / (1 - gate)) / z
+    betas = betas[(gate > 0.05) & (gate < 0.95) & (np.abs(z) > 0.3)]
+    if betas.size and np.isfinite(beta := float(np.median(betas))):
+        for number in dict.fromkeys((float(f"{beta:.4g}"), beta)):
+            name = f"the activation is swish of β = {number:.4g}, z·σ(βz), instead of ReLU"
+            yield Hypothesis(name, of(lambda z, number=number: z * expit(number * z)), fitted=True)
+
+
+def _prelu(one: Evidence, layer: str, slopes: Array, rate: float) -> Array:
+    """Leaky ReLU with the slopes of the first step; what they have learned since is fitted."""
+    z = one.given.preactivations[layer]
+    with np.errstate(all="ignore"):
+        now = np.where(z > 0, 0, one.recorded * z).sum(axis=0) / np.where(z > 0, 0, z**2).sum(axis=0)
+    moved = np.abs(now - slopes) <= 4 * rate * one.step
+    return np.where(z > 0, z, np.where(moved, now, slopes) * z)
+
+
+def _fitted_softmax(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """A temperature, a factor."""
+    z, recorded = first.given.preactivations[layer], first.recorded
+    with np.errstate(all="ignore"):
+        logs = np.log(recorded)
+    if np.isfinite(logs).all() and recorded.shape[1] > 1:
+        centred = z - z.mean(axis=1, keepdims=True)
+        slope = ratio(logs - logs.mean(axis=1, keepdims=True), centred)
+        name = f"the softmax has a temperature of {1 / slope:.4g}: the logits are divided by it"
+        yield Hypothesis(name, lambda one: oracle.softmax(slope * one.given.preactivations[layer]), fitted=True)
+    factor = ratio(recorded, first.expected)
+    yield Hypothesis(f"the probabilities are {times(factor)}", lambda one: factor * one.expected, fitted=True)
+    share = ratio(recorded - first.expected, 1 / recorded.shape[1] - first.expected)
+    name = f"the probabilities are mixed with {share:.4g} of a uniform distribution"
+    yield Hypothesis(name, lambda one: (1 - share) * one.expected + share / one.recorded.shape[1], fitted=True)
+    low, high = float(recorded.min()), float(recorded.max())
+    name = f"the probabilities are clipped to [{low:.4g}, {high:.4g}]"
+    yield Hypothesis(name, lambda one: np.clip(one.expected, low, high), fitted=True)

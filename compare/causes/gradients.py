@@ -1,0 +1,371 @@
+"""Causes of losses and gradients: which loss it is instead, and what became of its gradients on their way."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from compare.causes import convolution as network_causes
+from compare.causes import losses
+from compare.causes.losses import Fed, Loss
+from compare.causes.signatures import (
+    UNKNOWN,
+    Accepted,
+    Evidence,
+    Hypothesis,
+    all_accepted,
+    all_kept_in,
+    named,
+    ratio,
+    see,
+    times,
+)
+from compare.oracle import network as oracle
+from compare.oracle.bounds import ErrorBound, Rounding
+from compare.oracle.network import Array, ArraysByName
+from record.first_steps import Trace
+
+# --- loss ------------------------------------------------------------------------------------------
+
+
+def of_loss(trace: Trace, index: int) -> str | None:
+    """Why the loss of step `index` (from 0) differs from the mean cross-entropy of the logits.
+
+    One number fits many causes: a cause has to fit every traced step, and where several do, the gradients tell.
+    """
+    steps = [Fed(trace, number) for number in range(len(trace.steps))]
+    rounding = Rounding.of(trace.recipe.dtype)
+    evidence = [
+        Evidence(
+            fed.index + 1,
+            "loss",
+            np.asarray(fed.recorded),
+            np.asarray(fed.cross_entropies.mean()),
+            np.asarray(rounding.cross_entropy(fed.logits, fed.labels)),
+            rounding.unit,
+            fed,
+        )
+        for fed in steps
+    ]
+    by_cause: dict[str, Loss] = {}
+
+    def hypotheses() -> Iterator[Hypothesis]:
+        for loss in losses.catalogue(steps, index, "loss"):
+            by_cause.setdefault(loss.cause, loss)
+            yield Hypothesis(loss.cause, lambda one, loss=loss: np.asarray(loss.value(one.given)), loss.fitted)
+        yield from _of_other_steps(steps)
+
+    found = all_accepted(evidence, hypotheses())
+    if found:
+        return _told_by_the_gradients(trace, found, by_cause, one_step=len(steps) == 1)
+    double = trace.recipe.dtype == "float64"
+    return all_kept_in(evidence, double=double) or _computed_in_float32(evidence, double=double)
+
+
+def _of_other_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
+    """What is recorded as a step's loss is of other steps too."""
+    means = np.array([fed.cross_entropies.mean() for fed in steps])
+    if len(steps) < 3:
+        return
+    running = np.cumsum(means) / np.arange(1, len(means) + 1)
+    yield Hypothesis(
+        f"the loss is the running mean over the epoch{see('fit-loss-running')}", lambda one: running[one.step - 1]
+    )
+    yield Hypothesis(
+        "the loss is that of the step before", lambda one: means[one.step - 2] if one.step > 1 else one.recorded
+    )
+    after = [_after_the_update(steps, number) for number in range(len(steps) - 1)]
+    yield Hypothesis(
+        "the loss is computed after the step's update",
+        lambda one: np.asarray(after[one.step - 1] if one.step <= len(after) else one.recorded),
+    )
+    for share in (0.5, 0.9, 0.95, 0.98, 0.99):
+        smooth = [means[0]]
+        for mean in means[1:]:
+            smooth.append(share * smooth[-1] + (1 - share) * mean)
+        name = f"the loss is an exponential moving average that keeps {share:g} of the one before"
+        yield Hypothesis(name, lambda one, smooth=smooth: np.asarray(smooth[one.step - 1]))
+    yield Hypothesis("the losses of the steps so far are added up", lambda one: means.cumsum()[one.step - 1])
+
+
+def _after_the_update(steps: Sequence[Fed], number: int) -> float:
+    """The loss of a step's batch under the parameters after it."""
+    images = steps[number].step.inputs[steps[number].step.layers[0]]
+    return oracle.loss(steps[number + 1].step.weights, images, steps[number].labels)
+
+
+def _told_by_the_gradients(
+    trace: Trace, found: list[Accepted], by_cause: dict[str, Loss], *, one_step: bool
+) -> str | None:
+    """The causes that the gradients do not contradict; which they are of, where it is not the loss that is recorded."""
+    gradients = list(gradient_evidence(trace))
+    plain = all(one.is_right for one in gradients)
+    consistent = [one for one in found if (loss := by_cause.get(one.hypothesis.cause)) and _is_of(loss, gradients)]
+    if not consistent and one_step:
+        return None
+    words = " – or ".join(dict.fromkeys(one.cause for one in consistent or found))
+    return words + ("; the gradients are those of the mean cross-entropy" if plain and not consistent else "")
+
+
+def _is_of(loss: Loss, gradients: Sequence[Evidence]) -> bool:
+    """Whether the gradients are this loss's."""
+    predict = _predicting(loss.gradients)
+    return all(one.left_by(predict(one)) <= 1 for one in gradients)
+
+
+def _computed_in_float32(evidence: Sequence[Evidence], *, double: bool) -> str | None:
+    """Whether losses in float64 are off by no more than float32 rounds, in both directions."""
+    if not double:
+        return None
+    errors = np.array([float((one.recorded - one.expected) / one.bound) for one in evidence])
+    unit = 2.0**29  # of float32, in units of float64
+    if np.abs(errors).max() < unit and len(set(np.sign(errors))) > 1 and len(errors) > 7:
+        return "the losses are off by no more than float32 rounds: they are computed in it"
+    return None
+
+
+# --- gradients -------------------------------------------------------------------------------------
+
+
+def gradient_evidence(trace: Trace) -> Iterator[Evidence]:
+    """The gradient of every parameter in every traced step, from the recorded activations, from the output on."""
+    rounding = Rounding.of(trace.recipe.dtype)
+    for index in range(len(trace.steps)):
+        fed = Fed(trace, index)
+        delta = oracle.output_delta(fed.logits, fed.labels)
+        error = ErrorBound.of(rounding.output_delta(fed.logits, delta)).probed()
+        for of_layer in fed.step.backward(delta):
+            bounds = rounding.layer_gradients(of_layer, error)
+            for kind, expected, bound in zip(("kernel", "bias"), (of_layer.kernel, of_layer.bias), bounds, strict=True):
+                name = f"{of_layer.layer}.{kind}"
+                recorded, slack = fed.recorded_gradients[name], float(bound.mean())
+                yield Evidence(index + 1, name, recorded, expected, bound, rounding.unit, fed, slack)
+            if of_layer.carried is not None:
+                error = fed.step.error_below(of_layer, error)
+
+
+def of_gradient(trace: Trace, index: int, name: str) -> str | None:
+    """Why the gradient of parameter `name` in step `index` (from 0) differs from back-propagation, and any other."""
+    evidence = list(gradient_evidence(trace))
+    steps = list(dict.fromkeys(one.given for one in evidence))
+    first = next(one for one in evidence if one.step == index + 1 and one.tensor == name)
+    if (frozen := _zero(evidence, first)) is not None:
+        return frozen
+    found = all_accepted(evidence, _of_all(evidence, steps, first))
+    if found:
+        return " – or ".join(one.cause for one in found)
+    double = trace.recipe.dtype == "float64"
+    return _of_each(evidence, steps, first) or all_kept_in([first], double=double)
+
+
+def _zero(evidence: Sequence[Evidence], first: Evidence) -> str | None:
+    """Whether all that is wrong is that gradients are zero."""
+    wrong = [one for one in evidence if not one.is_right]
+    if first.recorded.any() or any(one.recorded.any() for one in wrong):
+        return None
+    names = list(dict.fromkeys(one.tensor for one in wrong))
+    steps = {one.step for one in wrong}
+    if len(steps) < len({one.step for one in evidence}) and len(steps) == 1:
+        return f"the gradients of {', '.join(names)} are zero in step {first.step} only: the step is skipped"
+    weight = first.given.step.weights[first.tensor]
+    if names == [first.tensor] and first.tensor.endswith(".bias") and not weight.any():
+        return f"{first.tensor} stays zero with a zero gradient: the layer has no bias, or it is frozen"
+    late = f", from step {min(steps)} on" if min(steps) > 1 else ""
+    if len(names) > 1:
+        return (
+            f"the gradient of {names[0]} is zero: it is frozen, detached from the loss, or not in the network; "
+            f"so are {', '.join(names[1:])}{late}"
+        )
+    return f"the gradient of {names[0]} is zero: it is frozen, detached from the loss, or not in the network{late}"
+
+
+def _predicting(gradients: Callable[[Fed], ArraysByName]) -> Callable[[Evidence], Array]:
+    """The tensor of a piece of evidence among all gradients of its step, which are computed once."""
+    known: dict[int, ArraysByName] = {}
+
+    def predict(one: Evidence) -> Array:
+        if one.step not in known:
+            known[one.step] = gradients(one.given)
+        return known[one.step][one.tensor]
+
+    return predict
+
+
+def _of_all(evidence: Sequence[Evidence], steps: Sequence[Fed], first: Evidence) -> Iterator[Hypothesis]:
+    """What one cause makes of all gradients."""
+    fed: Fed = first.given
+    for loss in losses.catalogue(steps, fed.index, "gradients"):
+        is_factor = loss.cause.startswith("the gradient is ")
+        if not is_factor:
+            yield Hypothesis(loss.cause, _predicting(loss.gradients), loss.fitted, whole=True)
+    yield from _of_steps(steps)
+    yield from _on_their_way(fed)
+    yield from _clipped(evidence, steps)
+    yield from _changed(first)
+    yield from _in_every_step(evidence, first)
+
+
+def _of_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
+    """Gradients of several steps."""
+
+    def recorded(one: Evidence, back: int) -> Array:
+        if one.step - 1 < back:
+            return np.zeros(one.recorded.shape)
+        return steps[one.step - 1 - back].recorded_gradients[one.tensor]
+
+    name = f"gradients are not zeroed between steps: those of the steps before are added{see('gradients-accumulate')}"
+    yield Hypothesis(name, lambda one: one.expected + recorded(one, 1))
+    name = "the gradients are those of the step before"
+    yield Hypothesis(name, lambda one: steps[one.step - 2].gradients[one.tensor] if one.step > 1 else one.recorded)
+    name = "the gradients of the step before are added"
+    yield Hypothesis(
+        name, lambda one: one.expected + (steps[one.step - 2].gradients[one.tensor] if one.step > 1 else 0)
+    )
+    for count in (2, 3, 4, 5, 8):
+        for divided in (1, count):
+            words = f", each divided by {count}" if divided > 1 else ""
+            name = f"the gradients of {count} batches are accumulated{words}{see('gradient-accumulation')}"
+            yield Hypothesis(
+                name,
+                lambda one, count=count, divided=divided: (
+                    one.expected / divided + ((one.step - 1) % count != 0) * recorded(one, 1)
+                ),
+            )
+    for beta in (0.5, 0.9, 0.99):
+        for rest in (1.0, 1 - beta):
+            name = f"the gradients are smoothed over the steps: {beta:g} of the one before is added"
+            yield Hypothesis(name, lambda one, beta=beta, rest=rest: beta * recorded(one, 1) + rest * one.expected)
+
+
+def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
+    """What may happen to ∂loss/∂activations on the way down."""
+
+    def by_way(through: Callable[[Fed, str, Array], Array]) -> Callable[[Evidence], Array]:
+        return _predicting(
+            lambda fed: fed.step.gradients(fed.delta / fed.size, lambda layer, delta: through(fed, layer, delta))
+        )
+
+    hidden = fed.step.layers[:-1]
+    for chosen in [hidden, *([layer] for layer in hidden if len(hidden) > 1)]:
+        which = "the hidden layers" if len(chosen) > 1 else chosen[0] if chosen else ""
+
+        def past_relu(fed: Fed, layer: str, delta: Array, chosen: Sequence[str] = chosen) -> Array:
+            if layer not in chosen or fed.step.activations[layer].ndim > 2:
+                return fed.step.through(layer, delta)
+            mask = fed.step.mask(layer)
+            return delta if mask is None else delta * mask
+
+        if chosen:
+            name = f"the gradient passes the ReLU of {which} as if it were not there"
+            yield Hypothesis(name, by_way(past_relu))
+            name = f"the gradient changes its sign on its way through {which}"
+            yield Hypothesis(
+                name, by_way(lambda fed, layer, d, chosen=chosen: fed.step.through(layer, -d if layer in chosen else d))
+            )
+    yield from network_causes.gradients_on_their_way(fed.step, by_way)
+
+
+def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hypothesis]:
+    """Clipping by the norm of all gradients, by each tensor's, by value; scaling to a norm."""
+    recorded, exact = ([_norm(getattr(fed, kind)) for fed in steps] for kind in ("recorded_gradients", "gradients"))
+    if not np.isfinite(recorded).all():
+        return
+    limit = max(recorded)
+    shrunk = [a for a, b in zip(recorded, exact, strict=True) if a < b * (1 - 1e-5)]
+    if shrunk:
+        for epsilon, words in (
+            (0.0, ""),
+            (1e-6, f", divided by the norm + 1e-6 as torch does{see('clip-global-epsilon')}"),
+        ):
+            # The limit is the same in all steps that are clipped.
+            c = float(f"{np.median(shrunk) * (1 + epsilon / np.median(exact)):.4g}")
+            factors = [min(1.0, c / (norm + epsilon)) for norm in exact]
+            name = f"gradients are clipped to a norm of {c:.4g}{words}"
+            yield Hypothesis(name, lambda one, factors=factors: factors[one.step - 1] * one.expected, fitted=True)
+    for words, c in (
+        ("gradients are scaled to a norm of 1", 1.0),
+        (f"gradients are scaled to a norm of {limit:.4g}", limit),
+    ):
+        yield Hypothesis(words, lambda one, c=c: c / exact[one.step - 1] * one.expected, fitted=c != 1)
+    norms = sorted(float(np.linalg.norm(one.recorded)) for one in evidence if not one.is_right)
+    if norms:
+        c = float(f"{norms[len(norms) // 2]:.4g}")
+        name = f"the gradient of each parameter is clipped to a norm of {c:.4g}{see('clipnorm-each')}"
+        yield Hypothesis(
+            name, lambda one: min(1.0, c / float(np.linalg.norm(one.expected))) * one.expected, fitted=True
+        )
+    bound = max(float(np.abs(one.recorded).max()) for one in evidence)
+    rounded = float(f"{bound:.4g}")
+    yield Hypothesis(
+        f"gradients are clipped to ±{rounded:.4g}", lambda one: np.clip(one.expected, -rounded, rounded), fitted=True
+    )
+
+
+def _norm(gradients: ArraysByName) -> float:
+    """The Euclidean norm of all gradients together."""
+    return float(np.sqrt(sum(float((g**2).sum()) for g in gradients.values())))
+
+
+def _changed(first: Evidence) -> Iterator[Hypothesis]:
+    """What may be done to a gradient by itself; numbers are fitted to the first that is wrong."""
+    recorded, expected = first.recorded, first.expected
+    weight = first.given.step.weights[first.tensor]
+    yield Hypothesis("the gradient has the wrong sign", lambda one: -one.expected)
+    yield Hypothesis("only the signs of the gradients are used", lambda one: np.sign(one.expected))
+    for power in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
+        if power in (2, 4, 8) and np.isclose(ratio(recorded, expected), power):
+            name = f"the gradient is {power} times too large, as where the means of {power} microbatches are added up"
+            yield Hypothesis(name, lambda one, power=power: power * one.expected)
+    factor = ratio(recorded, expected)
+    if factor >= 2**10 and float(np.log2(factor)).is_integer():
+        name = f"the gradient is {factor:.6g} times too large: a loss scale that is not taken out again"
+        yield Hypothesis(name + see("loss-scale"), lambda one: factor * one.expected)
+    yield Hypothesis(f"the gradient is {times(factor)}", lambda one: factor * one.expected, fitted=True)
+    for words, of in (
+        ("an L2 penalty adds {} times the weights to the gradient", lambda w: w),
+        ("an L1 penalty adds {} times the weights' signs to the gradient", np.sign),
+    ):
+        decay = ratio(recorded - expected, of(weight))
+        for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
+            yield Hypothesis(
+                words.format(f"{number:.3g}"),
+                lambda one, of=of, number=number: one.expected + number * of(one.given.step.weights[one.tensor]),
+                fitted=True,
+            )
+    if recorded.ndim == 2 and recorded.shape[0] == recorded.shape[1]:
+        yield Hypothesis("the gradient is transposed", lambda one: one.expected.T)
+    name = "the mean over the inputs is taken from the gradient of each unit: gradient centralisation"
+    yield Hypothesis(name, lambda one: one.expected - one.expected.mean(0) if one.expected.ndim > 1 else one.expected)
+    name = "the gradient of each parameter is scaled to a norm of 1"
+    yield Hypothesis(name, lambda one: one.expected / (np.linalg.norm(one.expected) or 1.0))
+    yield from network_causes.of_gradient(first)
+
+
+def _in_every_step(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    """A factor that changes from step to step, the same for all parameters of a step."""
+    factors = {}
+    for one in evidence:
+        if one.tensor == first.tensor:
+            factors[one.step] = ratio(one.recorded, one.expected)
+    said = ", ".join(f"{factor:.4g}" for factor in factors.values())
+    if len({f"{factor:.4g}" for factor in factors.values()}) > 2:
+        name = f"the gradient is multiplied by another number in every step: {said}"
+        yield Hypothesis(name, lambda one: factors[one.step] * one.expected, fitted=True)
+
+
+def _of_each(evidence: Sequence[Evidence], steps: Sequence[Fed], first: Evidence) -> str | None:
+    """Why each parameter's gradient is off, where they have different causes."""
+    causes: dict[str, list[str]] = {}
+    for name in dict.fromkeys(one.tensor for one in evidence if not one.is_right):
+        of_tensor = [one for one in evidence if one.tensor == name]
+        start = next(one for one in of_tensor if not one.is_right)
+        if not any(one.recorded.any() for one in of_tensor if not one.is_right):
+            cause: str | None = "it is zero: frozen, or detached from the loss"
+        else:
+            cause = named(of_tensor, [*_of_steps(steps), *_changed(start), *_in_every_step(of_tensor, start)])
+            cause = cause or all_kept_in(of_tensor, double=first.given.step.recipe.dtype == "float64")
+        causes.setdefault(cause or UNKNOWN, []).append(name)
+    if set(causes) == {UNKNOWN}:
+        return None
+    if len(causes) == 1:
+        return next(iter(causes))
+    return "; ".join(f"{', '.join(names)}: {cause}" for cause, names in causes.items())

@@ -1,0 +1,252 @@
+"""Causes of initial weights that differ: another layout, another initialiser, tied to each other."""
+
+import math
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from compare.causes.convolution import FLATTENED, OTHER_KERNELS
+from compare.causes.signatures import UNKNOWN, ratio, rounded, see
+from compare.oracle.convolution import is_convolution
+from recipe import Recipe
+from recipe.initial_weights import initial_weights
+from record.first_steps import Trace
+
+Names = tuple[str, str]
+
+
+def of_initial_weights(first: Trace, second: Trace, names: Names, parameter: str) -> str:
+    """Why `parameter`, the first that differs, is not the same on both sides."""
+    if first.recipe.initial_weights == "framework":
+        return (
+            "each framework draws its own (recipe.initial_weights is framework): Keras's kernels are Glorot "
+            "uniform, U(±√(6/(in + out))), with zero biases, torch's kernels and biases are U(±1/√in)"
+        )
+    expected = initial_weights(first.recipe)[parameter]
+    for name, trace in zip(names, (first, second), strict=True):
+        recorded = trace.initial_weights[parameter]
+        if (recorded != expected).any():
+            exact, wanted = recorded.astype(np.float64), expected.astype(np.float64)
+            fault = _layout_fault(first.recipe, parameter, exact, wanted)
+            return f"{name}: {fault or _weights_fault(trace, parameter, exact, expected)}"
+    return UNKNOWN
+
+
+def _layout_fault(
+    recipe: Recipe, parameter: str, recorded: NDArray[np.float64], expected: NDArray[np.float64]
+) -> str | None:
+    """How a kernel near convolutions was laid out otherwise."""
+    if is_convolution(expected):
+        for cause, change in OTHER_KERNELS.items():
+            changed = change(expected)
+            if changed.shape == expected.shape and (recorded == changed).all():
+                return f"{parameter}: {cause}"
+    elif recipe.network == "cnn" and parameter == f"{recipe.layer_names[len(recipe.filters)]}.kernel":
+        maps = expected.reshape(*recipe.feature_map_shapes[-1], recipe.filters[-1], -1)
+        torchs = np.moveaxis(maps, 2, 0)
+        back = np.moveaxis(expected.reshape(torchs.shape), 0, 2)
+        if any((recorded == changed.reshape(expected.shape)).all() for changed in (torchs, back)):
+            return f"{parameter}: {FLATTENED}"
+    return None
+
+
+def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], expected: NDArray[np.floating]) -> str:
+    wanted = expected.astype(np.float64)
+    if not expected.any():
+        return _bias_fault(parameter, recorded)
+    if recorded.ndim == 2 and recorded.shape[0] == recorded.shape[1] and (recorded == wanted.T).all():
+        return f"{parameter} is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}"
+    if any((recorded == reshaped).all() for reshaped in _reshaped(wanted)):
+        return f"{parameter} is reshaped where it should be transposed"
+    for words, moved in _moved(wanted):
+        if (recorded == moved).all():
+            return f"{parameter} {words}"
+    if np.abs(recorded - wanted).max() <= np.finfo(expected.dtype).eps * np.abs(wanted).max():
+        return f"{parameter} is off by rounding: one unit in the last place"
+    for dtype in ("float32", "float16", "bfloat16"):
+        if dtype != str(expected.dtype) and (recorded == rounded(wanted, dtype)).all():
+            return f"{parameter} is rounded to {dtype}"
+    if (other := _of_another_parameter(trace, parameter, recorded)) is not None:
+        return other
+    factor = ratio(recorded, wanted)
+    if factor and np.allclose(recorded, factor * wanted, rtol=1e-4, atol=0):
+        inputs, units = _fans(recorded.shape)
+        glorot = math.sqrt(6 / (inputs + units))
+        named = [
+            name for name, limit in _limits(inputs, units).items() if math.isclose(factor * glorot, limit, rel_tol=1e-4)
+        ]
+        limits = f"those of {named[0]}" if named else f"{factor:.5g} times those of the recipe"
+        return f"{parameter} has other limits: {limits}"
+    return _near(parameter, recorded, wanted) or _distribution_fault(parameter, recorded)
+
+
+def _moved(wanted: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """The recipe's numbers, at other places."""
+    yield "has its units in reverse order", wanted[..., ::-1]
+    yield "has its inputs in reverse order", wanted[::-1]
+    yield "has its inputs and units in reverse order", wanted[::-1, ..., ::-1]
+    if wanted.ndim == 2 and math.isqrt(len(wanted)) ** 2 == len(wanted):
+        side = math.isqrt(len(wanted))
+        turned = wanted.reshape(side, side, -1).swapaxes(0, 1).reshape(wanted.shape)
+        yield "is that of transposed images: its inputs go column by column", turned
+
+
+def _bias_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
+    words = f"{parameter} does not start at zero"
+    if np.ptp(recorded) == 0:
+        return f"{words}: all of it is {recorded.flat[0]:.4g}"
+    return f"{words}: it holds other numbers, up to {np.abs(recorded).max():.4g}, as torch's default has it{see('dense-initial-bias')}"
+
+
+def _of_another_parameter(trace: Trace, parameter: str, recorded: NDArray[np.float64]) -> str | None:
+    """Whether a parameter is another one, or shares its numbers."""
+    for other, array in trace.initial_weights.items():
+        if other == parameter or not array.any():
+            continue
+        if array.shape == recorded.shape and (array == recorded).all():
+            same = all((s.parameters[other] == s.parameters[parameter]).all() for s in trace.steps)
+            tied = (
+                "the two are tied: they stay the same in every step"
+                if same
+                else (f"both are drawn alike, by one seed or one initialiser{see('initialiser-object-shared')}")
+            )
+            return f"{parameter} holds the numbers of {other}: {tied}"
+        if array.ndim == 2 and array.T.shape == recorded.shape and (recorded == array.T).all():
+            return f"{parameter} is {other} transposed: the two are tied"
+        first, second = (numbers.ravel()[:50].astype(np.float64) for numbers in (array, recorded))
+        if len(first) != len(second) or len(first) < 20:
+            continue
+        factor = ratio(second, first)
+        if np.allclose(second, factor * first, rtol=1e-4):
+            shared = see("initialiser-object-shared")
+            alike = (
+                f"{parameter} repeats the numbers of {other}, {factor:.4g} times: both are drawn by one seed{shared}"
+            )
+            return f"{alike}; {_distribution_fault(parameter, recorded)}" if np.ptp(recorded) else None
+    for other, array in initial_weights(trace.recipe).items():
+        if other != parameter and array.shape == recorded.shape and (array == recorded).all() and array.any():
+            return f"{parameter} holds what the recipe has for {other}: the two are exchanged"
+    return None
+
+
+def _near(parameter: str, recorded: NDArray[np.float64], wanted: NDArray[np.float64]) -> str | None:
+    """The recipe's numbers with something added or cut off."""
+    difference = recorded - wanted
+    if np.ptp(difference) <= 1e-5 * np.abs(difference).max():
+        return f"{difference.mean():.4g} is added to {parameter}"
+    limit = np.abs(recorded).max()
+    if np.allclose(recorded, np.clip(wanted, -limit, limit), rtol=1e-6):
+        return f"{parameter} is clipped to ±{limit:.4g}"
+    zero = (recorded == 0) & (wanted != 0)
+    if zero.any() and np.allclose(recorded[~zero], wanted[~zero], rtol=1e-6):
+        return f"{zero.mean():.0%} of {parameter} is set to zero"
+    changed = (np.abs(difference) > 1e-6 * np.abs(wanted)).mean()
+    if 0 < changed < 0.5:
+        return f"{changed:.1%} of {parameter} holds other numbers, the rest is right"
+    if (np.abs(recorded) == np.abs(wanted)).all():
+        return f"{parameter} has other signs"
+    if difference.std() < 0.5 * wanted.std():
+        return f"noise of standard deviation {difference.std():.3g} is added to {parameter}"
+    columns = ((recorded**2).sum(axis=0), (wanted**2).sum(axis=0))
+    if recorded.ndim == 2 and all((np.sort(a) == np.sort(b)).all() for a, b in zip(recorded.T, wanted.T, strict=True)):
+        return f"the inputs of {parameter} are in another order"
+    if np.allclose(np.sort(columns[0].ravel()), np.sort(columns[1].ravel()), rtol=1e-6):
+        return f"the units of {parameter} are in another order"
+    return None
+
+
+def _reshaped(kernel: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """A kernel reshaped on its way into torch's layout, and on its way out."""
+    return kernel.reshape(kernel.T.shape).T, kernel.T.reshape(kernel.shape)
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many inputs and units a kernel's initialiser counts: of a convolution at every place of the kernel."""
+    places = prod(shape[:-2])
+    return places * shape[-2], places * shape[-1]
+
+
+def _limits(inputs: int, units: int) -> dict[str, float]:
+    """The limits of uniform initialisers."""
+    return {
+        "Glorot uniform": math.sqrt(6 / (inputs + units)),
+        "torch's default U(±1/√in)": 1 / math.sqrt(inputs),
+        "He uniform": math.sqrt(6 / inputs),
+        "LeCun uniform": math.sqrt(3 / inputs),
+        "Keras's RandomUniform": 0.05,
+    }
+
+
+def _deviations(inputs: int, units: int) -> dict[str, float]:
+    """The standard deviations of normal initialisers."""
+    return {
+        "Glorot normal": math.sqrt(2 / (inputs + units)),
+        "He normal": math.sqrt(2 / inputs),
+        "LeCun normal": math.sqrt(1 / inputs),
+        "Keras's RandomNormal": 0.05,
+        "a standard normal": 1.0,
+    }
+
+
+_TRUNCATED = 0.87962566103423978
+"""The standard deviation of a standard normal cut off at two, by which Keras and TensorFlow make up for it."""
+
+_GLOROT = "Glorot uniform"
+
+
+def _distribution_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
+    """Which initialiser other numbers come from: the form of their distribution and its spread."""
+    other = f"{parameter} holds other numbers"
+    if not recorded.any():
+        return f"{parameter} is all zeros"
+    if np.ptp(recorded) == 0:
+        return f"{parameter} is a constant, {recorded.flat[0]:.4g}"
+    matrix = recorded.reshape(-1, recorded.shape[-1])
+    gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+    scale = gram.trace() / len(gram)
+    if scale and np.abs(gram / scale - np.eye(len(gram))).max() < 1e-4 and len(gram) > 1:
+        gain = f", times {math.sqrt(scale):.4g}" if not math.isclose(scale, 1, rel_tol=1e-3) else ""
+        if (np.count_nonzero(matrix, axis=0) <= 1).all():
+            return f"{other}: the identity{gain}"
+        return f"{other}, from an orthogonal initialiser{gain}"
+    largest, deviation, size = float(np.abs(recorded).max()), float(recorded.std()), recorded.size
+    # The estimate scatters by 1/√(2n); four times that is ample.
+    tolerance = 4 / math.sqrt(2 * size)
+    # A uniform distribution reaches √3 standard deviations, a normal cut off at two of its own 2.27, a whole one more.
+    if largest < 2 * deviation:
+        # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
+        short = max(0.01, 10 / size)
+        limits = _limits(*_fans(recorded.shape)).items()
+        named = [name for name, limit in limits if (1 - short) * limit < largest <= limit * (1 + 1e-6)]
+        if recorded.min() > -0.01 * largest:
+            return f"{other}, uniform from 0 to {largest:.4g}: none is negative"
+        if not named:
+            return f"{other}, uniform within ±{largest:.4g}, of no initialiser in the catalogue"
+        same = ", so only the seed or the generator differs" if named[0] == _GLOROT else ""
+        return f"{other}, distributed as {' or '.join(named)}{same}"
+    truncated = largest <= 2 * deviation / _TRUNCATED * (1 + 2 * tolerance)
+    if truncated:
+        # Of a whole normal, this many numbers all stay below so seldom that it is no chance.
+        truncated = (2 * stats.norm.cdf(largest / deviation) - 1) ** size < 1e-4
+    spread = deviation / _TRUNCATED if truncated else deviation
+    named = []
+    for name, value in _deviations(*_fans(recorded.shape)).items():
+        if truncated and math.isclose(deviation, value, rel_tol=tolerance):
+            named.append(
+                f"{name}, truncated at two standard deviations as Keras has it{see('normal-initialisers-truncated')}"
+            )
+        elif truncated and math.isclose(spread, value, rel_tol=tolerance):
+            named.append(
+                f"{name}, cut off at two standard deviations without making up for it{see('truncated-normal-limits')}"
+            )
+        elif not truncated and math.isclose(deviation, value, rel_tol=tolerance):
+            named.append(f"{name}, not truncated{see('normal-initialisers-truncated')}")
+    kind = "a normal distribution" + (" cut off at two standard deviations" if truncated else "")
+    if float(stats.kurtosis(recorded, axis=None)) > 1 + 20 / math.sqrt(size) and not truncated:
+        return f"{other}, up to {largest:.4g}, from no initialiser in the catalogue"
+    if not named:
+        return f"{other}, as {kind} of standard deviation {spread:.2g} has them, of no initialiser in the catalogue"
+    return f"{other}, distributed as {' or '.join(named)}"
