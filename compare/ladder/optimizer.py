@@ -87,6 +87,6 @@ def step_checks(place: str, name: str, state: causes.OptimizerState, explain: Ex
         f"{place}: {name}",
         state.after,
         state.before - update,
-        rounding.parameter(state.after, update, adam, state.step),
+        rounding.parameter(state.after, update, adam, state.step) + rounding.update_underflow(state.second, adam),
         partial(explain, causes.of_parameter),
     )
