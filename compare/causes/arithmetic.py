@@ -19,6 +19,8 @@ from compare.causes.signatures import (
     first_that_fits,
     fits,
     is_double,
+    kept_in,
+    largest,
     low_precision,
     ratio,
     rounded,
@@ -102,10 +104,11 @@ def _gelu_tanh(z: Array) -> Array:
 # --- loss ------------------------------------------------------------------------------------------
 
 
-def of_loss(trace: Trace, index: int) -> str | None:
+def of_loss(trace: Trace, index: int, *, from_logits: bool = True) -> str | None:
     """Why the loss of step `index` (from 0) differs from the mean cross-entropy of the logits.
 
     One number fits many causes, so a signature has to fit every traced step, and one that is fitted more than one.
+    Unless the loss is judged `from_logits` that were recorded, the size of its deviation says nothing of its precision.
     """
     logits = [np.asarray(step.preactivations["output"], np.float64) for step in trace.steps]
     labels = [step.labels for step in trace.steps]
@@ -149,7 +152,7 @@ def of_loss(trace: Trace, index: int) -> str | None:
         for cause, predicted in signatures():
             if fits(recorded, predicted, tolerance):
                 return cause
-    if len(set(np.sign(recorded - expected))) == 1 and len(recorded) > _ENOUGH_SIGNS:
+    if not from_logits or (len(set(np.sign(recorded - expected))) == 1 and len(recorded) > _ENOUGH_SIGNS):
         return None  # rounding errors have both signs
     return low_precision(recorded[[index]], expected[[index]], double=trace.recipe.dtype == "float64")
 
@@ -182,8 +185,11 @@ def _means(logits: list[Array], labels: list[NDArray[np.int64]]) -> Array:
 # --- gradients -------------------------------------------------------------------------------------
 
 
-def of_gradient(trace: Trace, index: int, name: str, expected: Array) -> str | None:
-    """Why the gradient of parameter `name` in step `index` (from 0) differs from back-propagation."""
+def of_gradient(trace: Trace, index: int, name: str, expected: Array, carried: Array | None = None) -> str | None:
+    """Why the gradient of parameter `name` in step `index` (from 0) differs from back-propagation.
+
+    Where errors of the whole step are `carried` into it, a cause need not explain more than exceeds them.
+    """
     step = ExactStep.of(trace, index)
     recorded = np.asarray(trace.steps[index].gradients[name], np.float64)
     weight = step.weights[name]
@@ -225,8 +231,14 @@ def of_gradient(trace: Trace, index: int, name: str, expected: Array) -> str | N
         if recorded.ndim == 2 and recorded.shape[0] == recorded.shape[1]:  # noqa: PLR2004
             yield "the gradient is transposed", expected.T
 
-    cause = first_that_fits(recorded, expected, signatures())
-    return cause or low_precision(recorded, expected, double=trace.recipe.dtype == "float64")
+    double = trace.recipe.dtype == "float64"
+    if carried is None:
+        return first_that_fits(recorded, expected, signatures()) or low_precision(recorded, expected, double=double)
+    tolerance = np.maximum(carried, EXPLAINED * largest(distance(recorded, expected)))
+    with np.errstate(all="ignore"):
+        same_shape = (one for one in signatures() if one[1].shape == recorded.shape)
+        fitting = (cause for cause, predicted in same_shape if fits(recorded, predicted, tolerance))
+        return next(fitting, None) or kept_in(recorded, double=double)
 
 
 def _gradient_norm(gradients: Mapping[str, NDArray[np.floating]]) -> float:
