@@ -82,7 +82,7 @@ def step_checks(
         f"{place}: {name}",
         state.after,
         state.before - update,
-        rounding.parameter(state.after, update, adam, state.step),
+        rounding.parameter(state.after, update, adam, state.step) + rounding.update_underflow(state.second, adam),
         explain,
         moves=update,
     )

@@ -216,3 +216,7 @@ class Rounding:
         for beta, weight in ((adam.beta_1, 1.0), (adam.beta_2, 0.5)):
             alpha += weight * (step + 2) * beta**step / (1 - beta**step)
         return self.unit * (np.abs(parameter) + (alpha + 8) * np.abs(update)) + self.tiny
+
+    def update_underflow(self, second: Array, adam: Adam) -> Array:
+        """What an update may lose where α·m underflows to zero before it is divided by √v + ε."""
+        return self.tiny / (np.sqrt(second) + adam.epsilon)

@@ -227,7 +227,10 @@ def _product(
     terms = np.count_nonzero(magnitudes[0], axis=0)[:, None] + 1
     worst = np.abs(left).T @ right_error.worst + left_error.worst.T @ (np.abs(right) + right_error.worst)
     scatter = (left**2).T @ right_error.scatter**2 + (left_error.scatter**2).T @ (right**2 + right_error.scatter**2)
-    own = rounding.gamma(terms) * (magnitudes[0].T @ magnitudes[1]) + rounding.tiny
+    sums = [magnitude.sum(axis=0) for magnitude in magnitudes]
+    # Factors and products below the smallest normal number may become zero.
+    underflows = rounding.tiny * (1 + len(left) + sums[0][:, None] + sums[1])
+    own = rounding.gamma(terms) * (magnitudes[0].T @ magnitudes[1]) + underflows
     return ErrorBound(worst, _root(scatter, worst)).plus(own).bound + magnitudes[0].T @ common
 
 

@@ -106,7 +106,7 @@ def verdict_lines(findings: Comparison) -> list[str]:
             if rung.verdict != "parity":
                 label = "likely cause" if rung.verdict == "not parity" else "undecided"
                 lines += [f"  {rung.name}: {rung.where or rung.verdict}", f"    {label}: {rung.cause}"]
-        lines += [f"  not seen: {line}" for line in not_seen(pair.rungs)]
+        lines += [f"  {line}" for line in not_seen(pair.rungs)]
     return lines
 
 

@@ -21,7 +21,8 @@ def loss_checks(watched: Watched) -> Iterator[Check]:
 
         def explain(index: int = index) -> str | None:
             """Has to hold of every step that is off."""
-            return causes.of_loss(watched.only([later for later in range(index, len(off)) if off[later]]), 0)
+            concerned = [later for later in range(index, len(off)) if off[later]]
+            return causes.of_loss(watched.only(concerned), 0, from_logits=False)
 
         recorded = np.asarray(watched.steps[index].loss)
         yield Check(f"{watched.place(index)}: loss", recorded, np.asarray(expected), np.asarray(bound), explain)

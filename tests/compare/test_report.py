@@ -123,6 +123,14 @@ def test_table_says_what_did_not_finish(place: str, bad: ImplementationFindings,
     assert sum(line.startswith(expected) for line in lines) == 1
 
 
+def test_what_is_not_seen_is_said_once() -> None:
+    line = "third: no single step of the training is seen, for its record has no windows"
+    found = results({"third": "parity"}, keras=entry(), third=entry())
+    rungs = tuple(Rung(name, "parity", 0, 0, detail={"not_seen": [line]}) for name in ("data", "optimizer"))
+    pair = dataclasses.replace(found.comparisons["third"], rungs=rungs)
+    assert verdict_lines(dataclasses.replace(found, comparisons={"third": pair}))[1:] == [f"  {line}"]
+
+
 def test_long_training_shows_its_first_and_last_epochs() -> None:
     history = dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy", "seconds"), (0.5,) * 100)
     side = entry(history=history)

@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from compare.causes.optimizer import OptimizerState
 from compare.ladder.climb import climb
+from compare.ladder.optimizer import step_checks
 from compare.ladder.rung import Rung
+from compare.oracle.network import Adam
 from compare.report.words import not_seen
 from compare.windows.judge import judge_windows
 from recipe import Recipe, datasets, mnist
@@ -168,6 +171,14 @@ def test_unknown_masks_and_orders_are_not_seen(own_data: str) -> None:
 @pytest.mark.parametrize("first_seed", range(0, 12, 4))
 def test_clean_networks_are_in_parity(first_seed: int) -> None:
     assert_no_false_alarm(range(first_seed, first_seed + 4))
+
+
+def test_an_update_may_underflow_before_it_is_divided() -> None:
+    """Of a unit that no longer fires α·m falls below float32's smallest normal number, and then ε magnifies it."""
+    adam = Adam(0.2, 0.9, 0.999, 1e-7, "float32")
+    moment, moved, zero = np.array([1.5e-37]), np.array([-2.5e-27]), np.zeros(1)
+    state = OptimizerState(adam, 135, moved, zero, moment / 0.9, zero, moment, zero, moved)
+    assert all((check.ratios(np.inf) <= 1).all() for check in step_checks("step 135", "bias", state, lambda _: None))
 
 
 @pytest.mark.zoo
