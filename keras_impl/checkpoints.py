@@ -116,10 +116,10 @@ def load_weights(path: Path, model: keras.Sequential) -> None:
     Raises:
         RecordError: The file cannot be read, or its arrays are not this model's.
     """
-    if path.suffix == ".keras":
-        check_archive(path)
     try:
         check_is_file(path)
+        if path.suffix == ".keras":
+            check_archive(path)
         with _opened(path) as file:
             _check_arrays(file, model)
         model.load_weights(path)

@@ -68,7 +68,7 @@ def check_archive(path: Path) -> None:
         raise RecordError(f"{path}: cannot be read: {error.strerror or error}") from error
     # What zipfile raises of damaged archives: of headers that ask for a password, an unknown packing, dates, names.
     except (EOFError, ArithmeticError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise RecordError(f"{path}: is damaged or no checkpoint: {error}") from error
+        raise RecordError(f"{path}: cannot be read: it is damaged or no checkpoint ({error})") from error
     if not fits:
         raise RecordError(f"{path}: {unpacked:,} bytes when unpacked; at most {MAX_UNPACKED:,} are read")
     if damaged is not None:
