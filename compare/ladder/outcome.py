@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from compare.causes.signatures import kept_in, low_precision
 from compare.ladder.rung import Rung, RungVerdict
-from compare.ladder.trajectory import MIN_CONTROLS, PARTED, Parting, Runs, as_long, drifted, farther_than_controls
+from compare.ladder.trajectory import (
+    MIN_CONTROLS,
+    PARTED,
+    Parting,
+    Runs,
+    as_long,
+    drifted,
+    farther_than_controls,
+    loss_difference,
+)
 from compare.oracle import convolution
 from compare.oracle import network as oracle
 from compare.oracle.bounds import Rounding
@@ -171,10 +180,10 @@ def _history_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str]
         return None
     num_epochs, num_steps = len(first.history["loss"]), len(first.step_losses)
     parted = Parting.of(first, second).parted_at_step
-    together = num_epochs if parted is None else (parted - 1) * num_epochs // num_steps
+    apart = np.flatnonzero(loss_difference(first.step_losses, second.step_losses) > _TOGETHER)
+    together = int(apart[0]) * num_epochs // num_steps if apart.size else num_epochs
     for key, title in _HISTORY.items():
-        images = first.recipe.images
-        count = images.num_training_images if key == "accuracy" else images.num_test_images
+        count = first.recipe.images.num_training_images if key == "accuracy" else len(_test(first).predictions)
         allowed = PARTED if key == "val_loss" else max(PARTED, _FEW_IMAGES / count)
         pairs = zip(first.history[key][:together], second.history[key], strict=False)
         for epoch, (a, b) in enumerate(pairs, 1):
@@ -188,14 +197,17 @@ def _history_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str]
     if all(steps):
         latest = max(step or 0 for step in steps)
         for key, title in _HISTORY.items():
-            apart = drifted(runs, controls, latest, title, lambda run, key=key: np.array(run.history[key]))
-            if apart is not None:
-                return apart
+            found = drifted(runs, controls, latest, title, lambda run, key=key: np.array(run.history[key]))
+            if found is not None:
+                return found
     return None
 
 
+_TOGETHER = PARTED / 10
+"""Where no losses of steps differ by more, the numbers of an epoch agree within `PARTED`."""
+
 _FEW_IMAGES = 2
-"""Images that may be predicted differently where losses differ by less than `PARTED`, however few there are."""
+"""Images that may be predicted differently there, however few there are."""
 
 
 def _test(run: RunRecord) -> TestResults:

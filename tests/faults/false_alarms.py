@@ -1,8 +1,8 @@
 """`python -m tests.faults.false_alarms [COUNT [FIRST]]`: how often clean pairs fail the two last rungs.
 
 Each pair is a clean network and one that adds up in another order and in other forms, with three A/A controls, trained
-anew from a seed of its own under a recipe drawn from a few. Prints one line a pair that is not in parity, then the
-counts by rung and dtype.
+anew from a seed of its own under a recipe drawn from a few. Prints one line a pair that is not in parity, then writes
+the counts into docs/parity.md.
 """
 
 import sys
@@ -18,6 +18,7 @@ from recipe import Recipe
 from recipe.mnist import Digits
 from record.training import RunRecord
 from tests.faults.clean import TorchsForm, digits
+from tests.faults.table import DOCUMENT, between_marks
 from tests.faults.zoo import Base
 
 NUM_IMAGES, NUM_TEST_IMAGES, NUM_CONTROLS = 2000, 1000, 3
@@ -66,8 +67,21 @@ def main(count: int, first: int) -> None:
             found[rung.name, recipe_of_pair(seed).dtype, rung.verdict] += 1
             if rung.verdict != "parity":
                 print(seed, rung.name, rung.verdict, rung.where, rung.cause, recipe_of_pair(seed), flush=True)
-    for (name, dtype, verdict), number in sorted(found.items()):
-        print(f"{name}, {dtype}: {number} {verdict}")
+    text = table(found)
+    print(text)
+    DOCUMENT.write_text(between_marks(DOCUMENT.read_text(), "alarms", text))
+
+
+def table(found: Counter[tuple[str, str, str]]) -> str:
+    """How many pairs of which verdict, by rung and dtype."""
+    lines = [
+        "| rung | dtype | clean pairs | parity | inconclusive | not parity |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for rung, dtype in sorted({(name, dtype) for name, dtype, _ in found}, reverse=True):
+        counts = [found[rung, dtype, verdict] for verdict in ("parity", "inconclusive", "not parity")]
+        lines.append(f"| `{rung}` | {dtype} | {sum(counts)} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines) + "\n"
 
 
 def options(words: list[str]) -> Iterator[int]:

@@ -8,7 +8,6 @@ from compare.ladder.rung import RUNGS
 from tests.faults.zoo_networks import FILES, ZOO
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "parity.md"
-BEGIN, END = "<!-- faults:begin -->\n", "<!-- faults:end -->"
 
 
 def table() -> str:
@@ -28,11 +27,17 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def between_marks(text: str, name: str, content: str) -> str:
+    """The document with this between the marks of this name."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return before + begin + content + end + after
+
+
 def with_table(text: str) -> str:
-    """The document with the table between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + table() + END + after
+    """The document with the table of faults."""
+    return between_marks(text, "faults", table())
 
 
 if __name__ == "__main__":
