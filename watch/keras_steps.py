@@ -303,16 +303,22 @@ class Steps:
 
     # Evaluation
 
-    def evaluate(self, forwards: list[Forward], before: dict[str, Array]) -> None:
-        """Repeats the outermost calls in evaluation mode with the parameters before the step; leaves no trace."""
+    def evaluate(self, forwards: list[Forward], before: dict[str, Array], now: dict[str, Array] | None = None) -> None:
+        """Repeats the outermost calls in evaluation mode with the parameters before the step; leaves no trace.
+
+        Args:
+            forwards: The calls.
+            before: The parameters to call them with.
+            now: The parameters that are put back; left out, those that there are.
+        """
         from keras.src import backend as keras_backend
 
         parameters = self.tree.parameters()
-        now = self.parameters.current()
+        now = self.parameters.current() if now is None else now
         jax = self._backend.name == "jax"
         mapping = [
             (variable, self._backend.tensor(before.get(path, now[path]), variable.value))
-            for path, variable in parameters.items() if path in now
+            for path, variable in parameters.items() if path in now and before is not now
         ]  # fmt: skip
         self.calls.evaluation = []
         self.calls.part = "step0" if self._in_training else "eval"
@@ -340,7 +346,7 @@ class Steps:
         self.calls.reset()
         kept = self._session.document["evaluation_calls"]
         self._in_training = True
-        self.evaluate([forward], before)
+        self.evaluate([forward], before, before)
         self._in_training = False
         calls: list[dict[str, Any]] = self._session.document["evaluation_calls"]
         self._session.document["evaluation_calls"] = kept

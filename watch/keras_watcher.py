@@ -102,7 +102,7 @@ class KerasWatcher:
         forward = Forward(model, args, {}, False, None)
         before = steps.parameters.current()
         with self._backend.paused():
-            steps.evaluate([forward], before)
+            steps.evaluate([forward], before, before)
             if session.request.training:
                 session.document["calls"] = [steps.in_training(forward, before)]
 

@@ -1,22 +1,15 @@
 """The writer of observed.json and observed.safetensors."""
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recipe.atomic import complete_or_absent
+from record.tensors import TYPES, write_tensors
 
 Array = np.ndarray[Any, Any]
-
-# The names that the safetensors format has for NumPy's types; what is not here cannot be kept.
-_TYPES = {
-    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
-    "uint64": "U64", "int64": "I64", "float16": "F16", "float32": "F32", "float64": "F64",
-}  # fmt: skip
-
 
 _LISTED = 64  # values of an array that a document has; of larger ones it has the shape
 
@@ -43,7 +36,7 @@ class Observation:
             The key; None if the budget is spent or the type is none that a file can hold.
         """
         values = np.array(array, order="C")  # a copy: frameworks change arrays in place
-        if values.dtype.name not in _TYPES or values.nbytes > self._bytes_left:
+        if values.dtype.name not in TYPES or values.nbytes > self._bytes_left:
             self._left_out += 1
             return None
         if key not in self._arrays:
@@ -81,7 +74,7 @@ class Observation:
         """
         self.document["arrays_left_out"] = self._left_out
         with complete_or_absent(self.directory / "observed.safetensors") as partial:
-            _write_safetensors(partial, self._arrays)
+            write_tensors(partial, self._arrays)
         with complete_or_absent(self.directory / "observed.json") as partial:
             text = json.dumps(self.document, default=json_value, indent=1)
             partial.write_text(text.replace(json.dumps(hidden)[1:-1], "/") if hidden else text)
@@ -96,19 +89,3 @@ def json_value(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)
     return str(value)
-
-
-def _write_safetensors(path: Path, arrays: dict[str, Array]) -> None:
-    """Writes arrays one after the other: the library's own writer holds all of them twice."""
-    header: dict[str, Any] = {}
-    offset = 0
-    for key, values in arrays.items():
-        end = offset + values.nbytes
-        header[key] = {"dtype": _TYPES[values.dtype.name], "shape": list(values.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for values in arrays.values():
-            file.write(values.data if values.nbytes else b"")

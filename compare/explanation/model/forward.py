@@ -1,5 +1,8 @@
 """The forward pass, layer by layer: each from the guide's own input, so that no fault hides another."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 
 from compare.explanation.context import Context, describe
@@ -114,6 +117,7 @@ def _layer(
         return
     if any(cause.name == "cropping" for cause in found):  # what torch calls output padding is a part of it
         found = [cause for cause in found if cause.name != "output padding"]
+    found = [_with_layer_before(one, begin, cause) for cause in found]
     place = right.place or pair.port.place
     places = (pair.guide.place, pair.port.place or place)
     for cause in found:
@@ -139,6 +143,26 @@ def _layer(
             effect=min(given.deviation, 1.0),
             effect_text=f"output off by {given.deviation:.3g} of its largest value",
         )
+
+
+def _with_layer_before(one: Pass, begin: Call, cause: Cause) -> Cause:
+    """A padding that differs, where Keras's layer has a ZeroPadding layer before it: both together."""
+    before = next((call for call in one.guide_calls if begin.inputs[0] in call.outputs), None)
+    layer = None if before is None else one.context.guide.layers.get(before.layer or "")
+    if cause.name != "padding" or layer is None or not layer.kind.startswith("ZeroPadding"):
+        return cause
+    own = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+), (\d+)\)", cause.guide)]
+    added = layer.settings.get("padding")
+    added = [tuple(entry) if isinstance(entry, list) else (entry, entry) for entry in added] if added else []
+    if len(own) == 1:
+        own *= len(added)
+    total = [(a + c, b + d) for (a, b), (c, d) in zip(own, added, strict=False)]
+    words = str(total[0]) if total and all(entry == total[0] for entry in total) else str(total)
+    more = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+), (\d+)\)", cause.steered)]
+    if len(more) == 1:
+        more *= len(added)
+    seen = [(a + c, b + d) for (a, b), (c, d) in zip(more, added, strict=False)]
+    return replace(cause, guide=words, steered=str(seen[0]) if all(e == seen[0] for e in seen) else str(seen))
 
 
 def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call) -> list[Cause]:

@@ -196,7 +196,7 @@ def _convolutions(given: Given, settings: Settings) -> Iterator[Option]:
     pads = settings["padding"]
     for width in itertools.product(range(kernel.shape[2] * max(settings["dilation"])), repeat=2):
         tried = {**settings, "padding": [width] * count}
-        yield f"padding {width} of each axis", _text(pads), _text(tried["padding"]), given.output(tried)
+        yield "padding", _text(pads), _text(tried["padding"]), given.output(tried)
     turned = {**given.weights, "kernel": np.flip(kernel, tuple(range(2, kernel.ndim)))}
     yield "kernel flipped", "as it is", "flipped", given.output(settings, weights=turned)
     for mode in ("reflect", "replicate", "circular"):

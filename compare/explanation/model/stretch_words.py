@@ -58,6 +58,7 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
     if operands is not None:
         guide, steered = f"{guide} with {operands[0]}", f"{steered} with {operands[1]}"
     harmless = _is_flattening(edit) and not _carried(context)
+    harm = _HARMLESS if context.guide.observation.losses else _OF_CARRYING
     if edit.kind == "missing":
         title = context.missing(_called(edit, guide), at)
     elif edit.kind == "extra":
@@ -76,14 +77,15 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
         steered=f"{steered} {between(context, where)}",
         places=(None if edit.step is None else edit.step.place, port_place),
         effect=far * (0.05 if harmless else 1),
-        effect_text=f"off by {far:.3g} of the largest value" + (_HARMLESS if harmless else ""),
+        effect_text=f"off by {far:.3g} of the largest value" + (harm if harmless else ""),
         cause=title,
         mend=_mended(edit, steered, port_place),
-        severity="minor" if harmless else "fault",
+        severity=("minor" if context.guide.observation.losses else "inherent") if harmless else "fault",
     )
 
 
 _HARMLESS = "; a network that is trained from scratch learns the same up to the order of this layer's inputs"
+_OF_CARRYING = "; weights that are carried over to the next layer need their columns in that order"
 
 
 def _is_consequence(context: Context, edit: Edit, fed: Match) -> bool:
@@ -141,6 +143,8 @@ def _line(where: Place | None, code: str) -> str:
 
 def _carried(context: Context) -> bool:
     """Whether both programs begin with the same weights, so that the order of a layer's inputs matters."""
+    if any(text.startswith("loaded weights: both") for text in context.not_seen):
+        return False
     return any("the same values" in text for text in context.same) or not context.guide.observation.losses
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from compare.explanation.observed.carry import carried
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair, Pairing
 from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import placed
+from record.tensors import write_tensors
 
 Batch = tuple[Sequence[Array | None], Sequence[Array | None]]
 """Inputs and targets of a step in the steered side's form; None for what it feeds by itself as it should."""
@@ -36,7 +36,7 @@ class Plan:
     def write(self, directory: Path) -> None:
         """Writes both files, plan.json last: where it is, all is."""
         directory.mkdir(parents=True, exist_ok=True)
-        save_file(self.arrays or {"nothing": np.zeros(1)}, directory / "plan.safetensors")
+        write_tensors(directory / "plan.safetensors", self.arrays or {"nothing": np.zeros(1)})
         partial = directory / "partial-plan.json"
         partial.write_text(json.dumps(self.document))
         partial.replace(directory / "plan.json")
@@ -94,7 +94,9 @@ def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], 
         inputs, targets = batch(step)
         key = f"step{step}"
         entry: dict[str, Any] = {
-            "parameters": arrays("parameters", guide.observation.before(step), key),
+            "parameters": arrays("parameters", guide.observation.before(step), key)
+            if step
+            else plan.document["parameters"],
             "inputs": [plan.keep(f"{key}/input{i}", array) for i, array in enumerate(inputs)],
             "targets": [plan.keep(f"{key}/target{i}", array) for i, array in enumerate(targets)],
             "gradients": arrays("gradients", guide.observation.by_path(_gradients(guide), step), key),

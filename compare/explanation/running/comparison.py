@@ -109,7 +109,8 @@ def _passes(
     recorded = list(range(min(_RECORDED, steps)))
     leading = {**options, "steps": steps, "dtype": "float64", "order": "identity", "recorded_steps": recorded}
     looking = {**options, "steps": min(_LOOKED_AT, steps), "dtype": "own", "order": "identity", "recorded_steps": [0]}
-    report(f"running {guide.name} and {steered.name}, up to {steps} optimizer steps of each")
+    how = "once, forwards" if guide.attribute else f"up to {steps} optimizer steps of each"
+    report(f"running {guide.name} and {steered.name}, {how}")
     first = started.start("guide", guide, leading)
     look = None if guide.attribute else started.start("look", steered, looking)
     last = started.start("steered", steered, {**leading, "wait_for_plan": True})
@@ -124,6 +125,7 @@ def _passes(
     report(f"steering {steered.name} by what {guide.name} does, layer by layer")
     plan = make_plan(left, right, pairing, fed.batch, steps=max(len(seen.updates), 1))
     plan.write(last.plan)
+    del plan  # of a large model it is as large as that
     last.deadline += started.timeout
     with _only_when_watched(lambda: looked):
         observed = last.result()
