@@ -228,25 +228,43 @@ def _label_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
         return None
     if (shift == shift[0]).all():
         return f"labels are off by {int(shift[0])}"
+    return _mapped(right, found) or _apart(wanted, given) or _wrong(right, found, len(given), classes)
+
+
+def _mapped(right: NDArray[np.int64], found: NDArray[np.int64]) -> str | None:
+    """Whether each class became one other."""
     pairs = sorted(set(zip(right.tolist(), found.tolist(), strict=True)))
-    if len(pairs) == len({a for a, _ in pairs}):
-        changed = ", ".join(f"{a} becomes {b}" for a, b in pairs if a != b)
-        return f"labels are those of other classes: {changed}"
-    for back in (1, -1):
-        if all((np.roll(a, back) == b).all() for a, b in zip(wanted, given, strict=True)):
-            return "images and labels do not belong together: each image has its neighbour's label"
-    if all((a[::-1] == b).all() for a, b in zip(wanted, given, strict=True)):
-        return "images and labels do not belong together: the labels of a batch are in reverse order"
-    wrong = int((found != right).sum())
-    of = f"{wrong} of the {len(found)} labels of the first {len(given)} batches"
-    if all((np.sort(a) == np.sort(b)).all() for a, b in zip(wanted, given, strict=True)) and wrong > len(found) / 2:
-        return "images and labels do not belong together: they are shuffled apart within a batch"
+    if len(pairs) != len({a for a, _ in pairs}):
+        return None
+    changed = ", ".join(f"{a} becomes {b}" for a, b in pairs if a != b)
+    return f"labels are those of other classes: {changed}"
+
+
+def _apart(wanted: list[NDArray[np.int64]], given: list[NDArray[np.int64]]) -> str | None:
+    """Whether the labels of a batch are all there, at other images."""
+    apart = "images and labels do not belong together"
+    both = list(zip(wanted, given, strict=True))
+    if any(all((np.roll(a, back) == b).all() for a, b in both) for back in (1, -1)):
+        return f"{apart}: each image has its neighbour's label"
+    if all((a[::-1] == b).all() for a, b in both):
+        return f"{apart}: the labels of a batch are in reverse order"
+    different = np.concatenate([a != b for a, b in both]).mean()
+    if all((np.sort(a) == np.sort(b)).all() for a, b in both) and different > 0.5:
+        return f"{apart}: they are shuffled apart within a batch"
+    return None
+
+
+def _wrong(right: NDArray[np.int64], found: NDArray[np.int64], num_batches: int, classes: int) -> str:
+    wrong = found != right
     # Labels drawn by chance are right for one image in as many as there are classes.
-    if wrong > (1 - 3 / classes) * len(found):
+    if wrong.mean() > 1 - 3 / classes:
         return "images and labels do not belong together: they are shuffled apart"
-    from_classes = {a for a, b in pairs if a != b}
-    which = f", all of class {next(iter(from_classes))}" if len(from_classes) == 1 and wrong > 3 else ""
-    return f"{of} are not the data set's{which}: wrong labels"
+    of_classes = set(right[wrong].tolist())
+    which = f", all of class {of_classes.pop()}" if len(of_classes) == 1 and wrong.sum() > 3 else ""
+    first = int(np.flatnonzero(wrong)[0])
+    begin = f", from image {first + 1} of the epoch on" if first and wrong[first:].all() else ""
+    of = f"{int(wrong.sum())} of the {len(found)} labels of the first {num_batches} batches"
+    return f"{of} are not the data set's{which}{begin}: wrong labels"
 
 
 _SEEDS = (*range(100), 123, 1234, 12345, 1337, 2023, 2024, 2025, 2026, 31337)

@@ -91,8 +91,8 @@ class Evidence:
 class Hypothesis:
     """A cause in words and, for each piece of evidence, the numbers that it would have left.
 
-    `fitted` says how many numbers of it were fitted to the evidence: it yields to one that fits with fewer. `whole` says that
-    it is about all tensors of a step: one that is right where others are not contradicts it.
+    `fitted` says how many numbers of it were fitted to the evidence: it yields to one that fits with fewer. `whole`
+    says that it is about all tensors of a step: one that is right where others are not contradicts it.
     """
 
     cause: str
