@@ -57,6 +57,8 @@ def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], 
     wanted = expected.astype(np.float64)
     if not expected.any():
         return _bias_fault(parameter, recorded)
+    if np.ptp(recorded) == 0:
+        return _distribution_fault(parameter, recorded)
     for words, moved in _moved(wanted):
         if (recorded == moved).all():
             return f"{parameter} {words}"
@@ -182,6 +184,8 @@ def _limits(inputs: int, units: int) -> dict[str, float]:
         "He uniform": math.sqrt(6 / inputs),
         "LeCun uniform": math.sqrt(3 / inputs),
         "Keras's RandomUniform": 0.05,
+        "Glorot uniform times √2, torch's gain of ReLU": math.sqrt(12 / (inputs + units)),
+        "Glorot uniform times 5/3, torch's gain of tanh": 5 / 3 * math.sqrt(6 / (inputs + units)),
     }
 
 
@@ -193,6 +197,7 @@ def _deviations(inputs: int, units: int) -> dict[str, float]:
         "LeCun normal": math.sqrt(1 / inputs),
         "Keras's RandomNormal": 0.05,
         "a standard normal": 1.0,
+        "Glorot normal times √2, torch's gain of ReLU": math.sqrt(4 / (inputs + units)),
     }
 
 

@@ -246,7 +246,7 @@ def _of_adam(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str 
         betas |= _found_beta(part, cause, evidence[part])
     parameter = evidence["parameter"]
     corrected = any(cause.startswith(_CORRECTED) for cause in causes)
-    if betas or corrected:
+    if corrected or (betas and any(not one.is_right for one in parameter)):
         others = {name: [_as_found(s, betas, corrected=corrected) for s in of] for name, of in states.items()}
         parameter = _evidence(others, lambda s: s.before - s.after, _update, _update_bound)
     if any(not one.is_right for one in parameter):
@@ -278,7 +278,7 @@ def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> dict[str
     if not cause.startswith(f"{symbol} is "):
         return {}
     said = float(cause.split()[2].rstrip(",;"))
-    return {key: said} if evidence else {}
+    return {key: said} if 0 <= said < 1 and evidence else {}
 
 
 def _named(
@@ -497,6 +497,7 @@ def _of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hyp
             )
     yield from (h(*one) for one in _other_optimizers(first.given))
     yield from (h(cause, predict, fitted=_numbers(cause)) for cause, predict in _fitted(first))
+    yield from _lookahead(evidence, first)
     yield from _schedules(evidence, first)
 
 
@@ -693,7 +694,6 @@ def _fitted(first: Evidence) -> Iterator[Named]:
             ("NAdam as torch has it", partial(_nadam, epsilon=epsilon, decay=4e-3)),
             ("NAdam as Keras has it", partial(_nadam, epsilon=epsilon, decay=1.0)),
             ("RAdam as torch has it", partial(_radam, epsilon=epsilon)),
-            ("plain gradient descent", lambda s: rate * s.gradient),
             ("RMSprop: no first moment", lambda s, e=epsilon: rate * s.gradient / (np.sqrt(s.second) + e)),
         ):
             factor = ratio(first.recorded, of(state))
@@ -718,8 +718,67 @@ def _fitted(first: Evidence) -> Iterator[Named]:
             name,
             lambda s: rate * rate * np.linalg.norm(s.before) / (np.linalg.norm(_update(s)) or 1.0) * _update(s) / rate,
         )
+    yield from _projected(state)
+    factor = ratio(first.recorded, rate * state.gradient)
+    if np.isfinite(factor) and factor > 0:
+        number = float(f"{factor * rate:.3g}")
+        name = f"the optimizer is plain gradient descent, not Adam, with a learning rate of {number:.3g}"
+        yield name, lambda s: number * s.gradient
     clip = float(f"{np.abs(first.recorded).max():.4g}")
     yield f"updates are clipped to ±{clip:.4g}", lambda s: np.clip(_update(s), -clip, clip)
+
+
+def _projected(state: OptimizerState) -> Iterator[Named]:
+    """What may be done to the parameters after the update: constraints on the weights."""
+
+    def limited(weights: Array, limit: float, axis: int) -> Array:
+        if weights.ndim != 2:
+            return weights
+        norms = np.linalg.norm(weights, axis=axis, keepdims=True)
+        return weights * np.minimum(1, limit / np.maximum(norms, 1e-300))
+
+    constraints: dict[str, Callable[[Array], Array]] = {}
+    if state.after.ndim == 2:
+        for axis, words in ((0, "of the weights into each unit"), (1, "of the weights out of each input")):
+            limit = float(f"{np.linalg.norm(state.after, axis=axis).max():.4g}")
+            name = f"after each update, the norm {words} is limited to {limit:.4g}"
+            constraints[name] = partial(limited, limit=limit, axis=axis)
+    largest = float(f"{np.abs(state.after).max():.4g}")
+    name = f"after each update, the weights are clipped to ±{largest:.4g}"
+    constraints[name] = lambda weights: np.clip(weights, -largest, largest)
+    constraints["after each update, negative weights are set to zero"] = lambda weights: np.maximum(weights, 0)
+    for name, constraint in constraints.items():
+        yield name, partial(_constrained, constraint=constraint)
+
+
+def _constrained(s: OptimizerState, constraint: Callable[[Array], Array]) -> Array:
+    """What is subtracted in all; a constraint rounds the weights themselves some more times."""
+    predicted, found = s.before - constraint(s.before - _update(s)), s.before - s.after
+    rounds_to = np.abs(predicted - found) <= 8 * s.rounding.unit * np.abs(s.after)
+    return np.where(rounds_to, found, predicted)
+
+
+def _lookahead(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    """Every so many steps, the parameters go back part of the way to where they were so many steps ago."""
+    before = {(one.tensor, one.step): one.given.before for one in evidence}
+    count = first.step
+    if count < 2 or (first.tensor, 1) not in before:
+        return
+    start = before[first.tensor, 1]
+    state: OptimizerState = first.given
+    share = float(f"{ratio(state.after - start, state.before - _update(state) - start):.3g}")
+
+    def predict(one: Evidence) -> Array:
+        s: OptimizerState = one.given
+        moved = s.before - _update(s)
+        if s.step % count:
+            return _update(s)
+        slow = before[one.tensor, s.step - count + 1]
+        return s.before - (slow + share * (moved - slow))
+
+    if 0 < share < 1:
+        name = f"every {count} steps the parameters go back to {share:.3g} of their way since: Lookahead"
+        yield Hypothesis(name, predict, fitted=1)
 
 
 def _rates(factor: float, rate: float, words: str, update: Callable[[OptimizerState], Array]) -> Iterator[Named]:
