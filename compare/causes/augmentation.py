@@ -71,6 +71,9 @@ def _function(values: dict[float, float]) -> str | None:
         powers = np.log(results[inside]) / np.log(levels[inside])
         if np.ptp(powers) < 1e-3 * np.abs(powers).max() and abs(powers.mean() - 1) > 1e-3:
             return f"pixels are raised to the power {powers.mean():.4g}: gamma"
+    for slope in dict.fromkeys(float(f"{r / x:.4g}") for x, r in zip(levels[1:4], results[1:4], strict=False)):
+        if slope > 1 and np.abs(np.minimum(slope * levels, results.max()) - results).max() <= _SAME:
+            return f"pixels are multiplied by {slope:.4g} and cut off at {results.max():.3g}"
     few = len(set(results.round(6)))
     if few < len(levels) / 2 and few <= 32:
         return f"pixels have only {few} grey levels: quantised"
@@ -169,10 +172,26 @@ def _erased(pairs: Pairs) -> str | None:
         return None
     if len(values) > 1:
         return None
+    if (width := _border(pairs)) is not None:
+        return f"the border of each image, {width} pixels wide, is set to {values.pop():.3g}"
     if rectangles:
         return f"a rectangle of each image is set to {values.pop():.3g}, as random erasing (cutout) has it"
-    share = np.mean([(np.abs(a - b) > _SAME).sum() / np.count_nonzero(b) for a, b in pairs])
-    return f"single pixels are set to {values.pop():.3g}, {share:.0%} of those that are not background"
+    value = values.pop()
+    share = np.mean([(np.abs(a - b) > _SAME).sum() / np.count_nonzero(b != value) for a, b in pairs])
+    return f"single pixels are set to {value:.3g}, {share:.0%} of those that are not so already"
+
+
+def _border(pairs: Pairs) -> int | None:
+    """How wide a border is the same in all images that differ, where nothing else differs."""
+    changed = np.stack([np.abs(a - b) > _SAME for a, b in pairs]).any(axis=0)
+    found = np.stack([a for a, _ in pairs])
+    for width in range(1, min(changed.shape) // 2):
+        inner = np.zeros(changed.shape, bool)
+        inner[width:-width, width:-width] = True
+        if not changed[inner].any():
+            outer = found[:, ~inner]
+            return width if np.ptp(outer) <= _SAME else None
+    return None
 
 
 def _by_image(pairs: Pairs) -> str | None:
@@ -225,9 +244,11 @@ def _mixed(pairs: Pairs, expected: Images) -> str | None:
 
 
 def _noisy(pairs: Pairs) -> str | None:
-    difference = np.stack([a - b for a, b in pairs])
+    wanted = np.stack([b for _, b in pairs])
+    slope, offset = np.polyfit(wanted.ravel(), np.stack([a for a, _ in pairs]).ravel(), 1)
+    difference = np.stack([a - slope * b - offset for a, b in pairs])
     background = np.stack([b for _, b in pairs]) == 0
-    if (difference[background] != 0).mean() < 0.3:
+    if np.ptp(difference[background]) < _SAME or (np.abs(difference[background]) > 1e-9).mean() < 0.3:
         return None
     deviation = float(difference.std())
     # Noise knows nothing of its neighbour: images that are moved do.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from compare.causes.signatures import Evidence
+from compare.causes.signatures import Evidence, ratio
 from compare.oracle import network as oracle
 from compare.oracle.convolution import linear
 from compare.oracle.network import Array
@@ -34,6 +34,18 @@ def _rms_norm(epsilon: float) -> Callable[[Array], Array]:
     return lambda x: x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)
 
 
+def _group_norm(groups: int, epsilon: float) -> Callable[[Array], Array]:
+    def normalised(x: Array) -> Array:
+        if x.shape[-1] % groups or x.shape[-1] == groups:
+            return x
+        parts = np.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 1).reshape(len(x), groups, -1)
+        mean, variance = parts.mean(axis=2, keepdims=True), parts.var(axis=2, keepdims=True)
+        normal = ((parts - mean) / np.sqrt(variance + epsilon)).reshape(len(x), groups, *x.shape[1:-1], -1)
+        return np.moveaxis(normal, 1, -2).reshape(x.shape)
+
+    return normalised
+
+
 def _unit_length(x: Array) -> Array:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
@@ -42,6 +54,11 @@ NORMALISATIONS: dict[str, Callable[[Array], Array]] = {
     **{f"batch normalisation (ε = {e:g})": _batch_norm(e) for e in (1e-3, 1e-5, 1e-6, 1e-8)},
     **{f"layer normalisation (ε = {e:g})": _layer_norm(e) for e in (1e-3, 1e-5, 1e-6, 1e-8, 1e-12)},
     **{f"RMS normalisation (ε = {e:g})": _rms_norm(e) for e in (1e-6, 1e-7, 1e-5, 1e-3, 1e-8, 2.0**-23, 2.0**-52)},
+    **{
+        f"group normalisation of {groups} groups (ε = {e:g})": _group_norm(groups, e)
+        for groups in (2, 4, 8, 16, 32)
+        for e in (1e-5, 1e-3)
+    },
     "normalisation to length 1": _unit_length,
     "standardisation without an ε": _layer_norm(0.0),
     "batch standardisation without an ε": _batch_norm(0.0),
@@ -96,6 +113,16 @@ def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
     inputs, below = step.inputs[layer], step.below(layer)
     if inputs.ndim == 2:
         yield "what the layer is fed is in reverse order", lambda s: s.inputs[layer][:, ::-1]
+        size = inputs.shape[1]
+        for shift in sorted({1, size - 1, size // 2, size // 4, size - size // 4} - {0}):
+            name = f"what the layer is fed is moved on by {shift} units, the last ones becoming the first"
+            yield name, lambda s, shift=shift: np.roll(s.inputs[layer], shift, axis=1)
+        for groups in (2, 4, 8, 16):
+            if size % groups == 0:
+                yield (
+                    f"what the layer is fed is shuffled in {groups} groups, as ShuffleNet does",
+                    _in_groups(layer, groups),
+                )
     if below is None:
         yield from _other_pixels(step, layer)
     else:
@@ -103,6 +130,34 @@ def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
     between = f"between {below} and {layer}" if below else "of the pixels"
     for cause, change in NORMALISATIONS.items():
         yield f"{cause} {between}", lambda s, change=change: change(s.inputs[layer])
+
+
+def _in_groups(layer: str, groups: int) -> Change:
+    def change(s: ExactStep) -> Array:
+        x = s.inputs[layer]
+        return x.reshape(len(x), groups, -1).swapaxes(1, 2).reshape(x.shape)
+
+    return change
+
+
+def shares(step: ExactStep, layer: str, first: Evidence) -> Iterator[tuple[str, Change, float]]:
+    """What may be added to the layer's inputs, and how much of it, fitted to the first step that is off."""
+    below = step.below(layer)
+    if below is None:
+        return
+    shape = step.inputs[layer].shape
+    added: dict[str, Change] = {}
+    if step.inputs[below].shape == shape:
+        added[f"a residual connection around {below}: its input is added to its output"] = lambda s: s.inputs[below]
+    for other in step.layers[: step.layers.index(below)]:
+        if other != step.below(below) and step.activations[other].shape == shape:
+            name = f"a skip connection adds the activations of {other} to those of {below}"
+            added[name] = lambda s, other=other: s.activations[other]
+    for cause, change in added.items():
+        kernel, bias = step.kernel(layer), step.bias(layer)
+        share = ratio(first.recorded - first.expected, linear(change(step), kernel, 0 * bias))
+        for number in dict.fromkeys((float(f"{share:.3g}"), share)) if np.isfinite(share) else ():
+            yield cause, change, number
 
 
 def _other_pixels(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
@@ -154,7 +209,7 @@ def _other_activations(step: ExactStep, layer: str, below: str) -> Iterator[tupl
         if step.dropped:
             yield f"the dropout of {below} is passed by", lambda s: s.activations[below]
     for other in step.layers:
-        if other in (below, layer) or step.activations[other].shape != shape:
+        if other in (below, layer, step.below(below)) or step.activations[other].shape != shape:
             continue
         order = "the layers are in another order, or one is skipped"
         yield f"the layer is fed the activations of {other}: {order}", lambda s, other=other: s.activations[other]

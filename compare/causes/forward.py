@@ -16,6 +16,7 @@ from compare.causes.signatures import (
     Evidence,
     Hypothesis,
     all_kept_in,
+    as_noise,
     in_low_precision,
     is_double,
     named,
@@ -41,7 +42,7 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
     def hypotheses() -> Iterator[Hypothesis]:
         yield from _other_sums(first, layer)
         yield from _other_kernels(first.given, layer)
-        yield from _other_inputs(first.given, layer)
+        yield from _other_inputs(first, layer)
         yield from _after_the_sum(first, layer)
         yield from _low_precision(first, layer)
 
@@ -51,7 +52,8 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
     if (cause := all_kept_in(wrong, double=trace.recipe.dtype == "float64")) is not None:
         kept = cause.rpartition(" ")[2]
         return f"the layer computes in {kept}: {cause}" if "kept in" in cause else cause
-    return fed.of_dropped_inputs(evidence, layer) or _rounds_as(evidence, layer, trace.recipe.dtype)
+    cause = fed.of_dropped_inputs(evidence, layer) or _rounds_as(evidence, layer, trace.recipe.dtype)
+    return cause or as_noise(evidence)
 
 
 def _linear_evidence(trace: Trace, layer: str) -> list[Evidence]:
@@ -78,7 +80,8 @@ def _other_sums(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     yield Hypothesis("the bias is missing from the layer", lambda one: one.expected - one.given.bias(layer))
     yield Hypothesis("the bias is added twice", lambda one: one.expected + one.given.bias(layer))
     yield Hypothesis("the bias is subtracted", lambda one: one.expected - 2 * one.given.bias(layer))
-    name = "the pre-activations are recorded after an in-place ReLU"
+    last = layer == step.layers[-1]
+    name = "ReLU is applied to the logits" if last else "the pre-activations are recorded after an in-place ReLU"
     yield Hypothesis(name, lambda one: oracle.relu(one.expected))
     if layer == step.layers[-1]:
         name = "the probabilities are recorded in place of the logits"
@@ -110,9 +113,6 @@ def _other_kernels(step: ExactStep, layer: str) -> Iterator[Hypothesis]:
 
         return predict
 
-    if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:
-        name = f"the kernel is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}"
-        yield Hypothesis(name, with_kernel(np.transpose))
     for other in step.layers:
         if other != layer and step.kernel(other).shape == kernel.shape:
             for words, biased in (("kernel and bias", other), ("kernel", layer)):
@@ -124,15 +124,34 @@ def _other_kernels(step: ExactStep, layer: str) -> Iterator[Hypothesis]:
                         one.given.inputs[layer], one.given.kernel(other), one.given.bias(biased)
                     ),
                 )
-    for cause, change in _NORMALISED_KERNELS.items():
+    for cause, change in (_NORMALISED_KERNELS | _other_layouts(kernel)).items():
         yield Hypothesis(cause, with_kernel(change))
+
+
+def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
+    """What else may be done to a kernel of this shape when it is used."""
     gain = np.sqrt(2 / np.prod(kernel.shape[:-1]))
-    name = "the kernel is scaled by √(2 / inputs) when it is used: an equalised learning rate"
-    yield Hypothesis(name, with_kernel(lambda array: gain * array))
-    yield Hypothesis("only the signs of the kernel are used", with_kernel(np.sign))
-    for cause, change in network_causes.OTHER_KERNELS.items():
-        if kernel.ndim == 4 and change(kernel).shape == kernel.shape:
-            yield Hypothesis(cause, with_kernel(change))
+    found: dict[str, Callable[[Array], Array]] = {
+        "the kernel is scaled by √(2 / inputs) when it is used: an equalised learning rate": lambda array: gain * array,
+        "only the signs of the kernel are used": np.sign,
+    }
+    for bits in (8, 4):
+        for words, axes in (("", None), (", unit by unit", tuple(range(kernel.ndim - 1)))):
+            found[f"the kernel is quantised to int{bits}{words}"] = partial(_quantised, bits=bits, axes=axes)
+    if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:
+        found[f"the kernel is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}"] = (
+            np.transpose
+        )
+    if kernel.ndim == 4:
+        changes = network_causes.OTHER_KERNELS.items()
+        found |= {cause: change for cause, change in changes if change(kernel).shape == kernel.shape}
+    return found
+
+
+def _quantised(kernel: Array, bits: int, axes: tuple[int, ...] | None) -> Array:
+    scale = np.abs(kernel).max(axis=axes, keepdims=axes is not None) / (2 ** (bits - 1) - 1)
+    found: Array = np.round(kernel / scale) * scale
+    return found
 
 
 _NORMALISED_KERNELS: dict[str, Callable[[Array], Array]] = {
@@ -150,12 +169,21 @@ _NORMALISED_KERNELS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _other_inputs(step: ExactStep, layer: str) -> Iterator[Hypothesis]:
+def _other_inputs(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     """That the layer is fed something else than what the one before passes on, as recorded."""
+    step: ExactStep = first.given
     for cause, change in fed.alternatives(step, layer):
         yield Hypothesis(
             cause,
             lambda one, change=change: linear(change(one.given), one.given.kernel(layer), one.given.bias(layer)),
+        )
+    for cause, change, share in fed.shares(step, layer, first):
+        yield Hypothesis(
+            f"{cause}, times {share:.4g}",
+            lambda one, change=change, share=share: linear(
+                one.given.inputs[layer] + share * change(one.given), one.given.kernel(layer), one.given.bias(layer)
+            ),
+            fitted=1,
         )
     for cause, change in network_causes.other_inputs(step, layer):
         yield Hypothesis(
@@ -180,19 +208,31 @@ def _after_the_sum(first: Evidence, layer: str) -> Iterator[Hypothesis]:
         yield Hypothesis(
             name, lambda one: scale * (one.expected - one.given.bias(layer)) + one.given.bias(layer), fitted=True
         )
+    if kernel.ndim == 2:
+        cosines = _cosines(first, layer)
+        scale = float(f"{ratio(recorded, cosines):.4g}")
+        name = f"the pre-activations are {scale:.4g} times the cosine of the layer's input and each unit's weights"
+        yield Hypothesis(name, lambda one: scale * _cosines(one, layer), fitted=True)
     shift = float((recorded - expected).mean())
     yield Hypothesis(f"{shift:.6g} is added to the pre-activations", lambda one: one.expected + shift, fitted=True)
     axes = tuple(range(expected.ndim - 1))
     per_unit = (recorded * expected).sum(axis=axes) / (expected**2).sum(axis=axes)
     if expected.shape[0] > 1:
         name = "the pre-activations of each unit are multiplied by a number of its own"
-        yield Hypothesis(name, lambda one: per_unit * one.expected, fitted=True)
+        yield Hypothesis(name, lambda one: per_unit * one.expected, fitted=per_unit.size)
     limit = float(np.abs(recorded).max())
     yield Hypothesis(
         f"the pre-activations are clipped to ±{limit:.4g}",
         lambda one: np.clip(one.expected, -limit, limit),
         fitted=True,
     )
+
+
+def _cosines(one: Evidence, layer: str) -> Array:
+    inputs, kernel, _ = _of(one.given, layer)
+    x, w = inputs.reshape(len(inputs), -1), kernel
+    found: Array = (x / np.linalg.norm(x, axis=1, keepdims=True)) @ (w / np.linalg.norm(w, axis=0))
+    return found
 
 
 def _masked(first: Evidence) -> Iterator[Hypothesis]:
@@ -266,7 +306,8 @@ def of_activations(trace: Trace, index: int, layer: str) -> str | None:
     cause = named(evidence, hypotheses())
     if cause is None and last:
         cause = fed.of_dropped_logits(evidence, layer)
-    return cause or all_kept_in(evidence, double=trace.recipe.dtype == "float64" and is_double(first.expected))
+    cause = cause or all_kept_in(evidence, double=trace.recipe.dtype == "float64" and is_double(first.expected))
+    return cause or as_noise(evidence)
 
 
 def _log_softmax(z: Array) -> Array:

@@ -14,6 +14,7 @@ from compare.causes.signatures import (
     Hypothesis,
     all_accepted,
     all_kept_in,
+    in_steps,
     named,
     ratio,
     see,
@@ -84,6 +85,15 @@ def _of_other_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
             smooth.append(share * smooth[-1] + (1 - share) * mean)
         name = f"the loss is an exponential moving average that keeps {share:g} of the one before"
         yield Hypothesis(name, lambda one, smooth=smooth: np.asarray(smooth[one.step - 1]))
+    for name, function in (
+        ("the exponential (perplexity)", np.exp),
+        ("the square", np.square),
+        ("the root", np.sqrt),
+        ("the logarithm", np.log),
+    ):
+        yield Hypothesis(
+            f"{name} of the mean cross-entropy is taken for it", lambda one, function=function: function(one.expected)
+        )
     yield Hypothesis("the losses of the steps so far are added up", lambda one: means.cumsum()[one.step - 1])
 
 
@@ -169,7 +179,7 @@ def _zero(evidence: Sequence[Evidence], first: Evidence) -> str | None:
     weight = first.given.step.weights[first.tensor]
     if names == [first.tensor] and first.tensor.endswith(".bias") and not weight.any():
         return f"{first.tensor} stays zero with a zero gradient: the layer has no bias, or it is frozen"
-    late = f", from step {min(steps)} on" if min(steps) > 1 else ""
+    late = in_steps(steps, {one.step for one in evidence} - steps)
     if len(names) > 1:
         return (
             f"the gradient of {names[0]} is zero: it is frozen, detached from the loss, or not in the network; "
@@ -261,7 +271,34 @@ def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
             yield Hypothesis(
                 name, by_way(lambda fed, layer, d, chosen=chosen: fed.step.through(layer, -d if layer in chosen else d))
             )
+    slope = _leak(fed, by_way)
+    if slope is not None:
+        yield Hypothesis(
+            f"the gradient passes ReLU with a slope of {slope:.4g} where the activation is zero",
+            by_way(lambda fed, layer, d: _leaky(fed, layer, d, slope)),
+            fitted=1,
+        )
     yield from network_causes.gradients_on_their_way(fed.step, by_way)
+
+
+def _leaky(fed: Fed, layer: str, delta: Array, slope: float) -> Array:
+    """Past a ReLU that passes a share of the gradient where it passes no activation."""
+    if fed.step.activations[layer].ndim > 2:
+        return fed.step.through(layer, delta)
+    mask = fed.step.mask(layer)
+    passed = delta * np.where(fed.step.activations[layer] > 0, 1.0, slope)
+    return passed if mask is None else passed * mask
+
+
+def _leak(fed: Fed, by_way: network_causes.ByWay) -> float | None:
+    """The slope that the last hidden layer's gradients show: they are linear in it."""
+    hidden = fed.step.layers[:-1]
+    if not hidden:
+        return None
+    name = f"{hidden[-1]}.kernel"
+    gradients = fed.step.gradients(fed.delta / fed.size, lambda layer, d: _leaky(fed, layer, d, 1.0))
+    slope = ratio(fed.recorded_gradients[name] - fed.gradients[name], gradients[name] - fed.gradients[name])
+    return float(f"{slope:.4g}") if np.isfinite(slope) and abs(slope) > 1e-6 else None
 
 
 def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hypothesis]:
@@ -293,11 +330,29 @@ def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hyp
         yield Hypothesis(
             name, lambda one: min(1.0, c / float(np.linalg.norm(one.expected))) * one.expected, fitted=True
         )
+    yield from _clipped_by_layer(evidence)
     bound = max(float(np.abs(one.recorded).max()) for one in evidence)
     rounded = float(f"{bound:.4g}")
     yield Hypothesis(
         f"gradients are clipped to ±{rounded:.4g}", lambda one: np.clip(one.expected, -rounded, rounded), fitted=True
     )
+
+
+def _clipped_by_layer(evidence: Sequence[Evidence]) -> Iterator[Hypothesis]:
+    """Kernel and bias of a layer together are clipped to a norm."""
+
+    def norm(gradients: ArraysByName, one: Evidence) -> float:
+        layer = one.tensor.partition(".")[0]
+        return _norm({name: array for name, array in gradients.items() if name.partition(".")[0] == layer})
+
+    norms = sorted(norm(one.given.recorded_gradients, one) for one in evidence if not one.is_right)
+    if norms:
+        c = float(f"{norms[len(norms) // 2]:.4g}")
+        yield Hypothesis(
+            f"the gradients of each layer are clipped to a norm of {c:.4g}",
+            lambda one: min(1.0, c / (norm(one.given.gradients, one) or 1.0)) * one.expected,
+            fitted=True,
+        )
 
 
 def _norm(gradients: ArraysByName) -> float:
@@ -314,7 +369,7 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
     for power in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
         if power in (2, 4, 8) and np.isclose(ratio(recorded, expected), power):
             name = f"the gradient is {power} times too large, as where the means of {power} microbatches are added up"
-            yield Hypothesis(name, lambda one, power=power: power * one.expected)
+            yield Hypothesis(name, lambda one, power=power: power * one.expected, whole=True)
     factor = ratio(recorded, expected)
     if factor >= 2**10 and float(np.log2(factor)).is_integer():
         name = f"the gradient is {factor:.6g} times too large: a loss scale that is not taken out again"
@@ -335,6 +390,11 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("the gradient is transposed", lambda one: one.expected.T)
     name = "the mean over the inputs is taken from the gradient of each unit: gradient centralisation"
     yield Hypothesis(name, lambda one: one.expected - one.expected.mean(0) if one.expected.ndim > 1 else one.expected)
+    live = expected != 0
+    share = float((recorded[live] == 0).mean()) if live.any() else 0.0
+    if 0 < share < 1:
+        name = f"{share:.0%} of the gradient's entries are zero: they are masked, or dropped"
+        yield Hypothesis(name, lambda one: np.where(one.recorded == 0, 0, one.expected))
     name = "the gradient of each parameter is scaled to a norm of 1"
     yield Hypothesis(name, lambda one: one.expected / (np.linalg.norm(one.expected) or 1.0))
     yield from network_causes.of_gradient(first)
@@ -349,7 +409,7 @@ def _in_every_step(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hy
     said = ", ".join(f"{factor:.4g}" for factor in factors.values())
     if len({f"{factor:.4g}" for factor in factors.values()}) > 2:
         name = f"the gradient is multiplied by another number in every step: {said}"
-        yield Hypothesis(name, lambda one: factors[one.step] * one.expected, fitted=True)
+        yield Hypothesis(name, lambda one: factors[one.step] * one.expected, fitted=len(factors))
 
 
 def _of_each(evidence: Sequence[Evidence], steps: Sequence[Fed], first: Evidence) -> str | None:

@@ -57,10 +57,8 @@ def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], 
     wanted = expected.astype(np.float64)
     if not expected.any():
         return _bias_fault(parameter, recorded)
-    if recorded.ndim == 2 and recorded.shape[0] == recorded.shape[1] and (recorded == wanted.T).all():
-        return f"{parameter} is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}"
-    if any((recorded == reshaped).all() for reshaped in _reshaped(wanted)):
-        return f"{parameter} is reshaped where it should be transposed"
+    if np.ptp(recorded) == 0:
+        return _distribution_fault(parameter, recorded)
     for words, moved in _moved(wanted):
         if (recorded == moved).all():
             return f"{parameter} {words}"
@@ -71,20 +69,28 @@ def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], 
             return f"{parameter} is rounded to {dtype}"
     if (other := _of_another_parameter(trace, parameter, recorded)) is not None:
         return other
-    factor = ratio(recorded, wanted)
-    if factor and np.allclose(recorded, factor * wanted, rtol=1e-4, atol=0):
-        inputs, units = _fans(recorded.shape)
-        glorot = math.sqrt(6 / (inputs + units))
-        named = [
-            name for name, limit in _limits(inputs, units).items() if math.isclose(factor * glorot, limit, rel_tol=1e-4)
-        ]
-        limits = f"those of {named[0]}" if named else f"{factor:.5g} times those of the recipe"
+    if (limits := _other_limits(recorded, wanted)) is not None:
         return f"{parameter} has other limits: {limits}"
     return _near(parameter, recorded, wanted) or _distribution_fault(parameter, recorded)
 
 
+def _other_limits(recorded: NDArray[np.float64], wanted: NDArray[np.float64]) -> str | None:
+    """Of which initialiser a multiple of the recipe's numbers has the limits."""
+    factor = ratio(recorded, wanted)
+    if not factor or not np.allclose(recorded, factor * wanted, rtol=1e-4, atol=0):
+        return None
+    inputs, units = _fans(recorded.shape)
+    glorot = math.sqrt(6 / (inputs + units))
+    named = [n for n, limit in _limits(inputs, units).items() if math.isclose(factor * glorot, limit, rel_tol=1e-4)]
+    return f"those of {named[0]}" if named else f"{factor:.5g} times those of the recipe"
+
+
 def _moved(wanted: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """The recipe's numbers, at other places."""
+    if wanted.ndim == 2 and wanted.shape[0] == wanted.shape[1]:
+        yield f"is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}", wanted.T
+    for reshaped in _reshaped(wanted):
+        yield "is reshaped where it should be transposed", reshaped
     yield "has its units in reverse order", wanted[..., ::-1]
     yield "has its inputs in reverse order", wanted[::-1]
     yield "has its inputs and units in reverse order", wanted[::-1, ..., ::-1]
@@ -98,7 +104,8 @@ def _bias_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
     words = f"{parameter} does not start at zero"
     if np.ptp(recorded) == 0:
         return f"{words}: all of it is {recorded.flat[0]:.4g}"
-    return f"{words}: it holds other numbers, up to {np.abs(recorded).max():.4g}, as torch's default has it{see('dense-initial-bias')}"
+    said = see("dense-initial-bias")
+    return f"{words}: it holds other numbers, up to {np.abs(recorded).max():.4g}, as torch's default does{said}"
 
 
 def _of_another_parameter(trace: Trace, parameter: str, recorded: NDArray[np.float64]) -> str | None:
@@ -177,6 +184,8 @@ def _limits(inputs: int, units: int) -> dict[str, float]:
         "He uniform": math.sqrt(6 / inputs),
         "LeCun uniform": math.sqrt(3 / inputs),
         "Keras's RandomUniform": 0.05,
+        "Glorot uniform times √2, torch's gain of ReLU": math.sqrt(12 / (inputs + units)),
+        "Glorot uniform times 5/3, torch's gain of tanh": 5 / 3 * math.sqrt(6 / (inputs + units)),
     }
 
 
@@ -188,6 +197,7 @@ def _deviations(inputs: int, units: int) -> dict[str, float]:
         "LeCun normal": math.sqrt(1 / inputs),
         "Keras's RandomNormal": 0.05,
         "a standard normal": 1.0,
+        "Glorot normal times √2, torch's gain of ReLU": math.sqrt(4 / (inputs + units)),
     }
 
 
@@ -204,49 +214,66 @@ def _distribution_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
         return f"{parameter} is all zeros"
     if np.ptp(recorded) == 0:
         return f"{parameter} is a constant, {recorded.flat[0]:.4g}"
-    matrix = recorded.reshape(-1, recorded.shape[-1])
+    if (zeros := float((recorded == 0).mean())) > _MANY_ZEROS and np.count_nonzero(recorded) > _ENOUGH_TO_TELL:
+        rest = _distribution_fault("the rest", recorded[recorded != 0].reshape(-1, 1))
+        return f"{zeros:.0%} of {parameter} is zero: {rest}"
+    if (words := _orthogonal(recorded.reshape(-1, recorded.shape[-1]))) is not None:
+        return f"{other}{words}"
+    # A uniform distribution reaches √3 standard deviations, a normal cut off at two of its own 2.27, a whole one more.
+    uniform = np.abs(recorded).max() < 2 * recorded.std()
+    return f"{other}{_uniform(recorded) if uniform else _normal(recorded)}"
+
+
+_MANY_ZEROS = 0.2
+_ENOUGH_TO_TELL = 50
+
+
+def _orthogonal(matrix: NDArray[np.float64]) -> str | None:
     gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
     scale = gram.trace() / len(gram)
-    if scale and np.abs(gram / scale - np.eye(len(gram))).max() < 1e-4 and len(gram) > 1:
-        gain = f", times {math.sqrt(scale):.4g}" if not math.isclose(scale, 1, rel_tol=1e-3) else ""
-        if (np.count_nonzero(matrix, axis=0) <= 1).all():
-            return f"{other}: the identity{gain}"
-        return f"{other}, from an orthogonal initialiser{gain}"
+    if len(gram) < 2 or np.abs(gram / scale - np.eye(len(gram))).max() > 1e-4:
+        return None
+    gain = f", times {math.sqrt(scale):.4g}" if not math.isclose(scale, 1, rel_tol=1e-3) else ""
+    if (np.count_nonzero(matrix, axis=0) <= 1).all():
+        return f": the identity{gain}"
+    return f", from an orthogonal initialiser{gain}"
+
+
+def _uniform(recorded: NDArray[np.float64]) -> str:
+    largest = float(np.abs(recorded).max())
+    # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
+    short = max(0.01, 10 / recorded.size)
+    if recorded.min() > -0.01 * largest:
+        return f", uniform from 0 to {largest:.4g}: none is negative"
+    limits = _limits(*_fans(recorded.shape)).items()
+    named = [name for name, limit in limits if (1 - short) * limit < largest <= limit * (1 + 1e-6)]
+    if not named:
+        return f", uniform within ±{largest:.4g}, of no initialiser in the catalogue"
+    same = ", so only the seed or the generator differs" if named[0] == _GLOROT else ""
+    return f", distributed as {' or '.join(named)}{same}"
+
+
+def _normal(recorded: NDArray[np.float64]) -> str:
     largest, deviation, size = float(np.abs(recorded).max()), float(recorded.std()), recorded.size
     # The estimate scatters by 1/√(2n); four times that is ample.
     tolerance = 4 / math.sqrt(2 * size)
-    # A uniform distribution reaches √3 standard deviations, a normal cut off at two of its own 2.27, a whole one more.
-    if largest < 2 * deviation:
-        # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
-        short = max(0.01, 10 / size)
-        limits = _limits(*_fans(recorded.shape)).items()
-        named = [name for name, limit in limits if (1 - short) * limit < largest <= limit * (1 + 1e-6)]
-        if recorded.min() > -0.01 * largest:
-            return f"{other}, uniform from 0 to {largest:.4g}: none is negative"
-        if not named:
-            return f"{other}, uniform within ±{largest:.4g}, of no initialiser in the catalogue"
-        same = ", so only the seed or the generator differs" if named[0] == _GLOROT else ""
-        return f"{other}, distributed as {' or '.join(named)}{same}"
     truncated = largest <= 2 * deviation / _TRUNCATED * (1 + 2 * tolerance)
     if truncated:
         # Of a whole normal, this many numbers all stay below so seldom that it is no chance.
-        truncated = (2 * stats.norm.cdf(largest / deviation) - 1) ** size < 1e-4
+        truncated = bool((2 * stats.norm.cdf(largest / deviation) - 1) ** size < 1e-4)
+    elif float(stats.kurtosis(recorded, axis=None)) > 1 + 20 / math.sqrt(size):
+        return f", up to {largest:.4g}, from no initialiser in the catalogue"
     spread = deviation / _TRUNCATED if truncated else deviation
+    mended = f"truncated at two standard deviations as Keras has it{see('normal-initialisers-truncated')}"
+    plain = f"cut off at two standard deviations without making up for it{see('truncated-normal-limits')}"
+    whole = f"not truncated{see('normal-initialisers-truncated')}"
     named = []
     for name, value in _deviations(*_fans(recorded.shape)).items():
-        if truncated and math.isclose(deviation, value, rel_tol=tolerance):
-            named.append(
-                f"{name}, truncated at two standard deviations as Keras has it{see('normal-initialisers-truncated')}"
-            )
+        if math.isclose(deviation, value, rel_tol=tolerance):
+            named.append(f"{name}, {mended if truncated else whole}")
         elif truncated and math.isclose(spread, value, rel_tol=tolerance):
-            named.append(
-                f"{name}, cut off at two standard deviations without making up for it{see('truncated-normal-limits')}"
-            )
-        elif not truncated and math.isclose(deviation, value, rel_tol=tolerance):
-            named.append(f"{name}, not truncated{see('normal-initialisers-truncated')}")
-    kind = "a normal distribution" + (" cut off at two standard deviations" if truncated else "")
-    if float(stats.kurtosis(recorded, axis=None)) > 1 + 20 / math.sqrt(size) and not truncated:
-        return f"{other}, up to {largest:.4g}, from no initialiser in the catalogue"
-    if not named:
-        return f"{other}, as {kind} of standard deviation {spread:.2g} has them, of no initialiser in the catalogue"
-    return f"{other}, distributed as {' or '.join(named)}"
+            named.append(f"{name}, {plain}")
+    if named:
+        return f", distributed as {' or '.join(named)}"
+    kind = "a normal distribution" + " cut off at two standard deviations" * truncated
+    return f", as {kind} of standard deviation {spread:.2g} has them, of no initialiser in the catalogue"

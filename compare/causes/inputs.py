@@ -236,9 +236,6 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     taken = np.array([place[image.tobytes()] for step in trace.steps for image in _as_grey(step.images)])
     if (regular := _regular_order(taken, whole_order, recipe.batch_size)) is not None:
         return regular
-    num_batches, expected = len(trace.batch_hashes) - 1, math.ceil(len(whole_order) / recipe.batch_size)
-    if num_batches < expected - 1:
-        return f"an epoch has {num_batches:,} batches instead of {expected:,}: images are held back for validation"
     return _other_order(trace, taken, whole_order, digits)
 
 
@@ -251,30 +248,51 @@ def _label_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
         if len(own) == len(step.labels) and (_as_grey(step.images) == digits.x_train[own].reshape(len(own), -1)).all():
             given.append(step.labels)
             wanted.append(digits.y_train[own].astype(np.int64))
+    wrong = [number for number, (a, b) in enumerate(zip(given, wanted, strict=True)) if (a != b).any()]
+    if not wrong:
+        return None
+    # All that comes before is right, and tells nothing of how the others are wrong.
+    given, wanted = given[wrong[0] :], wanted[wrong[0] :]
+    begin = f", from batch {wrong[0] + 1} on" if wrong[0] else ""
     found, right = np.concatenate(given), np.concatenate(wanted)
     shift = (found - right) % classes
-    if not shift.any():
-        return None
     if (shift == shift[0]).all():
-        return f"labels are off by {int(shift[0])}"
+        return f"labels are off by {int(shift[0])}{begin}"
+    cause = _mapped(right, found) or _apart(wanted, given) or _wrong(right, found, len(given), classes)
+    return cause + begin
+
+
+def _mapped(right: NDArray[np.int64], found: NDArray[np.int64]) -> str | None:
+    """Whether each class became one other."""
     pairs = sorted(set(zip(right.tolist(), found.tolist(), strict=True)))
-    if len(pairs) == len({a for a, _ in pairs}):
-        changed = ", ".join(f"{a} becomes {b}" for a, b in pairs if a != b)
-        return f"labels are those of other classes: {changed}"
-    for back in (1, -1):
-        if all((np.roll(a, back) == b).all() for a, b in zip(wanted, given, strict=True)):
-            return "images and labels do not belong together: each image has its neighbour's label"
-    if all((a[::-1] == b).all() for a, b in zip(wanted, given, strict=True)):
-        return "images and labels do not belong together: the labels of a batch are in reverse order"
-    wrong = int((found != right).sum())
-    of = f"{wrong} of the {len(found)} labels of the first {len(given)} batches"
-    if all((np.sort(a) == np.sort(b)).all() for a, b in zip(wanted, given, strict=True)) and wrong > len(found) / 2:
-        return "images and labels do not belong together: they are shuffled apart within a batch"
+    if len(pairs) != len({a for a, _ in pairs}):
+        return None
+    changed = ", ".join(f"{a} becomes {b}" for a, b in pairs if a != b)
+    return f"labels are those of other classes: {changed}"
+
+
+def _apart(wanted: list[NDArray[np.int64]], given: list[NDArray[np.int64]]) -> str | None:
+    """Whether the labels of a batch are all there, at other images."""
+    apart = "images and labels do not belong together"
+    both = list(zip(wanted, given, strict=True))
+    if any(all((np.roll(a, back) == b).all() for a, b in both) for back in (1, -1)):
+        return f"{apart}: each image has its neighbour's label"
+    if all((a[::-1] == b).all() for a, b in both):
+        return f"{apart}: the labels of a batch are in reverse order"
+    different = np.concatenate([a != b for a, b in both]).mean()
+    if all((np.sort(a) == np.sort(b)).all() for a, b in both) and different > 0.5:
+        return f"{apart}: they are shuffled apart within a batch"
+    return None
+
+
+def _wrong(right: NDArray[np.int64], found: NDArray[np.int64], num_batches: int, classes: int) -> str:
+    wrong = found != right
     # Labels drawn by chance are right for one image in as many as there are classes.
-    if wrong > (1 - 3 / classes) * len(found):
+    if wrong.mean() > 1 - 3 / classes:
         return "images and labels do not belong together: they are shuffled apart"
-    from_classes = {a for a, b in pairs if a != b}
-    which = f", all of class {next(iter(from_classes))}" if len(from_classes) == 1 and wrong > 3 else ""
+    of_classes = set(right[wrong].tolist())
+    which = f", all of class {of_classes.pop()}" if len(of_classes) == 1 and wrong.sum() > 3 else ""
+    of = f"{int(wrong.sum())} of the {len(found)} labels of {num_batches} batches"
     return f"{of} are not the data set's{which}: wrong labels"
 
 
@@ -313,6 +331,11 @@ def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int
 def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32], digits: Digits) -> str:
     """Which other order the images come in, by where they stand in the data set."""
     count = len(taken)
+    own = taken == order[:count]
+    if own.mean() > 0.5:
+        others = int((~own).sum())
+        again = " images of the same batch again," if np.isin(taken[~own], order[:count]).all() else ""
+        return f"{others} of the first {count} images are not the recipe's,{again} the others are in its order"
     if (twice := count - len(np.unique(taken))) > 0:
         return f"images are drawn with replacement: {twice} of the first {count} occur twice in an epoch"
     if (other := _order_of_another_seed(trace, taken)) is not None:
@@ -325,6 +348,9 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
     # Of 320 images drawn from ten classes, that one class is missing has a probability of 2e-14.
     if missing and count * (1 / trace.recipe.images.num_classes) > _ENOUGH_OF_A_CLASS:
         return f"images of the classes {', '.join(map(str, missing))} are left out"
+    num_batches, expected = len(trace.batch_hashes) - 1, math.ceil(len(order) / trace.recipe.batch_size)
+    if num_batches < expected - 1:
+        return f"an epoch has {num_batches:,} batches instead of {expected:,}: images are held back for validation"
     reach = int(taken.max()) + 1
     if reach < len(order) / 2 and (reach / len(order)) ** count < _CHANCE:
         told = f"the first {count} images come from the first {reach:,} of {len(order):,}"
@@ -370,6 +396,8 @@ def _order_of_another_seed(trace: Trace, taken: NDArray[np.int64]) -> str | None
 def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str | None:
     """How the sequence of batches is off when the first batch is right."""
     hashes, size = trace.batch_hashes[:-1], trace.recipe.batch_size
+    if (late := _late_images(trace, order, digits)) is not None:
+        return late
     expected = math.ceil(len(order) / size)
     remainder = len(order) % size
     if len(hashes) == 2 * expected or any(a == b for a, b in pairwise(hashes)):
@@ -386,6 +414,29 @@ def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> s
     if trace.batch_hashes[-1] == hashes[0]:
         return "every epoch visits the images in the same order"
     return None
+
+
+def _late_images(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str | None:
+    """What becomes of the images after some batches that are right."""
+    size, steps = trace.recipe.batch_size, trace.steps
+    own = [
+        digits.x_train[order[n * size : (n + 1) * size]].reshape(-1, steps[0].images.shape[1])
+        for n in range(len(steps))
+    ]
+    right = [np.array_equal(_as_grey(step.images), images) for step, images in zip(steps, own, strict=True)]
+    if all(right) or np.array_equal(steps[1].images, steps[0].images):
+        return None
+    first = right.index(False)
+    step = steps[first]
+    begin = f"from batch {first + 1} on" if not any(right[first:]) else f"in batch {first + 1}"
+    if np.array_equal(_as_grey(step.images), own[first - 1]):
+        if np.array_equal(step.labels, digits.y_train[order[first * size : (first + 1) * size]]):
+            return f"the images of a batch are those of the batch before, with its own labels, {begin}"
+        return f"a batch is fed again, {begin}"
+    training = {image.tobytes() for image in digits.x_train}
+    if all(image.tobytes() in training for image in _as_grey(step.images)):
+        return f"the images come in another order {begin}"
+    return f"images become others {begin}, as augmentation that begins there has it"
 
 
 def _hash_of(indices: NDArray[np.int32], trace: Trace, digits: Digits) -> str:

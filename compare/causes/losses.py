@@ -6,8 +6,10 @@ rounding (Squire and Trapp, "Using Complex Variables to Estimate Derivatives of 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -35,6 +37,16 @@ class Fed:
         self.recorded_gradients = oracle.exact(trace.steps[index].gradients)
         self.logits = self.step.preactivations[self.step.layers[-1]]
         self.labels = self.step.labels
+        self._repeated: dict[int, Fed] = {}
+
+    def times(self, count: int) -> "Fed":
+        """The same batch so many times over, for what is computed image by image."""
+        if (found := self._repeated.get(count)) is None:
+            found = copy(self)
+            found.labels = np.tile(self.labels, count)
+            found.__dict__.pop("one_hot", None)
+            self._repeated[count] = found
+        return found
 
     @property
     def size(self) -> int:
@@ -88,7 +100,7 @@ class Loss:
     weights: Callable[[Fed], Array] = _mean
     added: Callable[[Fed], float] = lambda fed: 0.0
     added_gradients: Callable[[Fed], ArraysByName] | None = None
-    fitted: bool = False
+    fitted: int = 0
 
     def value(self, fed: Fed) -> float:
         """Of a step."""
@@ -105,11 +117,14 @@ class Loss:
 
 def slopes(each: Each, fed: Fed) -> Array:
     """∂each/∂logits, shape (batch, classes)."""
-    found = np.empty(fed.logits.shape)
-    for unit in range(fed.logits.shape[1]):
-        moved = fed.logits.astype(complex)
-        moved[:, unit] += 1j * _H
-        found[:, unit] = np.imag(each(moved, fed)) / _H
+    size, classes = fed.logits.shape
+    moved = np.repeat(fed.logits[None].astype(complex), classes, axis=0)
+    moved[np.arange(classes), :, np.arange(classes)] += 1j * _H
+    # All classes at once, as a batch as many times as large, unless an image's loss depends on its batch.
+    values = each(moved.reshape(-1, classes), fed.times(classes)).reshape(classes, size)
+    if not np.allclose(values[0].real, each(fed.logits, fed), rtol=1e-9):
+        values = np.stack([each(one, fed) for one in moved])
+    found: Array = np.imag(values).T / _H
     return found
 
 
@@ -323,7 +338,7 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
             found[f"{name}, and it is divided by {parts}"] = lambda fed, parts=parts, part=part: (
                 (np.arange(fed.size) * parts // fed.size == part) / fed.size
             )
-        name = f"the means of {parts} microbatches are added up instead of averaged"
+        name = f"the loss is {parts} times too large, as where the means of {parts} microbatches are added up"
         found[name] = lambda fed, parts=parts: np.full(fed.size, parts / fed.size)
     return found
 
@@ -507,7 +522,9 @@ def catalogue(steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]
     yield from (Loss(cause, each) for cause, each in STATED.items())
     yield from (Loss(cause, cross_entropy, weights) for cause, weights in WEIGHTS.items())
     yield from class_weights(steps)
+    yield from place_weights(steps)
     yield from other_labels(steps, index)
+    yield from _two_at_once(steps, index)
     for term in _terms(steps[index].step):
         number = _coefficient(term, steps, index, by)
         for one in dict.fromkeys((float(f"{number:.3g}"), number)) if np.isfinite(number) and number else ():
@@ -605,6 +622,7 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
     for words, (solved, normalised) in kinds.items():
         usual = float(np.median(solved)) or 1.0
         relative = solved / usual if normalised else solved
+        relative = np.where(np.abs(relative) < 1e-5 * np.abs(relative).max(), 0, relative)
         rounded_weights = np.array([float(f"{number:.3g}") for number in relative])
         if not np.abs(rounded_weights - relative).max() < 1e-3 * np.abs(relative).max() or (relative < -1e-3).any():
             continue
@@ -621,6 +639,89 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
                 ),
                 fitted=True,
             )
+
+
+def place_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
+    """Weights of the images by their place in the batch, where the output's gradients tell them in every step."""
+    found = []
+    for fed in steps:
+        parts, recorded = _output_parts(fed)
+        if len(parts) > parts.shape[1] or fed.size != steps[0].size or not np.isfinite(recorded).all():
+            return
+        solved, _, rank, _ = np.linalg.lstsq(parts.T, recorded, rcond=None)
+        if rank < fed.size:
+            return
+        found.append(solved)
+    weights = np.median(found, axis=0)
+    if np.abs(np.array(found) - weights).max() > 1e-3 * np.abs(weights).max() or np.ptp(weights) < 1e-3 * weights.max():
+        return
+    weights = np.where(np.abs(weights) < 1e-5 * np.abs(weights).max(), 0, weights)
+    first, last = (float(f"{weight * len(weights):.3g}") for weight in (weights[0], weights[-1]))
+    line = np.linspace(first, last, len(weights)) / len(weights)
+    if np.abs(line - weights).max() < 1e-3 * np.abs(weights).max():
+        said = f"images are weighted by their place in the batch, in a straight line from {first:g} to {last:g}"
+        yield Loss(said, cross_entropy, lambda fed: line, fitted=True)
+    listed = ", ".join(f"{weight * len(weights):.3g}" for weight in weights[:8])
+    said = f"images are weighted by their place in the batch: {listed}, …"
+    yield Loss(said, cross_entropy, lambda fed: weights, fitted=True)
+
+
+def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
+    """A term that is added and a factor of the whole, or two penalties; both numbers are fitted to the gradients."""
+    fed = steps[index]
+    names = list(fed.gradients)
+
+    def flat(gradients: ArraysByName) -> Array:
+        return np.concatenate([gradients[name].ravel() for name in names])
+
+    plain, recorded = flat(fed.gradients), flat(fed.recorded_gradients)
+    if not np.isfinite(recorded).all():
+        return
+    terms = list(_terms(fed.step))
+    directions = [flat(term.times(1.0).gradients(fed)) - plain * (not term.instead) for term in terms]
+    for term, direction in zip(terms, directions, strict=True):
+        (a, b), *_ = np.linalg.lstsq(np.stack([plain, direction], axis=1), recorded, rcond=None)
+        total = a + b if term.instead else a
+        number = float(f"{b / total:.3g}") if total else 0.0
+        factor = float(f"{total:.6g}")
+        if number and abs(factor - 1) > 1e-4 and 0 < abs(number) < 100:
+            one = term.times(number)
+            yield replace(
+                one,
+                cause=f"the loss is {times(factor)}; in it, {one.cause}",
+                weights=lambda fed, factor=factor: factor * _mean(fed),
+                added=lambda fed, one=one, factor=factor: factor * one.added(fed),
+                added_gradients=_scaled(one.added_gradients, factor),
+                fitted=2,
+            )
+    penalties = [(term, way) for term, way in zip(terms, directions, strict=True) if term.each is None and way.any()]
+    for (one, way), (two, other) in combinations(penalties, 2):
+        (a, b), *_ = np.linalg.lstsq(np.stack([way, other], axis=1), recorded - plain, rcond=None)
+        if np.abs(plain + a * way + b * other - recorded).max() > 1e-3 * np.abs(recorded - plain).max():
+            continue
+        both = [term.times(float(f"{number:.3g}")) for term, number in ((one, a), (two, b)) if float(f"{number:.3g}")]
+        if len(both) == 2:
+            yield _sum(*both)
+
+
+def _scaled(gradients: Callable[[Fed], ArraysByName] | None, factor: float) -> Callable[[Fed], ArraysByName] | None:
+    return (lambda fed: {name: factor * array for name, array in gradients(fed).items()}) if gradients else None
+
+
+def _sum(one: Loss, two: Loss) -> Loss:
+    def gradients(fed: Fed) -> ArraysByName:
+        found = dict(one.added_gradients(fed)) if one.added_gradients else {}
+        for name, array in (two.added_gradients(fed) if two.added_gradients else {}).items():
+            found[name] = found.get(name, 0) + array
+        return found
+
+    return Loss(
+        f"{one.cause}, and {two.cause}",
+        cross_entropy,
+        added=lambda fed: one.added(fed) + two.added(fed),
+        added_gradients=gradients,
+        fitted=2,
+    )
 
 
 def _weighing(labels: Array, weights: Array) -> str:

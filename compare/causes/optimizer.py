@@ -5,7 +5,7 @@ is explained too. Optimizers that keep other moments than Adam are in `compare/c
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -186,11 +186,10 @@ def _accumulated(states: States) -> Iterator[tuple[str, Predict]]:
                     return first, second, s.adam.update(first, second, s.step // count if every else s.step)
 
                 counter = "" if every else ", and the step counter counts batches"
-                yield (
-                    f"the optimizer takes its first step in step {count}: gradients of several batches are accumulated "
-                    f"and {words}{counter}{see('gradient-accumulation')}",
-                    predict,
+                name = (
+                    f"the optimizer takes its first step in step {count}: gradients of several batches are accumulated"
                 )
+                yield f"{name} and {words}{counter}{see('gradient-accumulation')}", predict
         name = f"the optimizer takes one step in {count} batches, with the gradient of the last one alone"
 
         def last(s: OptimizerState, count: int = count) -> tuple[Array, Array, Array]:
@@ -246,15 +245,11 @@ def _of_adam(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str 
             causes.append(cause)
         betas |= _found_beta(part, cause, evidence[part])
     parameter = evidence["parameter"]
-    if betas and any(not one.is_right for one in parameter):
-        others = {
-            name: [OptimizerState(**{**vars(s), "adam": s.adam._replace(**betas)}) for s in of_parameter]
-            for name, of_parameter in states.items()
-        }
+    corrected = any(cause.startswith(_CORRECTED) for cause in causes)
+    if corrected or (betas and any(not one.is_right for one in parameter)):
+        others = {name: [_as_found(s, betas, corrected=corrected) for s in of] for name, of in states.items()}
         parameter = _evidence(others, lambda s: s.before - s.after, _update, _update_bound)
     if any(not one.is_right for one in parameter):
-        if causes and _counts_for_all(causes):
-            parameter = [one for one in parameter if not one.is_right]
         cause = _named(parameter, _of_parameter)
         if cause is None:
             return None
@@ -267,8 +262,14 @@ def _once(causes: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(causes))
 
 
-def _counts_for_all(causes: Sequence[str]) -> bool:
-    return any(cause.startswith("the moments start from zero") for cause in causes)
+_CORRECTED = "the moment is recorded after its bias correction"
+
+
+def _as_found(s: OptimizerState, betas: Mapping[str, float], *, corrected: bool) -> OptimizerState:
+    """A state with the β that the moments have, and the first moment as it was before it was corrected."""
+    adam = s.adam._replace(**betas)
+    first = s.first * (1 - adam.beta_1**s.step) if corrected else s.first
+    return replace(s, adam=adam, first=first)
 
 
 def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> dict[str, float]:
@@ -277,7 +278,7 @@ def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> dict[str
     if not cause.startswith(f"{symbol} is "):
         return {}
     said = float(cause.split()[2].rstrip(",;"))
-    return {key: said} if evidence else {}
+    return {key: said} if 0 <= said < 1 and evidence else {}
 
 
 def _named(
@@ -314,7 +315,7 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
         return Hypothesis(cause, lambda one: predict(one.given), fitted)
 
     yield h(
-        "the moment is recorded after its bias correction",
+        _CORRECTED,
         lambda s: (beta * s.first_before * (1 - beta ** (s.step - 1)) + (1 - beta) * s.gradient) / (1 - beta**s.step),
     )
     name = "the moments start from zero in every step: a new optimizer each time"
@@ -379,7 +380,7 @@ def _other_number(
     """That a number is another one, in few digits if these do; nothing where the two are one in six digits."""
     for digits in (3, 6):
         text = f"{found:.{digits}g}"
-        if text != f"{stated:.{digits}g}" and text != f"{stated:.6g}":
+        if text not in (f"{stated:.{digits}g}", f"{stated:.6g}"):
             number = float(text)
             cause = f"{name} is {text} instead of {stated:.6g}"
             yield Hypothesis(cause, lambda one, number=number: of(one.given, number), fitted=True)
@@ -496,6 +497,7 @@ def _of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hyp
             )
     yield from (h(*one) for one in _other_optimizers(first.given))
     yield from (h(cause, predict, fitted=_numbers(cause)) for cause, predict in _fitted(first))
+    yield from _lookahead(evidence, first)
     yield from _schedules(evidence, first)
 
 
@@ -546,7 +548,8 @@ def _other_epsilons(first: Evidence) -> Iterator[Named]:
     for form, words in (
         (
             after,
-            f"ε is added after the bias correction, as torch does, not before it as Keras does{see('adam-epsilon-place')}",
+            "ε is added after the bias correction, as torch does, not before it as Keras does"
+            + see("adam-epsilon-place"),
         ),
         (inside, "ε is added inside the root, √(v + ε), not behind it"),
         (inside_corrected, "ε is added inside the root of the corrected moment, not behind it"),
@@ -584,8 +587,8 @@ def _other_corrections(state: OptimizerState) -> Iterator[Named]:
     yield "the second moment has no bias correction", partial(without, first=False, second=True)
     adam = state.adam
     rounded = adam._replace(beta_1=float(np.float32(adam.beta_1)), beta_2=float(np.float32(adam.beta_2)))
-    name = f"the bias correction takes β rounded to float32, as Keras does on TensorFlow in float64{see('constants-float32')}"
-    yield name, lambda s: rounded.update(s.first, s.second, s.step)
+    name = "the bias correction takes β rounded to float32, as Keras does on TensorFlow in float64"
+    yield name + see("constants-float32"), lambda s: rounded.update(s.first, s.second, s.step)
     for offset in (1, -1, 2, 10):
         yield (
             f"the step counter is off by {offset:+d}",
@@ -664,8 +667,10 @@ def _fitted(first: Evidence) -> Iterator[Named]:
     state: OptimizerState = first.given
     rate = state.adam.learning_rate
     forms: list[tuple[str, Callable[[OptimizerState], Array]]] = [("", _update)]
-    for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8)):
-        forms.append((f", in torch's form with ε = {epsilon:g}", lambda s, e=epsilon: _torch(s, s.first, s.second, e)))
+    forms += [
+        (f", in torch's form with ε = {epsilon:g}", lambda s, e=epsilon: _torch(s, s.first, s.second, e))
+        for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8))
+    ]
     for words, update in forms:
         expected = update(state)
         factor = ratio(first.recorded, expected)
@@ -689,7 +694,6 @@ def _fitted(first: Evidence) -> Iterator[Named]:
             ("NAdam as torch has it", partial(_nadam, epsilon=epsilon, decay=4e-3)),
             ("NAdam as Keras has it", partial(_nadam, epsilon=epsilon, decay=1.0)),
             ("RAdam as torch has it", partial(_radam, epsilon=epsilon)),
-            ("plain gradient descent", lambda s: rate * s.gradient),
             ("RMSprop: no first moment", lambda s, e=epsilon: rate * s.gradient / (np.sqrt(s.second) + e)),
         ):
             factor = ratio(first.recorded, of(state))
@@ -701,8 +705,9 @@ def _fitted(first: Evidence) -> Iterator[Named]:
             decay = ratio(first.recorded - of(state), rate * state.before)
             if np.isfinite(decay):
                 decay = float(f"{decay:.3g}")
+                said = f"with decoupled weight decay of {decay:.3g} and ε = {epsilon:g}"
                 yield (
-                    f"the optimizer is {words}, not Adam, with decoupled weight decay of {decay:.3g} and ε = {epsilon:g}",
+                    f"the optimizer is {words}, not Adam, {said}",
                     lambda s, of=of, d=decay: of(s) + rate * d * s.before,
                 )
     norm = np.linalg.norm(first.expected) or 1.0
@@ -713,8 +718,67 @@ def _fitted(first: Evidence) -> Iterator[Named]:
             name,
             lambda s: rate * rate * np.linalg.norm(s.before) / (np.linalg.norm(_update(s)) or 1.0) * _update(s) / rate,
         )
+    yield from _projected(state)
+    factor = ratio(first.recorded, rate * state.gradient)
+    if np.isfinite(factor) and factor > 0:
+        number = float(f"{factor * rate:.3g}")
+        name = f"the optimizer is plain gradient descent, not Adam, with a learning rate of {number:.3g}"
+        yield name, lambda s: number * s.gradient
     clip = float(f"{np.abs(first.recorded).max():.4g}")
     yield f"updates are clipped to ±{clip:.4g}", lambda s: np.clip(_update(s), -clip, clip)
+
+
+def _projected(state: OptimizerState) -> Iterator[Named]:
+    """What may be done to the parameters after the update: constraints on the weights."""
+
+    def limited(weights: Array, limit: float, axis: int) -> Array:
+        if weights.ndim != 2:
+            return weights
+        norms = np.linalg.norm(weights, axis=axis, keepdims=True)
+        return weights * np.minimum(1, limit / np.maximum(norms, 1e-300))
+
+    constraints: dict[str, Callable[[Array], Array]] = {}
+    if state.after.ndim == 2:
+        for axis, words in ((0, "of the weights into each unit"), (1, "of the weights out of each input")):
+            limit = float(f"{np.linalg.norm(state.after, axis=axis).max():.4g}")
+            name = f"after each update, the norm {words} is limited to {limit:.4g}"
+            constraints[name] = partial(limited, limit=limit, axis=axis)
+    largest = float(f"{np.abs(state.after).max():.4g}")
+    name = f"after each update, the weights are clipped to ±{largest:.4g}"
+    constraints[name] = lambda weights: np.clip(weights, -largest, largest)
+    constraints["after each update, negative weights are set to zero"] = lambda weights: np.maximum(weights, 0)
+    for name, constraint in constraints.items():
+        yield name, partial(_constrained, constraint=constraint)
+
+
+def _constrained(s: OptimizerState, constraint: Callable[[Array], Array]) -> Array:
+    """What is subtracted in all; a constraint rounds the weights themselves some more times."""
+    predicted, found = s.before - constraint(s.before - _update(s)), s.before - s.after
+    rounds_to = np.abs(predicted - found) <= 8 * s.rounding.unit * np.abs(s.after)
+    return np.where(rounds_to, found, predicted)
+
+
+def _lookahead(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    """Every so many steps, the parameters go back part of the way to where they were so many steps ago."""
+    before = {(one.tensor, one.step): one.given.before for one in evidence}
+    count = first.step
+    if count < 2 or (first.tensor, 1) not in before:
+        return
+    start = before[first.tensor, 1]
+    state: OptimizerState = first.given
+    share = float(f"{ratio(state.after - start, state.before - _update(state) - start):.3g}")
+
+    def predict(one: Evidence) -> Array:
+        s: OptimizerState = one.given
+        moved = s.before - _update(s)
+        if s.step % count:
+            return _update(s)
+        slow = before[one.tensor, s.step - count + 1]
+        return s.before - (slow + share * (moved - slow))
+
+    if 0 < share < 1:
+        name = f"every {count} steps the parameters go back to {share:.3g} of their way since: Lookahead"
+        yield Hypothesis(name, predict, fitted=1)
 
 
 def _rates(factor: float, rate: float, words: str, update: Callable[[OptimizerState], Array]) -> Iterator[Named]:
@@ -740,7 +804,8 @@ def _schedules(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypoth
         numbers = np.array(list(factors.values()))
         different = 1 + int((np.diff(np.sort(numbers)) > 1e-6 * np.abs(numbers).max()).sum())
         if different > 2:
-            name = f"the learning rate changes from step to step{_law(list(factors.values()))}: {rates} instead of {rate:.6g}"
+            law = _law(list(factors.values()))
+            name = f"the learning rate changes from step to step{law}: {rates} instead of {rate:.6g}"
             yield Hypothesis(
                 name + words,
                 lambda one, factors=factors, update=update: factors[one.step] * update(one.given),

@@ -91,8 +91,8 @@ class Evidence:
 class Hypothesis:
     """A cause in words and, for each piece of evidence, the numbers that it would have left.
 
-    `fitted` says how many numbers of it were fitted to the evidence: it yields to one that fits with fewer. `whole` says that
-    it is about all tensors of a step: one that is right where others are not contradicts it.
+    `fitted` says how many numbers of it were fitted to the evidence: it yields to one that fits with fewer. `whole`
+    says that it is about all tensors of a step: one that is right where others are not contradicts it.
     """
 
     cause: str
@@ -161,18 +161,22 @@ def named(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> str
 
 
 def _steps(holds: Sequence[Evidence], against: Sequence[Evidence]) -> str:
-    """In which steps a cause holds, where others contradict it."""
-    steps = sorted({one.step for one in holds})
-    others = {one.step for one in against} - set(steps)
+    steps = {one.step for one in holds}
+    return in_steps(steps, {one.step for one in against} - steps)
+
+
+def in_steps(steps: set[int], others: set[int]) -> str:
+    """In which steps a cause holds, where the others contradict it; empty where none does."""
     if not others:
         return ""
+    listed = _listed([str(step) for step in sorted(steps)])
+    if len(steps) == 1 and min(steps) < max(others):
+        return f", in step {listed} only"
     if min(steps) > max(others):
         return f", from step {min(steps)} on: the steps before are right"
     if max(steps) < min(others):
-        return f", up to step {max(steps)} only" if len(steps) > 1 else f", in step {steps[0]} only"
-    if len(steps) == 1:
-        return f", in step {steps[0]} only"
-    return f", in the steps {_listed(list(map(str, steps)))} only"
+        return f", up to step {max(steps)} only"
+    return f", in the steps {listed} only"
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -256,12 +260,10 @@ def low_precision(recorded: Array, expected: Array, *, double: bool) -> str | No
     return None
 
 
-_ROUNDS_AS = {
-    "TF32 or float16": (2.0**-13.5, 2.0**-9.5),
-    "bfloat16": (2.0**-9.5, 2.0**-6.5),
-    "float32": (2.0**-27, 2.0**-22),
-}
-"""By precision, the root mean square of a sum's rounding error over the root of the sum of its squared terms."""
+_HALF_A_BIT = 0.3
+"""Two operands rounded to b bits, each by up to 2⁻ᵇ and evenly so, are off by √(2/3)·2⁻ᵇ in the root mean square."""
+
+_FEWEST_BITS, _FEWER_THAN_FLOAT, _FLOATS_BITS = 6, 15, 24
 
 
 def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool) -> str | None:
@@ -281,10 +283,38 @@ def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool)
     if not abs(together.mean()) < 0.2 * size or not np.abs(together).max() < 8 * size:
         # Rounding errors average out, and none of a million is eight standard deviations off.
         return None
-    for dtype, (least, most) in _ROUNDS_AS.items():
-        if least < size < most and (double or dtype != "float32"):
-            return f"the deviations scatter as rounding errors of {dtype} do"
-    return None
+    bits = -np.log2(size) - _HALF_A_BIT
+    if bits < _FEWEST_BITS or bits > (_FLOATS_BITS + 2 if double else _FEWER_THAN_FLOAT):
+        return None
+    kinds = "bfloat16 has 8, TF32 and float16 have 11" + ", float32 has 24" * double
+    return f"the deviations scatter as rounding what is multiplied to about {bits:.0f} significant bits does: {kinds}"
+
+
+def as_noise(evidence: Sequence[Evidence]) -> str | None:
+    """Whether the deviations are normally distributed, alike in all steps and around zero: noise that is added.
+
+    This is no proof, and is said so: no rule could leave these numbers but by chance.
+    """
+    from scipy import stats
+
+    wrong = [one for one in evidence if not one.is_right]
+    errors = [(one.recorded - one.expected).ravel() for one in wrong]
+    together = np.concatenate(errors)
+    deviations = [float(of_step.std()) for of_step in errors]
+    if together.size < 5 * _ENOUGH_ERRORS or not np.isfinite(together).all() or max(deviations) > 1.2 * min(deviations):
+        return None
+    size, deviation = together.size, float(together.std())
+    # Mean, skewness and excess kurtosis of n normal numbers scatter by σ/√n, √(6/n) and √(24/n); five times is ample.
+    normal = (
+        abs(together.mean()) < 5 * deviation / np.sqrt(size)
+        and abs(stats.skew(together)) < 5 * np.sqrt(6 / size)
+        and abs(stats.kurtosis(together)) < 5 * np.sqrt(24 / size)
+    )
+    if not normal:
+        return None
+    return (
+        f"the deviations look like normal noise of standard deviation {deviation:.2g} that is added: no rule fits them"
+    )
 
 
 _ENOUGH_ERRORS = 200

@@ -46,7 +46,7 @@ class SomeLabelsWrong(Base):
         return found
 
 
-@kind("data", "batch 1 of epoch 1", "20 of the 320 labels of the first 10 batches are not the data set's")
+@kind("data", "batch 1 of epoch 1", "20 of the 320 labels of 10 batches are not the data set's")
 class AFewLabelsWrong(SomeLabelsWrong):
     pass
 

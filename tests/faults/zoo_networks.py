@@ -103,7 +103,7 @@ class ConvolutionUsedWithChannelsSwapped(Layered):
 @planted(
     "forward",
     "step 1: pre-activations of convolution_1",
-    "rows and columns of what the layer is fed are swapped",
+    "images are transposed: rows and columns are swapped",
     **CNN,
 )
 class ImagesFedColumnsFirst(Layered):

@@ -201,7 +201,7 @@ class ActivityPenalty(ActivityRegularised):
     pass
 
 
-@kind("loss", LOSS, "the means of 4 microbatches are added up instead of averaged")
+@kind("loss", LOSS, "4 times too large, as where the means of 4 microbatches are added up")
 class MicrobatchesAddedUp(  # type: ignore[misc]
     minimising(lambda z, y: 4 * cross_entropy(z, y), lambda z, y: 4 * (softmax(z) - one_hot(y)))
 ):
