@@ -173,7 +173,7 @@ def report(options: Any) -> int:
         print(results_text(findings.to_json()), end="")
         return findings.exit_code
     console = Console()
-    with _what_does_not_fit_is_named(findings.results_file):
+    with _what_does_not_fit_is_named(findings.results_file or options.directory):
         with console.capture() as shown:
             api.show(findings, console, verbose=options.verbose)
         page = api.rewrite_page(findings)

@@ -1,6 +1,7 @@
 """Causes of losses and gradients: which loss it is instead, and what became of its gradients on their way."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,10 +26,21 @@ from compare.oracle.bounds import ErrorBound, Rounding
 from compare.oracle.network import Array, ArraysByName
 from record.first_steps import Trace
 
+
+class Carried(NamedTuple):
+    """How far rounding can carry what is judged from weights and images alone, not from recorded activations.
+
+    `losses` by step, from 0, `gradients` by step and parameter.
+    """
+
+    losses: Sequence[float]
+    gradients: Mapping[tuple[int, str], Array]
+
+
 # --- loss ------------------------------------------------------------------------------------------
 
 
-def of_loss(trace: Trace, index: int) -> str | None:
+def of_loss(trace: Trace, index: int, carried: Carried | None = None) -> str | None:
     """Why the loss of step `index` (from 0) differs from the mean cross-entropy of the logits.
 
     One number fits many causes: a cause has to fit every traced step, and where several do, the gradients tell.
@@ -41,7 +53,7 @@ def of_loss(trace: Trace, index: int) -> str | None:
             "loss",
             np.asarray(fed.recorded),
             np.asarray(fed.cross_entropies.mean()),
-            np.asarray(rounding.cross_entropy(fed.logits, fed.labels)),
+            np.asarray(carried.losses[fed.index] if carried else rounding.cross_entropy(fed.logits, fed.labels)),
             rounding.unit,
             fed,
         )
@@ -57,7 +69,9 @@ def of_loss(trace: Trace, index: int) -> str | None:
 
     found = all_accepted(evidence, hypotheses())
     if found:
-        return _told_by_the_gradients(trace, found, by_cause, one_step=len(steps) == 1)
+        return _told_by_the_gradients(gradient_evidence(trace, carried), found, by_cause, one_step=len(steps) == 1)
+    if carried:
+        return None  # the size of a deviation says nothing of its precision where others are carried into it
     double = trace.recipe.dtype == "float64"
     return all_kept_in(evidence, double=double) or _computed_in_float32(evidence, double=double)
 
@@ -104,10 +118,10 @@ def _after_the_update(steps: Sequence[Fed], number: int) -> float:
 
 
 def _told_by_the_gradients(
-    trace: Trace, found: list[Accepted], by_cause: dict[str, Loss], *, one_step: bool
+    of_gradients: Iterable[Evidence], found: list[Accepted], by_cause: dict[str, Loss], *, one_step: bool
 ) -> str | None:
     """The causes that the gradients do not contradict; which they are of, where it is not the loss that is recorded."""
-    gradients = list(gradient_evidence(trace))
+    gradients = list(of_gradients)
     plain = all(one.is_right for one in gradients)
     consistent = [one for one in found if (loss := by_cause.get(one.hypothesis.cause)) and _is_of(loss, gradients)]
     if not consistent and one_step:
@@ -136,7 +150,7 @@ def _computed_in_float32(evidence: Sequence[Evidence], *, double: bool) -> str |
 # --- gradients -------------------------------------------------------------------------------------
 
 
-def gradient_evidence(trace: Trace) -> Iterator[Evidence]:
+def gradient_evidence(trace: Trace, carried: Carried | None = None) -> Iterator[Evidence]:
     """The gradient of every parameter in every traced step, from the recorded activations, from the output on."""
     rounding = Rounding.of(trace.recipe.dtype)
     for index in range(len(trace.steps)):
@@ -147,15 +161,16 @@ def gradient_evidence(trace: Trace) -> Iterator[Evidence]:
             bounds = rounding.layer_gradients(of_layer, error)
             for kind, expected, bound in zip(("kernel", "bias"), (of_layer.kernel, of_layer.bias), bounds, strict=True):
                 name = f"{of_layer.layer}.{kind}"
-                recorded, slack = fed.recorded_gradients[name], float(bound.mean())
-                yield Evidence(index + 1, name, recorded, expected, bound, rounding.unit, fed, slack)
+                allowed = carried.gradients[index, name] if carried else bound
+                recorded, slack = fed.recorded_gradients[name], float(allowed.mean())
+                yield Evidence(index + 1, name, recorded, expected, allowed, rounding.unit, fed, slack)
             if of_layer.carried is not None:
                 error = fed.step.error_below(of_layer, error)
 
 
-def of_gradient(trace: Trace, index: int, name: str) -> str | None:
+def of_gradient(trace: Trace, index: int, name: str, carried: Carried | None = None) -> str | None:
     """Why the gradient of parameter `name` in step `index` (from 0) differs from back-propagation, and any other."""
-    evidence = list(gradient_evidence(trace))
+    evidence = list(gradient_evidence(trace, carried))
     steps = list(dict.fromkeys(one.given for one in evidence))
     first = next(one for one in evidence if one.step == index + 1 and one.tensor == name)
     if (frozen := _zero(evidence, first)) is not None:

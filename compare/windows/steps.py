@@ -22,7 +22,8 @@ def loss_checks(watched: Watched) -> Iterator[Check]:
         def explain(index: int = index) -> str | None:
             """Has to hold of every step that is off."""
             concerned = [later for later in range(index, len(off)) if off[later]]
-            return causes.of_loss(watched.only(concerned), 0, from_logits=False)
+            only = watched.only(concerned)
+            return causes.of_loss(only, 0, _carried(only))
 
         recorded = np.asarray(watched.steps[index].loss)
         yield Check(f"{watched.place(index)}: loss", recorded, np.asarray(expected), np.asarray(bound), explain)
@@ -37,8 +38,21 @@ def gradient_checks(watched: Watched) -> Iterator[Check]:
                 np.asarray(step.gradients[name], np.float64),
                 expected,
                 bound,
-                partial(causes.of_gradient, watched, index, name),
+                partial(_gradient_cause, watched, index, name),
             )
+
+
+def _gradient_cause(watched: Watched, index: int, name: str) -> str | None:
+    return causes.of_gradient(watched, index, name, _carried(watched))
+
+
+def _carried(watched: Watched) -> causes.Carried:
+    """The bounds of losses and gradients."""
+    losses = [bound for _, bound in (taken.loss() for taken in watched.taken)]
+    gradients = {
+        (index, name): bound for index, taken in enumerate(watched.taken) for name, _, bound in taken.gradients()
+    }
+    return causes.Carried(losses, gradients)
 
 
 def optimizer_checks(watched: Watched) -> Iterator[Check]:
