@@ -493,8 +493,8 @@ def test_assertion_of_dasks_while_connecting_is_bad_input(monkeypatch: pytest.Mo
     def fail(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(cluster_module, "Client", fail)
-    with pytest.raises(BadInputError, match=r"^scheduler: nothing answers at tcp://a:1 \(AssertionError\)"):
+    monkeypatch.setattr(cluster_module, "rpc", fail)
+    with pytest.raises(BadInputError, match=r"^scheduler: no Dask scheduler answers at tcp://a:1 \(AssertionError\)"):
         connect("tcp://a:1", None)
 
 
@@ -510,5 +510,5 @@ def _listens(process: psutil.Process, address: str) -> bool:
 def test_unreachable_scheduler_is_bad_input(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     assert cluster_module.SECONDS_TO_CONNECT <= 4  # the package takes seconds to load, and ten are all there are
     monkeypatch.setattr(cluster_module, "SECONDS_TO_CONNECT", 0.3)
-    with pytest.raises(BadInputError, match=r"^scheduler: nothing answers at"):
+    with pytest.raises(BadInputError, match=r"^scheduler: no Dask scheduler answers at"):
         connect(address, None)

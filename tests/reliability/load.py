@@ -74,6 +74,7 @@ def studies_at_once(directory: Path, n: int) -> list[str]:
     from tests.compare.test_cluster import cluster, worker
 
     canned = can(directory / "canned")
+    (directory / "worker").mkdir()
     command = [STUDY_DRIVER, canned, "good", "0", "0.05", "study", *QUICK[:-2], "--seeds", "5"]
     with cluster(directory) as address, worker(address, directory / "worker"):
         command += ["--variants", "[aligned,adam]", "--out", "out", "--scheduler", address]
