@@ -27,7 +27,7 @@ Outcomes = Mapping[str, Outcome]
 """Outcomes by the implementation's name, the reference first."""
 
 
-@threadpool_limits.wrap(1, user_api="blas")
+@threadpool_limits.wrap(1, user_api="blas")  # type: ignore[untyped-decorator]
 def judge_trainings(
     recipe: Recipe,
     traces: Outcomes,
@@ -73,7 +73,7 @@ def judge_trainings(
     return _comparison(recipe, implementations, comparisons, directory, command, trained=True, controls=records)
 
 
-@threadpool_limits.wrap(1, user_api="blas")
+@threadpool_limits.wrap(1, user_api="blas")  # type: ignore[untyped-decorator]
 def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path, *, command: str | None = None) -> Comparison:
     """Compares the first implementation with each of the others on rungs 1 to 7; see `judge_trainings`."""
     reference, *others = traces
