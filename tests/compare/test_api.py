@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import compare
-from compare import BadArgumentError, BadInputError, Comparison, Recipe, RecordError, Study, api
+from compare import BadInputError, Comparison, Recipe, RecordError, Study, api
 from compare.run.implementations import Implementation
 from record import files
 from tests.compare.quick import VARIANTS, can, quick
