@@ -28,7 +28,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory, own_data: str) -> Path:
 
 
 def without_masks(trace: Trace) -> Trace:
-    """A trace that does not say whose generator draws the masks, which is a difference where the recipe asks for one."""
+    """A trace that does not say whose generator draws the masks, a difference where each has its own."""
     return dataclasses.replace(trace, settings={k: v for k, v in trace.settings.items() if k != "dropout.masks"})
 
 
