@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -197,10 +198,15 @@ def _history_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str]
     if all(steps):
         latest = max(step or 0 for step in steps)
         for key, title in _HISTORY.items():
-            found = drifted(runs, controls, latest, title, lambda run, key=key: np.array(run.history[key]))
+            found = drifted(runs, controls, latest, title, partial(_of_history, key))
             if found is not None:
                 return found
     return None
+
+
+def _of_history(key: str, run: RunRecord) -> NDArray[np.float64]:
+    """A number of every epoch, shape (epochs,)."""
+    return np.array(run.history[key])
 
 
 _TOGETHER = PARTED / 10

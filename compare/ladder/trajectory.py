@@ -122,13 +122,15 @@ def trajectory(
         "controls": [asdict(pair) for pair in pairs],
     }
     if len(controls) <= MIN_CONTROLS:
-        cause = _too_few(len(controls), missing)
-        return Rung("trajectory", "inconclusive", parting.parted_at_step, None, cause=cause, detail=detail)
+        why = _too_few(len(controls), missing)
+        return Rung("trajectory", "inconclusive", parting.parted_at_step, None, cause=why, detail=detail)
 
     never = len(first.step_losses) + 1
     earliest = min(pair.parted_at_step or never for pair in pairs)
     detail["earliest_control"] = earliest if earliest < never else None
     detail["judged_steps"] = min(earliest, never) - 1
+    where: str | None
+    cause: str | None
     where, cause = _before_parting(runs, controls, earliest - 1)
     if where is not None:
         cause = _unlike_its_trace(runs, sides or {}) or cause

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import compare
-from compare import BadArgumentError, BadInputError, Comparison, Recipe, RecordError, Study, api
+from compare import BadInputError, Comparison, Recipe, RecordError, Study, api
 from compare.run.implementations import Implementation
 from record import files
 from tests.compare.quick import VARIANTS, can, quick
@@ -311,10 +311,13 @@ def test_errors_are_one_line_of_our_own(tmp_path: Path, call: Callable[[Path], A
 
 
 @pytest.mark.usefixtures("stand_ins")
-def test_implementation_that_refuses_is_bad_input_but_not_of_an_argument(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"^third: the moon is not full$") as caught:
-        compare.align(TINY, out=tmp_path, implementations={"third": (sys.executable, "-c", REFUSING)})
-    assert not isinstance(caught.value, BadArgumentError)
+def test_implementation_that_refuses_is_a_finding_about_it(tmp_path: Path) -> None:
+    found = compare.align(TINY, out=tmp_path, implementations={"third": (sys.executable, "-c", REFUSING)})
+    assert (found.implementations["third"].status, found.implementations["third"].error) == (
+        "failed",
+        "third: the moon is not full",
+    )
+    assert found.comparisons["lightning"].verdict != "failed"
 
 
 REFUSING = "import sys; print('error: the moon is not full'); sys.exit(2)"
