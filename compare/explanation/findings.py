@@ -171,7 +171,7 @@ _ORDER = {"fault": 0, "minor": 1, "inherent": 2}
 
 
 _OF_A_LAYER = re.compile(
-    r"(?P<what>.+?) (?P<where>of|after) (?P<layer>[^\s:,]+)(?P<rest>( \([^)]*\))?[:,]? .*|( \([^)]*\))?)", re.DOTALL
+    r"(?P<what>.+?) (?P<where>of|after|in) (?P<layer>[^\s:,]+)(?P<rest>( \([^)]*\))?[:,]? .*|( \([^)]*\))?)", re.DOTALL
 )
 """A title that says of one layer what differs: "epsilon of bn1 (batch normalization): ..."."""
 

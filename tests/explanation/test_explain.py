@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compare import BadInputError, Explanation, explain
-from compare.explanation.findings import Finding, ordered
+from compare.explanation.findings import Finding, Place, ordered
 from compare.explanation.running.program import framework_of, program
 from compare.report.explanation.terminal import explanation_text
 from tests.conftest import ROOT
@@ -86,6 +86,22 @@ def test_findings_are_ordered_by_severity_then_by_effect() -> None:
     small, large = Finding("data", "small", effect=0.1), Finding("loss", "large", effect=2.0)
     minor = Finding("weights", "minor", effect=9.0, severity="minor")
     assert ordered([minor, small, large, small]) == (large, small, minor)
+
+
+def test_what_is_said_of_several_layers_is_said_once() -> None:
+    def epsilon(layer: str, line: int, effect: float) -> Finding:
+        title = f"epsilon of {layer} (batch normalization): 1e-05; the reference has 0.001"
+        return Finding("forward", title, place=Place("port.py", line), effect=effect, cause="epsilon")
+
+    other = Finding("forward", "no ReLU after fc1", cause="no ReLU")
+    found = ordered([epsilon("bn1", 4, 0.1), other, epsilon("bn2", 5, 0.3)])
+    assert [one.title for one in found] == [
+        "epsilon of bn1, bn2 (batch normalization): 1e-05; the reference has 0.001",
+        "no ReLU after fc1",
+    ]
+    assert (found[0].effect, str(found[0].place), found[0].effect_text) == (0.3, "port.py:5", "also at port.py:4")
+    many = ordered([epsilon(f"bn{number}", 1, 0.1) for number in range(9)])
+    assert [one.title.partition(" (")[0] for one in many] == ["epsilon of bn0, bn1, bn2, bn3, bn4, bn5 and 3 more"]
 
 
 def explanation(*findings: Finding, unpaired: tuple[str, ...] = ()) -> Explanation:

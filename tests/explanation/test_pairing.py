@@ -42,6 +42,27 @@ def test_branches_in_another_order_are_paired_by_their_shapes(tmp_path: Path) ->
     assert sorted(names(guide, port)) == [("digit", "digit"), ("ink", "ink"), ("trunk", "trunk")]
 
 
+def wired(directory: Path, framework: str, layers: list[dict[str, object]], inputs: dict[str, str]) -> Side:
+    """A side whose layers take what another one gives, in the order of `inputs`."""
+    calls = [call(name, [f"out of {source}"], [f"out of {name}"]) for name, source in inputs.items()]
+    return Side(observation(directory, framework, layers, calls, {}))
+
+
+def test_branches_of_the_same_shapes_are_paired_by_what_they_are_computed_from(tmp_path: Path) -> None:
+    guide_layers = [dense("long", (4, 3)), dense("short", (5, 3)), dense("norm_1", (3, 3)), dense("norm_2", (3, 3))]
+    guide_wires = {"long": "x", "short": "x", "norm_1": "long", "norm_2": "short"}
+    guide = wired(tmp_path / "a", "keras", guide_layers, guide_wires)
+    port_layers = [linear("a", (4, 3)), linear("of_a", (3, 3)), linear("b", (5, 3)), linear("of_b", (3, 3))]
+    for number, wires in enumerate(
+        (
+            {"a": "x", "of_a": "a", "b": "x", "of_b": "b"},
+            {"b": "x", "of_b": "b", "a": "x", "of_a": "a"},
+        )
+    ):
+        port = wired(tmp_path / str(number), "torch", port_layers, wires)
+        assert {("norm_1", "of_a"), ("norm_2", "of_b"), ("long", "a")} <= set(names(guide, port)), wires
+
+
 def test_a_layer_too_many_is_left_over(tmp_path: Path) -> None:
     guide = side(tmp_path / "a", "keras", [dense("d1", (4, 4)), dense("d2", (4, 2))])
     port = side(tmp_path / "b", "torch", [linear("l1", (4, 4)), linear("more", (4, 4)), linear("l2", (4, 2))])

@@ -1,6 +1,5 @@
 """Finds which layers of the two models belong together: by the order of the computation, kinds and shapes."""
 
-import itertools
 import re
 from dataclasses import dataclass, replace
 
@@ -98,7 +97,7 @@ def _by_name(pairs: list[Pair]) -> list[Pair]:
 def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     """Layers of the same shapes, among which order may choose the wrong one, by the layers that their inputs are of.
 
-    Branches are computed in any order: two ports are exchanged where more layers have what they should before them.
+    Branches are computed in any order: a port is exchanged for one that takes what the guide takes.
     """
     before, after = guide.sources, port.sources
     single = [i for i, found in enumerate(pairs) if found.fits and len(found.guides) == len(found.ports) == 1]
@@ -106,25 +105,20 @@ def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     for i in single:
         alike.setdefault((family(pairs[i].guide), *sorted(shapes(pairs[i].guide).items())), []).append(i)
 
-    def right() -> set[int]:
-        """The pairs whose inputs come from paired layers."""
+    def fits(i: int, j: int) -> bool:
+        """Whether the port of pair j takes what the guide of pair i takes, as the pairs before are now."""
         port_of = {layer.name: found.port.name for found in pairs for layer in found.guides}
-        return {
-            i
-            for i in single
-            if {port_of.get(name) for name in before.get(pairs[i].guide.name, ())}
-            == set(after.get(pairs[i].port.name, ()))
-        }
+        wanted = {port_of.get(name) for name in before.get(pairs[i].guide.name, ())}
+        return wanted == set(after.get(pairs[j].port.name, ()))
 
-    good = right()
     for numbers in alike.values():
-        for i, j in itertools.combinations([i for i in numbers if i not in good], 2):
-            pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
-            now = right()
-            if len(now) > len(good):
-                good = now
-            else:
-                pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
+        numbers.sort()
+    groups = {i: numbers for numbers in alike.values() for i in numbers}
+    for i in single:  # in the order of the computation: what is before a layer has been set right
+        other = next((j for j in groups[i] if j > i and fits(i, j)), None)
+        if other is not None and not fits(i, i):
+            first, second = pairs[i], pairs[other]
+            pairs[i], pairs[other] = replace(first, ports=second.ports), replace(second, ports=first.ports)
     return pairs
 
 

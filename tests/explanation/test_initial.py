@@ -1,0 +1,36 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compare.explanation.arithmetic.distributions import distribution
+from compare.explanation.model.initial import _looks_initial
+from compare.explanation.observed.observation import Array, Layer, Parameter
+
+RNG = np.random.default_rng(0)
+LAYER = Layer("fc", "Linear", ("Linear",), {}, {"weight": Parameter("fc.weight", (64, 50), True, False)}, True, None)
+PAIR: Any = SimpleNamespace(kind="dense", guide=LAYER, port=LAYER)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "initial"),
+    [
+        ("kernel", RNG.uniform(-1, 1, (64, 50)) * np.sqrt(6 / 114), True),
+        ("kernel", RNG.normal(0, np.sqrt(2 / 50), (64, 50)), True),
+        ("kernel", RNG.standard_t(3, (64, 50)) * 0.137, False),
+        ("bias", np.zeros(64), True),
+        ("bias", np.repeat([0.0, 1.0, 0.0, 0.0], 16), True),
+        ("bias", RNG.uniform(-1, 1, 64) / np.sqrt(50), True),
+        ("bias", RNG.normal(0, 0.3, 64), False),
+        ("running_mean", RNG.normal(0, 0.01, 64), False),
+    ],
+)
+def test_weights_as_initialisers_leave_them_are_told_from_trained_ones(name: str, values: Array, initial: bool) -> None:
+    assert _looks_initial(PAIR, name, values) is initial
+
+
+def test_a_large_orthogonal_matrix_is_found_by_its_first_rows() -> None:
+    matrix = np.linalg.qr(RNG.normal(size=(400, 400)))[0]
+    assert distribution(matrix, 400, 400).shape == "orthogonal"
+    assert distribution(matrix + RNG.normal(0, 0.05, (400, 400)), 400, 400).shape != "orthogonal"
