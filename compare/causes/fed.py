@@ -264,7 +264,7 @@ def of_dropped_inputs(evidence: Sequence[Evidence], layer: str) -> str | None:
     for one in evidence:
         step: ExactStep = one.given
         inputs, kernel, bias = step.inputs[layer], step.kernel(layer), step.bias(layer)
-        if kernel.ndim != 2 or inputs.ndim != 2:
+        if kernel.ndim != 2 or inputs.ndim != 2 or not np.isfinite(one.recorded).all() or not np.isfinite(kernel).all():
             return None
         if one.is_right:
             continue

@@ -159,7 +159,7 @@ _NORMALISED_KERNELS: dict[str, Callable[[Array], Array]] = {
         lambda kernel: kernel / np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
     ),
     "the kernel is divided by its largest singular value: spectral normalisation": (
-        lambda kernel: kernel / np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2)
+        lambda kernel: kernel / np.linalg.norm(np.nan_to_num(kernel.reshape(-1, kernel.shape[-1])), 2)
     ),
     "the kernel of each unit is standardised: weight standardisation": (
         lambda kernel: (

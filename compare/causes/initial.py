@@ -55,6 +55,8 @@ def _layout_fault(
 
 def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], expected: NDArray[np.floating]) -> str:
     wanted = expected.astype(np.float64)
+    if not np.isfinite(recorded).all():
+        return f"{parameter} holds what is no number, or infinite"
     if not expected.any():
         return _bias_fault(parameter, recorded)
     if np.ptp(recorded) == 0:
@@ -64,14 +66,19 @@ def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], 
             return f"{parameter} {words}"
     if np.abs(recorded - wanted).max() <= np.finfo(expected.dtype).eps * np.abs(wanted).max():
         return f"{parameter} is off by rounding: one unit in the last place"
-    for dtype in ("float32", "float16", "bfloat16"):
-        if dtype != str(expected.dtype) and (recorded == rounded(wanted, dtype)).all():
-            return f"{parameter} is rounded to {dtype}"
+    if (dtype := _rounded_to(recorded, expected)) is not None:
+        return f"{parameter} is rounded to {dtype}"
     if (other := _of_another_parameter(trace, parameter, recorded)) is not None:
         return other
     if (limits := _other_limits(recorded, wanted)) is not None:
         return f"{parameter} has other limits: {limits}"
     return _near(parameter, recorded, wanted) or _distribution_fault(parameter, recorded)
+
+
+def _rounded_to(recorded: NDArray[np.float64], expected: NDArray[np.floating]) -> str | None:
+    dtypes = [dtype for dtype in ("float32", "float16", "bfloat16") if dtype != str(expected.dtype)]
+    wanted = expected.astype(np.float64)
+    return next((dtype for dtype in dtypes if (recorded == rounded(wanted, dtype)).all()), None)
 
 
 def _other_limits(recorded: NDArray[np.float64], wanted: NDArray[np.float64]) -> str | None:

@@ -666,6 +666,8 @@ def _fitted(first: Evidence) -> Iterator[Named]:
     """Those with a free number, which is fitted to the first step that is off."""
     state: OptimizerState = first.given
     rate = state.adam.learning_rate
+    if not np.isfinite(first.recorded).all() or not np.isfinite(first.expected).all():
+        return
     forms: list[tuple[str, Callable[[OptimizerState], Array]]] = [("", _update)]
     forms += [
         (f", in torch's form with ε = {epsilon:g}", lambda s, e=epsilon: _torch(s, s.first, s.second, e))

@@ -96,7 +96,7 @@ def _rate(rule: Rule, decay: float, moved: Mapping[str, Moved]) -> Rates | None:
         befores.append(before.ravel())
         founds.append(found.ravel())
     update, before, found = (np.concatenate(parts) for parts in (updates, befores, founds))
-    if not np.isfinite(update).all() or not (update * update).sum():
+    if not np.isfinite(update).all() or not np.isfinite(found).all() or not (update * update).sum():
         return None
     rate = float((found * update).sum() / (update * update).sum())
     off = np.abs(found - rate * update).max()
