@@ -37,7 +37,7 @@ def _rms_norm(epsilon: float) -> Callable[[Array], Array]:
 def _group_norm(groups: int, epsilon: float) -> Callable[[Array], Array]:
     def normalised(x: Array) -> Array:
         if x.shape[-1] % groups or x.shape[-1] == groups:
-            return x
+            return np.full(x.shape, np.nan)  # there are no such groups
         parts = np.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 1).reshape(len(x), groups, -1)
         mean, variance = parts.mean(axis=2, keepdims=True), parts.var(axis=2, keepdims=True)
         normal = ((parts - mean) / np.sqrt(variance + epsilon)).reshape(len(x), groups, *x.shape[1:-1], -1)
@@ -84,7 +84,7 @@ def learned(
     def predict(one: Evidence) -> Array:
         normal = change(of(one))
         predicted = function(normal)
-        if one.step == 1 or len(normal) < 4 or one.left_by(predicted) <= 1:
+        if one.step == 1 or first.step > 1 or len(normal) < 4 or one.left_by(predicted) <= 1:
             return predicted
         reach = 4 * rate * one.step
         live = (one.recorded != 0) if function is oracle.relu else np.ones(normal.shape, bool)

@@ -102,6 +102,11 @@ class Loss:
     added_gradients: Callable[[Fed], ArraysByName] | None = None
     fitted: int = 0
 
+    @property
+    def is_penalty(self) -> bool:
+        """Whether a fitted multiple of what does not follow from the logits is added."""
+        return bool(self.fitted) and self.added_gradients is not None
+
     def value(self, fed: Fed) -> float:
         """Of a step."""
         return float((self.weights(fed) * self.each(fed.logits, fed)).sum()) + self.added(fed)
@@ -749,7 +754,7 @@ def other_labels(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
         if wrong:
             yield Loss(
                 f"the loss takes other labels than the batch's{_how(steps, labels, wrong, own)}",
-                lambda z, fed: -_logs(z)[np.arange(fed.size), labels[fed.index]],
+                lambda z, fed: -_logs(z)[np.arange(fed.size), np.resize(labels[fed.index], fed.size)],
             )
 
 
