@@ -151,7 +151,7 @@ def _erased(pairs: Pairs) -> str | None:
     """Pixels that are gone: in a rectangle, or here and there."""
     values, rectangles, scales = set(), True, []
     for found, wanted in pairs:
-        other = np.abs(found - wanted) > _SAME
+        other: NDArray[np.bool_] = np.asarray(np.abs(found - wanted) > _SAME)
         gone = other & (found == found[other][0])
         if not (gone == other).all():
             kept = (found != 0) & (wanted != 0)
@@ -218,7 +218,8 @@ def _by_image(pairs: Pairs) -> str | None:
 
 def _mixed(pairs: Pairs, expected: Images) -> str | None:
     """Each image with a share of another of its batch: mixup, or a part of it: CutMix."""
-    shares, cut = [], []
+    shares: list[float] = []
+    cut: list[float] = []
     for found, wanted in pairs:
         best = None
         for other in expected:

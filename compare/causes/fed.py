@@ -302,7 +302,7 @@ def _dropped_rate(one: Evidence, inputs: Array, kernel: Array, bias: Array) -> f
 
 def of_dropped_logits(evidence: Sequence[Evidence], layer: str) -> str | None:
     """Whether the probabilities are the softmax of logits of which some are dropped."""
-    found = set()
+    found: set[float] = set()
     for one in evidence:
         z = one.given.preactivations[layer]
         if one.is_right:

@@ -396,10 +396,9 @@ _OF_THE_OUTPUT: dict[str, Callable[[Array], Array]] = {
     ),
     "the activation is ReLU instead of the softmax": oracle.relu,
     "powers of 2 instead of e are in the softmax": lambda z: oracle.softmax(np.log(2) * z),
-} | {
-    f"{cause} of the logits, before the softmax": (lambda z, change=change: oracle.softmax(change(z)))
-    for cause, change in fed.NORMALISATIONS.items()
 }
+for _cause, _change in fed.NORMALISATIONS.items():
+    _OF_THE_OUTPUT[f"{_cause} of the logits, before the softmax"] = lambda z, change=_change: oracle.softmax(change(z))
 
 
 def _around_the_activation(first: Evidence, layer: str) -> Iterator[Hypothesis]:

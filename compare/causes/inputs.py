@@ -187,8 +187,8 @@ def _source_fault(trace: Trace, grey: NDArray[np.uint8], digits: Digits) -> str 
             return fault + some
     if np.isin(grey, (0, 255)).all():
         return "pixels are black or white: cut at a threshold"
-    fault = augmentation.of_images(grey / 255, _expected_images(trace, digits), digits.x_train)
-    return fault or f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
+    kind = augmentation.of_images(grey / 255, _expected_images(trace, digits), digits.x_train)
+    return kind or f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
 
 
 def _order_fault(trace: Trace, digits: Digits) -> str | None:
@@ -233,8 +233,8 @@ def _label_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
     shift = (found - right) % classes
     if (shift == shift[0]).all():
         return f"labels are off by {int(shift[0])}{begin}"
-    cause = _mapped(right, found) or _apart(wanted, given) or _wrong(right, found, len(given), classes)
-    return cause + begin
+    known = _mapped(right, found) or _apart(wanted, given)
+    return (known or _wrong(right, found, len(given), classes)) + begin
 
 
 def _mapped(right: NDArray[np.int64], found: NDArray[np.int64]) -> str | None:

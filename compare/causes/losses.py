@@ -700,11 +700,13 @@ def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
                 fitted=2,
             )
     penalties = [(term, way) for term, way in zip(terms, directions, strict=True) if term.each is None and way.any()]
-    for (one, way), (two, other) in combinations(penalties, 2):
+    for (first, way), (second, other) in combinations(penalties, 2):
         (a, b), *_ = np.linalg.lstsq(np.stack([way, other], axis=1), recorded - plain, rcond=None)
         if np.abs(plain + a * way + b * other - recorded).max() > 1e-3 * np.abs(recorded - plain).max():
             continue
-        both = [term.times(float(f"{number:.3g}")) for term, number in ((one, a), (two, b)) if float(f"{number:.3g}")]
+        both = [
+            term.times(float(f"{number:.3g}")) for term, number in ((first, a), (second, b)) if float(f"{number:.3g}")
+        ]
         if len(both) == 2:
             yield _sum(*both)
 

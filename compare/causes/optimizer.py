@@ -267,7 +267,7 @@ _CORRECTED = "the moment is recorded after its bias correction"
 
 def _as_found(s: OptimizerState, betas: Mapping[str, float], *, corrected: bool) -> OptimizerState:
     """A state with the β that the moments have, and the first moment as it was before it was corrected."""
-    adam = s.adam._replace(**betas)
+    adam = s.adam._replace(beta_1=betas.get("beta_1", s.adam.beta_1), beta_2=betas.get("beta_2", s.adam.beta_2))
     first = s.first * (1 - adam.beta_1**s.step) if corrected else s.first
     return replace(s, adam=adam, first=first)
 
