@@ -183,7 +183,7 @@ def _erased(pairs: Pairs) -> str | None:
 
 def _border(pairs: Pairs) -> int | None:
     """How wide a border is the same in all images that differ, where nothing else differs."""
-    changed = np.stack([np.abs(a - b) > _SAME for a, b in pairs]).any(axis=0)
+    changed: NDArray[np.bool_] = np.any(np.stack([np.abs(a - b) > _SAME for a, b in pairs]), axis=0)
     found = np.stack([a for a, _ in pairs])
     for width in range(1, min(changed.shape) // 2):
         inner = np.zeros(changed.shape, bool)
