@@ -104,8 +104,8 @@ class Loss:
 
     @property
     def is_penalty(self) -> bool:
-        """Whether a fitted multiple of what does not follow from the logits is added."""
-        return bool(self.fitted) and self.added_gradients is not None
+        """Whether a fitted multiple of what the weights alone say is added."""
+        return bool(self.fitted) and self.added_gradients is not None and "penalty" in self.cause
 
     def value(self, fed: Fed) -> float:
         """Of a step."""
