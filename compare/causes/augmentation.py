@@ -151,7 +151,7 @@ def _erased(pairs: Pairs) -> str | None:
     """Pixels that are gone: in a rectangle, or here and there."""
     values, rectangles, scales = set(), True, []
     for found, wanted in pairs:
-        other = np.abs(found - wanted) > _SAME
+        other: NDArray[np.bool_] = np.asarray(np.abs(found - wanted) > _SAME)
         gone = other & (found == found[other][0])
         if not (gone == other).all():
             kept = (found != 0) & (wanted != 0)
@@ -183,7 +183,7 @@ def _erased(pairs: Pairs) -> str | None:
 
 def _border(pairs: Pairs) -> int | None:
     """How wide a border is the same in all images that differ, where nothing else differs."""
-    changed = np.stack([np.abs(a - b) > _SAME for a, b in pairs]).any(axis=0)
+    changed: NDArray[np.bool_] = np.any(np.stack([np.abs(a - b) > _SAME for a, b in pairs]), axis=0)
     found = np.stack([a for a, _ in pairs])
     for width in range(1, min(changed.shape) // 2):
         inner = np.zeros(changed.shape, bool)
@@ -218,7 +218,8 @@ def _by_image(pairs: Pairs) -> str | None:
 
 def _mixed(pairs: Pairs, expected: Images) -> str | None:
     """Each image with a share of another of its batch: mixup, or a part of it: CutMix."""
-    shares, cut = [], []
+    shares: list[float] = []
+    cut: list[float] = []
     for found, wanted in pairs:
         best = None
         for other in expected:

@@ -23,6 +23,10 @@ FLATTENED = "feature maps are flattened channel by channel, as torch lays them o
 OTHER_KERNELS: dict[str, Callable[[Array], Array]] = {
     "the kernel's rows and columns are swapped": lambda kernel: kernel.swapaxes(0, 1),
     "the kernel is flipped: a true convolution instead of a cross-correlation": lambda kernel: kernel[::-1, ::-1],
+    "the kernel is turned by 90° to the left": lambda kernel: np.rot90(kernel, 1),
+    "the kernel is turned by 90° to the right": lambda kernel: np.rot90(kernel, -1),
+    "the kernel is mirrored: left and right are swapped": lambda kernel: kernel[:, ::-1],
+    "the kernel is upside down": lambda kernel: kernel[::-1],
     "the kernel's channels in and filters are swapped: they are as many, so the shapes still fit": (
         lambda kernel: kernel.swapaxes(2, 3)
     ),

@@ -37,7 +37,7 @@ def _rms_norm(epsilon: float) -> Callable[[Array], Array]:
 def _group_norm(groups: int, epsilon: float) -> Callable[[Array], Array]:
     def normalised(x: Array) -> Array:
         if x.shape[-1] % groups or x.shape[-1] == groups:
-            return x
+            return np.full(x.shape, np.nan)  # there are no such groups
         parts = np.moveaxis(x.reshape(*x.shape[:-1], groups, -1), -2, 1).reshape(len(x), groups, -1)
         mean, variance = parts.mean(axis=2, keepdims=True), parts.var(axis=2, keepdims=True)
         normal = ((parts - mean) / np.sqrt(variance + epsilon)).reshape(len(x), groups, *x.shape[1:-1], -1)
@@ -84,7 +84,7 @@ def learned(
     def predict(one: Evidence) -> Array:
         normal = change(of(one))
         predicted = function(normal)
-        if one.step == 1 or len(normal) < 4 or one.left_by(predicted) <= 1:
+        if one.step == 1 or first.step > 1 or len(normal) < 4 or one.left_by(predicted) <= 1:
             return predicted
         reach = 4 * rate * one.step
         live = (one.recorded != 0) if function is oracle.relu else np.ones(normal.shape, bool)
@@ -264,7 +264,7 @@ def of_dropped_inputs(evidence: Sequence[Evidence], layer: str) -> str | None:
     for one in evidence:
         step: ExactStep = one.given
         inputs, kernel, bias = step.inputs[layer], step.kernel(layer), step.bias(layer)
-        if kernel.ndim != 2 or inputs.ndim != 2:
+        if kernel.ndim != 2 or inputs.ndim != 2 or not np.isfinite(one.recorded).all() or not np.isfinite(kernel).all():
             return None
         if one.is_right:
             continue
@@ -302,7 +302,7 @@ def _dropped_rate(one: Evidence, inputs: Array, kernel: Array, bias: Array) -> f
 
 def of_dropped_logits(evidence: Sequence[Evidence], layer: str) -> str | None:
     """Whether the probabilities are the softmax of logits of which some are dropped."""
-    found = set()
+    found: set[float] = set()
     for one in evidence:
         z = one.given.preactivations[layer]
         if one.is_right:

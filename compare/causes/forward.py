@@ -21,6 +21,7 @@ from compare.causes.signatures import (
     is_double,
     named,
     ratio,
+    rounded,
     rounds_as,
     see,
     times,
@@ -45,6 +46,8 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
         yield from _other_inputs(first, layer)
         yield from _after_the_sum(first, layer)
         yield from _low_precision(first, layer)
+        name = "the layer uses the parameters of the step before"
+        yield Hypothesis(name, lambda one: _with_weights_of(one, evidence[max(one.step - 2, 0)].given, layer))
 
     if (cause := named(evidence, hypotheses())) is not None:
         return cause
@@ -54,6 +57,10 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
         return f"the layer computes in {kept}: {cause}" if "kept in" in cause else cause
     cause = fed.of_dropped_inputs(evidence, layer) or _rounds_as(evidence, layer, trace.recipe.dtype)
     return cause or as_noise(evidence)
+
+
+def _with_weights_of(one: Evidence, other: ExactStep, layer: str) -> Array:
+    return linear(one.given.inputs[layer], other.kernel(layer), other.bias(layer))
 
 
 def _linear_evidence(trace: Trace, layer: str) -> list[Evidence]:
@@ -134,6 +141,8 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
     found: dict[str, Callable[[Array], Array]] = {
         "the kernel is scaled by √(2 / inputs) when it is used: an equalised learning rate": lambda array: gain * array,
         "only the signs of the kernel are used": np.sign,
+        "the kernel is rounded to bfloat16, and the layer is not": partial(rounded, dtype="bfloat16"),
+        "the kernel is rounded to float16, and the layer is not": partial(rounded, dtype="float16"),
     }
     for bits in (8, 4):
         for words, axes in (("", None), (", unit by unit", tuple(range(kernel.ndim - 1)))):
@@ -159,7 +168,7 @@ _NORMALISED_KERNELS: dict[str, Callable[[Array], Array]] = {
         lambda kernel: kernel / np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
     ),
     "the kernel is divided by its largest singular value: spectral normalisation": (
-        lambda kernel: kernel / np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2)
+        lambda kernel: kernel / np.linalg.norm(np.nan_to_num(kernel.reshape(-1, kernel.shape[-1])), 2)
     ),
     "the kernel of each unit is standardised: weight standardisation": (
         lambda kernel: (
@@ -196,7 +205,9 @@ def _after_the_sum(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     """What is done to the pre-activations, after the bias is added."""
     recorded, expected = first.recorded, first.expected
     for cause, change in fed.NORMALISATIONS.items():
-        yield Hypothesis(f"{cause} of the pre-activations", fed.learned(first, lambda one: one.expected, change))
+        plain: Callable[[Evidence], Array] = lambda one, change=change: change(one.expected)  # noqa: E731
+        scaled = fed.learned(first, lambda one: one.expected, change)
+        yield Hypothesis(f"{cause} of the pre-activations", scaled if "ormalisation" in cause else plain)
     yield from _masked(first)
     factor = ratio(recorded, expected)
     yield Hypothesis(f"the pre-activations are {times(factor)}", lambda one: factor * one.expected, fitted=True)
@@ -204,7 +215,7 @@ def _after_the_sum(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     product = linear(inputs, kernel, 0 * bias)
     scale = ratio(recorded - bias, product)
     name = f"the kernel or what the layer is fed is {times(scale)}, and the bias is not"
-    if bias.any():
+    if inputs.any():
         yield Hypothesis(
             name, lambda one: scale * (one.expected - one.given.bias(layer)) + one.given.bias(layer), fitted=True
         )
@@ -385,10 +396,9 @@ _OF_THE_OUTPUT: dict[str, Callable[[Array], Array]] = {
     ),
     "the activation is ReLU instead of the softmax": oracle.relu,
     "powers of 2 instead of e are in the softmax": lambda z: oracle.softmax(np.log(2) * z),
-} | {
-    f"{cause} of the logits, before the softmax": (lambda z, change=change: oracle.softmax(change(z)))
-    for cause, change in fed.NORMALISATIONS.items()
 }
+for _cause, _change in fed.NORMALISATIONS.items():
+    _OF_THE_OUTPUT[f"{_cause} of the logits, before the softmax"] = lambda z, change=_change: oracle.softmax(change(z))
 
 
 def _around_the_activation(first: Evidence, layer: str) -> Iterator[Hypothesis]:

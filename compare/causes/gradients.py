@@ -126,6 +126,13 @@ def _told_by_the_gradients(
     consistent = [one for one in found if (loss := by_cause.get(one.hypothesis.cause)) and _is_of(loss, gradients)]
     if not consistent and one_step:
         return None
+    penalties = [loss for one in found if (loss := by_cause.get(one.hypothesis.cause)) and loss.is_penalty]
+    if not consistent and penalties and len(penalties) == len(found):
+        # Weights hardly change within a trace: what is added of them, the losses alone do not tell.
+        evidence = found[0].holds[0]
+        more = float(evidence.recorded - evidence.expected)
+        what = "a penalty on weights that the gradients do not have"
+        return f"{more:.4g} is added to the loss in step {evidence.step}, {what}"
     words = " – or ".join(dict.fromkeys(one.cause for one in consistent or found))
     return words + ("; the gradients are those of the mean cross-entropy" if plain and not consistent else "")
 
@@ -380,6 +387,8 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
     recorded, expected = first.recorded, first.expected
     weight = first.given.step.weights[first.tensor]
     yield Hypothesis("the gradient has the wrong sign", lambda one: -one.expected)
+    name = "the gradients are quantised to int8"
+    yield Hypothesis(name, lambda one: _quantised(one.expected))
     yield Hypothesis("only the signs of the gradients are used", lambda one: np.sign(one.expected))
     for power in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
         if power in (2, 4, 8) and np.isclose(ratio(recorded, expected), power):
@@ -413,6 +422,12 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
     name = "the gradient of each parameter is scaled to a norm of 1"
     yield Hypothesis(name, lambda one: one.expected / (np.linalg.norm(one.expected) or 1.0))
     yield from network_causes.of_gradient(first)
+
+
+def _quantised(gradient: Array) -> Array:
+    scale = np.abs(gradient).max() / 127 or 1.0
+    found: Array = np.round(gradient / scale) * scale
+    return found
 
 
 def _in_every_step(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:

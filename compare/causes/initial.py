@@ -55,8 +55,10 @@ def _layout_fault(
 
 def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], expected: NDArray[np.floating]) -> str:
     wanted = expected.astype(np.float64)
+    if not np.isfinite(recorded).all():
+        return f"{parameter} holds what is no number, or infinite"
     if not expected.any():
-        return _bias_fault(parameter, recorded)
+        return _bias_fault(trace, parameter, recorded)
     if np.ptp(recorded) == 0:
         return _distribution_fault(parameter, recorded)
     for words, moved in _moved(wanted):
@@ -64,14 +66,19 @@ def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], 
             return f"{parameter} {words}"
     if np.abs(recorded - wanted).max() <= np.finfo(expected.dtype).eps * np.abs(wanted).max():
         return f"{parameter} is off by rounding: one unit in the last place"
-    for dtype in ("float32", "float16", "bfloat16"):
-        if dtype != str(expected.dtype) and (recorded == rounded(wanted, dtype)).all():
-            return f"{parameter} is rounded to {dtype}"
+    if (dtype := _rounded_to(recorded, expected)) is not None:
+        return f"{parameter} is rounded to {dtype}"
     if (other := _of_another_parameter(trace, parameter, recorded)) is not None:
         return other
     if (limits := _other_limits(recorded, wanted)) is not None:
         return f"{parameter} has other limits: {limits}"
     return _near(parameter, recorded, wanted) or _distribution_fault(parameter, recorded)
+
+
+def _rounded_to(recorded: NDArray[np.float64], expected: NDArray[np.floating]) -> str | None:
+    dtypes = [dtype for dtype in ("float32", "float16", "bfloat16") if dtype != str(expected.dtype)]
+    wanted = expected.astype(np.float64)
+    return next((dtype for dtype in dtypes if (recorded == rounded(wanted, dtype)).all()), None)
 
 
 def _other_limits(recorded: NDArray[np.float64], wanted: NDArray[np.float64]) -> str | None:
@@ -100,12 +107,15 @@ def _moved(wanted: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float6
         yield "is that of transposed images: its inputs go column by column", turned
 
 
-def _bias_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
+def _bias_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64]) -> str:
     words = f"{parameter} does not start at zero"
     if np.ptp(recorded) == 0:
         return f"{words}: all of it is {recorded.flat[0]:.4g}"
-    said = see("dense-initial-bias")
-    return f"{words}: it holds other numbers, up to {np.abs(recorded).max():.4g}, as torch's default does{said}"
+    kernel = trace.initial_weights[f"{parameter.removesuffix('.bias')}.kernel"]
+    limit, largest = 1 / math.sqrt(_fans(kernel.shape)[0]), float(np.abs(recorded).max())
+    torchs = 0.8 * limit < largest <= limit * (1 + 1e-6)
+    said = f", as torch's default U(±1/√in) has them{see('dense-initial-bias')}" if torchs else ""
+    return f"{words}: it holds other numbers, up to {largest:.4g}{said}"
 
 
 def _of_another_parameter(trace: Trace, parameter: str, recorded: NDArray[np.float64]) -> str | None:

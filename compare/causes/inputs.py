@@ -117,6 +117,8 @@ def _as_grey(images: NDArray[np.floating]) -> NDArray[np.uint8]:
 def _pixel_fault(trace: Trace, digits: Digits) -> str | None:
     """What was done to the pixels, if anything but x / 255."""
     images = trace.steps[0].images
+    if not np.isfinite(images).all():
+        return "some pixels are no numbers, or infinite"
     scaled = _as_grey(images).astype(images.dtype) / images.dtype.type(255)
     if (images == scaled).all():
         return _source_fault(trace, _as_grey(images), digits)
@@ -214,8 +216,8 @@ def _source_fault(trace: Trace, grey: NDArray[np.uint8], digits: Digits) -> str 
             return fault + some
     if np.isin(grey, (0, 255)).all():
         return "pixels are black or white: cut at a threshold"
-    fault = augmentation.of_images(grey / 255, _expected_images(trace, digits), digits.x_train)
-    return fault or f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
+    kind = augmentation.of_images(grey / 255, _expected_images(trace, digits), digits.x_train)
+    return kind or f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
 
 
 def _order_fault(trace: Trace, digits: Digits) -> str | None:
@@ -233,7 +235,9 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     if {image.tobytes() for image in grey} == {image.tobytes() for image in digits.x_train[order]}:
         return "the images of a batch are in another order within it"
     place = {image.tobytes(): index for index, image in enumerate(digits.x_train)}
-    taken = np.array([place[image.tobytes()] for step in trace.steps for image in _as_grey(step.images)])
+    # Of a later step that was fed anything else, `_late_images` speaks.
+    known = [[place.get(image.tobytes()) for image in _as_grey(step.images)] for step in trace.steps]
+    taken = np.array([index for indices in known if None not in indices for index in indices], np.int64)
     if (regular := _regular_order(taken, whole_order, recipe.batch_size)) is not None:
         return regular
     return _other_order(trace, taken, whole_order, digits)
@@ -258,8 +262,8 @@ def _label_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
     shift = (found - right) % classes
     if (shift == shift[0]).all():
         return f"labels are off by {int(shift[0])}{begin}"
-    cause = _mapped(right, found) or _apart(wanted, given) or _wrong(right, found, len(given), classes)
-    return cause + begin
+    known = _mapped(right, found) or _apart(wanted, given)
+    return (known or _wrong(right, found, len(given), classes)) + begin
 
 
 def _mapped(right: NDArray[np.int64], found: NDArray[np.int64]) -> str | None:
@@ -424,7 +428,7 @@ def _late_images(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
         for n in range(len(steps))
     ]
     right = [np.array_equal(_as_grey(step.images), images) for step, images in zip(steps, own, strict=True)]
-    if all(right) or np.array_equal(steps[1].images, steps[0].images):
+    if all(right) or np.array_equal(steps[min(1, len(steps) - 1)].images, steps[0].images):
         return None
     first = right.index(False)
     step = steps[first]

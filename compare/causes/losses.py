@@ -102,6 +102,11 @@ class Loss:
     added_gradients: Callable[[Fed], ArraysByName] | None = None
     fitted: int = 0
 
+    @property
+    def is_penalty(self) -> bool:
+        """Whether a fitted multiple of what the weights alone say is added."""
+        return bool(self.fitted) and self.added_gradients is not None and "penalty" in self.cause
+
     def value(self, fed: Fed) -> float:
         """Of a step."""
         return float((self.weights(fed) * self.each(fed.logits, fed)).sum()) + self.added(fed)
@@ -695,11 +700,13 @@ def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
                 fitted=2,
             )
     penalties = [(term, way) for term, way in zip(terms, directions, strict=True) if term.each is None and way.any()]
-    for (one, way), (two, other) in combinations(penalties, 2):
+    for (first, way), (second, other) in combinations(penalties, 2):
         (a, b), *_ = np.linalg.lstsq(np.stack([way, other], axis=1), recorded - plain, rcond=None)
         if np.abs(plain + a * way + b * other - recorded).max() > 1e-3 * np.abs(recorded - plain).max():
             continue
-        both = [term.times(float(f"{number:.3g}")) for term, number in ((one, a), (two, b)) if float(f"{number:.3g}")]
+        both = [
+            term.times(float(f"{number:.3g}")) for term, number in ((first, a), (second, b)) if float(f"{number:.3g}")
+        ]
         if len(both) == 2:
             yield _sum(*both)
 
@@ -749,7 +756,7 @@ def other_labels(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
         if wrong:
             yield Loss(
                 f"the loss takes other labels than the batch's{_how(steps, labels, wrong, own)}",
-                lambda z, fed: -_logs(z)[np.arange(fed.size), labels[fed.index]],
+                lambda z, fed: -_logs(z)[np.arange(fed.size), np.resize(labels[fed.index], fed.size)],
             )
 
 

@@ -140,7 +140,7 @@ def _several_steps(states: States, evidence: Mapping[str, Sequence[Evidence]]) -
         cause
         for cause, predict in [*_repeated(states), *_accumulated(states), *_skipped(states)]
         if all(
-            one.is_right or one.left_by(predict(one.given)[number]) <= 1
+            one.left_by(predict(one.given)[number]) <= 1
             for number, part in enumerate(evidence.values())
             for one in part
         )
@@ -267,7 +267,7 @@ _CORRECTED = "the moment is recorded after its bias correction"
 
 def _as_found(s: OptimizerState, betas: Mapping[str, float], *, corrected: bool) -> OptimizerState:
     """A state with the β that the moments have, and the first moment as it was before it was corrected."""
-    adam = s.adam._replace(**betas)
+    adam = s.adam._replace(beta_1=betas.get("beta_1", s.adam.beta_1), beta_2=betas.get("beta_2", s.adam.beta_2))
     first = s.first * (1 - adam.beta_1**s.step) if corrected else s.first
     return replace(s, adam=adam, first=first)
 
@@ -325,6 +325,12 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
     yield h("the gradient is not multiplied by 1 − β₁", lambda s: beta * s.first_before + s.gradient)
     yield h("the moment is of the opposite sign", lambda s: beta * s.first_before - (1 - beta) * s.gradient)
     yield h("the moments are those of the step before", lambda s: s.first_before)
+    largest = float(f"{max(np.abs(_implied_gradient(one.given)).max() for one in evidence):.4g}")
+    name = f"the optimizer uses gradients that are clipped to ±{largest:.4g}"
+    clipped = h(
+        name, lambda s: beta * s.first_before + (1 - beta) * np.clip(s.gradient, -largest, largest), fitted=True
+    )
+    yield clipped
     factors = {one.step: _gradient_factor(one.given) for one in evidence if one.tensor == first.tensor}
     factor = factors[first.step]
     if np.isclose(_squared_gradient_factor(state), factor**2, rtol=1e-3):
@@ -352,6 +358,11 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
     for number in dict.fromkeys((float(f"{sign:.3g}"), sign)) if np.isfinite(sign) else ():
         name = f"{number:.3g} times the signs of the weights is added to the gradient, as an L1 penalty"
         yield h(name, lambda s, number=number: _first_moment(s) + (1 - beta) * number * np.sign(s.before), fitted=True)
+
+
+def _implied_gradient(s: OptimizerState) -> Array:
+    """The gradient that the first moment has taken in."""
+    return (s.first - s.adam.beta_1 * s.first_before) / (1 - s.adam.beta_1)
 
 
 def _gradient_factor(s: OptimizerState) -> float:
@@ -431,6 +442,11 @@ def _of_second_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator
     )
     name = "the moments start from zero in every step: a new optimizer each time"
     yield h(name, lambda s: (1 - beta) * s.gradient**2)
+    largest = float(f"{max(np.abs(_implied_gradient(one.given)).max() for one in evidence):.4g}")
+    name = f"the optimizer uses gradients that are clipped to ±{largest:.4g}"
+    yield h(
+        name, lambda s: beta * s.second_before + (1 - beta) * np.clip(s.gradient, -largest, largest) ** 2, fitted=True
+    )
     factors = {
         one.step: ratio(one.given.second - beta * one.given.second_before, (1 - beta) * one.given.gradient**2)
         for one in evidence
@@ -594,6 +610,10 @@ def _other_corrections(state: OptimizerState) -> Iterator[Named]:
             f"the step counter is off by {offset:+d}",
             lambda s, offset=offset: s.adam.update(s.first, s.second, max(s.step + offset, 1)),
         )
+    if state.step > 1:
+        again = state.step - 1
+        name = f"the step counter starts from 1 again in step {state.step}"
+        yield name, lambda s: s.adam.update(s.first, s.second, s.step - again if s.step > again else s.step)
     yield "the step counter stays at 1", lambda s: s.adam.update(s.first, s.second, 1)
 
     def without_root(s: OptimizerState) -> Array:
@@ -666,9 +686,18 @@ def _fitted(first: Evidence) -> Iterator[Named]:
     """Those with a free number, which is fitted to the first step that is off."""
     state: OptimizerState = first.given
     rate = state.adam.learning_rate
+    if not np.isfinite(first.recorded).all() or not np.isfinite(first.expected).all():
+        return
     forms: list[tuple[str, Callable[[OptimizerState], Array]]] = [("", _update)]
     forms += [
         (f", in torch's form with ε = {epsilon:g}", lambda s, e=epsilon: _torch(s, s.first, s.second, e))
+        for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8))
+    ]
+    forms += [
+        (
+            f", with ε = {epsilon:g} inside the root",
+            lambda s, e=epsilon: s.adam.step_size(s.step) * s.first / np.sqrt(s.second + e),
+        )
         for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8))
     ]
     for words, update in forms:
@@ -802,8 +831,9 @@ def _schedules(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypoth
         digits = 4 if len({f"{factor * rate:.4g}" for factor in factors.values()}) > 1 else 9
         rates = ", ".join(f"{factor * rate:.{digits}g}" for factor in factors.values())
         numbers = np.array(list(factors.values()))
+        finite = np.isfinite(numbers).all()
         different = 1 + int((np.diff(np.sort(numbers)) > 1e-6 * np.abs(numbers).max()).sum())
-        if different > 2:
+        if finite and different > 2:
             law = _law(list(factors.values()))
             name = f"the learning rate changes from step to step{law}: {rates} instead of {rate:.6g}"
             yield Hypothesis(

@@ -8,6 +8,7 @@ then moves every parameter in every step as recorded.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def _rate(rule: Rule, decay: float, moved: Mapping[str, Moved]) -> Rates | None:
         befores.append(before.ravel())
         founds.append(found.ravel())
     update, before, found = (np.concatenate(parts) for parts in (updates, befores, founds))
-    if not np.isfinite(update).all() or not (update * update).sum():
+    if not np.isfinite(update).all() or not np.isfinite(found).all() or not (update * update).sum():
         return None
     rate = float((found * update).sum() / (update * update).sum())
     off = np.abs(found - rate * update).max()
@@ -233,7 +234,7 @@ def _adagrad(g: Array, t: int, memory: Memory, *, start: float, epsilon: float, 
 def _of_adams_kind(beta_1: float, beta_2: float, stated: float) -> Iterator[Rule]:
     for epsilon in dict.fromkeys((stated, 1e-7, 1e-8)):
         said = f"of β₁ = {beta_1:g}, β₂ = {beta_2:g} and ε = {epsilon:g}"
-        of = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
+        of: dict[str, Any] = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
         for form in ("Keras", "torch", "inside"):
             words = {"Keras": "in Keras's form", "torch": "in torch's form", "inside": "with ε inside the root"}[form]
             yield Rule(f"another Adam {said}, {words}", partial(_adam, form=form, **of))

@@ -260,8 +260,9 @@ def low_precision(recorded: Array, expected: Array, *, double: bool) -> str | No
     return None
 
 
-_HALF_A_BIT = 0.3
-"""Two operands rounded to b bits, each by up to 2⁻ᵇ and evenly so, are off by √(2/3)·2⁻ᵇ in the root mean square."""
+_LESS_THAN_A_BIT = 0.76
+"""Two operands rounded to b bits are off by 0.59·2⁻ᵇ of their product, in the root mean square: √(2/3) if each were off
+by up to 2⁻ᵇ, less since that depends on where between two powers of 2 it lies."""
 
 _FEWEST_BITS, _FEWER_THAN_FLOAT, _FLOATS_BITS = 6, 15, 24
 
@@ -283,7 +284,7 @@ def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool)
     if not abs(together.mean()) < 0.2 * size or not np.abs(together).max() < 8 * size:
         # Rounding errors average out, and none of a million is eight standard deviations off.
         return None
-    bits = -np.log2(size) - _HALF_A_BIT
+    bits = -np.log2(size) - _LESS_THAN_A_BIT
     if bits < _FEWEST_BITS or bits > (_FLOATS_BITS + 2 if double else _FEWER_THAN_FLOAT):
         return None
     kinds = "bfloat16 has 8, TF32 and float16 have 11" + ", float32 has 24" * double

@@ -134,7 +134,8 @@ def test_a_fault_speaks_the_contract(tmp_path: Path) -> None:
     rung = next(
         rung for rung in climb({"clean": clean_trace(recipe, None), "faulty": faulty}) if rung.verdict != "parity"
     )
-    assert (rung.name, rung.cause) == ("loss", fault.cause)
+    assert rung.name == "loss"
+    assert (rung.cause or "").startswith(fault.cause)
 
 
 @pytest.mark.parametrize(("field", "length"), [("labels", 2), ("images", 0), ("activations", 7)])
@@ -322,7 +323,7 @@ class LastOfOwnBatchesDropped(Base):
         (LastLabelsFirst, "labels are off by 1"),
         (LastOfOwnBatchesDropped, "the last batch is dropped: it is smaller, 17 images"),
         (ZOO["PixelsDividedBy256"].network, "pixels are divided by 256 instead of 255"),
-        (ZOO["NotShuffled"].network, "the training images are not shuffled"),
+        (ZOO["NotShuffled"].network, "the training images are not shuffled (differences: shuffle-default)"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

@@ -52,14 +52,14 @@ def test_the_ladder_names_the_planted_fault_and_the_next(notebook: NotebookNode)
     rung, where, cause = output(notebook, "diagnosis").splitlines()
     assert rung == "loss"
     assert where.startswith("mine, step 1: loss: ")
-    assert cause == "softmax is applied twice: such a loss never falls below 1.4612"
+    assert cause.startswith("softmax is applied twice: such a loss never falls below 1.4612")
     assert round(math.log(1 + 9 / math.e), 4) == 1.4612
 
 
 def test_mended_it_fails_on_one_rung_and_then_on_none(notebook: NotebookNode) -> None:
     rung, _, cause = output(notebook, "mend").splitlines()
     assert rung == "optimizer"
-    assert cause == "ε is added after the bias correction, as torch does, not before it as Keras does"
+    assert cause.startswith("ε is added after the bias correction, as torch does, not before it as Keras does")
     text = output(notebook, "mend-again")
     assert list(ladder(text, "keras and mine").values()) == ["parity"] * 7
     assert "Verdict: parity. keras and mine are the same up to rounding" in text

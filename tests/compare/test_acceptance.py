@@ -1,0 +1,98 @@
+"""When a hypothesis counts as the cause: it explains all that deviates, up to rounding, and says where it holds."""
+
+import numpy as np
+import pytest
+
+from compare.causes.signatures import UNKNOWN, Evidence, Hypothesis, accepted, kept_in, named, rounded, rounds_as, see
+from compare.ladder.climb import mark_followers
+from compare.ladder.rung import Rung
+
+EXPECTED = np.random.default_rng(0).normal(size=(8, 8))
+UNIT = 2.0**-53
+
+
+def evidence(step: int, factor: float, tensor: str = "z") -> Evidence:
+    bound = 4 * UNIT * np.abs(EXPECTED)
+    return Evidence(step, tensor, factor * EXPECTED, EXPECTED, bound, UNIT)
+
+
+def times(factor: float, *, fitted: int = 0, whole: bool = False) -> Hypothesis:
+    return Hypothesis(f"times {factor:g}", lambda one: factor * one.expected, fitted, whole)
+
+
+def test_a_hundredth_of_the_deviation_left_over_is_too_much() -> None:
+    assert named([evidence(1, 2)], [times(2)]) == "times 2"
+    assert named([evidence(1, 2)], [times(1.99)]) is None
+
+
+def test_it_has_to_hold_in_every_step_that_deviates() -> None:
+    assert named([evidence(1, 2), evidence(2, 3)], [times(2), times(3)]) is None
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ((1, 1, 2, 2), ", from step 3 on: the steps before are right"),
+        ((1, 2, 1, 1), ", in step 2 only"),
+        ((1, 2, 1, 2), ", in the steps 2 and 4 only"),
+        ((2, 2, 1, 1), ", up to step 2 only"),
+        ((2, 2, 2, 2), ""),
+    ],
+)
+def test_it_says_in_which_steps_it_holds(factors: tuple[float, ...], words: str) -> None:
+    assert named([evidence(*pair) for pair in enumerate(factors, 1)], [times(2)]) == f"times 2{words}"
+
+
+def test_it_says_of_which_tensors_it_holds_unless_it_is_about_all() -> None:
+    found = [evidence(1, 2, "a"), evidence(1, 1, "b")]
+    assert named(found, [times(2)]) == "times 2 (of a only)"
+    assert named(found, [times(2, whole=True)]) is None
+
+
+def test_a_number_near_zero_is_not_fitted_to_rounding() -> None:
+    barely = 1 + 12 * UNIT  # three times the bound
+    assert not evidence(1, barely).is_right
+    assert accepted([evidence(1, barely)], times(barely, fitted=1)) is None
+    assert accepted([evidence(1, barely)], times(barely)) is not None
+
+
+def test_two_that_fit_are_both_named_and_fewer_numbers_go_first() -> None:
+    same = Hypothesis("doubled", lambda one: one.expected + one.expected)
+    assert named([evidence(1, 2)], [times(2), same]) == "times 2 – or doubled"
+    assert named([evidence(1, 2)], [times(2, fitted=1), same]) == "doubled"
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", 11), ("bfloat16", 8)])
+def test_rounding_scatters_and_a_factor_does_not(dtype: str, bits: int) -> None:
+    random = np.random.default_rng(1)
+    errors, scales = [], []
+    for _ in range(2):
+        x, w = random.normal(size=(50, 60)), random.normal(size=(60, 70))
+        errors.append(rounded(x, dtype) @ rounded(w, dtype) - x @ w)
+        scales.append(np.sqrt(x**2 @ w**2))
+    assert f"about {bits} significant bits" in (rounds_as(errors, scales, double=False) or "")
+    assert rounds_as([2.0**-12 * scale for scale in scales], scales, double=False) is None
+    assert rounds_as([1e-5 * error for error in errors], scales, double=False) is None
+
+
+def test_few_numbers_are_not_called_rounded() -> None:
+    assert kept_in(np.arange(1.0, 6), double=True) is None
+    assert kept_in(np.arange(1.0, 20), double=True) == "the numbers are kept in bfloat16"
+
+
+def test_a_cause_names_an_entry_that_there_is() -> None:
+    assert see("adam-epsilon") == " (differences: adam-epsilon)"
+    with pytest.raises(KeyError):
+        see("adam-epsilons")
+
+
+def test_nothing_fits_is_not_said_behind_a_failure() -> None:
+    rungs = [
+        Rung(name, "not parity", 1.0, 1.0, cause=cause)
+        for name, cause in (("forward", "a cause"), ("loss", UNKNOWN), ("optimizer", "another"))
+    ]
+    assert [rung.cause for rung in mark_followers(rungs)] == [
+        "a cause",
+        "no cause of its own is found: it may follow from what is off in the rung forward",
+        "another",
+    ]
