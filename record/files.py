@@ -143,8 +143,18 @@ def read_json(directory: Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def read_tensors(directory: Path, name: str, shapes: Mapping[str, Shape], dtype: str, *, finite: bool = True) -> Arrays:
+def read_tensors(
+    directory: Path,
+    name: str,
+    shapes: Mapping[str, Shape],
+    dtype: str,
+    *,
+    optional: Mapping[str, Shape] | None = None,
+    finite: bool = True,
+) -> Arrays:
     """Reads a safetensors file that must hold exactly these arrays, all `dtype` but labels, which are int64.
+
+    Those that are `optional` are all there or none is.
 
     Raises:
         RecordError: The file is missing or truncated, or a tensor is missing, unexpected, of
@@ -155,6 +165,8 @@ def read_tensors(directory: Path, name: str, shapes: Mapping[str, Shape], dtype:
         check_unchanged(path)
         check_is_file(path)
         with safe_open(path, framework="numpy") as file:
+            if optional and optional.keys() & file.keys():
+                shapes = {**shapes, **optional}
             _check_stated(path, file, shapes, dtype)  # before anything of it is in memory
             arrays = {key: file.get_tensor(key) for key in shapes}
     except (OSError, SafetensorError, AttributeError, TypeError) as error:  # the last two: a dtype NumPy lacks
@@ -193,15 +205,6 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
     if not np.isfinite(array).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise RecordError(f"{name}: {array[index]} at index {index}, expected a finite number")
-
-
-def tensor_names(path: Path) -> set[str]:
-    """What a safetensors file holds; nothing where it cannot be read, which `read_tensors` says."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return set(file.keys())
-    except (OSError, SafetensorError):
-        return set()
 
 
 def _listed(names: list[str]) -> str:

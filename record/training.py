@@ -17,7 +17,7 @@ from recipe.errors import RecordError
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
 from record.consistency import check_lengths, check_numbers
-from record.files import Fields, new_record, read_tensors, tensor_names, write_tensors
+from record.files import Fields, Shape, new_record, read_tensors, write_tensors
 from record.header import Header, read_header, write_header
 from record.windows import EpochStates, Fed, Window, read_epoch_states, read_windows, write_windows
 
@@ -204,15 +204,13 @@ def _read_history(fields: Fields, *, diverged: bool) -> dict[str, list[float]]:
 
 def _read_steps(directory: Path, recipe: Recipe, *, finite: bool) -> tuple[NDArray[np.floating], Fed | None]:
     """The loss of every step, and what each was fed, which may be left out."""
-    names = tuple(field.name for field in dataclass_fields(Fed))
     path = directory / "steps.safetensors"
-    present = [name for name in names if name in tensor_names(path)]
-    shapes = dict.fromkeys(["loss", *(names if present else ())], (None,))
-    steps = read_tensors(directory, path.name, shapes, recipe.dtype, finite=finite)
+    sums: dict[str, Shape] = {field.name: (None,) for field in dataclass_fields(Fed)}
+    steps = read_tensors(directory, path.name, {"loss": (None,)}, recipe.dtype, optional=sums, finite=finite)
     losses = steps.pop("loss")
     if not len(losses):
         raise RecordError(f"{path}: loss: expected the loss of every step, found none")
-    for name, sums in steps.items():
-        if len(sums) != len(losses):
-            raise RecordError(f"{path}: {name}: expected one for each of {len(losses)} losses, found {len(sums)}")
+    for name, array in steps.items():
+        if len(array) != len(losses):
+            raise RecordError(f"{path}: {name}: expected one for each of {len(losses)} losses, found {len(array)}")
     return losses, Fed(**steps) if steps else None

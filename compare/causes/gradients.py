@@ -46,6 +46,8 @@ def of_loss(trace: Trace, index: int, carried: Carried | None = None) -> str | N
     One number fits many causes: a cause has to fit every traced step, and where several do, the gradients tell.
     """
     steps = [Fed(trace, number) for number in range(len(trace.steps))]
+    if not all(np.isfinite(fed.logits).all() for fed in steps):
+        return None  # of such logits every loss is as good as another
     rounding = Rounding.of(trace.recipe.dtype)
     evidence = [
         Evidence(
@@ -86,7 +88,7 @@ def _of_other_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
         f"the loss is the running mean over the epoch{see('fit-loss-running')}", lambda one: running[one.step - 1]
     )
     yield Hypothesis(
-        "the loss is that of the step before", lambda one: means[one.step - 2] if one.step > 1 else one.recorded
+        "the loss is that of the step before", lambda one: means[one.step - 2] if one.step > 1 else one.expected
     )
     after = [_after_the_update(steps, number) for number in range(len(steps) - 1)]
     yield Hypothesis(
@@ -247,7 +249,7 @@ def _of_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
     name = f"gradients are not zeroed between steps: those of the steps before are added{see('gradients-accumulate')}"
     yield Hypothesis(name, lambda one: one.expected + recorded(one, 1))
     name = "the gradients are those of the step before"
-    yield Hypothesis(name, lambda one: steps[one.step - 2].gradients[one.tensor] if one.step > 1 else one.recorded)
+    yield Hypothesis(name, lambda one: steps[one.step - 2].gradients[one.tensor] if one.step > 1 else one.expected)
     name = "the gradients of the step before are added"
     yield Hypothesis(
         name, lambda one: one.expected + (steps[one.step - 2].gradients[one.tensor] if one.step > 1 else 0)

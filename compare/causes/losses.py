@@ -607,7 +607,7 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
     divided, plain, wanted = [], [], []
     for fed in steps:
         parts, recorded = _output_parts(fed)
-        if not np.isfinite(recorded).all():
+        if not np.isfinite(recorded).all() or not np.isfinite(parts).all():
             return
         of_class = np.array([parts[fed.labels == label].sum(axis=0) for label in seen]).T
         counts = np.array([(fed.labels == label).sum() for label in seen])
@@ -651,7 +651,8 @@ def place_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
     found = []
     for fed in steps:
         parts, recorded = _output_parts(fed)
-        if len(parts) > parts.shape[1] or fed.size != steps[0].size or not np.isfinite(recorded).all():
+        finite = np.isfinite(recorded).all() and np.isfinite(parts).all()
+        if len(parts) > parts.shape[1] or fed.size != steps[0].size or not finite:
             return
         solved, _, rank, _ = np.linalg.lstsq(parts.T, recorded, rcond=None)
         if rank < fed.size:

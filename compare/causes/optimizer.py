@@ -4,6 +4,7 @@ A cause of one of the three, first moment, second moment and parameter, counts o
 is explained too. Optimizers that keep other moments than Adam are in `compare/causes/rules.py`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -394,9 +395,9 @@ def _other_number(
         if text not in (f"{stated:.{digits}g}", f"{stated:.6g}"):
             number = float(text)
             cause = f"{name} is {text} instead of {stated:.6g}"
-            yield Hypothesis(cause, lambda one, number=number: of(one.given, number), fitted=True)
+            yield Hypothesis(cause, lambda one, number=number: of(one.given, number), fitted=1 if digits == 3 else 2)
     if f"{found:.6g}" != f"{stated:.6g}":
-        yield Hypothesis(f"{name} is {found:.6g} instead of {stated:.6g}", lambda one: predict(one.given), fitted=True)
+        yield Hypothesis(f"{name} is {found:.6g} instead of {stated:.6g}", lambda one: predict(one.given), fitted=2)
 
 
 def _of_second_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
@@ -518,8 +519,10 @@ def _of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hyp
 
 
 def _numbers(cause: str) -> int:
-    """How many things are chosen to fit: the optimizer or its form, its rate, its decay."""
-    return sum(word in cause for word in ("rate is", "rate of", "decay of", "not Adam", "form"))
+    """How many things are chosen to fit: the optimizer or its form, its rate, its decay; more digits are one more."""
+    chosen = sum(word in cause for word in ("rate is", "rate of", "decay of", "not Adam", "form", "inside the root"))
+    rate = re.search(r"rate is ([\d.e+-]+)", cause)
+    return chosen + (rate is not None and float(f"{float(rate[1]):.3g}") != float(rate[1]))
 
 
 Named = tuple[str, Callable[[OptimizerState], Array]]
@@ -839,7 +842,7 @@ def _schedules(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypoth
             yield Hypothesis(
                 name + words,
                 lambda one, factors=factors, update=update: factors[one.step] * update(one.given),
-                fitted=True,
+                fitted=len(factors),
             )
 
 

@@ -8,7 +8,7 @@ then moves every parameter in every step as recorded.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,10 +32,14 @@ _PROBE = 4000
 
 @dataclass(frozen=True)
 class Rule:
-    """An optimizer by name, and what it makes of a gradient."""
+    """An optimizer by name, and what it makes of a gradient.
+
+    `details` are said only where the numbers tell them: an ε far below the roots that it is added to shows in none.
+    """
 
     name: str
     step: Step
+    details: str = ""
 
 
 def of_another_optimizer(moved: Mapping[str, Moved], unit: float, adam: Adam) -> str | None:
@@ -50,18 +54,15 @@ def of_another_optimizer(moved: Mapping[str, Moved], unit: float, adam: Adam) ->
         if probe and sum(sizes[one] for one in probe) + sizes[name] > _PROBE:
             break
         probe[name] = moved[name]
-    found: dict[str, float] = {}
     with np.errstate(all="ignore"):
-        for rule in _rules(adam):
-            for decay in _DECAYS:
-                if _left(rule, decay, probe, unit, None) is None:
-                    continue
-                rate = _rate(rule, decay, moved)
-                left = _left(rule, decay, moved, unit, rate)
-                if rate is not None and left is not None:
-                    found.setdefault(_said(rule, decay, rate), left)
-    best = min(found.values(), default=0.0)
-    return " – or ".join(cause for cause, left in found.items() if left <= max(1.5 * best, 1e-3)) or None
+        fits = (_fit(rule, probe, moved, unit) for rule in _rules(adam))
+        found = [fit for fit in fits if fit is not None]
+    best = min((fit.left for fit in found), default=0.0)
+    by_name: dict[str, list[_Fit]] = {}
+    for fit in found:
+        if fit.left <= max(1.5 * best, 1e-3):
+            by_name.setdefault(fit.rule.name, []).append(fit)
+    return " – or ".join(_said(fits[0], told=len(fits) == 1) for fits in by_name.values()) or None
 
 
 _DECAYS = (0.0, 1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 4e-3, 5e-3, 1e-2, 0.05, 0.1)
@@ -71,11 +72,32 @@ Rates = tuple[float, float]
 """The learning rate, and the decoupled weight decay times it."""
 
 
-def _said(rule: Rule, decay: float, rates: Rates) -> str:
-    rate, shrink = (float(f"{number:.4g}") for number in rates)
-    words = f"not Adam: {rule.name} with a learning rate of {rate:.4g}"
-    if decay:
-        words += f" and weight decay of {decay:g}, added to the gradient{see('weight-decay-l2')}"
+class _Fit(NamedTuple):
+    """A rule that moves the parameters as recorded, and how much of what rounding allows it leaves."""
+
+    rule: Rule
+    decay: float
+    rates: Rates
+    left: float
+
+
+def _fit(rule: Rule, probe: Mapping[str, Moved], moved: Mapping[str, Moved], unit: float) -> _Fit | None:
+    """How a rule moves the parameters as recorded, without weight decay if that does: one number less is fitted."""
+    for decay in _DECAYS:
+        if _left(rule, decay, probe, unit, None) is not None:
+            rates = _rate(rule, decay, moved)
+            left = _left(rule, decay, moved, unit, rates)
+            if rates is not None and left is not None:
+                return _Fit(rule, decay, rates, left)
+    return None
+
+
+def _said(fit: _Fit, *, told: bool) -> str:
+    rate, shrink = (float(f"{number:.4g}") for number in fit.rates)
+    details = fit.rule.details if told else ""
+    words = f"not Adam: {fit.rule.name}{details} with a learning rate of {rate:.4g}"
+    if fit.decay:
+        words += f" and weight decay of {fit.decay:g}, added to the gradient{see('weight-decay-l2')}"
     if shrink:
         words += f" and decoupled weight decay of {shrink / rate:.3g}"
     return words
@@ -147,9 +169,6 @@ def _rules(adam: Adam) -> Iterator[Rule]:
                 partial(_momentum, momentum=momentum, rest=rest, nesterov=False),
             )
         yield Rule(
-            f"SGD with momentum {momentum:g}, averaged: (1 − μ)·g is added", partial(_averaged, momentum=momentum)
-        )
-        yield Rule(
             f"SGD with Nesterov momentum {momentum:g}", partial(_momentum, momentum=momentum, rest=1.0, nesterov=True)
         )
     yield Rule("the sign of the gradient (signSGD)", lambda g, t, memory: np.sign(g))
@@ -171,15 +190,11 @@ def _momentum(g: Array, t: int, memory: Memory, *, momentum: float, rest: float,
     return g + momentum * memory["v"] if nesterov else memory["v"]
 
 
-def _averaged(g: Array, t: int, memory: Memory, *, momentum: float) -> Array:
-    memory["v"] = momentum * memory.get("v", 0 * g) + (1 - momentum) * g
-    return memory["v"]
-
-
 def _adaptive() -> Iterator[Rule]:
     for rho in (0.9, 0.99, 0.95, 0.999):
         for epsilon in (1e-7, 1e-8, 1e-6, 1e-10):
-            said = f"of ρ = {rho:g} and ε = {epsilon:g}"
+            said = f"of ρ = {rho:g}"
+            details = f" and ε = {epsilon:g}"
             for inside in (False, True):
                 where = f", inside the root{see('rmsprop-epsilon-place')}" if inside else ""
                 for momentum in (0.0, 0.9):
@@ -187,19 +202,22 @@ def _adaptive() -> Iterator[Rule]:
                         words = "centered " * centered + "RMSprop"
                         words += f" with momentum {momentum:g}" if momentum else ""
                         yield Rule(
-                            f"{words} {said}{where}",
+                            f"{words} {said}",
                             partial(
                                 _rmsprop, rho=rho, epsilon=epsilon, inside=inside, momentum=momentum, centered=centered
                             ),
+                            details + where,
                         )
-            yield Rule(f"Adadelta {said}{see('adadelta-defaults')}", partial(_adadelta, rho=rho, epsilon=epsilon))
+            details += see("adadelta-defaults")
+            yield Rule(f"Adadelta {said}", partial(_adadelta, rho=rho, epsilon=epsilon), details)
     for epsilon in (1e-10, 1e-7, 1e-8):
         for start in (0.0, 0.1):
             for inside in (False, True):
                 where = ", inside the root" if inside else ""
                 yield Rule(
-                    f"Adagrad from {start:g} with ε = {epsilon:g}{where}{see('adagrad-accumulator')}",
+                    f"Adagrad from {start:g}{see('adagrad-accumulator')}",
                     partial(_adagrad, start=start, epsilon=epsilon, inside=inside),
+                    f" with ε = {epsilon:g}{where}",
                 )
 
 
@@ -233,21 +251,25 @@ def _adagrad(g: Array, t: int, memory: Memory, *, start: float, epsilon: float, 
 
 def _of_adams_kind(beta_1: float, beta_2: float, stated: float) -> Iterator[Rule]:
     for epsilon in dict.fromkeys((stated, 1e-7, 1e-8)):
-        said = f"of β₁ = {beta_1:g}, β₂ = {beta_2:g} and ε = {epsilon:g}"
+        said, details = f"of β₁ = {beta_1:g}, β₂ = {beta_2:g}", f" and ε = {epsilon:g}"
         of: dict[str, Any] = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
         for form in ("Keras", "torch", "inside"):
             words = {"Keras": "in Keras's form", "torch": "in torch's form", "inside": "with ε inside the root"}[form]
-            yield Rule(f"another Adam {said}, {words}", partial(_adam, form=form, **of))
-            yield Rule(f"AMSGrad {said}, {words}", partial(_adam, form=form, largest=True, **of))
-        yield Rule(f"Adamax {said}{see('adamax-epsilon-place')}", partial(_adamax, **of, inside=False))
-        yield Rule(f"Adamax as torch has it {said}{see('adamax-epsilon-place')}", partial(_adamax, **of, inside=True))
+            yield Rule(f"another Adam {said}, {words}", partial(_adam, form=form, **of), details)
+            yield Rule(f"AMSGrad {said}, {words}", partial(_adam, form=form, largest=True, **of), details)
+        yield Rule(f"Adamax {said}{see('adamax-epsilon-place')}", partial(_adamax, **of, inside=False), details)
+        yield Rule(
+            f"Adamax as torch has it {said}{see('adamax-epsilon-place')}", partial(_adamax, **of, inside=True), details
+        )
         for kind, decay in (("torch", 4e-3), ("Keras", 1.0)):
             yield Rule(
-                f"NAdam as {kind} has it {said}{see('nadam-momentum-schedule')}", partial(_nadam, decay=decay, **of)
+                f"NAdam as {kind} has it {said}{see('nadam-momentum-schedule')}",
+                partial(_nadam, decay=decay, **of),
+                details,
             )
-        yield Rule(f"RAdam as torch has it {said}", partial(_radam, **of))
-        yield Rule(f"AdaBelief {said}", partial(_adabelief, **of))
-        yield Rule(f"Adam without bias correction {said}", partial(_adam, form="none", **of))
+        yield Rule(f"RAdam as torch has it {said}", partial(_radam, **of), details)
+        yield Rule(f"AdaBelief {said}", partial(_adabelief, **of), details)
+        yield Rule(f"Adam without bias correction {said}", partial(_adam, form="none", **of), details)
 
 
 def _moments(g: Array, memory: Memory, beta_1: float, beta_2: float) -> tuple[Array, Array]:

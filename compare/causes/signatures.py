@@ -5,6 +5,7 @@ there, in which case the cause says where it holds. Where several are accepted, 
 `UNKNOWN` says so.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +141,9 @@ def accepted(evidence: Sequence[Evidence], hypothesis: Hypothesis) -> Accepted |
     return Accepted(hypothesis, worst, tuple(deviating), against)
 
 
+_NUMBER = re.compile(r"[0-9.]+(e[+-]?[0-9]+)?")
+
+
 def all_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> list[Accepted]:
     """Those that explain the evidence with the fewest fitted numbers, and of these the ones that leave least."""
     found: dict[str, Accepted] = {}
@@ -151,8 +155,12 @@ def all_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis])
     simplest = [one for one in found.values() if int(one.hypothesis.fitted) == fewest]
     best = min((one.left for one in simplest), default=0.0)
     chosen = [one for one in simplest if one.left <= max(_ALIKE * best, _AS_GOOD_AS_NOTHING)]
-    # A hypothesis that holds everywhere goes before one that needs an excuse.
-    return [one for one in chosen if not one.not_where_right] or chosen
+    # A hypothesis that holds everywhere goes before one that needs an excuse, a round number before its neighbours.
+    chosen = [one for one in chosen if not one.not_where_right] or chosen
+    by_form: dict[str, Accepted] = {}
+    for one in sorted(chosen, key=lambda one: len(one.cause)):
+        by_form.setdefault(_NUMBER.sub("", one.cause), one)
+    return [one for one in chosen if one in by_form.values()]
 
 
 def named(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> str | None:

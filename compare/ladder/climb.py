@@ -10,7 +10,7 @@ from compare.causes.signatures import UNKNOWN
 from compare.ladder.arithmetic import forward, gradients, loss
 from compare.ladder.inputs import data, initial_weights, settings
 from compare.ladder.optimizer import optimizer
-from compare.ladder.rung import Rung, Sides
+from compare.ladder.rung import RUNGS, Rung, Sides
 
 
 def climb(sides: Sides) -> list[Rung]:
@@ -51,15 +51,23 @@ def mark_followers(rungs: list[Rung]) -> list[Rung]:
     if (first := _gravest(own, follows, failed)) is not None:
         ends = [name for name in ("trajectory", "outcome") if name in failed and not failed[name].detail.get("own")]
         follows |= {name: first for name in ends if first != name}
-    return [_follower(rung, follows[rung.name]) if rung.name in follows else rung for rung in rungs]
+    explained = next((name for name, rung in failed.items() if not _is_unexplained(rung)), None)
+    return [_marked(rung, follows.get(rung.name), explained) if rung.name in failed else rung for rung in rungs]
 
 
-def _follower(rung: Rung, source: str) -> Rung:
-    """What no cause of its own explains follows from the other rung: it is not said twice that nothing fits."""
-    cause = rung.cause
-    if cause is not None and cause.endswith(UNKNOWN):
-        cause = f"no cause of its own is found: it may follow from what is off in the rung {source}"
-    return replace(rung, cause=cause, detail=rung.detail | {"follows": source})
+def _is_unexplained(rung: Rung) -> bool:
+    return rung.cause is not None and rung.cause.endswith(UNKNOWN)
+
+
+def _marked(rung: Rung, follows: str | None, explained: str | None) -> Rung:
+    """A failed rung that says what it follows from; behind one that is explained it is not said that nothing fits."""
+    detail = rung.detail | ({"follows": follows} if follows else {})
+    source = follows or explained
+    behind = source is not None and RUNGS.index(source) < RUNGS.index(rung.name)
+    if not _is_unexplained(rung) or not behind:
+        return replace(rung, detail=detail)
+    cause = f"no cause of its own is found: it may follow from what is off in the rung {source}"
+    return replace(rung, cause=cause, detail=detail)
 
 
 def gravest(rungs: Sequence[Rung]) -> str | None:

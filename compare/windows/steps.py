@@ -43,7 +43,15 @@ def gradient_checks(watched: Watched) -> Iterator[Check]:
 
 
 def _gradient_cause(watched: Watched, index: int, name: str) -> str | None:
-    return causes.of_gradient(watched, index, name, _carried(watched))
+    """Has to hold of every step that is off."""
+
+    def is_off(later: int) -> bool:
+        found = causes.gradient_evidence(watched.only([later]), _carried(watched.only([later])))
+        return any(not one.is_right for one in found)
+
+    off = [later for later in range(index, len(watched.steps)) if later == index or is_off(later)]
+    only = watched.only(off)
+    return causes.of_gradient(only, 0, name, _carried(only))
 
 
 def _carried(watched: Watched) -> causes.Carried:

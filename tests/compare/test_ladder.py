@@ -87,7 +87,7 @@ def test_a_fault_of_a_few_hundredths_shows_in_every_gradient_of_the_default_conv
         faulty = with_step(0, lambda _, off=off: {"gradients": off}, clean)
         rung = next(rung for rung in climb({"clean": clean, "faulty": faulty}) if rung.name == "gradients")
         assert rung.verdict == "not parity", name
-        assert rung.cause == "the gradient is 1.03 times too large"
+        assert rung.cause == f"the gradient is 1.03 times too large (of {name} only)"
 
 
 def test_the_measured_numbers_are_not_vacuous(clean: Trace) -> None:

@@ -86,7 +86,8 @@ def test_the_smallest_faults_are_caught_whenever_they_begin(name: str, when: str
     base = getattr(zoo_windows, name)
     network = type(name, (base,), {"late": zoo_windows.LATE[when]})
     rung, where, cause = failed(judged(trained_on(network, own_data, dtype=dtype)))[0]
-    assert (rung, cause) == SMALLEST[name]
+    assert rung == SMALLEST[name][0]
+    assert SMALLEST[name][1] in (cause or "")
     assert f"step {zoo_windows.FIRST_SEEN[when]}" in (where or "")
 
 
@@ -116,7 +117,8 @@ def test_a_decoupled_decay_shows_where_it_changes_a_bit(own_data: str) -> None:
     assert all(np.array_equal(decayed.weights[name], array) for name, array in clean.weights.items())
     assert np.array_equal(clean.step_losses, decayed.step_losses)
     rung, where, cause = failed(judged(run_of(zoo_windows.DecoupledDecay, double)))[0]
-    assert (rung, cause) == ("optimizer", "decoupled weight decay of 1e-05 (AdamW)")
+    assert rung == "optimizer"
+    assert (cause or "").startswith("decoupled weight decay of 1e-05 (AdamW)")
     assert "step 15 of epoch 1" in (where or "")
 
 

@@ -142,7 +142,7 @@ class LayerFrozen(Late):
 @planted(
     "optimizer",
     "step 17, the first of epoch 2: first moment of hidden_1.kernel",
-    "times the gradient, as clipping does",
+    "clipping does that",
 )
 class ClippedInOptimizer(Late):
     late = range(17, 10**6)
