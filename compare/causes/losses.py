@@ -111,6 +111,10 @@ class Loss:
         """Of a step."""
         return float((self.weights(fed) * self.each(fed.logits, fed)).sum()) + self.added(fed)
 
+    def of_output_bias(self, fed: Fed) -> Array:
+        """The gradient of the output's bias, which takes no backward pass; not of a loss with `added_gradients`."""
+        return (self.weights(fed)[:, None] * slopes(self.each, fed)).sum(axis=0)
+
     def gradients(self, fed: Fed) -> ArraysByName:
         """By parameter."""
         found = fed.step.gradients(self.weights(fed)[:, None] * slopes(self.each, fed))

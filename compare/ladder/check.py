@@ -78,7 +78,7 @@ def rung_of(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]])
                 recorded, expected = float(check.recorded[index]), float(check.expected[index])
                 place = f" at {index}" if index else ""
                 where = f"{side}, {check.tensor}{place}: {recorded:.9g}, expected {expected:.9g}"
-                cause = check.explain() or UNKNOWN
+                cause = _explained(check) or UNKNOWN
                 break
     return Rung(
         name,
@@ -89,6 +89,13 @@ def rung_of(name: str, sides: Sides, checks: Callable[[Trace], Iterator[Check]])
         cause=cause,
         detail={"unit": "error / bound", "tensors": by_tensor} | ({"effect": effect} if where else {}),
     )
+
+
+def _explained(check: Check) -> str | None:
+    try:
+        return check.explain()
+    except np.linalg.LinAlgError:  # of numbers that overflow, nothing can be solved for
+        return None
 
 
 def _overflows_from(dtype: str) -> float:

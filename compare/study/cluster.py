@@ -228,6 +228,8 @@ def train(name: str, words: tuple[str, ...], recipe: str, key: str, silence: flo
                 return condense(outcome.record)
             except RecordError as error:
                 return f"the record of {name} breaks the contract: {error}", False
+        if isinstance(outcome.error, BadInputError):
+            return str(outcome.error), False
         reason = str(outcome.error).partition("; its log: ")[0]
         log = job.directory.with_suffix(".log")
         last_lines = log.read_text(errors="replace").splitlines()[-_LAST_LINES:] if log.exists() else []
