@@ -1,4 +1,4 @@
-"""The ready configurations of the LightningCLI in `configs/`, by name: `--config ddp`; Keras has no such command line."""
+"""Ready configurations of the LightningCLI in `configs/`, by name: `--config ddp`; Keras has no such command line."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -26,7 +26,7 @@ def show(findings: Comparison | Study | Explanation, console: Console, *, verbos
     elif isinstance(findings, Study):
         tables, lines = study_tables(findings), study_verdict_lines(findings)
     elif not verbose:
-        lines = [*verdict_lines(findings), *summary_lines(findings)]
+        lines = [*verdict_lines(findings, verbose=False), *summary_lines(findings)]
     else:
         tables = [comparison_table(findings)] if findings.trained else []
         judged = any(pair.rungs for pair in findings.comparisons.values())
@@ -89,7 +89,7 @@ def ladder_table(findings: Comparison) -> Table:
     return table
 
 
-def verdict_lines(findings: Comparison) -> list[str]:
+def verdict_lines(findings: Comparison, *, verbose: bool = True) -> list[str]:
     """The verdict of every pair in a sentence, with the first place that differs and its cause."""
     reference = next(iter(findings.implementations))
     lines = []
@@ -101,7 +101,7 @@ def verdict_lines(findings: Comparison) -> list[str]:
             names = f"{reference} and {name}"
             lines.append(f"Verdict: {pair.verdict}. {_SENTENCES[pair.verdict].format(pair=names)}")
         for rung in sorted(pair.rungs, key=lambda rung: (rung is not pair.gravest, "follows" in rung.detail)):
-            if "same_run" in rung.detail and rung.verdict == "parity":
+            if verbose and "same_run" in rung.detail and rung.verdict == "parity":
                 lines.append(f"  {rung.name}: {rung.detail['same_run']}.")
             if rung.verdict != "parity":
                 label = "likely cause" if rung.verdict == "not parity" else "undecided"

@@ -47,7 +47,9 @@ def test_the_ladder_names_the_planted_fault_and_the_next(notebook: NotebookNode)
     assert set(ladder(text, "keras and lightning").values()) == {"parity"}
     failed = [rung for rung, verdict in ladder(text, "keras and mine").items() if verdict != "parity"]
     assert failed == ["loss", "gradients", "optimizer"]
-    assert text.strip().splitlines()[-1].strip().startswith("likely cause: ε is added after the bias correction")
+    causes = [line.strip() for line in text.splitlines() if "likely cause: " in line]
+    assert causes[0].startswith("likely cause: softmax is applied twice")
+    assert causes[1].startswith("likely cause: ε is added after the bias correction")
 
     rung, where, cause = output(notebook, "diagnosis").splitlines()
     assert rung == "loss"

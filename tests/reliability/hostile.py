@@ -299,7 +299,17 @@ def report_of_itself(directory: Path, n: int) -> list[str]:
     )
     command = f"third={sys.executable} {script}"
     process = run_python(
-        DRIVER, "good", "run", *QUICK, "--implementation", command, "--out", "out", cwd=directory, timeout=600
+        DRIVER,
+        "good",
+        "run",
+        *QUICK,
+        "--verbose",
+        "--implementation",
+        command,
+        "--out",
+        "out",
+        cwd=directory,
+        timeout=600,
     )
     if process.returncode not in (0, 1, 3):
         return [f"exit code {process.returncode}: {process.stderr.strip()[-300:]}"]
