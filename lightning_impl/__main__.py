@@ -148,7 +148,8 @@ class RecipeCLI(LightningCLI):
             RecipeError: It is of another recipe.
             RecordError: It cannot be read, or is damaged.
         """
-        name = self._get(self.config, "ckpt_path")
+        path = self._get(self.config, "ckpt_path")  # a text or, as jsonargparse may make it, a Path
+        name = None if path is None else str(path)
         if name == "":
             raise BadInputError("--ckpt_path must be a file, best or last, not ''; see --help")
         if name is None or "://" in name or name.partition(":")[0] in _CHECKPOINTS_THAT_LIGHTNING_FINDS:

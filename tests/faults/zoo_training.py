@@ -417,7 +417,7 @@ def adamax(net: Optimizing, name: str, g: Array) -> Array:
     return 1e-3 / (1 - 0.9**net.num_steps) * m / (kept["u"] + 1e-7)
 
 
-@kind("optimizer", KERNEL, "not Adam: Adamax of β₁ = 0.9, β₂ = 0.999 and ε = 1e-07")
+@kind("optimizer", KERNEL, "not Adam: Adamax of β₁ = 0.9, β₂ = 0.999")
 class AdamaxForAdam(optimizing(adamax)):  # type: ignore[misc]
     """The largest gradient so far is recorded as the second moment."""
 
