@@ -152,7 +152,7 @@ class RecipeCLI(LightningCLI):
         name = None if path is None else str(path)
         if name == "":
             raise BadInputError("--ckpt_path must be a file, best or last, not ''; see --help")
-        if name is None or "://" in name or name.partition(":")[0] in _CHECKPOINTS_THAT_LIGHTNING_FINDS:
+        if name is None or ":/" in name or name.partition(":")[0] in _CHECKPOINTS_THAT_LIGHTNING_FINDS:
             return
         if not any((Path(name) / part).exists() for part in _PARTS_OF_SHARDED):
             recipe = self._get(self.config_init, "recipe")
