@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
 from compare.ladder.climb import climb, gravest, mark_followers
@@ -28,7 +27,6 @@ Outcomes = Mapping[str, Outcome]
 """Outcomes by the implementation's name, the reference first."""
 
 
-@threadpool_limits.wrap(1, user_api="blas")  # type: ignore[untyped-decorator]
 def judge_trainings(
     recipe: Recipe,
     traces: Outcomes,
@@ -75,7 +73,6 @@ def judge_trainings(
     return _comparison(recipe, implementations, comparisons, directory, command, trained=True, controls=records)
 
 
-@threadpool_limits.wrap(1, user_api="blas")  # type: ignore[untyped-decorator]
 def judge_traces(recipe: Recipe, traces: Outcomes, directory: Path, *, command: str | None = None) -> Comparison:
     """Compares the first implementation with each of the others on rungs 1 to 7; see `judge_trainings`."""
     reference, *others = traces
