@@ -166,13 +166,23 @@ def gradient_evidence(trace: Trace, carried: Carried | None = None) -> Iterator[
         fed = Fed(trace, index)
         delta = oracle.output_delta(fed.logits, fed.labels)
         error = ErrorBound.of(rounding.output_delta(fed.logits, delta)).probed()
-        for of_layer in fed.step.backward(delta):
+        forms = zip(fed.step.backward(delta), *fed.step.backward_in_other_forms(delta), strict=True)
+        for of_layer, *others in forms:
             bounds = rounding.layer_gradients(of_layer, error)
-            for kind, expected, bound in zip(("kernel", "bias"), (of_layer.kernel, of_layer.bias), bounds, strict=True):
+            for kind, bound in zip(("kernel", "bias"), bounds, strict=True):
                 name = f"{of_layer.layer}.{kind}"
                 allowed = carried.gradients[index, name] if carried else bound
-                recorded, slack = fed.recorded_gradients[name], float(allowed.mean())
-                yield Evidence(index + 1, name, recorded, expected, allowed, rounding.unit, fed, slack)
+                yield Evidence(
+                    step=index + 1,
+                    tensor=name,
+                    recorded=fed.recorded_gradients[name],
+                    expected=getattr(of_layer, kind),
+                    bound=allowed,
+                    unit=rounding.unit,
+                    given=fed,
+                    slack=float(allowed.mean()),
+                    alternatives=tuple(getattr(other, kind) for other in others),
+                )
             if of_layer.carried is not None:
                 error = fed.step.error_below(of_layer, error)
 

@@ -52,6 +52,7 @@ class Evidence:
         unit: The unit roundoff u of its dtype.
         given: What a hypothesis predicts from.
         slack: How far another prediction may be off where the expected number is zero, and rounds to nothing.
+        alternatives: As right as `expected` where that is not finite, see `compare/ladder/check.py`.
     """
 
     step: int
@@ -62,6 +63,7 @@ class Evidence:
     unit: float
     given: Any = None
     slack: float = 0.0
+    alternatives: tuple[Array, ...] = ()
 
     @property
     def is_right(self) -> bool:

@@ -20,7 +20,7 @@ from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides
 from compare.oracle import convolution
 from compare.oracle import network as oracle
-from compare.oracle.bounds import ErrorBound, Rounding
+from compare.oracle.bounds import Rounding
 from compare.oracle.network import Array
 from compare.oracle.step import ExactStep
 from recipe.initial_weights import Weights
@@ -142,24 +142,12 @@ def gradients(sides: Sides) -> Rung:
 
 
 def _gradient_checks(trace: Trace) -> Iterator[Check]:
-    rounding = Rounding.of(trace.recipe.dtype)
-    for index, recorded in enumerate(trace.steps):
-        step = ExactStep.of(trace, index)
-        logits = step.preactivations["output"]
-        delta = oracle.output_delta(logits, step.labels)
-        error = ErrorBound.of(rounding.output_delta(logits, delta)).probed()
-        forms = zip(step.backward(delta), *step.backward_in_other_forms(delta), strict=True)
-        for of_layer, *others in forms:
-            bounds = rounding.layer_gradients(of_layer, error)
-            for kind, bound in zip(("kernel", "bias"), bounds, strict=True):
-                name = f"{of_layer.layer}.{kind}"
-                yield Check(
-                    f"step {index + 1}: gradient of {name}",
-                    np.asarray(recorded.gradients[name], np.float64),
-                    getattr(of_layer, kind),
-                    bound,
-                    partial(causes.of_gradient, trace, index, name),
-                    tuple(getattr(other, kind) for other in others),
-                )
-            if of_layer.carried is not None:
-                error = step.error_below(of_layer, error)
+    for one in causes.gradient_evidence(trace):
+        yield Check(
+            f"step {one.step}: gradient of {one.tensor}",
+            one.recorded,
+            one.expected,
+            one.bound,
+            partial(causes.of_gradient, trace, one.step - 1, one.tensor),
+            one.alternatives,
+        )

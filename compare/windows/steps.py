@@ -44,14 +44,15 @@ def gradient_checks(watched: Watched) -> Iterator[Check]:
 
 def _gradient_cause(watched: Watched, index: int, name: str) -> str | None:
     """Has to hold of every step that is off."""
-
-    def is_off(later: int) -> bool:
-        found = causes.gradient_evidence(watched.only([later]), _carried(watched.only([later])))
-        return any(not one.is_right for one in found)
-
-    off = [later for later in range(index, len(watched.steps)) if later == index or is_off(later)]
+    off = [later for later in range(index, len(watched.steps)) if _any_gradient_off(watched, later)]
     only = watched.only(off)
     return causes.of_gradient(only, 0, name, _carried(only))
+
+
+def _any_gradient_off(watched: Watched, index: int) -> bool:
+    recorded = watched.steps[index].gradients
+    exact = watched.taken[index].gradients()
+    return any(not (np.abs(recorded[name] - expected) <= bound).all() for name, expected, bound in exact)
 
 
 def _carried(watched: Watched) -> causes.Carried:
