@@ -30,7 +30,8 @@ def summary_lines(findings: Comparison) -> list[str]:
     lines: list[str] = []
     for name, pair in findings.comparisons.items():
         if pair.rungs:
-            lines += ["", *_numbers(findings, reference, name, pair), *_ladder(pair)]
+            title = [f"  {reference} and {name}"] if len(findings.comparisons) > 1 else []
+            lines += ["", *title, *_numbers(findings, reference, name, pair), *_ladder(pair)]
     return lines
 
 
