@@ -52,7 +52,7 @@ def _render(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> str:
         chart.configure(font="system-ui, sans-serif", background="transparent", padding=padding)
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", domain=False, tickSize=4)
-        .configure_legend(labelFontSize=12, title=None, orient="top", symbolStrokeWidth=3, symbolOpacity=1)
+        .configure_legend(labelFontSize=12, title=None, orient="top", symbolStrokeWidth=3, symbolOpacity=1, padding=6)
     )
     svg = vl_convert.vegalite_to_svg(chart.to_dict())
     # Several drawings share one page, and with it one space of names.
@@ -79,7 +79,11 @@ def history(histories: Mapping[str, Mapping[str, list[float]]], quantity: str, t
     ]
     epochs = max((row["epoch"] for row in values), default=1)
     percent = quantity == "accuracy"
-    y = alt.Y("value:Q", title=title).scale(zero=False).axis(format=".1%" if percent else "~g", tickCount=6)
+    y = (
+        alt.Y("value:Q", title=title)
+        .scale(zero=False)
+        .axis(format=".1%" if percent else "~g", tickCount=6, titlePadding=14)
+    )
     ticks = list(range(1, epochs + 1, math.ceil(epochs / 10)))  # left to itself, Vega also marks half an epoch
     x = alt.X("epoch:Q", title="epoch").axis(values=ticks, format="d", grid=False)
     dash = alt.StrokeDash("part:N").scale(domain=list(parts), range=[[4, 3], [1, 0]])
