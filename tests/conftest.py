@@ -3,8 +3,6 @@
 What needs those runs in a process of its own: TensorFlow and torch in one process crash or hang.
 """
 
-import atexit
-import functools
 import json
 import os
 import signal
@@ -25,7 +23,7 @@ from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
 from recipe.mnist import ARCHIVE
 from record.training import RunRecord, Status, TestResults, read_record, write_training
-from tests.fork_server import ForkServer
+from tests.fork_server import PYTHON, start
 from tests.own_data import write_archive
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +44,8 @@ WORKERS = {
 }
 
 
+_STAND_IN = "MNIST_PARITY_PYTHON_OF_TESTS"
+
 Once = Callable[[str, Callable[[Path], None]], Path]
 
 
@@ -57,6 +57,12 @@ def recipe_of(**fields: Any) -> Recipe:
 def pytest_configure(config: pytest.Config) -> None:
     """Started in the background, pytest ignores Ctrl-C, and all that it starts would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.executable = os.environ.get(_STAND_IN) or start()
+    os.environ[_STAND_IN] = sys.executable  # one for all processes of xdist
+    compiled = Path(config.rootpath, ".pytest_cache", "compiled")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     config.addinivalue_line("markers", "zoo: what takes an hour, such as every fault in scripts; only with `-m zoo`")
 
 
@@ -71,45 +77,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def run_python(
     *arguments: Any, cwd: Path, timeout: float = 300, imported: str | None = None, **environment: str
 ) -> subprocess.CompletedProcess:
-    """Runs this Python in `cwd` with the repository's packages.
+    """Runs Python in `cwd` with the repository's packages.
 
-    Where a framework is named as `imported`, or the arguments run one of the implementations, the process begins with
-    the framework imported, see `tests/fork_server.py`; not where the test sets an environment of its own.
+    Where a framework is named as `imported`, or the arguments run one of this project's programs, the process begins
+    with what takes long to import, see `tests/fork_server.py`; not where the test sets an environment of its own.
     """
-    words = [*map(str, arguments)]
     defaults = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200"}
-    kind = None if environment else imported or imported_first(words)
-    if kind:
-        return fork_server(kind).run(words, cwd, os.environ | defaults, timeout)
+    fork_from = {"FORK_FROM": imported} if imported else {}
     return subprocess.run(
-        [sys.executable, *words],
+        [PYTHON if environment else sys.executable, *map(str, arguments)],
         cwd=cwd,
-        env=os.environ | defaults | environment,
+        env=os.environ | defaults | environment | fork_from,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
-
-
-def imported_first(words: list[str]) -> str | None:
-    """What `python -m` of an implementation imports for the most of its time; None of other programs, and of JAX."""
-    if words[0] != "-m":
-        return None
-    if words[1].startswith("lightning_impl"):
-        return "lightning"
-    if words[1].startswith("keras_impl"):
-        backends = [word for word in words if word in ("torch", "jax")]
-        return {"torch": "torch", "jax": None}[backends[0]] if backends else "tensorflow"
-    return None
-
-
-@functools.cache
-def fork_server(kind: str) -> ForkServer:
-    """One server of each kind in each process of pytest."""
-    server = ForkServer(kind, os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"})
-    atexit.register(server.close)
-    return server
 
 
 FULL_DISK = """

@@ -2,7 +2,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -11,13 +10,14 @@ import grimp
 import pytest
 
 from tests.conftest import ROOT, run_python
+from tests.fork_server import PYTHON
 
 FRAMEWORKS = {"torch", "tensorflow", "keras", "lightning", "jax", "torchvision", "torchmetrics"}
 
 
 def lint_imports(root: Path, cache: Path) -> subprocess.CompletedProcess:
     """Holds the packages in `root` against the contracts in its pyproject.toml."""
-    program = Path(sys.executable).with_name("lint-imports")
+    program = Path(PYTHON).with_name("lint-imports")
     return subprocess.run(
         [program, "--config", root / "pyproject.toml", "--cache-dir", cache],
         cwd=root,

@@ -9,5 +9,5 @@ from compare.run.implementations import Implementation
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
 api.keras = lambda *_: Implementation("keras", (sys.executable, STAND_IN, "--mode", sys.argv[1]))
-api.lightning = lambda *_: Implementation("lightning", (sys.executable, STAND_IN, "--seed", "1"))
+api.lightning = lambda *_: Implementation("lightning", (sys.executable, STAND_IN))
 sys.exit(program.main(sys.argv[2:]))

@@ -15,6 +15,7 @@ from compare.explanation.findings import Finding, Place, ordered
 from compare.explanation.running.program import framework_of, program
 from compare.report.explanation.terminal import explanation_text
 from tests.conftest import ROOT
+from tests.fork_server import PYTHON
 
 TORCH = """import torch
 model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.{activation}(), torch.nn.Linear(4, 2))
@@ -177,7 +178,7 @@ def test_nothing_is_left_of_a_command_that_is_ended(tmp_path: Path, number: sign
     first, second = pair(tmp_path, hanging, hanging + "\n")
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    command = [sys.executable, "-m", "compare", "explain", str(first), str(second)]
+    command = [PYTHON, "-m", "compare", "explain", str(first), str(second)]
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "TMPDIR": str(temporary)}, stderr=subprocess.DEVNULL
     )

@@ -25,6 +25,7 @@ from recipe.datasets import with_images
 from recipe.errors import LONGEST_LINE, BadArgumentError, ParityError
 from record.training import read_record
 from tests.conftest import TINY, run_python, write_canned
+from tests.fork_server import PYTHON
 from tests.reliability.damaged_files import DRIVER, QUICK, write_checkpoint
 from tests.reliability.experiment import ended_in_one_line, experiment, first_words, within
 
@@ -415,7 +416,7 @@ def schedulers(directory: Path, n: int) -> list[str]:
 )
 def interrupted_schedulers(directory: Path, n: int) -> list[str]:
     failures = []
-    command = [sys.executable, "-m", "compare", "study", *QUICK[:-2], "--out", "out", "--scheduler"]
+    command = [PYTHON, "-m", "compare", "study", *QUICK[:-2], "--out", "out", "--scheduler"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     for _ in range(n):
         connected = threading.Event()
