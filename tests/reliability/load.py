@@ -46,7 +46,7 @@ def _found(directory: Path) -> dict[str, Any]:
     "Load",
     "30 comparisons at once in one directory",
     "each ends with the same findings, every run is made once, and nothing half-written is left",
-    few=3,
+    few=2,
     many=30,
 )
 def comparisons_at_once(directory: Path, n: int) -> list[str]:
@@ -116,7 +116,7 @@ def many_implementations(directory: Path, n: int) -> list[str]:
     "Kills",
     "a comparison killed at a random moment (SIGKILL), and begun again",
     "the same command ends with the findings of one that was not killed; no process and no half-written file is left",
-    few=2,
+    few=1,
     many=24,
 )
 def comparison_killed(directory: Path, n: int) -> list[str]:
