@@ -7,9 +7,10 @@ import pytest
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
-from record.training import RunRecord
+from record.first_steps import Trace, read_trace
+from record.training import RunRecord, read_record
 from record.windows import window_places
-from tests.conftest import ALL_AT_ONCE, SMALL, recipe_of, run_python
+from tests.conftest import ALL_AT_ONCE, SMALL, Once, recipe_of, run_python
 
 InKeras = Callable[..., dict[str, Any]]
 Trained = Callable[..., RunRecord]
@@ -182,18 +183,20 @@ def test_windows_change_no_bit(in_keras: InKeras, trained: Trained, own_data: st
 
 TWO_DEVICES = """
 import sys
+from pathlib import Path
 import tensorflow as tf
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from recipe import Recipe
 from recipe.datasets import with_images
 from keras_impl import backend
-recipe = with_images(Recipe(epochs=1, hidden_sizes=(4,), batch_size=20, dataset=sys.argv[1]))
+recipe = with_images(Recipe(epochs=1, hidden_sizes=(32,), batch_size=20, dataset=sys.argv[1]))
 backend.select("tensorflow", "auto", recipe)
 import keras
 from keras.src.trainers.trainer import Trainer
-from keras_impl import metrics, training
+from keras_impl import first_steps, metrics, recording
 from recipe.datasets import load
+from record.first_steps import write_trace
 Trainer._resolve_auto_jit_compile = lambda self: True  # as where a GPU is listed
 add_variable = keras.metrics.Metric.add_variable
 
@@ -203,13 +206,34 @@ def placed(self, *arguments, **options):
         return add_variable(self, *arguments, **options)
 
 keras.metrics.Metric.add_variable = placed
-model = training.compile_model(recipe)
-assert model.jit_compile
-training.fit(model, recipe, load(recipe), callbacks=[], verbose=0)
+record, trace = Path("record"), Path("trace")
+recording.train_and_record(recipe, load(recipe), record, 0.0)
+write_trace(trace, first_steps.trace(recipe, load(recipe)))
 """
 
 
-def test_nothing_of_a_step_is_where_a_gpu_has_no_kernel(own_data: str, tmp_path: Path) -> None:
-    """Two logical devices stand for GPU and CPU: where there is a GPU, TensorFlow keeps int32 variables on the CPU."""
-    process = run_python("-c", TWO_DEVICES, own_data, cwd=tmp_path)
-    assert process.returncode == 0, process.stderr[-2000:]
+@pytest.fixture(scope="module")
+def by_xla(once: Once, own_data: str) -> tuple[RunRecord, Trace]:
+    """A training and a trace by XLA, as where there is a GPU.
+
+    Two logical devices stand for GPU and CPU: where there is a GPU, TensorFlow keeps int32 variables on the CPU.
+    """
+
+    def make(directory: Path) -> None:
+        process = run_python("-c", TWO_DEVICES, own_data, cwd=directory)
+        assert process.returncode == 0, process.stderr[-2000:]
+
+    directory = once("by-xla", make)
+    return read_record(directory / "record"), read_trace(directory / "trace")
+
+
+def test_a_judged_training_by_xla_comes_to_its_end(by_xla: tuple[RunRecord, Trace]) -> None:
+    assert len(by_xla[0].windows) == len(window_places(by_xla[0].recipe))
+
+
+def test_trace_by_xla_is_the_beginning_of_the_training(by_xla: tuple[RunRecord, Trace]) -> None:
+    training, trace = by_xla
+    assert np.array_equal([step.loss for step in trace.steps], training.step_losses[:10])
+    second = training.windows[0].steps[1]
+    for name, array in trace.steps[1].parameters.items():
+        assert np.array_equal(array, second.after.parameters[name]), name
