@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.plugins.io import CheckpointIO
@@ -27,6 +28,7 @@ from command_line.table import (
     run_command,
 )
 from lightning_impl import export, worker
+from lightning_impl.backend import accelerator_of
 from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.checkpoints import CompleteCheckpoints, check_recipe, checkpoint_callbacks, load_checkpoint
 from lightning_impl.configurations import with_ready_configurations
@@ -36,7 +38,7 @@ from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_lo
 from lightning_impl.predicting import predict_images
 from pictures.classify import add_options, classify_pictures
 from recipe.atomic import complete_or_absent
-from recipe.errors import BAD_INPUT, BadInputError, ParityError, as_one_line, errors_are_one_line
+from recipe.errors import BAD_INPUT, BadInputError, ParityError, UnavailableError, as_one_line, errors_are_one_line
 from record.isolation import hide
 from record.weights import add_convert_options, add_export_options, run_convert
 from record.worker import add_contract_options, run_worker
@@ -124,6 +126,8 @@ class RecipeCLI(LightningCLI):
             self.save_config_callback = None
         if self._get(self.config_init, "trainer.max_epochs") is None:
             kwargs["max_epochs"] = self._get(self.config_init, "recipe").epochs
+        if trainer.accelerator in ("auto", None) and MPSAccelerator.is_available():
+            kwargs["accelerator"] = accelerator_of("auto")  # as in the other two programs
         try:
             instance = super().instantiate_trainer(**kwargs)
         except ParityError:
@@ -131,14 +135,29 @@ class RecipeCLI(LightningCLI):
         # Of strategies, devices and precisions that it does not know or cannot join, Lightning raises any kind.
         except Exception as error:
             raise BadInputError(f"--trainer: {as_one_line(error)}; see --help") from error
-        if instance.accumulate_grad_batches < 1:  # which Lightning divides by, once the training has begun
-            raise BadInputError(
-                f"--trainer.accumulate_grad_batches must be 1 or more, not {instance.accumulate_grad_batches}"
-            )
+        self._check_trainer(instance)
         self._check_checkpoint()
         if logs:
             instance.loggers = default_loggers(instance.default_root_dir)
         return instance
+
+    def _check_trainer(self, trainer: Trainer) -> None:
+        """Refuses what Lightning takes, and what then fails in the middle.
+
+        Raises:
+            BadInputError: Steps are to be accumulated over less than one batch, by which Lightning divides.
+            UnavailableError: float64 is asked for on a Mac's GPU.
+        """
+        if trainer.accumulate_grad_batches < 1:
+            raise BadInputError(
+                f"--trainer.accumulate_grad_batches must be 1 or more, not {trainer.accumulate_grad_batches}"
+            )
+        float64 = self._get(self.config_init, "recipe").dtype == "float64" or str(trainer.precision) == "64-true"
+        if float64 and trainer.strategy.root_device.type == "mps":
+            raise UnavailableError(
+                "a Mac's GPU has no float64; set --trainer.accelerator cpu, or --recipe.dtype float32 and "
+                "--trainer.precision 32-true"
+            )
 
     def _check_checkpoint(self) -> None:
         """Reads the checkpoint that is named, for its errors alone: what is refused is to leave no directory of logs.

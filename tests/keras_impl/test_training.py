@@ -70,6 +70,45 @@ def test_keras_is_told_torchs_device(tmp_path: Path) -> None:
     assert process.stdout == "cpu cpu\n", process.stderr
 
 
+SELECTED = """
+import os, sys
+os.environ |= dict([sys.argv.pop().split("=")])
+from recipe import Recipe
+from keras_impl import backend
+backend.sys = type(sys)("sys")
+backend.sys.platform = sys.argv[1]  # what the rest of Python goes by stays as it is
+if "metal" in sys.argv:
+    import tensorflow as tf
+    tf.config.get_visible_devices = lambda kind: ["a Mac's"] if hidden is None else hidden
+    hidden = None
+    def hide(devices, kind):
+        global hidden
+        hidden = devices
+    tf.config.set_visible_devices = hide
+backend.select(sys.argv[2], sys.argv[3], Recipe(dtype=sys.argv[4]))
+print(backend.current_device())
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "found"),
+    [
+        (("linux", "torch", "auto", "float32"), "KERAS_TORCH_DEVICE=meta", "gpu\n"),
+        (("linux", "torch", "cpu", "float32"), "KERAS_TORCH_DEVICE=meta", "cpu\n"),
+        (("darwin", "torch", "auto", "float64"), "KERAS_TORCH_DEVICE=mps", "a Mac's GPU has no float64"),
+        (("linux", "torch", "gpu", "float32"), "KERAS_TORCH_DEVICE=cpu", "variables such as CUDA_VISIBLE_DEVICES"),
+        (("darwin", "tensorflow", "auto", "float32", "metal"), "CUDA_VISIBLE_DEVICES=0", "cpu\n"),
+        (("darwin", "tensorflow", "gpu", "float32", "metal"), "CUDA_VISIBLE_DEVICES=0", "gpu\n"),
+    ],
+    ids=str,
+)
+def test_auto_is_no_macs_gpu_and_a_users_variables_hold(
+    tmp_path: Path, words: tuple[str, ...], variable: str, found: str
+) -> None:
+    process = run_python("-c", SELECTED, *words, variable, cwd=tmp_path, imported=words[1])
+    assert process.stdout == found or found in process.stderr.splitlines()[-1], process.stderr
+
+
 def test_own_weights_follow_the_seed_and_are_perturbed(in_keras: InKeras) -> None:
     code = "from keras_impl.training import compile_model\nfrom keras_impl.weights import get_weights\n"
     code += "out = get_weights(compile_model(recipe))"

@@ -1,5 +1,7 @@
 import csv
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from lightning_impl.__main__ import RecipeCLI, lightning_cli
 from lightning_impl.logs import default_loggers
 from tests.conftest import Once, assert_one_line_of_error, run_python
 
@@ -225,3 +228,39 @@ def test_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     process = lightning(tmp_path, "test", "--ckpt_path", "planted.ckpt")
     assert_one_line_of_error(process, "planted.ckpt", "the checkpoint holds more than tensors")
     assert not (tmp_path / "planted").exists()
+
+
+@pytest.fixture
+def on_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+    """`on_a_mac(*options)` is the device that `fit` would train on where torch has a Mac's GPU."""
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    monkeypatch.chdir(tmp_path)
+    found: list[str] = []
+    take = lambda self, _: found.append(self.trainer.strategy.root_device.type)  # noqa: E731
+    monkeypatch.setattr(RecipeCLI, "_run_subcommand", take)
+
+    def fit(*options: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["mnist-lightning", "fit", "--trainer.logger", "false", *options])
+        lightning_cli("mnist-lightning")
+        return found.pop()
+
+    return fit
+
+
+def test_auto_is_no_macs_gpu_which_has_to_be_asked_for(on_a_mac: Callable[..., str]) -> None:
+    float64 = ("--recipe.dtype", "float64")
+    assert on_a_mac(*float64) == on_a_mac("--trainer.accelerator", "auto") == "cpu"
+    assert on_a_mac("--trainer.accelerator", "gpu") == on_a_mac("--trainer.accelerator", "mps") == "mps"
+
+
+@pytest.mark.parametrize("option", [("--recipe.dtype", "float64"), ("--trainer.precision", "64-true")], ids=str)
+def test_float64_on_a_macs_gpu_is_refused_before_anything_starts(
+    on_a_mac: Callable[..., str], option: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        on_a_mac("--trainer.accelerator", "mps", *option)
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: a Mac's GPU has no float64; set --trainer.accelerator cpu")
+    assert not list(tmp_path.iterdir())
