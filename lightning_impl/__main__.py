@@ -171,11 +171,33 @@ class RecipeCLI(LightningCLI):
         name = None if path is None else str(path)
         if name == "":
             raise BadInputError("--ckpt_path must be a file, best or last, not ''; see --help")
+        # Without a last one, `fit` begins anew. A callback of the user's own knows where its checkpoints are.
+        callbacks = _as_list(self._get(self.config_init, "trainer.callbacks"))
+        own = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        if not own and (name == "best" or (name == "last" and self.config.subcommand != "fit")):
+            name = self._named_checkpoint(name)
         if name is None or ":/" in name or name.partition(":")[0] in _CHECKPOINTS_THAT_LIGHTNING_FINDS:
             return
         if not any((Path(name) / part).exists() for part in _PARTS_OF_SHARDED):
             recipe = self._get(self.config_init, "recipe")
             check_recipe(recipe, load_checkpoint(Path(name)), resumes=self.config.subcommand == "fit")
+
+    def _named_checkpoint(self, name: str) -> str:
+        """The file of `best` or `last`, which Lightning looks for where this very command keeps its logs: in vain.
+
+        Raises:
+            BadInputError: `--checkpoints` is not given, or there is none.
+        """
+        directory = self._get(self.config_init, "checkpoints")
+        path = None if directory is None else Path(directory) / f"{name}.ckpt"
+        if path is None or not path.is_file():
+            there = "--checkpoints names no directory" if path is None else f"there is no {path}"
+            raise BadInputError(
+                f"--ckpt_path {name}: {there}; give the file itself, such as "
+                f"lightning_logs/version_0/checkpoints/{name}.ckpt"
+            )
+        self.config_init[self.config_init.subcommand].ckpt_path = str(path)
+        return str(path)
 
     def before_predict(self) -> None:
         """Refuses several devices, of which each would hold a part of the one file."""

@@ -10,8 +10,13 @@ import torch
 import yaml
 
 from lightning_impl.__main__ import RecipeCLI, lightning_cli
+from lightning_impl.checkpoints import CompleteCheckpoints, save_checkpoint
+from lightning_impl.convert import convert
+from lightning_impl.export import export
 from lightning_impl.logs import default_loggers
-from tests.conftest import Once, assert_one_line_of_error, run_python
+from lightning_impl.module import DigitClassifier
+from recipe.errors import RecordError
+from tests.conftest import Once, assert_one_line_of_error, recipe_of, run_python
 
 FIT = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.logger", "CSVLogger")
 FIT = (*FIT, "--trainer.logger.save_dir", ".", "--trainer.logger.version", "0")
@@ -193,11 +198,6 @@ def test_recipe_decides_the_epochs_unless_the_trainer_does(tmp_path: Path) -> No
         assert metrics(tmp_path / name)["epoch"] == epochs - 1
 
 
-def test_best_checkpoint_that_nobody_kept_is_one_line(tmp_path: Path) -> None:
-    process = lightning(tmp_path, "test", "--trainer.accelerator", "cpu", "--ckpt_path", "best")
-    assert_one_line_of_error(process, 'ckpt_path="best"')
-
-
 def test_barebones_trains_and_leaves_nothing(tmp_path: Path) -> None:
     quick = ("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "1", "--recipe.epochs", "1")
     process = lightning(tmp_path, "fit", "--trainer.accelerator", "cpu", "--trainer.barebones", "true", *quick)
@@ -264,3 +264,64 @@ def test_float64_on_a_macs_gpu_is_refused_before_anything_starts(
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: a Mac's GPU has no float64; set --trainer.accelerator cpu")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def best(tmp_path: Path) -> Path:
+    """A checkpoint of a network as it begins."""
+    recipe = recipe_of(hidden_sizes=(2,))
+    state = DigitClassifier(recipe).state_dict()
+    save_checkpoint(tmp_path / "ck" / "best.ckpt", {"state_dict": state, "recipe": recipe.to_json()})
+    return tmp_path / "ck" / "best.ckpt"
+
+
+def validate(monkeypatch: pytest.MonkeyPatch, directory: Path, *options: str) -> str:
+    """The checkpoint that `validate` with these options would load."""
+    found: list[str] = []
+    take = lambda self, _: found.append(self.config_init.validate.ckpt_path)  # noqa: E731
+    monkeypatch.chdir(directory)
+    monkeypatch.setattr(RecipeCLI, "_run_subcommand", take)
+    monkeypatch.setattr(sys, "argv", ["", "validate", "--trainer.accelerator", "cpu", "--recipe.hidden_sizes", "[2]"])
+    sys.argv += options
+    lightning_cli("mnist-lightning")
+    return found.pop()
+
+
+def test_the_best_checkpoint_is_found_where_checkpoints_are_kept(best: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert validate(monkeypatch, best.parent, "--ckpt_path", "best", "--checkpoints", ".") == "best.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoints", "word"),
+    [("best", (), "--checkpoints names no directory"), ("last", ("--checkpoints", "."), "there is no last.ckpt")],
+)
+def test_a_checkpoint_that_is_not_there_is_one_line_and_leaves_nothing(
+    best: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    checkpoints: tuple[str, ...],
+    word: str,
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        validate(monkeypatch, best.parent, "--ckpt_path", name, *checkpoints)
+    assert caught.value.code == 2
+    assert f"error: --ckpt_path {name}: {word}" in capsys.readouterr().err
+    assert [path.name for path in best.parent.iterdir()] == ["best.ckpt"]
+
+
+def test_export_of_a_checkpoint_says_what_makes_a_record_of_it(best: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(RecordError, match=r"is a file, .*`mnist-compare convert .*best.ckpt NEW/weights.safetensors`"):
+        export(best, out, "safetensors")
+    (tmp_path / "new").mkdir()
+    convert(best, tmp_path / "new" / "weights.safetensors")
+    export(tmp_path / "new", out, "safetensors")
+    assert out.is_file()
+
+
+def test_weights_that_a_spawned_process_hands_back_are_read(tmp_path: Path) -> None:
+    """Lightning has them in a file of that name, and they are no checkpoint."""
+    plugin, path = CompleteCheckpoints(), tmp_path / ".temp.ckpt"
+    plugin.save_checkpoint({"weight": torch.ones(2)}, path)
+    assert plugin.load_checkpoint(path)["weight"].tolist() == [1, 1]
