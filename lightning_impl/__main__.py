@@ -14,6 +14,7 @@ from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies import ModelParallelStrategy
 from safetensors.torch import save
 
 from command_line.one_line import OneLineErrors
@@ -145,12 +146,23 @@ class RecipeCLI(LightningCLI):
         """Refuses what Lightning takes, and what then fails in the middle.
 
         Raises:
-            BadInputError: Steps are to be accumulated over less than one batch, by which Lightning divides.
+            BadInputError: Steps are to be accumulated over less than one batch, by which Lightning divides; or the
+                strategy spawns processes, or has the module shard itself, which this one does not.
             UnavailableError: float64 is asked for on a Mac's GPU.
         """
         if trainer.accumulate_grad_batches < 1:
             raise BadInputError(
                 f"--trainer.accumulate_grad_batches must be 1 or more, not {trainer.accumulate_grad_batches}"
+            )
+        if getattr(trainer.strategy, "_start_method", None) in ("spawn", "forkserver"):
+            raise BadInputError(
+                "--trainer.strategy: processes that are spawned cannot be handed the command line, and Lightning would "
+                "wait for them without end; use ddp, which starts the command again, or ddp_fork"
+            )
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise BadInputError(
+                "--trainer.strategy ModelParallelStrategy has a module shard itself, which this one does not; "
+                "ddp, or fsdp on GPUs, divides the batches"
             )
         float64 = self._get(self.config_init, "recipe").dtype == "float64" or str(trainer.precision) == "64-true"
         if float64 and trainer.strategy.root_device.type == "mps":

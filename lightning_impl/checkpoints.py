@@ -74,7 +74,7 @@ class KeepsRecipe(lightning.LightningModule):
 
 
 _HANDED_BACK = ".temp.ckpt"
-"""The file in which a process that Lightning spawned hands back its weights (`_MultiProcessingLauncher`)."""
+"""The file in which a process that Lightning forked hands back its weights (`_MultiProcessingLauncher`)."""
 
 
 class CompleteCheckpoints(TorchCheckpointIO):

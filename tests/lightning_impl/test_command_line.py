@@ -105,7 +105,7 @@ def _fit(directory: Path, *arguments: str) -> None:
     process = lightning(directory, "fit", *FIT, *UNEQUAL, *arguments)
     assert process.returncode == 0, process.stderr
     in_blocks = "--model.steps_per_execution" not in arguments
-    assert ("steps_per_execution auto: 125, as nothing" in process.stderr) == in_blocks
+    assert ("steps_per_execution auto: 2, as nothing" in process.stderr) == in_blocks
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +137,25 @@ def test_two_processes_drop_what_one_does(own_data: str, tmp_path: Path) -> None
         assert process.returncode == 0, process.stderr
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all((tensor - two[name]).abs().max() <= 1e-12 for name, tensor in one.items())  # rounding, as above
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("network", ["dense", "cnn"])
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_fork"])
+def test_up_to_four_processes_follow_one_to_rounding(
+    own_data: str, tmp_path: Path, network: str, strategy: str
+) -> None:
+    """Batches of 20 and a last one of 5: shares that differ by an image."""
+    recipe = ("--recipe.dataset", own_data, "--recipe.network", network, "--recipe.filters", "[2,3]")
+    recipe = (*recipe, "--recipe.hidden_sizes", "[16]", "--recipe.batch_size", "20", "--recipe.dtype", "float64")
+    for number in ("1", "2", "3", "4"):
+        several = ("--trainer.devices", number, "--trainer.strategy", strategy) if number > "1" else ()
+        process = lightning(tmp_path / number, "fit", *FIT, *recipe, "--recipe.epochs", "2", *several)
+        assert process.returncode == 0, process.stderr
+    one = weights(tmp_path / "1")
+    for number in ("2", "3", "4"):
+        for name, tensor in weights(tmp_path / number).items():
+            assert (tensor - one[name]).abs().max() <= 1e-12, (number, name)  # as above, in 32 steps: 1e-16 measured
 
 
 def test_steps_per_execution_change_no_bit(one_process: Path, tmp_path: Path) -> None:
@@ -325,3 +344,27 @@ def test_weights_that_a_spawned_process_hands_back_are_read(tmp_path: Path) -> N
     plugin, path = CompleteCheckpoints(), tmp_path / ".temp.ckpt"
     plugin.save_checkpoint({"weight": torch.ones(2)}, path)
     assert plugin.load_checkpoint(path)["weight"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        ("fsdp", "requires a GPU accelerator"),
+        ("foo", "invalid strategy name"),
+        ("ddp_spawn", "use ddp, which starts the command again, or ddp_fork"),
+        ('{"class_path": "lightning.pytorch.strategies.ModelParallelStrategy"}', "has a module shard itself"),
+    ],
+)
+def test_a_strategy_that_does_not_go_is_one_line_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], strategy: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", strategy)
+    monkeypatch.setattr(sys, "argv", ["mnist-lightning", "fit", *asked])
+    with pytest.raises(SystemExit) as caught:
+        lightning_cli("mnist-lightning")
+    assert caught.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: --trainer")
+    assert words in line
+    assert not list(tmp_path.iterdir())
