@@ -1,5 +1,6 @@
 """The tutorial's steps: build, compile, fit, evaluate; in Lightning, hooks of the module in `module.py`."""
 
+import math
 from typing import Any
 
 import keras
@@ -13,7 +14,6 @@ from keras_impl.optimizer import build_optimizer
 from keras_impl.weights import initialize
 from recipe import Recipe
 from recipe.mnist import Digits
-from record.windows import num_steps_per_epoch
 
 STEPS_PER_EXECUTION = {"tensorflow": 125, "jax": 125, "torch": 1}
 """Optimizer steps in one call of the compiled function: saves the overhead of the call, changes no result.
@@ -47,7 +47,7 @@ def compile_model(recipe: Recipe, model_class: type[RecordingSequential] = Recor
         optimizer=build_optimizer(recipe),
         loss=keras.losses.CategoricalCrossentropy(from_logits=logits),
         metrics=["accuracy"],
-        steps_per_execution=min(STEPS_PER_EXECUTION[keras.backend.backend()], num_steps_per_epoch(recipe)),
+        steps_per_execution=STEPS_PER_EXECUTION[keras.backend.backend()],
     )
     return model
 
@@ -63,7 +63,7 @@ def fit(
 ) -> None:
     """Trains for the epochs that are left, validating on the test digits after each, as the tutorial does."""
     x_train, y_train = preprocess(digits.x_train, digits.y_train, recipe)
-    model.step_losses = StepLosses(num_steps_per_epoch(recipe))
+    model.step_losses = StepLosses(math.ceil(len(x_train) / recipe.batch_size))
     data: dict[str, Any] = {"x": x_train, "y": y_train, "batch_size": recipe.batch_size}
     if ordered_here(recipe):
         batches = OrderedBatches(recipe, x_train, y_train)

@@ -38,7 +38,7 @@ class BlockDigitClassifier(DigitClassifier):
         recipe: Every hyperparameter; see `recipe/recipe.py`.
         steps_per_execution: Optimizer steps in one `training_step`; auto is 125 where nothing can tell
             these from single steps, else 1; never more than an epoch has.
-        cuda_graph: Launches forward and backward pass of each step of a block as a CUDA graph.
+        cuda_graph: Launches forward and backward pass of each step of a block as a CUDA graph; not yet tried on a GPU.
     """
 
     def __init__(

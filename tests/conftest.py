@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from compare.run import gpus
 from recipe import Recipe
 from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
@@ -57,10 +58,15 @@ def recipe_of(**fields: Any) -> Recipe:
 def pytest_configure(config: pytest.Config) -> None:
     """Started in the background, pytest ignores Ctrl-C, and all that it starts would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "gpu: what needs a GPU; skipped only where there is none")
     config.addinivalue_line("markers", "zoo: what takes an hour, such as every fault in scripts; only with `-m zoo`")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not gpus.are_there():
+        for item in items:
+            if item.get_closest_marker("gpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="no GPU here"))
     if "zoo" in config.getoption("markexpr"):
         return
     left_out = [item for item in items if item.get_closest_marker("zoo") is not None]
