@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help compare test bench lock clean
+.PHONY: help compare test gpu-check bench lock clean
 
 help:
 	@echo "make compare   train both implementations on the real digits and compare them"
 	@echo "make test      lint, format check, type check, architecture test and all tests"
+	@echo "make gpu-check run everything that needs a GPU, in at most ten minutes"
 	@echo "make bench     time both implementations against what else one could write"
 	@echo "make lock      resolve requirements.lock anew (needs uv)"
 	@echo "make clean     remove the virtual environment and the runs"
@@ -27,6 +28,9 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto
+
+gpu-check: $(INSTALLED)
+	$(BIN)/python -m tests.gpu
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks

@@ -57,6 +57,7 @@ class ImplementationFindings:
     seconds_per_epoch: float | None = None
     seconds: float | None = None
     peak_memory_bytes: int | None = None
+    peak_gpu_memory_bytes: int | None = None
     history: Mapping[str, tuple[float | None, ...]] | None = None
 
 
@@ -196,6 +197,11 @@ class Comparison(Findings):
     comparisons: Mapping[str, Pair]
     trained: bool = False
     controls: tuple[Path, ...] = ()
+
+    @property
+    def devices(self) -> dict[str, tuple[str, ...]]:
+        """Where each implementation was computed, "cpu" or "gpu"; of one that failed, nothing is known."""
+        return {name: (side.device,) if side.device else () for name, side in self.implementations.items()}
 
     @property
     def decisive(self) -> Pair:

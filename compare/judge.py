@@ -159,6 +159,7 @@ def _training(entry: Outcome) -> ImplementationFindings:
         seconds_per_epoch=statistics.median(seconds) if seconds else None,
         seconds=record.seconds,
         peak_memory_bytes=record.peak_memory_bytes,
+        peak_gpu_memory_bytes=record.peak_gpu_memory_bytes,
         history={key: tuple(values) for key, values in record.history.items()},
     )
 

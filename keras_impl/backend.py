@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from typing import Literal, get_args
 
 from recipe import Recipe
@@ -15,8 +16,12 @@ Device = Literal["auto", "cpu", "gpu"]
 def select(backend: str, device: str, recipe: Recipe) -> None:
     """Makes `import keras` use this backend, device, dtype and matmul precision.
 
+    "auto" is an NVIDIA GPU where the backend finds one, else the CPU, as in Lightning's implementation. What variables
+    such as CUDA_VISIBLE_DEVICES, JAX_PLATFORMS and KERAS_TORCH_DEVICE say holds, unless "cpu" is asked for.
+
     Raises:
-        UnavailableError: The backend is not installed, or "gpu" was asked for and it finds none.
+        UnavailableError: The backend is not installed, or "gpu" was asked for and it finds none; or float64 was, on a
+            Mac's GPU, which has none.
     """
     if importlib.util.find_spec(backend) is None:
         raise UnavailableError(f"Keras's {backend} backend is not installed; install it with: pip install {backend}")
@@ -28,26 +33,37 @@ def select(backend: str, device: str, recipe: Recipe) -> None:
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         os.environ["JAX_PLATFORMS"] = "cpu"
+        os.environ["KERAS_TORCH_DEVICE"] = "cpu"
+    on_cpu = device == "cpu" or (device == "auto" and sys.platform == "darwin")
+    if on_cpu:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     if backend == "torch":
         import torch
 
         # By itself Keras would take a Mac's GPU, which has no float64, whatever device was asked for.
-        os.environ["KERAS_TORCH_DEVICE"] = "cuda" if torch.cuda.is_available() else "cpu"
+        named = os.environ.setdefault("KERAS_TORCH_DEVICE", "cuda" if torch.cuda.is_available() else "cpu")
+        if named.startswith("mps") and recipe.dtype == "float64":
+            raise UnavailableError("a Mac's GPU has no float64; ask for --device cpu, or --recipe.dtype float32")
 
     import keras
 
     keras.config.set_floatx(recipe.dtype)
-    {"tensorflow": _configure_tensorflow, "torch": _configure_torch, "jax": _configure_jax}[backend](recipe)
+    if backend == "tensorflow":
+        _configure_tensorflow(recipe, hide_gpus=on_cpu)
+    else:
+        {"torch": _configure_torch, "jax": _configure_jax}[backend](recipe)
     if device == "gpu" and current_device() == "cpu":
         raise UnavailableError(
-            f"a GPU was asked for, but Keras on {backend} finds none; check the driver and that "
-            f"{backend} is installed with GPU support, or ask for --device cpu"
+            f"a GPU was asked for, but Keras on {backend} finds none; check the driver, that {backend} is installed "
+            "with GPU support, and variables such as CUDA_VISIBLE_DEVICES, or ask for --device cpu"
         )
 
 
-def _configure_tensorflow(recipe: Recipe) -> None:
+def _configure_tensorflow(recipe: Recipe, *, hide_gpus: bool) -> None:
     import tensorflow as tf
 
+    if hide_gpus:
+        tf.config.set_visible_devices([], "GPU")
     if threads := os.environ.get("OMP_NUM_THREADS"):
         tf.config.threading.set_intra_op_parallelism_threads(int(threads))
         tf.config.threading.set_inter_op_parallelism_threads(int(threads))
@@ -86,14 +102,31 @@ def current_device() -> str:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+        return "gpu" if tf.config.get_visible_devices("GPU") else "cpu"
     if backend == "torch":
-        import torch
-
-        return "gpu" if torch.cuda.is_available() else "cpu"
+        return "cpu" if os.environ["KERAS_TORCH_DEVICE"].startswith("cpu") else "gpu"
     import jax
 
     return "cpu" if jax.default_backend() == "cpu" else "gpu"
+
+
+def peak_gpu_memory_bytes() -> int | None:
+    """The most of the GPU's memory that the backend's allocator has given out; None where it computes on none."""
+    import keras
+
+    if current_device() == "cpu":
+        return None
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    import jax
+
+    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
 def num_threads() -> int:

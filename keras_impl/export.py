@@ -9,7 +9,7 @@ from safetensors.numpy import save
 from keras_impl import backend
 from recipe.atomic import check_absent, complete_or_absent
 from recipe.errors import RecordError, UnavailableError
-from record.weights import read_weights, single_precision
+from record.weights import read_trained, single_precision
 
 Format = Literal["onnx", "safetensors", "keras", "tf_saved_model"]
 
@@ -30,7 +30,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
         RecordError: The record cannot be read, or `out` is there already, not writable or misnamed.
         UnavailableError: A package that the format needs is not installed.
     """
-    recipe, weights = single_precision(*read_weights(record / "weights.safetensors"))
+    recipe, weights = single_precision(*read_trained(record))
     check_absent(out)
     if file_format == "onnx" and importlib.util.find_spec("tf2onnx") is None:
         raise UnavailableError("an ONNX file needs tf2onnx; in the clone: pip install '.[export]'")

@@ -159,6 +159,7 @@ def _copy(tensor: Any) -> NDArray[Any]:
 def _step_function(model: RecordingSequential, recipe: Recipe) -> Callable[[Any, Any], Any]:
     """What `train_step` of the backend does with a batch, but it returns the loss, what was passed, and the gradients.
 
+    It is compiled as `fit` compiles the step, by XLA where that does: the arithmetic that is judged is the trained one.
     `compute_loss` is not told that it trains: that would ask for the step to be recorded and changes nothing else here.
     """
     make = {"tensorflow": _tensorflow_step, "torch": _torch_step, "jax": _jax_step}[keras.backend.backend()]
@@ -168,7 +169,7 @@ def _step_function(model: RecordingSequential, recipe: Recipe) -> Callable[[Any,
 def _tensorflow_step(model: RecordingSequential, recipe: Recipe) -> Callable[[Any, Any], Any]:
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(reduce_retracing=True, jit_compile=model.jit_compile)  # type: ignore[untyped-decorator]
     def take_step(x: Any, y: Any) -> Any:
         with tf.GradientTape() as tape:
             y_pred, passed = _forward(model, x, recipe)
@@ -207,17 +208,20 @@ def _jax_step(model: RecordingSequential, recipe: Recipe) -> Callable[[Any, Any]
         non_trainable = [scope.get_current_value(variable) for variable in model.non_trainable_variables]
         return model.compute_loss(x, y, y_pred, training=False), (passed, non_trainable)
 
-    loss_and_gradients = jax.jit(jax.value_and_grad(compute_loss, has_aux=True))
+    def step(trainable: Any, non_trainable: Any, of_optimizer: Any, x: Any, y: Any) -> Any:
+        differentiate = jax.value_and_grad(compute_loss, has_aux=True)
+        (loss, (passed, non_trainable)), gradients = differentiate(trainable, non_trainable, x, y)
+        trainable, of_optimizer = model.optimizer.stateless_apply(of_optimizer, gradients, trainable)
+        return (loss, passed, gradients), (trainable, non_trainable, of_optimizer)
+
+    compiled = jax.jit(step)
+    model.optimizer.build(model.trainable_variables)
+    groups = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
 
     def take_step(x: Any, y: Any) -> Any:
-        trainable, non_trainable = (
-            [variable.value for variable in variables]
-            for variables in (model.trainable_variables, model.non_trainable_variables)
-        )
-        (loss, (passed, non_trainable)), gradients = loss_and_gradients(trainable, non_trainable, x, y)
-        for variable, value in zip(model.non_trainable_variables, non_trainable, strict=True):
-            variable.assign(value)  # the state of the dropout's generators
-        model.optimizer.apply(gradients, model.trainable_variables)
-        return loss, passed, gradients
+        found, state = compiled(*([variable.value for variable in group] for group in groups), x, y)
+        for variable, value in zip(chain(*groups), chain(*state), strict=True):
+            variable.assign(value)
+        return found
 
     return take_step

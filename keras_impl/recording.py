@@ -133,6 +133,7 @@ def train_and_record(recipe: Recipe, digits: Digits, run_directory: Path, start:
             test=test,
             seconds=time.perf_counter() - start,
             peak_memory_bytes=peak_memory_bytes(),
+            peak_gpu_memory_bytes=backend.peak_gpu_memory_bytes(),
             status=recorder.status,
             step_losses=step_losses,
             weights=get_weights(model),

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies import ModelParallelStrategy
 from safetensors.torch import save
 
 from command_line.one_line import OneLineErrors
@@ -27,6 +29,7 @@ from command_line.table import (
     run_command,
 )
 from lightning_impl import export, worker
+from lightning_impl.backend import accelerator_of
 from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.checkpoints import CompleteCheckpoints, check_recipe, checkpoint_callbacks, load_checkpoint
 from lightning_impl.configurations import with_ready_configurations
@@ -36,7 +39,7 @@ from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_lo
 from lightning_impl.predicting import predict_images
 from pictures.classify import add_options, classify_pictures
 from recipe.atomic import complete_or_absent
-from recipe.errors import BAD_INPUT, BadInputError, ParityError, as_one_line, errors_are_one_line
+from recipe.errors import BAD_INPUT, BadInputError, ParityError, UnavailableError, as_one_line, errors_are_one_line
 from record.isolation import hide
 from record.weights import add_convert_options, add_export_options, run_convert
 from record.worker import add_contract_options, run_worker
@@ -124,6 +127,8 @@ class RecipeCLI(LightningCLI):
             self.save_config_callback = None
         if self._get(self.config_init, "trainer.max_epochs") is None:
             kwargs["max_epochs"] = self._get(self.config_init, "recipe").epochs
+        if trainer.accelerator in ("auto", None) and MPSAccelerator.is_available():
+            kwargs["accelerator"] = accelerator_of("auto")  # as in the other two programs
         try:
             instance = super().instantiate_trainer(**kwargs)
         except ParityError:
@@ -131,14 +136,40 @@ class RecipeCLI(LightningCLI):
         # Of strategies, devices and precisions that it does not know or cannot join, Lightning raises any kind.
         except Exception as error:
             raise BadInputError(f"--trainer: {as_one_line(error)}; see --help") from error
-        if instance.accumulate_grad_batches < 1:  # which Lightning divides by, once the training has begun
-            raise BadInputError(
-                f"--trainer.accumulate_grad_batches must be 1 or more, not {instance.accumulate_grad_batches}"
-            )
+        self._check_trainer(instance)
         self._check_checkpoint()
         if logs:
             instance.loggers = default_loggers(instance.default_root_dir)
         return instance
+
+    def _check_trainer(self, trainer: Trainer) -> None:
+        """Refuses what Lightning takes, and what then fails in the middle.
+
+        Raises:
+            BadInputError: Steps are to be accumulated over less than one batch, by which Lightning divides; or the
+                strategy spawns processes, or has the module shard itself, which this one does not.
+            UnavailableError: float64 is asked for on a Mac's GPU.
+        """
+        if trainer.accumulate_grad_batches < 1:
+            raise BadInputError(
+                f"--trainer.accumulate_grad_batches must be 1 or more, not {trainer.accumulate_grad_batches}"
+            )
+        if getattr(trainer.strategy, "_start_method", None) in ("spawn", "forkserver"):
+            raise BadInputError(
+                "--trainer.strategy: processes that are spawned cannot be handed the command line, and Lightning would "
+                "wait for them without end; use ddp, which starts the command again, or ddp_fork"
+            )
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise BadInputError(
+                "--trainer.strategy ModelParallelStrategy has a module shard itself, which this one does not; "
+                "ddp, or fsdp on GPUs, divides the batches"
+            )
+        float64 = self._get(self.config_init, "recipe").dtype == "float64" or str(trainer.precision) == "64-true"
+        if float64 and trainer.strategy.root_device.type == "mps":
+            raise UnavailableError(
+                "a Mac's GPU has no float64; set --trainer.accelerator cpu, or --recipe.dtype float32 and "
+                "--trainer.precision 32-true"
+            )
 
     def _check_checkpoint(self) -> None:
         """Reads the checkpoint that is named, for its errors alone: what is refused is to leave no directory of logs.
@@ -152,11 +183,33 @@ class RecipeCLI(LightningCLI):
         name = None if path is None else str(path)
         if name == "":
             raise BadInputError("--ckpt_path must be a file, best or last, not ''; see --help")
+        # Without a last one, `fit` begins anew. A callback of the user's own knows where its checkpoints are.
+        callbacks = _as_list(self._get(self.config_init, "trainer.callbacks"))
+        own = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        if not own and (name == "best" or (name == "last" and self.config.subcommand != "fit")):
+            name = self._named_checkpoint(name)
         if name is None or ":/" in name or name.partition(":")[0] in _CHECKPOINTS_THAT_LIGHTNING_FINDS:
             return
         if not any((Path(name) / part).exists() for part in _PARTS_OF_SHARDED):
             recipe = self._get(self.config_init, "recipe")
             check_recipe(recipe, load_checkpoint(Path(name)), resumes=self.config.subcommand == "fit")
+
+    def _named_checkpoint(self, name: str) -> str:
+        """The file of `best` or `last`, which Lightning looks for where this very command keeps its logs: in vain.
+
+        Raises:
+            BadInputError: `--checkpoints` is not given, or there is none.
+        """
+        directory = self._get(self.config_init, "checkpoints")
+        path = None if directory is None else Path(directory) / f"{name}.ckpt"
+        if path is None or not path.is_file():
+            there = "--checkpoints names no directory" if path is None else f"there is no {path}"
+            raise BadInputError(
+                f"--ckpt_path {name}: {there}; give the file itself, such as "
+                f"lightning_logs/version_0/checkpoints/{name}.ckpt"
+            )
+        self.config_init[self.config_init.subcommand].ckpt_path = str(path)
+        return str(path)
 
     def before_predict(self) -> None:
         """Refuses several devices, of which each would hold a part of the one file."""

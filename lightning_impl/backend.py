@@ -10,7 +10,7 @@ from recipe.errors import UnavailableError
 def accelerator_of(device: str) -> str:
     """Lightning's name of a device, which is "auto", "cpu" or "gpu": CUDA if there is a GPU, else the CPU.
 
-    Lightning's own "auto" would take a Mac's GPU, which has no float64.
+    Lightning's own "auto" would take a Mac's GPU, which has no float64; as Keras's implementation, this one does not.
 
     Raises:
         UnavailableError: "gpu" was asked for, and torch finds none.
@@ -36,6 +36,12 @@ def set_arithmetic(recipe: Recipe) -> None:
 def current_device(trainer: lightning.Trainer) -> str:
     """The kind of device that the Trainer computes on, "cpu" or "gpu"; its module is back on the CPU after a fit."""
     return "cpu" if trainer.strategy.root_device.type == "cpu" else "gpu"
+
+
+def peak_gpu_memory_bytes(trainer: lightning.Trainer) -> int | None:
+    """The most of the GPU's memory that torch's allocator has given out; None where the Trainer computes on none."""
+    device = trainer.strategy.root_device
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def num_threads() -> int:

@@ -37,8 +37,8 @@ class BlockDigitClassifier(DigitClassifier):
     Args:
         recipe: Every hyperparameter; see `recipe/recipe.py`.
         steps_per_execution: Optimizer steps in one `training_step`; auto is 125 where nothing can tell
-            these from single steps, else 1.
-        cuda_graph: Launches forward and backward pass of each step of a block as a CUDA graph.
+            these from single steps, else 1; never more than an epoch has.
+        cuda_graph: Launches forward and backward pass of each step of a block as a CUDA graph; not yet tried on a GPU.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class BlockDigitClassifier(DigitClassifier):
         self._take(1 if steps_per_execution == "auto" else steps_per_execution)
 
     def _take(self, steps: int) -> None:
-        self.steps_per_execution = steps
-        self.automatic_optimization = steps == 1
+        self.steps_per_execution = min(steps, self.steps_per_epoch)
+        self.automatic_optimization = self.steps_per_execution == 1
 
     def _choose_steps(self) -> str | None:
         """Takes as many steps at a time as was asked for, or as goes; returns what rules out "auto" blocks.

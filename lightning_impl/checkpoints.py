@@ -73,6 +73,10 @@ class KeepsRecipe(lightning.LightningModule):
         note_departures(self.departures, self.trainer)
 
 
+_HANDED_BACK = ".temp.ckpt"
+"""The file in which a process that Lightning forked hands back its weights (`_MultiProcessingLauncher`)."""
+
+
 class CompleteCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint next to its place and renames it, so that it is complete or absent.
 
@@ -89,9 +93,9 @@ class CompleteCheckpoints(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *arguments: Any, **options: Any) -> dict[str, Any]:
         """Reads a checkpoint, a local one by `load_checkpoint`."""
-        return (
-            super().load_checkpoint(path, *arguments, **options) if "://" in str(path) else load_checkpoint(Path(path))
-        )
+        if "://" in str(path) or Path(path).name == _HANDED_BACK:
+            return super().load_checkpoint(path, *arguments, **options)
+        return load_checkpoint(Path(path))
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:

@@ -2,9 +2,14 @@
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_impl.module import DigitClassifier
+
+NOT_TRIED = (
+    "cuda_graph has not run on a GPU yet: hold the losses of a few epochs against those of a training without it"
+)
 
 
 class GraphedGradients:
@@ -50,7 +55,7 @@ class GraphedGradients:
 
 
 def check_graph_works(module: DigitClassifier, against: str | None) -> None:
-    """Refuses a CUDA graph where it cannot be.
+    """Refuses a CUDA graph where it cannot be, and says of one that it has not been tried.
 
     Args:
         module: Knows its trainer, and whether it takes blocks of steps.
@@ -70,3 +75,4 @@ def check_graph_works(module: DigitClassifier, against: str | None) -> None:
     for reason, applies in reasons.items():
         if applies:
             raise MisconfigurationException(f"cuda_graph cannot be used: {reason}")
+    rank_zero_warn(NOT_TRIED)

@@ -14,7 +14,7 @@ from lightning_impl.model import build_model
 from lightning_impl.weights import set_weights
 from recipe.atomic import check_absent, complete_or_absent
 from recipe.errors import UnavailableError
-from record.weights import read_weights, single_precision
+from record.weights import read_trained, single_precision
 
 Format = Literal["onnx", "safetensors", "torch_export"]
 
@@ -35,7 +35,7 @@ def export(record: Path, out: Path, file_format: Format) -> None:
         RecordError: The record cannot be read, or `out` is there already or not writable.
         UnavailableError: A package that the format needs is not installed.
     """
-    recipe, weights = single_precision(*read_weights(record / "weights.safetensors"))
+    recipe, weights = single_precision(*read_trained(record))
     check_absent(out)
     if file_format == "onnx" and importlib.util.find_spec("onnxscript") is None:
         raise UnavailableError("an ONNX file needs onnxscript; in the clone: pip install '.[export]'")

@@ -158,6 +158,7 @@ def train_and_record(recipe: Recipe, run_directory: Path, start: float, *, accel
             test=test,
             seconds=time.perf_counter() - start,
             peak_memory_bytes=peak_memory_bytes(),
+            peak_gpu_memory_bytes=backend.peak_gpu_memory_bytes(trainer),
             status=recorder.status,
             step_losses=step_losses,
             weights=get_weights(module.model),

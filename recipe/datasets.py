@@ -75,15 +75,10 @@ def with_images(recipe: Recipe) -> Recipe:
 def check_fits_memory(recipe: Recipe) -> None:
     """Refuses a network that this machine cannot train, before anything is allocated.
 
-    Counted is the least that any training holds at once: of every parameter its value, its gradient and Adam's two
-    moments, and of the hidden layers their activations of a batch, which the backward pass needs.
-
     Raises:
         RecipeError: It is more than the machine's memory.
     """
-    numbers = 4 * sum(prod(shape) for shape in weight_shapes(recipe).values())
-    numbers += recipe.batch_size * sum(recipe.hidden_sizes)
-    needed = numbers * np.dtype(recipe.dtype).itemsize
+    needed = bytes_to_train(recipe)
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         sizes = f"recipe.hidden_sizes {list(recipe.hidden_sizes)}"
@@ -93,6 +88,17 @@ def check_fits_memory(recipe: Recipe) -> None:
             f"{sizes} with recipe.batch_size {recipe.batch_size} take {needed / 1e9:,.1f} GB to train; "
             f"this machine has {there / 1e9:,.1f}: choose smaller ones"
         )
+
+
+def bytes_to_train(recipe: Recipe) -> int:
+    """The least that any training holds of its network at once.
+
+    Counted are of every parameter its value, its gradient and Adam's two moments, and of the hidden layers their
+    activations of a batch, which the backward pass needs.
+    """
+    numbers = 4 * sum(prod(shape) for shape in weight_shapes(recipe).values())
+    numbers += recipe.batch_size * sum(recipe.hidden_sizes)
+    return numbers * np.dtype(recipe.dtype).itemsize
 
 
 def load(recipe: Recipe) -> Digits:

@@ -54,7 +54,8 @@ class RunRecord(Header):
     `history` holds one number an epoch for each of `HISTORY_KEYS`, `seconds` being the wall time of
     the epoch with its validation. `step_losses` has shape (steps,). Of a diverged run, history and
     steps end where it diverged, and `test` is None. `directory` is where it was read from.
-    `windows`, `fed` and `epoch_states` are what the judge sees of a training's middle; a run may leave them out.
+    `peak_gpu_memory_bytes` is None where no GPU computed, or nobody asked. `windows`, `fed` and `epoch_states` are what
+    the judge sees of a training's middle; a run may leave them out.
     """
 
     history: Mapping[str, list[float]]
@@ -64,6 +65,7 @@ class RunRecord(Header):
     status: Status
     step_losses: NDArray[np.floating]
     weights: Weights
+    peak_gpu_memory_bytes: int | None = None
     windows: tuple[Window, ...] = ()
     fed: Fed | None = None
     epoch_states: EpochStates | None = None
@@ -116,6 +118,7 @@ def write_training(directory: Path, record: RunRecord) -> None:
         "test": {"loss": test.loss, "accuracy": test.accuracy} if test else None,
         "seconds": record.seconds,
         "peak_memory_bytes": record.peak_memory_bytes,
+        **({"peak_gpu_memory_bytes": on_gpu} if (on_gpu := record.peak_gpu_memory_bytes) is not None else {}),
         "status": {"outcome": status.outcome, "epoch": status.epoch, "step": status.step},
         "windows": [[window.first, window.steps[-1].number] for window in record.windows],
         **({"epoch_states": asdict(record.epoch_states)} if record.epoch_states else {}),
@@ -149,6 +152,7 @@ def read_record(directory: Path) -> RunRecord:
         test=_read_test(directory, recipe, fields) if finite else None,
         seconds=fields.number("seconds"),
         peak_memory_bytes=fields.integer("peak_memory_bytes"),
+        peak_gpu_memory_bytes=fields.integer(key) if (key := "peak_gpu_memory_bytes") in fields.content else None,
         status=status,
         step_losses=step_losses,
         fed=fed,

@@ -57,6 +57,20 @@ def read_weights(path: Path) -> tuple[Recipe, Weights]:
     return recipe, read_tensors(path.parent, path.name, weight_shapes(recipe), recipe.dtype)
 
 
+def read_trained(record: Path) -> tuple[Recipe, Weights]:
+    """Reads the network of a training's record.
+
+    Raises:
+        RecordError: It is a file, such as a checkpoint, or what `read_weights` raises.
+    """
+    if record.is_file():
+        raise RecordError(
+            f"{record} is a file, and export takes the directory of a record; of a checkpoint, "
+            f"`mnist-compare convert {record} NEW/weights.safetensors` makes one: then --record NEW"
+        )
+    return read_weights(record / "weights.safetensors")
+
+
 def write_weights(path: Path, recipe: Recipe, weights: Weights) -> None:
     """Writes a safetensors file and the recipe next to it.
 

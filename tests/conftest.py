@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from compare.run import gpus
+from compare.run.gpus import are_there
 from recipe import Recipe
 from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
@@ -57,16 +59,22 @@ def recipe_of(**fields: Any) -> Recipe:
 def pytest_configure(config: pytest.Config) -> None:
     """Started in the background, pytest ignores Ctrl-C, and all that it starts would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.executable = os.environ.get(_STAND_IN) or start()
-    os.environ[_STAND_IN] = sys.executable  # one for all processes of xdist
+    if not are_there():  # a driver's threads do not survive a fork
+        sys.executable = os.environ.get(_STAND_IN) or start()
+        os.environ[_STAND_IN] = sys.executable  # one for all processes of xdist
     compiled = Path(config.rootpath, ".pytest_cache", "compiled")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    config.addinivalue_line("markers", "gpu: what needs a GPU; skipped only where there is none")
     config.addinivalue_line("markers", "zoo: what takes an hour, such as every fault in scripts; only with `-m zoo`")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not gpus.are_there():
+        for item in items:
+            if item.get_closest_marker("gpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="no GPU here"))
     if "zoo" in config.getoption("markexpr"):
         return
     left_out = [item for item in items if item.get_closest_marker("zoo") is not None]

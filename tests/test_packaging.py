@@ -1,10 +1,12 @@
 """What is installed: every room, the licences, the three programs."""
 
+import re
 import subprocess
 import sys
 import tomllib
 import zipfile
 from configparser import ConfigParser
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,21 @@ def test_source_distribution_and_type_checker_have_every_room() -> None:
     assert {f"/{room}" for room in ROOMS | NOT_INSTALLED} <= set(included)
     assert set(PROJECT["tool"]["mypy"]["packages"]) >= ROOMS
     assert set(PROJECT["tool"]["importlinter"]["root_packages"]) == ROOMS | {"benchmarks"}
+
+
+LOCKED = (ROOT / "requirements.lock").read_text()
+
+
+def test_what_is_installed_for_gpus_has_the_cuda_of_torch() -> None:
+    """cuDNN and NCCL of two versions of CUDA have files of the same paths: the last one installed overwrites them."""
+    of_torch = re.findall(r"^nvidia-cudnn-cu(\d+)==", LOCKED, re.MULTILINE)
+    assert len(of_torch) == 1
+    for line in PROJECT["project"]["optional-dependencies"]["gpu"]:
+        package, extra = re.fullmatch(r"([\w-]+)\[([\w-]+)\].*", line).groups()
+        asked = " ".join(wanted for wanted in requires(package) if f'extra == "{extra}"' in wanted)
+        assert set(re.findall(r"-cu(?:da)?(\d+)\b", asked)) == set(of_torch), line
+
+
+def test_no_library_of_nvidia_is_locked_for_two_versions_of_cuda() -> None:
+    locked = re.findall(r"^(nvidia-[\w-]+?)(?:-cu\d+)?==", LOCKED, re.MULTILINE)
+    assert len(locked) == len(set(locked)) > 2

@@ -11,7 +11,7 @@ from compare.ladder.rung import Rung
 from compare.report import plots
 from compare.report.digits import digits_part
 from compare.report.page_common import TONES, common, words
-from compare.report.words import display_name, measured, number, things
+from compare.report.words import display_name, measured, number, on_different_devices, things
 from record.training import RunRecord
 
 _QUESTIONS = {
@@ -46,7 +46,7 @@ def comparison_page(
     page |= {
         "title": f"{' and '.join(display_name(name) for name in names)}: one MNIST network, compared",
         "answer": _answer(findings),
-        "lead": _lead(findings),
+        "lead": " ".join(filter(None, (_lead(findings), on_different_devices(findings.devices)))),
         "names": [display_name(name) for name in names],
         "sides": _sides(sides.values()),
         "history": [
@@ -125,9 +125,10 @@ def _sides(sides: Collection[ImplementationFindings]) -> list[list[str]]:
             rows.append([title, *("" if value is None else form.format(value) for value in values)])
             if key == "test_accuracy":
                 rows.append(["95% interval", *(_interval(side.test_accuracy_interval) for side in sides)])
-    memory = [side.peak_memory_bytes for side in sides]
-    if any(size is not None for size in memory):
-        rows.append(["Peak memory", *("" if size is None else f"{size / 1e6:,.0f} MB" for size in memory)])
+    for title, key in (("Peak memory", "peak_memory_bytes"), ("Peak GPU memory", "peak_gpu_memory_bytes")):
+        memory = [getattr(side, key) for side in sides]
+        if any(size is not None for size in memory):
+            rows.append([title, *("" if size is None else f"{size / 1e6:,.0f} MB" for size in memory)])
     for key in ("framework", "backend", "device", "threads"):
         values = [getattr(side, key) for side in sides]
         rows.append([key.capitalize(), *("" if value is None else str(value) for value in values)])

@@ -7,7 +7,7 @@ from compare.report import plots
 from compare.report.page_common import common, words
 from compare.report.plots import Plot
 from compare.report.study_terminal import why_unfinished
-from compare.report.words import display_name, things
+from compare.report.words import display_name, on_different_devices, things
 from compare.study.findings import AttributionFindings, Study
 
 
@@ -21,7 +21,9 @@ def study_page(findings: Study) -> dict[str, Any]:
     return page | {
         "title": f"{' and '.join(names)} over {len(findings.seeds)} seeds: a study",
         "answer": _study_answer(findings),
-        "lead": f"{len(findings.runs):,} runs: {counts}.",
+        "lead": " ".join(
+            filter(None, (f"{len(findings.runs):,} runs: {counts}.", on_different_devices(findings.devices)))
+        ),
         "things": things(findings.recipe),
         "counts": f"{counts}. A run that did not finish has no part in any mean.",
         "equivalence": plots.equivalence(findings.equivalence, findings.margin),

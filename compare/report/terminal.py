@@ -11,7 +11,7 @@ from compare.findings import Comparison, ImplementationFindings
 from compare.report.explanation.terminal import explanation_text
 from compare.report.study_terminal import study_tables, study_verdict_lines
 from compare.report.summary import summary_lines
-from compare.report.words import as_text, display_name, measured, not_seen, number, things
+from compare.report.words import as_text, display_name, measured, not_seen, number, on_different_devices, things
 from compare.study.findings import Study
 from recipe.errors import harmless
 
@@ -32,6 +32,8 @@ def show(findings: Comparison | Study | Explanation, console: Console, *, verbos
         judged = any(pair.rungs for pair in findings.comparisons.values())
         tables += [ladder_table(findings)] if judged else []
         lines = verdict_lines(findings)
+    if not isinstance(findings, Explanation) and (line := on_different_devices(findings.devices)):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     for table in tables:
         console.print(table)
     for line in lines:
@@ -62,7 +64,9 @@ def comparison_table(findings: Comparison) -> Table:
     table.add_section()
     columns.numbers("Seconds per epoch", lambda side: side.seconds_per_epoch, "{:.2f}", difference="{:+.2f}")
     columns.numbers("Wall time, s", lambda side: side.seconds, "{:.1f}", difference="{:+.1f}")
-    columns.texts("Peak memory, MB", _megabytes)
+    columns.texts("Peak memory, MB", lambda side: _megabytes(side.peak_memory_bytes))
+    if any(side.peak_gpu_memory_bytes is not None for side in findings.implementations.values()):
+        columns.texts("Peak GPU memory, MB", lambda side: _megabytes(side.peak_gpu_memory_bytes) or "none")
     columns.texts("Versions", _versions)
     return table
 
@@ -136,8 +140,8 @@ def _interval(side: ImplementationFindings) -> str | None:
     return f"{low:.2%} to {high:.2%}"
 
 
-def _megabytes(side: ImplementationFindings) -> str | None:
-    return None if side.peak_memory_bytes is None else f"{side.peak_memory_bytes / 1e6:,.0f}"
+def _megabytes(size: int | None) -> str | None:
+    return None if size is None else f"{size / 1e6:,.0f}"
 
 
 def _versions(side: ImplementationFindings) -> str | None:

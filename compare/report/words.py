@@ -1,6 +1,7 @@
 """How findings are put into words and numbers, the same on the page and in the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 
 from rich.text import Text
 
@@ -32,6 +33,16 @@ def things(recipe: Recipe) -> str:
 def display_name(name: str) -> str:
     """An implementation's name as people read it."""
     return name.capitalize() if name in ("keras", "lightning") else name
+
+
+def on_different_devices(devices: Mapping[str, Collection[str]]) -> str | None:
+    """The sentence about sides that were computed on different devices, cpu or gpu; None where all were on one."""
+    if len(set(chain.from_iterable(devices.values()))) < 2:  # noqa: PLR2004
+        return None
+    places = ", ".join(
+        f"{display_name(name)} on {' and '.join(map(str.upper, used))}" for name, used in devices.items() if used
+    )
+    return f"Not on the same device: {places}. What differs may be the devices' arithmetic, and times say nothing."
 
 
 def not_seen(rungs: Sequence[Rung]) -> list[str]:

@@ -1,6 +1,7 @@
 """The implementations that can be run: a name, a command, and what a run of it depends on."""
 
 import hashlib
+import os
 import shlex
 import shutil
 import sys
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from compare.run import gpus
 from compare.run.sources import sources
 from recipe.errors import BadArgumentError, BadInputError
 from recipe.own_process import ROOT, own_command
@@ -41,14 +44,30 @@ class Implementation:
         return self.command[1:] if self.command[0] in (sys.executable, "python", "python3") else self.command
 
     @cached_property
+    def device(self) -> str:
+        """Where its runs are computed on this machine, "cpu" or "gpu"; somebody else's counts as if it used one."""
+        options = dict(pairwise(self.words))
+        own = any(word in _WORKERS for word in self.words)
+        asked = options.get("--device") if own else None
+        if asked in ("cpu", "gpu"):
+            return asked
+        if not gpus.are_there():
+            return "cpu"
+        if not own:
+            return "gpu"
+        framework = options.get("--backend", "torch")
+        named = os.environ.get("KERAS_TORCH_DEVICE") if options.get("--backend") == "torch" else None
+        return gpus.found_by(framework) if named is None else "cpu" if named.startswith("cpu") else "gpu"
+
+    @cached_property
     def determinants(self) -> dict[str, Any]:
-        """What a run depends on apart from the recipe: the command, the code and the installed versions."""
+        """What a run depends on apart from the recipe: the command, the code, the versions, what `auto` finds."""
         packages = [ROOT / word.split(".")[0] for word in self.words if word in _WORKERS]
         files = [] if packages else sources(self.words)
         for package in [ROOT / "recipe", ROOT / "record", *packages]:
             files += sorted(package.glob("*.py"))
         code = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-        return {"command": self.words, "code": code, "versions": _installed_versions()}
+        return {"command": self.words, "code": code, "device": self.device, "versions": _installed_versions()}
 
 
 def keras(backend: Backend, device: Device) -> Implementation:

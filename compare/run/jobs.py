@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from compare.run import gpus
 from compare.run.implementations import Implementation
 from compare.run.process import Watchdog, ending_with_this_process, environment
 from recipe import Recipe
@@ -176,6 +177,7 @@ def _run(
     """Runs one job and passes on its outcome, whatever happens."""
     hint = "" if job.implementation.name in OWN else "; docs/run-record.md has the format"
     try:
+        on_gpu = job.implementation.device == "gpu"
         job.records.mkdir(parents=True, exist_ok=True)
         with _claimed(FileLock(job.directory.with_suffix(".lock")), stop):
             if fresh:
@@ -184,7 +186,8 @@ def _run(
                 hint = "; --fresh runs it again"
                 outcome = Outcome(job, job.read(), reused=True)
             else:
-                _start_and_wait(job, silence, notify, stop)
+                with gpus.claimed(job.recipe, stop) if on_gpu else contextlib.nullcontext() as gpu:
+                    _start_and_wait(job, silence, notify, stop, gpu)
                 outcome = Outcome(job, job.read())
     except DamagedError as error:
         damaged = BadInputError(f"the record of {job.implementation.name} is damaged: {error}{hint}")
@@ -216,7 +219,9 @@ def _claimed(lock: FileLock, stop: threading.Event) -> Iterator[None]:
         lock.release()
 
 
-def _start_and_wait(job: Job, silence: float, notify: Callable[[JobProgress], None], stop: threading.Event) -> None:
+def _start_and_wait(
+    job: Job, silence: float, notify: Callable[[JobProgress], None], stop: threading.Event, gpu: str | None
+) -> None:
     """Runs the command; progress lines go to `notify`, all others to the log next to the record."""
     name = job.implementation.name
     recipe_file = job.directory.with_suffix(".recipe.json")
@@ -229,7 +234,7 @@ def _start_and_wait(job: Job, silence: float, notify: Callable[[JobProgress], No
         try:
             process = subprocess.Popen(
                 command,
-                env=environment(job.threads),
+                env=environment(job.threads, gpu),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -116,8 +116,8 @@ class Watchdog:
         return True
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The process environment: the same number of threads for every framework."""
+def environment(threads: int, gpu: str | None = None) -> dict[str, str]:
+    """The process environment: the same number of threads for every framework, and of the GPUs the named one alone."""
     return {
         # Frameworks that share a GPU must not each take all of its memory at the start.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -131,6 +131,7 @@ def environment(threads: int) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "NPROC": str(threads),  # what XLA's thread pool on the CPU goes by
         "XLA_FLAGS": _xla_flags(threads),
+        **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}),
     }
 
 

@@ -116,6 +116,11 @@ class Study(Findings):
     churn: tuple[ChurnFindings, ...]
     runs: tuple[RunFindings, ...]
 
+    @property
+    def devices(self) -> dict[str, tuple[str, ...]]:
+        """Where the runs of each implementation were computed, "cpu" or "gpu"."""
+        return {name: tuple(side["devices"]) for name, side in self.versions.items()}
+
     @classmethod
     def _parts(cls, results: Mapping[str, Any], directory: Path) -> dict[str, Any]:  # noqa: ARG003 - has no paths
         return {

@@ -11,7 +11,7 @@ _PYTHON = "python"
 
 def portable_determinants(determinants: dict[str, Any]) -> dict[str, Any]:
     """Determinants as flat text, for a message that names what differs."""
-    return {"code": determinants["code"][:12], **determinants["versions"]}
+    return {"code": determinants["code"][:12], "device": determinants["device"], **determinants["versions"]}
 
 
 def describe(commands: dict[str, tuple[str, ...]]) -> dict[str, Any]:

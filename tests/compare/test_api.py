@@ -54,7 +54,7 @@ FIELDS = {
     "ImplementationFindings": {
         *("status", "error", "framework", "backend", "device", "threads", "versions", "reused", "record"),
         *("diverged_at", "test_accuracy", "test_accuracy_interval", "test_loss", "num_parameters"),
-        *("seconds_per_epoch", "seconds", "peak_memory_bytes", "history"),
+        *("seconds_per_epoch", "seconds", "peak_memory_bytes", "peak_gpu_memory_bytes", "history"),
     },
     "AccuracyFindings": {
         *("implementation", "variant", "num_seeds", "mean", "standard_deviation", "mean_test_loss", "median_seconds"),

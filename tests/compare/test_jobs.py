@@ -11,9 +11,10 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from filelock import FileLock
 
-from compare.run import implementations, jobs, process
+from compare.run import gpus, implementations, jobs, process
 from compare.run.implementations import Implementation, other
 from compare.run.jobs import Job, run_all
 from recipe import Recipe
@@ -93,6 +94,81 @@ def test_code_that_reads_the_recipe_and_writes_the_record_counts(
         (tmp_path / room / "module.py").write_text(text)
         directories.add(Job(Implementation("third", ("program",)), TINY, tmp_path).directory)
     assert len(directories) == 2
+
+
+@pytest.fixture
+def with_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """As on a machine with two GPUs of 10 GB, of which frameworks find one; nvidia-smi is a script that lists them."""
+    rows = "0, GPU-aa, 10000, 10000\n1, GPU-bb, 10000, 10000"
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho '{rows}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpus, "_DRIVERS", (str(program),))
+    monkeypatch.setattr(gpus, "found_by", lambda framework: "gpu")
+    return program
+
+
+def test_auto_is_another_run_once_there_is_a_gpu(
+    with_gpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keys(device: Any = "auto") -> set[str]:
+        sides = implementations.keras("tensorflow", device), implementations.lightning(device), stand_in("good")
+        return {Job(side, TINY, tmp_path).directory.name for side in sides}
+
+    with_gpu, asked = keys(), keys("cpu") | keys("gpu")
+    with monkeypatch.context() as patch:  # a framework without support for the GPU that is there
+        patch.setattr(gpus, "found_by", lambda framework: "cpu" if framework == "torch" else "gpu")
+        assert len(with_gpu - keys()) == 1
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not keys() & with_gpu
+        assert len((keys("cpu") | keys("gpu")) - asked) == 1  # the stand-in, which is not told
+    assert implementations.lightning("gpu").device == "gpu"
+
+
+def test_a_framework_is_asked_for_its_gpus_in_a_process_of_its_own() -> None:
+    gpus.found_by.cache_clear()
+    assert gpus.found_by("torch") == ("gpu" if torch.cuda.is_available() else "cpu")
+
+
+GETS_A_GPU = """
+import os, sys, time
+with open(sys.argv[1], "a") as file:
+    file.write(f"{os.environ['CUDA_VISIBLE_DEVICES']} {time.monotonic()} ")
+    file.flush()
+    time.sleep(0.5)
+    file.write(f"{time.monotonic()}\\n")
+"""
+
+
+@pytest.mark.parametrize(("room", "at_once"), [(10_000, 4), (0, 2)])
+def test_runs_get_the_gpus_and_no_more_at_once_than_fit(
+    with_gpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, at_once: int
+) -> None:
+    """Two fit into 10 GB; one at least runs on each, where other people's programs have taken the memory."""
+    with_gpus.write_text(with_gpus.read_text().replace("10000, 10000", f"10000, {room}"))
+    monkeypatch.setattr(gpus, "_CONTEXT", 4_500 * 1024**2)
+    monkeypatch.setattr(jobs, "_num_cores", lambda: 8)
+    script = tmp_path / "gets.py"
+    script.write_text(GETS_A_GPU)
+    run(*(Job(Implementation(f"n{n}", (sys.executable, str(script), str(tmp_path / f"{n}.out"))), TINY, tmp_path)
+          for n in range(6)))  # fmt: skip
+    rows = [(tmp_path / f"{n}.out").read_text().split() for n in range(6)]
+    assert {row[0] for row in rows} == {"GPU-aa", "GPU-bb"}
+    spans = [(float(begin), float(end)) for _, begin, end in rows]
+    assert max(sum(begin <= start < end for begin, end in spans) for start, _ in spans) == at_once
+
+
+def test_of_the_gpus_a_user_names_those_are_taken(with_gpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for named, expected in (("1", ["1"]), ("GPU-bb,0", ["GPU-bb", "0"]), ("MIG-1", ["MIG-1"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert [gpu.name for gpu in gpus.visible()] == expected
+    assert gpus.visible()[0].memory == 0  # one that nvidia-smi does not list takes one run at a time
 
 
 def test_backend_that_is_not_installed_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

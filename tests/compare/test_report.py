@@ -10,7 +10,7 @@ from rich.console import Console
 
 from compare.findings import Agreement, Comparison, Difference, Divergence, ImplementationFindings, Pair
 from compare.ladder.rung import Rung
-from compare.report.terminal import comparison_table, verdict_lines
+from compare.report.terminal import comparison_table, show, verdict_lines
 from compare.report.words import measured
 from compare.results_file import EXIT_CODES, WORST_FIRST, Verdict, write_results
 from recipe import Recipe
@@ -167,3 +167,23 @@ def test_only_a_step_of_parting_is_never() -> None:
 
 def test_infinity_is_null(tmp_path: Path) -> None:
     assert json.loads(write_results({"a": [math.inf, 1.0]}, tmp_path).read_text()) == {"a": [None, 1.0]}
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_sides_on_different_devices_are_said_above_all_else(verbose: bool) -> None:
+    sides = {"keras": entry(device="gpu", peak_gpu_memory_bytes=64_000_000), "lightning": entry()}
+    console = Console(width=200, record=True, file=io.StringIO())
+    show(results({"lightning": "parity"}, **sides), console, verbose=verbose)
+    first, *rest = console.export_text().splitlines()
+    assert first.startswith("Not on the same device: Keras on GPU, Lightning on CPU.")
+    assert any("Peak GPU memory, MB" in line and "64" in line for line in rest) == verbose
+
+
+def test_nothing_is_said_of_devices_that_are_the_same() -> None:
+    same = results({"lightning": "parity"}, keras=entry(), lightning=entry())
+    failed = results({"lightning": "failed"}, keras=entry(device="gpu"), lightning=FAILED)
+    for found in (same, failed):
+        console = Console(width=200, record=True, file=io.StringIO())
+        show(found, console)
+        assert "device" not in console.export_text()
+    assert "GPU" not in rendered(same)

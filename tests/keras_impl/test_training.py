@@ -7,9 +7,10 @@ import pytest
 
 from recipe import Recipe
 from recipe.initial_weights import initial_weights, perturbed
-from record.training import RunRecord
+from record.first_steps import Trace, read_trace
+from record.training import RunRecord, read_record
 from record.windows import window_places
-from tests.conftest import ALL_AT_ONCE, SMALL, recipe_of, run_python
+from tests.conftest import ALL_AT_ONCE, SMALL, Once, recipe_of, run_python
 
 InKeras = Callable[..., dict[str, Any]]
 Trained = Callable[..., RunRecord]
@@ -67,6 +68,45 @@ def test_keras_is_told_torchs_device(tmp_path: Path) -> None:
     )
     process = run_python("-c", code, cwd=tmp_path, CUDA_VISIBLE_DEVICES="-1")
     assert process.stdout == "cpu cpu\n", process.stderr
+
+
+SELECTED = """
+import os, sys
+os.environ |= dict([sys.argv.pop().split("=")])
+from recipe import Recipe
+from keras_impl import backend
+backend.sys = type(sys)("sys")
+backend.sys.platform = sys.argv[1]  # what the rest of Python goes by stays as it is
+if "metal" in sys.argv:
+    import tensorflow as tf
+    tf.config.get_visible_devices = lambda kind: ["a Mac's"] if hidden is None else hidden
+    hidden = None
+    def hide(devices, kind):
+        global hidden
+        hidden = devices
+    tf.config.set_visible_devices = hide
+backend.select(sys.argv[2], sys.argv[3], Recipe(dtype=sys.argv[4]))
+print(backend.current_device())
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "found"),
+    [
+        (("linux", "torch", "auto", "float32"), "KERAS_TORCH_DEVICE=meta", "gpu\n"),
+        (("linux", "torch", "cpu", "float32"), "KERAS_TORCH_DEVICE=meta", "cpu\n"),
+        (("darwin", "torch", "auto", "float64"), "KERAS_TORCH_DEVICE=mps", "a Mac's GPU has no float64"),
+        (("linux", "torch", "gpu", "float32"), "KERAS_TORCH_DEVICE=cpu", "variables such as CUDA_VISIBLE_DEVICES"),
+        (("darwin", "tensorflow", "auto", "float32", "metal"), "CUDA_VISIBLE_DEVICES=0", "cpu\n"),
+        (("darwin", "tensorflow", "gpu", "float32", "metal"), "CUDA_VISIBLE_DEVICES=0", "gpu\n"),
+    ],
+    ids=str,
+)
+def test_auto_is_no_macs_gpu_and_a_users_variables_hold(
+    tmp_path: Path, words: tuple[str, ...], variable: str, found: str
+) -> None:
+    process = run_python("-c", SELECTED, *words, variable, cwd=tmp_path, imported=words[1])
+    assert process.stdout == found or found in process.stderr.splitlines()[-1], process.stderr
 
 
 def test_own_weights_follow_the_seed_and_are_perturbed(in_keras: InKeras) -> None:
@@ -182,18 +222,20 @@ def test_windows_change_no_bit(in_keras: InKeras, trained: Trained, own_data: st
 
 TWO_DEVICES = """
 import sys
+from pathlib import Path
 import tensorflow as tf
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from recipe import Recipe
 from recipe.datasets import with_images
 from keras_impl import backend
-recipe = with_images(Recipe(epochs=1, hidden_sizes=(4,), batch_size=20, dataset=sys.argv[1]))
+recipe = with_images(Recipe(epochs=1, hidden_sizes=(32,), batch_size=20, dataset=sys.argv[1]))
 backend.select("tensorflow", "auto", recipe)
 import keras
 from keras.src.trainers.trainer import Trainer
-from keras_impl import metrics, training
+from keras_impl import first_steps, metrics, recording
 from recipe.datasets import load
+from record.first_steps import write_trace
 Trainer._resolve_auto_jit_compile = lambda self: True  # as where a GPU is listed
 add_variable = keras.metrics.Metric.add_variable
 
@@ -203,13 +245,34 @@ def placed(self, *arguments, **options):
         return add_variable(self, *arguments, **options)
 
 keras.metrics.Metric.add_variable = placed
-model = training.compile_model(recipe)
-assert model.jit_compile
-training.fit(model, recipe, load(recipe), callbacks=[], verbose=0)
+record, trace = Path("record"), Path("trace")
+recording.train_and_record(recipe, load(recipe), record, 0.0)
+write_trace(trace, first_steps.trace(recipe, load(recipe)))
 """
 
 
-def test_nothing_of_a_step_is_where_a_gpu_has_no_kernel(own_data: str, tmp_path: Path) -> None:
-    """Two logical devices stand for GPU and CPU: where there is a GPU, TensorFlow keeps int32 variables on the CPU."""
-    process = run_python("-c", TWO_DEVICES, own_data, cwd=tmp_path)
-    assert process.returncode == 0, process.stderr[-2000:]
+@pytest.fixture(scope="module")
+def by_xla(once: Once, own_data: str) -> tuple[RunRecord, Trace]:
+    """A training and a trace by XLA, as where there is a GPU.
+
+    Two logical devices stand for GPU and CPU: where there is a GPU, TensorFlow keeps int32 variables on the CPU.
+    """
+
+    def make(directory: Path) -> None:
+        process = run_python("-c", TWO_DEVICES, own_data, cwd=directory)
+        assert process.returncode == 0, process.stderr[-2000:]
+
+    directory = once("by-xla", make)
+    return read_record(directory / "record"), read_trace(directory / "trace")
+
+
+def test_a_judged_training_by_xla_comes_to_its_end(by_xla: tuple[RunRecord, Trace]) -> None:
+    assert len(by_xla[0].windows) == len(window_places(by_xla[0].recipe))
+
+
+def test_trace_by_xla_is_the_beginning_of_the_training(by_xla: tuple[RunRecord, Trace]) -> None:
+    training, trace = by_xla
+    assert np.array_equal([step.loss for step in trace.steps], training.step_losses[:10])
+    second = training.windows[0].steps[1]
+    for name, array in trace.steps[1].parameters.items():
+        assert np.array_equal(array, second.after.parameters[name]), name

@@ -4,9 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 
 from lightning_impl.backend import accelerator_of, current_device
+from lightning_impl.blocks import BlockDigitClassifier
+from lightning_impl.configurations import READY
+from lightning_impl.cuda_graph import check_graph_works
 from lightning_impl.data import MnistDataModule
 from lightning_impl.model import build_model
 from lightning_impl.module import DigitClassifier
@@ -124,3 +128,33 @@ def test_nothing_is_dropped_but_in_training(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("batch_size", "index", "expected"), [(32, 1874, 32), (7000, 0, 7000), (7000, 8, 4000)])
 def test_last_batch_has_the_images_that_are_left(batch_size: int, index: int, expected: int) -> None:
     assert DigitClassifier(Recipe(batch_size=batch_size)).global_batch_size(index) == expected
+
+
+def graphed(place: str = "cuda:0", world_size: int = 1, precision: str = "32-true", *, single: bool = False) -> Any:
+    """What `check_graph_works` looks at of a module."""
+    strategy = SimpleNamespace(root_device=torch.device(place))
+    trainer = SimpleNamespace(strategy=strategy, world_size=world_size, precision=precision)
+    return SimpleNamespace(trainer=trainer, automatic_optimization=single)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (graphed("cpu"), "it needs a GPU"),
+        (graphed("mps"), "it needs a GPU"),
+        (graphed(world_size=2), "it works on one device"),
+        (graphed(precision="16-mixed"), "it works without automatic mixed precision"),
+        (graphed(single=True), "it needs blocks of steps, and there is a clock"),
+    ],
+    ids=["cpu", "mps", "several", "mixed", "single"],
+)
+def test_cuda_graph_is_refused_where_it_cannot_be(module: Any, words: str) -> None:
+    with pytest.raises(MisconfigurationException, match=f"cuda_graph cannot be used: {words}"):
+        check_graph_works(module, "a clock")
+
+
+def test_cuda_graph_is_off_and_says_that_it_was_not_tried() -> None:
+    assert not BlockDigitClassifier(Recipe()).cuda_graph
+    assert not any("cuda_graph: true" in path.read_text() for path in READY.values())
+    with pytest.warns(UserWarning, match="cuda_graph has not run on a GPU yet"):
+        check_graph_works(graphed(), None)

@@ -16,7 +16,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
-from lightning_impl.blocks import STEPS_PER_EXECUTION, BlockDigitClassifier
+from lightning_impl.blocks import BlockDigitClassifier
 from lightning_impl.data import MnistDataModule
 from lightning_impl.model import build_model
 from lightning_impl.optimizer import build_optimizer
@@ -216,7 +216,7 @@ def test_flag_that_counts_gives_what_stock_lightning_gives(
 @pytest.mark.parametrize("options", [{}, *HARMLESS.values()], ids=str)
 def test_other_flags_give_it_too_in_blocks(recipe: Recipe, tmp_path: Path, options: Options) -> None:
     module = assert_as_stock(recipe, tmp_path, lambda: {**options})
-    assert module.steps_per_execution == STEPS_PER_EXECUTION
+    assert module.steps_per_execution == NUM_STEPS
 
 
 @pytest.mark.parametrize(("flag", "options"), SINGLE, ids=str)
@@ -283,7 +283,7 @@ def test_callback_that_looks_at_steps_sees_what_it_sees_in_stock_lightning(
 
 @pytest.mark.parametrize("name", EPOCH_LISTENERS)
 def test_callback_that_looks_at_epochs_sees_it_in_blocks(recipe: Recipe, tmp_path: Path, name: str) -> None:
-    assert assert_as_stock(recipe, tmp_path, EPOCH_LISTENERS[name]).steps_per_execution == STEPS_PER_EXECUTION
+    assert assert_as_stock(recipe, tmp_path, EPOCH_LISTENERS[name]).steps_per_execution == NUM_STEPS
 
 
 SCHEDULERS: dict[str, Callable[[Any], Any]] = {
@@ -397,7 +397,7 @@ def test_batches_of_ones_own_are_taken_one_by_one(recipe: Recipe, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({}, "125, as nothing can tell"), ({"max_steps": 3}, "1, because of max_steps 3")]
+    ("options", "said"), [({}, "16, as nothing can tell"), ({"max_steps": 3}, "1, because of max_steps 3")]
 )
 def test_log_says_how_many_steps_are_taken(
     recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture, options: Options, said: str
