@@ -11,6 +11,7 @@ import numpy as np
 from compare.explanation.findings import Place
 from compare.explanation.model.segments import Producers
 from compare.explanation.observed.observation import Array, Call
+from compare.explanation.operations.learning import learn
 
 _CLOSE = 1e-7
 _PARTS = ("pad", "getitem", "chunk", "split", "unbind", "select", "narrow", "stack", "cat", "embedding")
@@ -109,6 +110,10 @@ def _scale(first: tuple[float, ...], second: tuple[float, ...]) -> float | None:
     return None
 
 
+def _same(arrays: Sequence[Array], wanted: Array) -> Array | None:
+    return next((array for array in arrays if alike(array, wanted)), None)
+
+
 def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting:
     """Says what the guide does with the same value."""
     wanted = figures(before)
@@ -126,5 +131,9 @@ def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting
         if ratio is not None:
             words = f"another scale at {call.name}: {ratio:.6g} times the reference's scores or values"
             return Parting(words, name, f"{call.name}, {ratio:.6g} times the reference's", call.place)
+        made = learn(array, first) if (array := _same(inputs, before)) is not None else None
+        own = learn(before, after)
+        if made is not None and own is not None and made.name != own.name:
+            return Parting(f"{own.name} where the reference has {made.name}", made.name, own.name, call.place)
         return Parting(f"{call.name} where the reference has {name}", name, call.name, call.place)
     return Parting(f"{call.name} of values that the reference uses otherwise", "nothing like it", call.name, call.place)
