@@ -298,24 +298,34 @@ def _contrastive(sample: Sample, distance: Array, alike: Array, on: str) -> Iter
         yield Formula(f"contrastive loss (margin {margin:g}, 0 for pairs alike)", on), (1 - alike) * near + alike * far
 
 
-def find(samples: list[Sample], values: list[float]) -> Formula | None:
-    """The formula that gives these values at all steps, None if none of those that are known does."""
+NEARLY = 1e-5
+"""What a constant such as the ε of a distance may add to what a loss is given; of several steps no chance does it."""
+
+
+def find(samples: list[Sample], values: list[float], near: float = 1e-7) -> Formula | None:
+    """The formula that gives these values at all steps, None if none of those that are known does.
+
+    Args:
+        samples: What the loss is computed from at each step.
+        values: The loss at each step.
+        near: How far a value may be off, relative to itself.
+    """
     if not samples or not values:
         return None
     for formulas in zip(*(candidates(sample) for sample in samples), strict=False):
         names = {formula for formula, _ in formulas}
-        near = all(_near(value, seen) for (_, value), seen in zip(formulas, values, strict=False))
-        if len(names) == 1 and near:
+        fits = all(_near(value, seen, near) for (_, value), seen in zip(formulas, values, strict=False))
+        if len(names) == 1 and fits:
             return formulas[0][0]
     factors = (0.5, 2.0, 10.0, 0.1, 100.0, 0.01, -1.0)
     for formulas, factor in itertools.product(zip(*(candidates(sample) for sample in samples), strict=False), factors):
         if len({f for f, _ in formulas}) == 1 and all(
-            _near(factor * value, seen) for (_, value), seen in zip(formulas, values, strict=False)
+            _near(factor * value, seen, near) for (_, value), seen in zip(formulas, values, strict=False)
         ):
             first = formulas[0][0]
             return Formula(first.name, first.on, first.smoothing, first.weights, first.reduction, factor)
     return None
 
 
-def _near(value: float, seen: float) -> bool:
-    return abs(value - seen) <= 1e-7 * max(abs(seen), 1e-12)
+def _near(value: float, seen: float, near: float) -> bool:
+    return abs(value - seen) <= near * max(abs(seen), 1e-12)

@@ -56,6 +56,7 @@ def _solved(columns: Array, values: Array) -> Array | None:
 def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
     """The values of the guide's terms by name, at each step; those that any step lacks are left out."""
     losses = context.guide.observation.losses
+    keras = context.guide.observation.framework == "keras"  # torch's outputs have keys, and no names
     if any("activity_of" in penalty for penalty in (losses[0].get("penalties") or ()) if losses):
         steps = [step for step in steps if step < len(context.guide.observation.calls)]
     rows: list[dict[str, float]] = []
@@ -64,7 +65,8 @@ def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
         entry = losses[step]
         for number, term in enumerate(entry.get("terms") or []):
             if isinstance(term.get("value"), int | float):
-                row[f"the loss {term.get('function')} of output {term.get('output') or number}"] = float(term["value"])
+                output = (keras and term.get("output")) or number
+                row[f"the loss {term.get('function')} of output {output}"] = float(term["value"])
         for regularizer in ("L1", "L2"):
             power = 1 if regularizer == "L1" else 2
             for kind in ("weights", "biases"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from compare.explanation.arithmetic.settings import settings_of
+from compare.explanation.context import Context
 from compare.explanation.model.parallel import figures
 from compare.explanation.model.passes import (
     Pass,
@@ -22,7 +23,7 @@ from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
-from compare.explanation.observed.values import Match, match
+from compare.explanation.observed.values import ROUNDED, Match, match
 from compare.explanation.operations.learning import learn
 from compare.explanation.operations.operation import Operation
 from compare.explanation.operations.windows import pad
@@ -38,7 +39,7 @@ def ending(one: Pass, producers: Producers) -> None:
     last = call_pairs(context.pairing, one.guide_calls, one.steered_calls)[-1]
     first, goal = array_of(one, 0, keys[0]), array_of(one, 1, keys[1])
     found = match(first, goal)
-    if found is None or found.rounded or goal is None:
+    if found is None or found.rounded or goal is None or _same_loss(context):
         return
     anchors = anchors_of(context)
     end = replace(last[1], inputs=(keys[0],))
@@ -55,6 +56,16 @@ def ending(one: Pass, producers: Producers) -> None:
     for edit in edits or []:
         if not all(_in_a_loss(operation) for operation in (edit.guide, edit.steered) if operation is not None):
             say_edit(one, edit, (last[0], last[0]), found)
+
+
+def _same_loss(context: Context) -> bool:
+    """Whether both losses are the same in spite of it: the loss of one side does what the model of the other does."""
+    sides = [
+        [losses.get("value") for losses in side.observation.losses[: len(side.observation.calls)]]
+        for side in (context.guide, context.steered)
+    ]
+    pairs = [(a, b) for a, b in zip(*sides, strict=False) if isinstance(a, int | float) and isinstance(b, int | float)]
+    return bool(pairs) and all(abs(a - b) <= ROUNDED * abs(a) for a, b in pairs)
 
 
 def _in_a_loss(operation: Operation) -> bool:
