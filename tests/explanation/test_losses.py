@@ -104,6 +104,13 @@ def test_the_exponent_of_a_focal_loss_is_one_that_is_usual_or_stated() -> None:
     assert named(logits, labels, [float(np.mean(missed[i] ** 2.5 * entropy[i])) for i in range(3)]) == ""
 
 
+def test_a_weight_of_the_positives_that_is_stated() -> None:
+    logits, labels = LOGITS[..., :1], (CLASSES[..., None] > 1).astype(float)
+    each = 3 * labels * np.logaddexp(0, -logits) + (1 - labels) * np.logaddexp(0, logits)
+    found = named(logits, labels, [float(each[i].mean()) for i in range(3)], (3.0,))
+    assert found == "binary cross-entropy, positives weighted by 3 (pos_weight)"
+
+
 def test_the_margin_of_a_contrastive_loss() -> None:
     distances, alike = np.abs(OUTPUTS), (CLASSES > 1).astype(float)
 

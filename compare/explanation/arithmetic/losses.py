@@ -192,6 +192,10 @@ def _binary(sample: Sample) -> Iterator[tuple[Formula, Array]]:
         for smoothing in (0.0, 0.1, 0.05, 0.2):
             smooth = y * (1 - smoothing) + smoothing / 2
             yield Formula("binary cross-entropy", on, smoothing), np.logaddexp(0, values) - smooth * values
+        for factor in sample.numbers:
+            if factor > 0 and factor != 1:
+                weighted = factor * y * np.logaddexp(0, -values) + (1 - y) * np.logaddexp(0, values)
+                yield Formula(f"binary cross-entropy, positives weighted by {factor:g} (pos_weight)", on), weighted
         p = special.expit(values)
         missed, entropy = y * (1 - p) + (1 - y) * p, np.logaddexp(0, values) - y * values
         for gamma in sample.settings(*_EXPONENTS):

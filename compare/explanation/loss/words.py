@@ -91,7 +91,8 @@ def _stated_numbers(context: Context) -> tuple[float, ...]:
         for losses in observation.losses[:1]
         for term in losses.get("terms") or ()
     ]
-    values = [value for term in terms for value in (term.get("settings") or {}).values()]
+    held = [value for term in terms for value in (term.get("settings") or {}).values()]
+    values = [part for value in held for part in (value if isinstance(value, list) and len(value) == 1 else [value])]
     numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     return tuple(dict.fromkeys(numbers))
 

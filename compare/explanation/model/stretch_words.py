@@ -200,6 +200,8 @@ def say_unknown(
     context = one.context
     if where[0] is not None and context.name(where[0]) in context.told and not _was_replaced(one, where[0]):
         return  # what the layer before should give could not be put in the place of what it gave
+    if where[0] is None and context.says("augmentation"):
+        return  # the samples themselves are changed at random, and that was said
     if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
         return
     window = one.steered_calls[max(0, enter_position(one, enter) - _WINDOW) : enter_position(one, enter)]

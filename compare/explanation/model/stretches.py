@@ -54,7 +54,9 @@ def ending(one: Pass, producers: Producers) -> None:
     if edits is None and not found.rounded and not context.has("forward", ("fault",)):
         say_parting(one, last[0], one.steered_calls[last[2].index + 1 :], found)
     for edit in edits or []:
-        if not all(_in_a_loss(operation) for operation in (edit.guide, edit.steered) if operation is not None):
+        both = [operation for operation in (edit.guide, edit.steered) if operation is not None]
+        over = {operation.name.partition(" over ")[2] for operation in both}
+        if len(over) > 1 or not all(map(_in_a_loss, both)):
             say_edit(one, edit, (last[0], last[0]), found)
 
 

@@ -93,7 +93,7 @@ class Watcher:
 
 
 _NOT_TO_BE_RUN = re.compile(
-    r"FileNotFoundError|ModuleNotFoundError|standard input|CUDA|NVIDIA|\bGPU\b|empty parameter list"
+    r"FileNotFoundError|ModuleNotFoundError|standard input|CUDA|NVIDIA|\bGPU\b|empty parameter list|NotWrittenError"
 )
 """What says that a script needs something that is not there, or has nothing to train."""
 
