@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from watch.mirror import NotWrittenError
 from watch.places import Place, Places
 
 _HERE = str(Path(__file__).parent)
@@ -29,6 +30,8 @@ def of_watcher(error: BaseException, places: Places) -> bool:
     error is its own where nothing of the script or of a framework was called by its last frame, and the line there
     passes nothing on.
     """
+    if isinstance(error, NotWrittenError):
+        return False
     frames = list(traceback.walk_tb(error.__traceback__))
     ours = [i for i, (frame, _) in enumerate(frames) if frame.f_code.co_filename.startswith(_HERE)]
     if not ours:

@@ -42,12 +42,14 @@ class Forward:
 
 @dataclasses.dataclass
 class _Open:
-    """A layer whose call is under way."""
+    """A layer whose call is under way; `entry` is the record of a call of one that owns parameters only once built."""
 
     layer: Any
     name: str
     training: bool
     is_one: bool
+    given: tuple[Any, Any] | None = None
+    entry: dict[str, Any] | None = None
 
 
 class Calls:
@@ -83,9 +85,21 @@ class Calls:
         return self.evaluation is not None or self._session.step in self._session.request.recorded_steps
 
     @property
+    def under_way(self) -> bool:
+        """Whether a call of a layer is under way."""
+        return bool(self._open)
+
+    @property
     def inside(self) -> bool:
         """Whether a call is under way that stands for itself: not inside one of Keras's compound layers."""
         return bool(self._open) and not self._off and not any(opened.is_one for opened in self._open)
+
+    def built_now(self, layer: Any) -> None:
+        """A layer has been built inside of its first call: it may own parameters by now, and be one to record."""
+        self.built()
+        opened = self._open[-1]
+        if opened.layer is layer and opened.given is not None and self._tree.is_listed(layer):
+            opened.entry, _, _ = self._enter(layer, opened.name, self.forward(), *opened.given)
 
     @contextlib.contextmanager
     def unwatched(self) -> Iterator[None]:
@@ -117,10 +131,12 @@ class Calls:
         forward = self.forward()
         forward.flags[name] = training
         listed = self._tree.is_listed(layer)
-        self._open.append(_Open(layer, name, training, self._tree.is_one(layer)))
+        opened = _Open(layer, name, training, self._tree.is_one(layer), None if listed else (args, options))
+        self._open.append(opened)
         try:
             if not listed:
-                return original(layer, *args, **options)
+                outputs = original(layer, *args, **options)
+                return outputs if opened.entry is None else self._leave(opened.entry, forward, outputs)
             entry, args, options = self._enter(layer, name, forward, args, options)
             with preactivation(layer, functools.partial(self._keep_preactivation, entry), self.recording):
                 outputs = original(layer, *args, **options)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from watch.keras_inside import folds_time
 from watch.places import Place
 
 _KERAS_OWN = "keras.src.layers."
@@ -55,6 +56,7 @@ class LayerTree:
     def is_one(self, layer: Any) -> bool:
         """Whether a layer is a leaf, or one of Keras's own that stands for all that it is made of."""
         own = type(layer).__module__.startswith(_KERAS_OWN) and not isinstance(layer, self._keras.Model)
+        own = own and not folds_time(layer)
         return own or not any(True for _ in self._children(layer))
 
     def is_listed(self, layer: Any) -> bool:

@@ -209,7 +209,7 @@ def _promoted(session: Session, original: Any) -> Any:
 
 
 def silence_dropout(keras: Any, backend: str) -> None:
-    """Dropout and noise do nothing; their rates stay in the layers' settings."""
+    """Dropout does nothing; its rates stay in the layers' settings."""
     random = keras.src.backend.random
 
     def kept(inputs: Any, *_args: Any, **_options: Any) -> Any:
@@ -218,7 +218,7 @@ def silence_dropout(keras: Any, backend: str) -> None:
     random.dropout = kept
     if hasattr(keras.random, "dropout"):
         keras.random.dropout = kept
-    for name in ("GaussianDropout", "GaussianNoise", "AlphaDropout"):
+    for name in ("GaussianDropout", "AlphaDropout"):
         getattr(keras.layers, name).call = lambda _layer, inputs, *_args, **_options: inputs
     if backend == "tensorflow":
         import tensorflow as tf

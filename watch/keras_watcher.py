@@ -8,8 +8,10 @@ from watch.keras_backends import Backend, versions
 from watch.keras_calls import Calls
 from watch.keras_data import Training
 from watch.keras_functions import Functions
+from watch.keras_inside import fold_time
 from watch.keras_layers import LayerTree
 from watch.keras_losses import Losses
+from watch.keras_noise import Noise
 from watch.keras_optimizers import describe_optimizer
 from watch.keras_pipelines import Pipelines, serve_datasets
 from watch.keras_precision import silence_dropout, use_float64
@@ -47,7 +49,9 @@ class KerasWatcher:
         session, keras, backend = self._session, self._keras, self._backend
         if session.request.float64 or (self._plan is not None and self._plan.document.get("zero_dropout")):
             silence_dropout(keras, backend.name)
+            Noise(session, self.calls).still(keras, backend.name)
         backend.eager()
+        fold_time(keras)
         backend.watch_gradients(self.steps.differentiated)
         self._watch_layers()
         self._watch_losses()
@@ -132,7 +136,7 @@ class KerasWatcher:
             before = layer.built
             result = build(layer, call_spec)
             if not before and layer.built and calls.building():
-                calls.built()
+                calls.built_now(layer)
             return result
 
         stateless = keras.Layer.stateless_call

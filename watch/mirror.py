@@ -23,6 +23,10 @@ _PATHS_CHANGED = {
 }  # fmt: skip
 
 
+class NotWrittenError(PermissionError):
+    """A script would write into its own folder by a whole path, where nothing may be written."""
+
+
 class Mirror:
     """The mirror of a script's folder.
 
@@ -63,7 +67,7 @@ class Mirror:
         """Makes sure that writing to a path changes none of the user's files; for libraries that open files in C.
 
         Raises:
-            PermissionError: The path is in the script's own folder.
+            NotWrittenError: The path is in the script's own folder.
         """
         if self._parting or not isinstance(path, str | bytes | os.PathLike):
             return
@@ -77,7 +81,7 @@ class Mirror:
         elif whole.is_relative_to(self.folder):
             first = (*whole.relative_to(self.folder).parts, "")[0]
             if not first.startswith("."):  # the folder may be the home directory, with the caches of libraries
-                raise PermissionError(f"not written, since nothing may be written beside the script: {whole}")
+                raise NotWrittenError(f"not written, since nothing may be written beside the script: {whole}")
 
     def _fill(self, source: Path, target: Path) -> None:
         """Mirrors one directory and those in it."""

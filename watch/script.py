@@ -74,7 +74,7 @@ class Session:
         self.observation.document |= {
             "status": None, "steps": 0, "model": None, "calls": [], "evaluation_calls": None, "losses": [],
             "optimizer": None, "updates": [], "initial": {"parameters": {}}, "fed": [], "data": self.data, "loop": {},
-            "dropout": [], "seeds": self.seeds, "warnings": self.warnings,
+            "dropout": [], "noise": [], "seeds": self.seeds, "warnings": self.warnings,
         }  # fmt: skip
 
     @property
@@ -115,6 +115,12 @@ class Session:
     def fail(self, message: str, outcome: str = "failed") -> NoReturn:
         """Writes what there is with a reason in one line, and ends the process."""
         self._finish(outcome, message)
+
+    def note_noise(self, function: str, frame: types.FrameType) -> None:
+        """Notes a function by which a model draws random numbers, each place once."""
+        entry = {"function": function, "place": self.places.here(frame)}
+        if entry not in self.document["noise"]:
+            self.document["noise"].append(entry)
 
     def warn(self, text: str) -> None:
         """Notes what could not be seen or done as it should; each text once."""

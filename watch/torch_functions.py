@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 its name everywhere
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from watch.torch_averages import Averages
 from watch.torch_tensors import LOW, leaves, scalars, settings_of
 from watch.torch_watch import Watch
 
@@ -53,6 +54,7 @@ class Functions(TorchFunctionMode):
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self.watch = watch
+        self._averages = Averages(watch)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Calls a function."""
@@ -73,6 +75,7 @@ class Functions(TorchFunctionMode):
             watch.begin_step()
         seen = watch.depth or (watch.begun and torch.is_grad_enabled())
         if watch.zero_dropout and seen and func in _NORMAL | _UNIFORM and _calls_itself(sys._getframe(1)):  # noqa: SLF001
+            watch.session.note_noise(func.__name__, sys._getframe(1))  # noqa: SLF001
             return _without_chance(func, func(*args, **options), args, options)
         before = self._before(func, args, options, sys._getframe(1)) if seen else None  # noqa: SLF001
         result = func(*args, **options)
@@ -80,7 +83,15 @@ class Functions(TorchFunctionMode):
             return _doubled(result)
         if seen:
             self._record(func, args, options, result, sys._getframe(1), before)  # noqa: SLF001
+        else:
+            self._between_steps(func, args, options, result, sys._getframe(1))  # noqa: SLF001
         return result
+
+    def _between_steps(self, func: Any, args: Any, options: Any, result: Any, frame: FrameType) -> None:
+        """Looks for a moving average of the weights in what a script does after a step and before the next."""
+        if self.watch.step and not self.watch.begun and _calls_itself(frame):
+            with self.watch.quietly():
+                self._averages.seen(getattr(func, "__name__", ""), args, options, result, frame)
 
     def _before(self, func: Any, args: Any, options: Any, frame: FrameType) -> list[str | None] | None:
         """Takes targets among the inputs; the keys of the inputs if the function may change them in place."""

@@ -185,6 +185,7 @@ class Loop:
         watch = self.watch
         if not watch.step:
             self.session.data["epochs"] = enclosing_loops(sys._getframe(1), self.places)  # noqa: SLF001
+        self._update["optimizer"] = next(i for i, made in enumerate(watch.optimizers) if made is optimizer)
         watch.document["updates"].append(self._update)
         self.loop["zero_grad"].append(self._zero_grads)
         self.loop["backward"].append(len(watch.step_losses))

@@ -100,8 +100,10 @@ class Model:
         """Paths and modules of the model, each once; unique also over several roots."""
         if self._modules is None:
             self._modules, seen = [], set()
+            prefixes: list[str] = []
             for root in self.roots:
-                prefix = "" if len(self.roots) == 1 else root_name(root)
+                prefix = "" if len(self.roots) == 1 else _unused(root_name(root), prefixes)
+                prefixes.append(prefix)
                 for path, module in root.named_modules():
                     if id(module) not in seen:
                         seen.add(id(module))
@@ -212,6 +214,12 @@ def root_name(module: nn.Module) -> str:
         if value is module and not name.startswith("_"):
             return name
     return type(module).__name__.lower()
+
+
+def _unused(name: str, used: list[str]) -> str:
+    """A name with a number where others have it: two models of one class, made inside of a function."""
+    number = sum(other == name or other.startswith(f"{name}#") for other in used)
+    return f"{name}#{number + 1}" if number else name
 
 
 def _globals() -> dict[str, Any]:

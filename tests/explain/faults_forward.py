@@ -367,6 +367,43 @@ SEQUENCES = (
         FORWARD,
         ("first|last|step|index|\\[:, ",),
     ),
+    Fault(
+        "directions averaged, not summed",
+        "sequence_tagger",
+        "h = h[..., :12] + h[..., 12:]",
+        "h = (h[..., :12] + h[..., 12:]) / 2",
+        FORWARD,
+        ("0\\.5",),
+        "lstm",
+    ),
 )
 
-FAULTS_FORWARD = ACTIVATIONS + WINDOWS + NORMALISATION + STRUCTURE + SEQUENCES
+NOISE = (
+    Fault(
+        "variance taken for deviation",
+        "variational_autoencoder",
+        "torch.exp(0.5 * log_var) * torch",
+        "torch.exp(log_var) * torch",
+        FORWARD,
+        ("exp|times|scale|deviation",),
+        "log_var|exp\\(",
+    ),
+    Fault(
+        "twice the noise",
+        "sequence_tagger",
+        "h + 0.1 * torch",
+        "h + 0.2 * torch",
+        FORWARD,
+        ("noise", "0\\.1", "0\\.2"),
+    ),
+    Fault(
+        "noise forgotten",
+        "sequence_tagger",
+        "        if self.training:\n            h = h + 0.1 * torch.randn_like(h)\n",
+        "",
+        FORWARD,
+        ("noise", "0\\.1"),
+    ),
+)
+
+FAULTS_FORWARD = ACTIVATIONS + WINDOWS + NORMALISATION + STRUCTURE + SEQUENCES + NOISE

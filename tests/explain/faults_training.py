@@ -407,6 +407,26 @@ LOOP = (
     ),
 )
 
+OF_ONES_OWN = (
+    Fault(
+        "own parameter forgotten by the optimizer",
+        "matrix_factorization",
+        "SGD(model.parameters(), lr=0.5)",
+        'SGD([p for name, p in model.named_parameters() if name != "mu"], lr=0.5)',
+        GRADIENTS,
+        ("does not know|optimizer",),
+        "mu",
+    ),
+    Fault(
+        "slower moving average by hand",
+        "matrix_factorization",
+        "kept.mul_(0.9).add_(new, alpha=0.1)",
+        "kept.mul_(0.99).add_(new, alpha=0.01)",
+        ("loop",),
+        ("moving average", "0\\.99"),
+    ),
+)
+
 STATED = (
     Fault(
         "ten times the epochs",
@@ -435,4 +455,4 @@ STATED = (
     ),
 )
 
-FAULTS_TRAINING = LOSS + GRADIENT + OPTIMIZER + LOOP + STATED
+FAULTS_TRAINING = LOSS + GRADIENT + OPTIMIZER + LOOP + OF_ONES_OWN + STATED

@@ -65,6 +65,20 @@ def test_operations_are_known_by_their_values(made: Array, words: str) -> None:
     assert words in found.name
 
 
+def test_of_large_arrays_fewer_samples_are_enough() -> None:
+    pooled = pooling(relu(IMAGES), "max", (2, 2), (2, 2), [(0, 0)] * 2)
+    flat, average = pooled.reshape(3, -1), pooling(IMAGES, "average", (2, 2), (2, 2), [(0, 0)] * 2)
+    steps = [
+        Step("relu", IMAGES[:1], relu(IMAGES)[:1]),
+        Step("pool", relu(IMAGES)[:1], pooled),
+        Step("flatten", pooled, np.moveaxis(pooled, 1, -1).reshape(3, -1)),
+    ]
+    assert [edit.kind for edit in explained(IMAGES[:1], steps, [relu(IMAGES)[:1], pooled], flat) or []] == ["replaced"]
+    edits = explained(IMAGES[:1], steps[1:], [average], average.reshape(3, -1)) or []
+    assert [edit.steered and edit.steered.family for edit in edits] == ["pooling", "flatten"]
+    assert (learn_two(X[:2], X, X[:2] + X[:2]) or learn(X, X)).name == "sum"  # type: ignore[union-attr]
+
+
 def test_a_sum_and_a_concatenation_of_two() -> None:
     other = GENERATOR.normal(size=X.shape)
     assert (learn_two(X, other, X + other) or learn(X, X)).name == "sum"  # type: ignore[union-attr]

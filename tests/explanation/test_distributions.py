@@ -84,3 +84,13 @@ def test_ten_biases_of_torchs_default_are_named_so() -> None:
     random = np.random.default_rng(0)
     for _ in range(1000):
         assert str(distribution(random.uniform(-1, 1, 10) / math.sqrt(512), 512, 10)).startswith("torch's default")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_values_beyond_a_limit_tell_a_normal_from_the_uniform_of_its_deviation(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    limit = math.sqrt(6 / 40)
+    x, y = random.uniform(-limit, limit, (2, 20, 20))
+    z = random.normal(0, limit / math.sqrt(3), (20, 20))
+    assert differ(x, y, distribution(x, 20, 20), distribution(y, 20, 20)) is None
+    assert differ(x, z, distribution(x, 20, 20), distribution(z, 20, 20)) is not None

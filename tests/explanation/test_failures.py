@@ -8,6 +8,7 @@ from compare.explanation.running.comparison import _only_when_watched
 from recipe.errors import RunFailedError, ScriptFailedError
 from watch.failures import lines, of_watcher, one_line
 from watch.keras_inside import preactivation
+from watch.mirror import Mirror
 from watch.places import Places
 
 
@@ -63,3 +64,15 @@ def test_a_script_that_fails_only_when_it_is_watched_is_told_so() -> None:
 def test_a_script_that_fails_on_its_own_fails_by_itself() -> None:
     with pytest.raises(ScriptFailedError, match="fails by itself"), _only_when_watched(failing):  # type: ignore[arg-type]
         failing()
+
+
+def test_a_file_that_may_not_be_written_is_the_scripts(tmp_path: Path) -> None:
+    script, root = tmp_path / "user" / "model.py", tmp_path / "mirror"
+    script.parent.mkdir()
+    script.write_text("")
+    root.mkdir()
+    mirror = Mirror(script, root, tmp_path)
+    error = raised(lambda: mirror.part(script.parent / "weights.npz"))
+    assert isinstance(error, PermissionError)
+    assert not of_watcher(error, places())
+    assert "nothing may be written beside the script" in str(error)

@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from compare.explanation.feeding.data import relate_targets
+from compare.explanation.feeding.data import feeding, relate_targets
 from compare.explanation.feeding.relation import relate
 from compare.explanation.observed.observation import Array
+from compare.explanation.observed.pairing import pair
+from compare.explanation.observed.sides import Side
+from tests.explanation.made_up import observation
 
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, size=(16, 8, 8, 3)) / 255
@@ -83,3 +88,14 @@ LABELS = GENERATOR.integers(0, 9, size=16)
 def test_how_labels_are_made_is_named(guide: Array, steered: Array, expected: str) -> None:
     found = relate_targets([guide], [steered], None).words
     assert found == "" if expected == "" else expected in found
+
+
+def test_targets_of_another_number_of_samples_are_no_match(tmp_path: Path) -> None:
+    def side(name: str, targets: list[Array]) -> Side:
+        arrays = {f"y{i}": target for i, target in enumerate(targets)}
+        fed = [{"inputs": ["x"], "targets": list(arrays)}]
+        inputs = {"x": PIXELS[: len(targets[0])]}
+        return Side(observation(tmp_path / name, "torch", [], [], arrays | inputs, fed=fed))
+
+    guide, look = side("guide", [LABELS[:4, None], LABELS[4:8, None]]), side("look", [LABELS[:8, None]])
+    assert feeding(guide, look, pair(guide, look)).batches == (4, 8)

@@ -70,3 +70,54 @@ def test_huber_and_its_delta(delta: float, name: str) -> None:
     formula = find(samples, values)
     assert formula is not None
     assert formula.name == name
+
+
+MASKS = (GENERATOR.random((3, 8, 5, 5)) > 0.6).astype(float)
+SHARES = GENERATOR.random((3, 8, 5, 5))
+
+
+def named(outputs: Array, targets: Array, values: list[float], numbers: tuple[float, ...] = ()) -> str:
+    samples = [Sample(outputs[i], None, targets[i], numbers=numbers) for i in range(3)]
+    formula = find(samples, values)
+    return "" if formula is None else formula.name
+
+
+def test_dice_of_each_sample_and_of_the_batch_are_two_losses() -> None:
+    def dice(i: int, axes: tuple[int, ...] | None) -> float:
+        both, total = (MASKS[i] * SHARES[i]).sum(axes), MASKS[i].sum(axes) + SHARES[i].sum(axes)
+        return float(np.mean(1 - (2 * both + 1) / (total + 1)))
+
+    # Shares have no logits here: they are what sigmoid gave.
+    logits = special.logit(SHARES)
+    assert named(logits, MASKS, [dice(i, (1, 2)) for i in range(3)]) == "Dice loss of each sample (smooth 1)"
+    assert named(logits, MASKS, [dice(i, None) for i in range(3)]) == "Dice loss of the whole batch at once (smooth 1)"
+
+
+def test_the_exponent_of_a_focal_loss_is_one_that_is_usual_or_stated() -> None:
+    logits, labels = LOGITS[..., :1], (CLASSES[..., None] > 1).astype(float)
+    chance = special.expit(logits)
+    missed = labels * (1 - chance) + (1 - labels) * chance
+    entropy = np.logaddexp(0, logits) - labels * logits
+    for gamma, numbers in ((1.0, ()), (2.5, (2.5,))):
+        values = [float(np.mean(missed[i] ** gamma * entropy[i])) for i in range(3)]
+        assert named(logits, labels, values, numbers) == f"binary focal loss (gamma {gamma:g})"
+    assert named(logits, labels, [float(np.mean(missed[i] ** 2.5 * entropy[i])) for i in range(3)]) == ""
+
+
+def test_a_weight_of_the_positives_that_is_stated() -> None:
+    logits, labels = LOGITS[..., :1], (CLASSES[..., None] > 1).astype(float)
+    each = 3 * labels * np.logaddexp(0, -logits) + (1 - labels) * np.logaddexp(0, logits)
+    found = named(logits, labels, [float(each[i].mean()) for i in range(3)], (3.0,))
+    assert found == "binary cross-entropy, positives weighted by 3 (pos_weight)"
+
+
+def test_the_margin_of_a_contrastive_loss() -> None:
+    distances, alike = np.abs(OUTPUTS), (CLASSES > 1).astype(float)
+
+    def loss(i: int, margin: float) -> float:
+        d, y = distances[i, :, 0], alike[i]
+        return float(np.mean(y * d**2 + (1 - y) * np.maximum(margin - d, 0) ** 2))
+
+    for margin in (1.0, 2.0):
+        values = [loss(i, margin) for i in range(3)]
+        assert named(distances, alike, values) == f"contrastive loss (margin {margin:g})"

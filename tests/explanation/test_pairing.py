@@ -132,3 +132,30 @@ def test_an_observation_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "observed.json").write_text("{")
     with pytest.raises(RunFailedError, match="cannot be read"):
         Observation.read(tmp_path)
+
+
+def test_a_normalisation_over_all_axes_of_pictures_is_turned(tmp_path: Path) -> None:
+    gamma = np.arange(24.0).reshape(2, 3, 4)
+    keras = layer("norm", "LayerNormalization", {"gamma": (2, 3, 4)})
+    torch = layer("ln", "LayerNorm", {"weight": (4, 2, 3)})
+    (found,) = pair(side(tmp_path / "a", "keras", [keras]), side(tmp_path / "b", "torch", [torch])).pairs
+    assert found.fits
+    path = next(iter(found.guide.parameters.values())).path
+    (carried_over,) = carried(found, {path: gamma}, ("keras", "torch"), gradients=False).values()
+    np.testing.assert_array_equal(carried_over, np.moveaxis(gamma, -1, 0))
+
+
+def test_a_model_whose_only_own_parameter_is_a_number_is_paired(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [layer("", "MyModel", {"mu": ()}), dense("d", (4, 3))])
+    port = side(tmp_path / "b", "torch", [layer("net", "Net", {"mu": ()}), linear("fc", (4, 3))])
+    assert names(guide, port) == [("", "net"), ("d", "fc")]
+
+
+@pytest.mark.parametrize(
+    ("losses", "number"),
+    [([0.5, 1.5, 0.4, 1.4], 2), ([0.5, None, 0.4, None], 1), ([0.5, 0.5, 0.4, 0.4], 1)],
+    ids=["as a GAN does", "of one backward pass", "of one loss"],
+)
+def test_optimizers_in_turn_have_losses_of_their_own(tmp_path: Path, losses: list[float | None], number: int) -> None:
+    steps = {"updates": [{"optimizer": i % 2} for i in range(4)], "losses": [{"value": value} for value in losses]}
+    assert observation(tmp_path, "keras", [], [], {}, **steps).optimizers_in_turn == number

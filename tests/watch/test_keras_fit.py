@@ -130,3 +130,42 @@ def test_a_pipeline_is_read_in_order_and_a_sparse_gradient_is_marked(tmp_path: P
     assert document["updates"][0]["sparse"] == ["embedding/embeddings"]
     assert list(seen.layer("lstm")["parameters"]) == ["kernel", "recurrent_kernel", "bias"]
     assert "mask0" in seen.call("lstm")["masks"]
+
+
+OWN = """
+    import keras
+    import numpy as np
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.noise = keras.layers.GaussianNoise(0.25)
+            self.each = keras.layers.TimeDistributed(keras.layers.Dense(3, activation="relu"))
+
+        def build(self, shape):
+            self.shift = self.add_weight(shape=(), initializer="zeros", name="shift")
+
+        def call(self, x, training=None):
+            drawn = keras.random.normal(keras.ops.shape(x), stddev=0.5)
+            x = self.noise(x + drawn, training=training)
+            return keras.ops.mean(self.each(x), axis=(1, 2)) + self.shift
+
+    model = Model()
+    model.compile("sgd", "mse")
+    model.fit(np.random.rand(32, 4, 5), np.random.rand(32), batch_size=8)
+"""
+
+
+def test_a_model_of_ones_own_with_noise_and_a_layer_at_each_time_step(tmp_path: Path) -> None:
+    seen = watch(tmp_path / "own", OWN)
+    whole, dense = seen.call(""), seen.call("time_distributed/dense")  # built in its first call, and recorded from it
+    assert seen.layer("")["parameters"].keys() == {"shift"}
+    x, inside = seen.array(whole["inputs"][0]), seen.array(dense["inputs"][0])
+    assert inside.shape == (8, 4, 5)  # all time steps in one call
+    np.testing.assert_allclose(inside, x + 0.5 + 0.25, rtol=0, atol=1e-14)  # noise as its deviation
+    before = seen.document["updates"][0]["parameters_before"]
+    inner = inside @ seen.array(before["time_distributed/dense/kernel"])
+    np.testing.assert_allclose(seen.array(dense["preactivation"]), inner, rtol=0, atol=1e-14)
+    assert {entry["function"] for entry in seen.document["noise"]} == {"normal", "GaussianNoise"}
+    evaluated = next(c for c in seen.document["evaluation_calls"] if c["layer"] == "time_distributed/dense")
+    np.testing.assert_allclose(seen.array(evaluated["inputs"][0]), x + 0.5, rtol=0, atol=1e-14)

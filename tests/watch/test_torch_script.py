@@ -312,6 +312,37 @@ def test_a_script_that_fails_says_so(folder: Path, source: str, outcome: str, me
         assert status["place"]["line"] == len(source.splitlines())
 
 
+AVERAGES = {
+    "in_place": "e.mul_(0.75).add_(p, alpha=0.25)",
+    "of_data": "e.data = 0.75 * e.data + (1 - 0.75) * p.data",
+    "lerp": "e.lerp_(p, 0.25)",
+    "detached": "e.copy_(e * 0.75 + p.detach() * 0.25)",
+}
+
+
+@pytest.mark.parametrize("update", [*AVERAGES.values(), "p.mul_(1 - 0.25)"], ids=[*AVERAGES, "decay_of_the_weights"])
+def test_a_moving_average_of_the_weights_and_its_decay(folder: Path, update: str) -> None:
+    source = f"""
+        import copy, torch
+        net = torch.nn.Linear(2, 3)
+        average = copy.deepcopy(net)
+        optimizer = torch.optim.SGD(net.parameters(), 0.1)
+        for _ in range(9):
+            optimizer.zero_grad()
+            net(torch.ones(3, 2)).sum().backward()
+            optimizer.step()
+            with torch.no_grad():
+                for e, p in zip(average.parameters(), net.parameters()):
+                    {update}
+    """
+    found = watch(folder, source).document["loop"]["ema"]
+    if update not in AVERAGES.values():
+        assert found is None
+        return
+    assert (found["decay"], found["updates"]) == (0.75, 2)  # after each step but the last, where all ends
+    assert found["place"]["code"] == update
+
+
 def test_a_notebook_and_its_cells(folder: Path) -> None:
     loop = (
         "o = torch.optim.SGD(net.parameters(), 0.1)\nfor i in range(9):\n    l = net(torch.ones(3, 2)).sum()\n"

@@ -140,13 +140,13 @@ def _known(shape: str, fan_in: float, fan_out: float, units: float) -> Iterator[
     both = (fan_in + fan_out) / 2
     if shape == "uniform":
         yield "Glorot uniform (Xavier)", math.sqrt(3 / both)
+        if units:
+            yield "torch's default, U(±1/√units)", math.sqrt(1 / units)
         yield "torch's default, U(±1/√fan_in) (Kaiming uniform with a=√5)", math.sqrt(1 / fan_in)
         yield "He uniform (Kaiming)", math.sqrt(6 / fan_in)
         yield "LeCun uniform", math.sqrt(3 / fan_in)
         yield "He uniform (Kaiming, fan out)", math.sqrt(6 / fan_out)
         yield "Keras's RandomUniform", 0.05
-        if units:
-            yield "torch's default, U(±1/√units)", math.sqrt(1 / units)
         yield "uniform", 0.1
     else:
         yield "Glorot normal (Xavier)", math.sqrt(1 / both)
@@ -179,7 +179,7 @@ def differ(a: Array, b: Array, first: Distribution, second: Distribution) -> flo
     generator = np.random.default_rng(0)
     x, y = (generator.choice(v, 20_000, replace=False) if v.size > 20_000 else v for v in (x, y))
     same = float(stats.ks_2samp(x, y).pvalue) > 1e-8 and float(stats.ks_2samp(np.abs(x), np.abs(y)).pvalue) > 1e-8
-    beyond = _beyond(first, second, x, y)
+    beyond = _beyond(first, second, x, y) or _goes_beyond(x, y) or _goes_beyond(y, x)
     return None if same and not beyond else _ratio(a, b)
 
 
@@ -204,6 +204,21 @@ def _beyond(first: Distribution, second: Distribution, x: Array, y: Array) -> bo
     low, high = sorted([float(np.abs(x).max()), float(np.abs(y).max())])
     size = min(x.size, y.size)
     return low < high * (1 - 25 / size) and not set(first.names) & set(second.names)
+
+
+def _goes_beyond(x: Array, y: Array) -> bool:
+    """Whether so many values of one array are larger than all of the other's as chance does not make.
+
+    Of k largest of both together all are of the second with the probability of drawing k of them in a row: the
+    precise test of exceedances. It tells a normal distribution from the uniform one of the same deviation.
+    """
+    from scipy import special
+
+    larger = int((np.abs(y) > np.abs(x).max()).sum())
+    total = x.size + y.size
+    log_chance = special.gammaln(y.size + 1) - special.gammaln(y.size - larger + 1)
+    log_chance -= special.gammaln(total + 1) - special.gammaln(total - larger + 1)
+    return bool(log_chance < math.log(1e-8))
 
 
 def _ratio(a: Array, b: Array) -> float:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import special
@@ -52,6 +53,7 @@ class Sample:
         targets: (samples,), (samples, 1), or one-hot.
         sample_weights: (samples,) or None.
         class_weights: (classes,) or None.
+        numbers: Settings that either program states of its losses: deltas, margins, exponents.
     """
 
     outputs: Array
@@ -59,6 +61,14 @@ class Sample:
     targets: Array
     sample_weights: Array | None = None
     class_weights: Array | None = None
+    numbers: tuple[float, ...] = ()
+
+    def settings(self, *usual: float) -> list[float]:
+        """The usual values of a setting, and those that either program states."""
+        return list(dict.fromkeys((*usual, *(number for number in self.numbers if 0 < number < _LARGEST_SETTING))))
+
+
+_LARGEST_SETTING = 100.0
 
 
 def candidates(sample: Sample) -> Iterator[tuple[Formula, float]]:
@@ -154,9 +164,10 @@ def _categorical(sample: Sample) -> Iterator[tuple[Formula, Array]]:
     chosen = softmax(z).reshape(-1, classes)
     yield Formula("negative log-likelihood without the logarithm", "probabilities"), -(target * chosen).sum(-1)
     yield Formula("negative log-likelihood without softmax", "logits"), -(target * z.reshape(-1, classes)).sum(-1)
-    for gamma in (2.0, 1.0):
+    for gamma in sample.settings(*_EXPONENTS):
         focal = -(target * (1 - chosen) ** gamma * np.log(np.maximum(chosen, 1e-300))).sum(-1)
         yield Formula(f"focal loss (gamma {gamma:g})", "logits"), focal
+        yield Formula(f"focal loss (gamma {gamma:g}, alpha 0.25)", "logits"), 0.25 * focal
     logs = special.log_softmax(z.reshape(-1, classes), axis=-1)
     kl = (special.xlogy(target, target) - target * logs).sum(-1)
     yield Formula("Kullback-Leibler divergence", "logits"), kl
@@ -181,23 +192,71 @@ def _binary(sample: Sample) -> Iterator[tuple[Formula, Array]]:
         for smoothing in (0.0, 0.1, 0.05, 0.2):
             smooth = y * (1 - smoothing) + smoothing / 2
             yield Formula("binary cross-entropy", on, smoothing), np.logaddexp(0, values) - smooth * values
+        for factor in sample.numbers:
+            if factor > 0 and factor != 1:
+                weighted = factor * y * np.logaddexp(0, -values) + (1 - y) * np.logaddexp(0, values)
+                yield Formula(f"binary cross-entropy, positives weighted by {factor:g} (pos_weight)", on), weighted
+        p = special.expit(values)
+        missed, entropy = y * (1 - p) + (1 - y) * p, np.logaddexp(0, values) - y * values
+        for gamma in sample.settings(*_EXPONENTS):
+            yield Formula(f"binary focal loss (gamma {gamma:g})", on), missed**gamma * entropy
+            balanced = (0.25 * y + 0.75 * (1 - y)) * missed**gamma * entropy
+            yield Formula(f"binary focal loss (gamma {gamma:g}, alpha 0.25)", on), balanced
+        yield from _overlaps(y, p, on)
     if sample.outputs.min() >= 0 and sample.outputs.max() <= 1:
         p = np.clip(sample.outputs.reshape(len(z), -1), 1e-7, 1 - 1e-7)
         # the same as of the logits, but for outputs that have none
         yield Formula("binary cross-entropy", "probabilities"), -(y * np.log(p) + (1 - y) * np.log1p(-p))
 
 
+_EXPONENTS = (2.0, 1.0, 0.5, 1.5, 3.0, 4.0, 5.0)
+
+
+def _overlaps(y: Array, p: Array, on: str) -> Iterator[tuple[Formula, Array]]:
+    """Dice and Jaccard losses of masks, of each sample or of the whole batch at once."""
+    for where, axis in (("of each sample", 1), ("of the whole batch at once", None)):
+        both, total = (y * p).sum(axis=axis).reshape(-1, 1), (y.sum(axis=axis) + p.sum(axis=axis)).reshape(-1, 1)
+        squares = ((y * y).sum(axis=axis) + (p * p).sum(axis=axis)).reshape(-1, 1)
+        for smooth in (1.0, 1e-6, 1e-7, 1e-5, 1e-8, 0.0, 1e-3, 0.1):
+            with np.errstate(all="ignore"):
+                yield Formula(f"Dice loss {where} (smooth {smooth:g})", on), 1 - (2 * both + smooth) / (total + smooth)
+                yield Formula(f"Dice loss {where} (smooth {smooth:g} below only)", on), 1 - 2 * both / (total + smooth)
+                squared = 1 - (2 * both + smooth) / (squares + smooth)
+                yield Formula(f"Dice loss {where} (of squares, smooth {smooth:g})", on), squared
+                jaccard = 1 - (both + smooth) / (total - both + smooth)
+                yield Formula(f"Jaccard (IoU) loss {where} (smooth {smooth:g})", on), jaccard
+
+
 _ERRORS: Mapping[str, Callable[[Array], Array]] = {
     "mean squared error": lambda d: d**2,
     "mean absolute error": np.abs,
-    "Huber (delta 1)": lambda d: np.where(np.abs(d) <= 1, 0.5 * d**2, np.abs(d) - 0.5),
-    "Huber (delta 0.5)": lambda d: np.where(np.abs(d) <= 0.5, 0.5 * d**2, 0.5 * np.abs(d) - 0.125),
-    "Huber (delta 2)": lambda d: np.where(np.abs(d) <= 2, 0.5 * d**2, 2 * np.abs(d) - 2),
-    "smooth L1 (beta 0.5)": lambda d: np.where(np.abs(d) < 0.5, d**2, np.abs(d) - 0.25),
-    "smooth L1 (beta 2)": lambda d: np.where(np.abs(d) < 2, 0.25 * d**2, np.abs(d) - 1),
     "log-cosh": lambda d: d + np.logaddexp(0, -2 * d) - np.log(2),
     "half the squared error": lambda d: 0.5 * d**2,
 }
+
+
+def _errors(sample: Sample) -> dict[str, Callable[[Array], Array]]:
+    """The losses of a difference; those with a bend at each place that is usual or stated."""
+    found = dict(_ERRORS)
+    for at in sample.settings(1.0, 0.5, 2.0):
+        found[f"Huber (delta {at:g})"] = partial(_bent, at)
+        if at != 1:  # there they are the same
+            found[f"smooth L1 (beta {at:g})"] = partial(_smooth, at)
+    for share in (number for number in sample.numbers if 0 < number < 1):
+        found[f"pinball (quantile {share:g})"] = partial(_pinball, share)
+    return found
+
+
+def _bent(at: float, d: Array) -> Array:
+    return np.where(np.abs(d) <= at, 0.5 * d**2, at * np.abs(d) - 0.5 * at**2)
+
+
+def _smooth(at: float, d: Array) -> Array:
+    return _bent(at, d) / at
+
+
+def _pinball(share: float, d: Array) -> Array:
+    return np.maximum(-share * d, (1 - share) * d)
 
 
 def _regression(sample: Sample) -> Iterator[tuple[Formula, Array]]:
@@ -206,11 +265,12 @@ def _regression(sample: Sample) -> Iterator[tuple[Formula, Array]]:
         if z is None or y.size != z.size:
             continue
         flat, target = z.reshape(len(z), -1), y.reshape(len(z), -1)
-        for name, function in _ERRORS.items():
+        errors = _errors(sample)
+        for name, function in errors.items():
             yield Formula(name, on), function(flat - target)
         if flat.shape[1] == 1 and len(flat) <= 4096:
             spread = flat - target.reshape(1, -1)
-            for name, function in _ERRORS.items():
+            for name, function in errors.items():
                 words = f"{name}, (n, 1) against (n,) broadcast to (n, n)"
                 yield Formula(words, on), function(spread)
         yield Formula("root of the mean squared error", on), np.sqrt(np.mean((flat - target) ** 2)).reshape(1, 1)
@@ -223,6 +283,8 @@ def _regression(sample: Sample) -> Iterator[tuple[Formula, Array]]:
         yield Formula("Poisson of logarithms", on), np.exp(np.minimum(flat, 50)) - target * flat
         signs = np.where(target > 0, 1.0, -1.0)
         yield Formula("hinge", on), np.maximum(0, 1 - signs * flat)
+        if np.isin(target, (0, 1)).all():
+            yield from _contrastive(sample, flat, target, on)
         with np.errstate(all="ignore"):
             yield (
                 Formula("mean absolute percentage error", on),
@@ -232,24 +294,42 @@ def _regression(sample: Sample) -> Iterator[tuple[Formula, Array]]:
                 yield Formula("mean squared logarithmic error", on), (np.log1p(flat) - np.log1p(target)) ** 2
 
 
-def find(samples: list[Sample], values: list[float]) -> Formula | None:
-    """The formula that gives these values at all steps, None if none of those that are known does."""
+def _contrastive(sample: Sample, distance: Array, alike: Array, on: str) -> Iterator[tuple[Formula, Array]]:
+    """Of distances of pairs: squared where both are alike, of what is short of a margin where they are not."""
+    for margin in sample.settings(1.0, 2.0, 0.5, 0.2, 1.25, 1.5):
+        near, far = distance**2, np.maximum(margin - distance, 0) ** 2
+        yield Formula(f"contrastive loss (margin {margin:g})", on), alike * near + (1 - alike) * far
+        yield Formula(f"contrastive loss (margin {margin:g}, 0 for pairs alike)", on), (1 - alike) * near + alike * far
+
+
+NEARLY = 1e-5
+"""What a constant such as the ε of a distance may add to what a loss is given; of several steps no chance does it."""
+
+
+def find(samples: list[Sample], values: list[float], near: float = 1e-7) -> Formula | None:
+    """The formula that gives these values at all steps, None if none of those that are known does.
+
+    Args:
+        samples: What the loss is computed from at each step.
+        values: The loss at each step.
+        near: How far a value may be off, relative to itself.
+    """
     if not samples or not values:
         return None
     for formulas in zip(*(candidates(sample) for sample in samples), strict=False):
         names = {formula for formula, _ in formulas}
-        near = all(_near(value, seen) for (_, value), seen in zip(formulas, values, strict=False))
-        if len(names) == 1 and near:
+        fits = all(_near(value, seen, near) for (_, value), seen in zip(formulas, values, strict=False))
+        if len(names) == 1 and fits:
             return formulas[0][0]
     factors = (0.5, 2.0, 10.0, 0.1, 100.0, 0.01, -1.0)
     for formulas, factor in itertools.product(zip(*(candidates(sample) for sample in samples), strict=False), factors):
         if len({f for f, _ in formulas}) == 1 and all(
-            _near(factor * value, seen) for (_, value), seen in zip(formulas, values, strict=False)
+            _near(factor * value, seen, near) for (_, value), seen in zip(formulas, values, strict=False)
         ):
             first = formulas[0][0]
             return Formula(first.name, first.on, first.smoothing, first.weights, first.reduction, factor)
     return None
 
 
-def _near(value: float, seen: float) -> bool:
-    return abs(value - seen) <= 1e-7 * max(abs(seen), 1e-12)
+def _near(value: float, seen: float, near: float) -> bool:
+    return abs(value - seen) <= near * max(abs(seen), 1e-12)

@@ -130,7 +130,8 @@ def _sgd(rule: Rule, state: _State, g: Array, rate: float, t: int) -> Array:
     if not momentum:
         return rate * g
     if rule.framework == "keras":
-        state["m"] = momentum * state.get("m", np.zeros_like(g)) - rate * g
+        new = 1.0 if t == 1 else 1 - s["dampening"]  # which Keras has not: what it would change there
+        state["m"] = momentum * state.get("m", np.zeros_like(g)) - rate * new * g
         return -(momentum * state["m"] - rate * g) if s["nesterov"] else -state["m"]
     state["m"] = g if t == 1 else momentum * state["m"] + (1 - s["dampening"]) * g
     return rate * (g + momentum * state["m"] if s["nesterov"] else state["m"])

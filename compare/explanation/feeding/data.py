@@ -105,10 +105,13 @@ def _size(steps: Steps) -> int:
 
 
 def _effective(guide: Side, look: Side, pairing: Pairing) -> tuple[Steps, Steps]:
-    """What reaches the first paired layer in the first step; empty where it is not known."""
-    if not pairing.pairs:
+    """What reaches the first paired layer in the first step; empty where it is not known.
+
+    Not a model that has parameters of its own: what reaches that is what was fed.
+    """
+    pair = next((found for found in pairing.pairs if found.kind != "own"), None)
+    if pair is None:
         return (), ()
-    pair = pairing.pairs[0]
     a = next((call for call in guide.training_calls if call.layer == pair.guides[0].name), None)
     b = next((call for call in look.training_calls if call.layer == pair.ports[0].name), None)
     if a is None or b is None or not a.inputs or not b.inputs:
@@ -156,7 +159,8 @@ def _fits(array: Array | None, like: Array | None, *, targets: bool) -> bool:
         return False
     if targets:
         converted = _as_target(array, like)
-        return converted is not None and bool(np.allclose(converted, like, rtol=1e-5, atol=1e-6))
+        alike = converted is not None and converted.shape == like.shape
+        return alike and bool(np.allclose(converted, like, rtol=1e-5, atol=1e-6))  # type: ignore[arg-type]
     found = [x for _, x in layouts(array, (len(array), *like.shape[1:]))]
     return any(x.shape == like.shape and np.allclose(x, like, rtol=1e-4, atol=1e-5) for x in found)
 
@@ -301,13 +305,13 @@ def data(context: Context, fed: Feeding) -> None:
             cause=None if words == "other samples" else words,
             mend=_mend(words) if about_port else "make the inputs as the reference does",
         )
-    for relation in fed.targets:
+    for number, relation in enumerate(fed.targets):
         if relation.words and not any(found.words == "other samples" for found in fed.inputs):
             context.find(
                 "data",
                 f"targets: {relation.words}" if context.guide_is_reference else f"targets differ: {relation.words}",
-                guide=_first(fed.guide_targets),
-                steered=_first(fed.look_targets),
+                guide=_first(fed.guide_targets, number),
+                steered=_first(fed.look_targets, number),
                 places=places,
                 effect=max(relation.deviation, 0.9),
                 cause=relation.words,
@@ -333,8 +337,9 @@ def _range(steps: Steps) -> str:
     return f"{array.dtype} of shape {tuple(array.shape)} in {float(np.min(array)):.4g}..{float(np.max(array)):.4g}"
 
 
-def _first(steps: Steps) -> str:
-    array = next((array for step in steps for array in step if array is not None and array.size), None)
+def _first(steps: Steps, number: int) -> str:
+    columns = [step[number] for step in steps if number < len(step)]
+    array = next((array for array in columns if array is not None and array.size), None)
     return (
         "nothing seen" if array is None else f"{array.dtype} of shape {array.shape}: {array.reshape(-1)[:6].tolist()}"
     )

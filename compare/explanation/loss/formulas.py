@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compare.explanation.arithmetic.losses import Formula, Sample, find
+from compare.explanation.arithmetic.losses import NEARLY, Formula, Sample, find
 from compare.explanation.context import Context
 from compare.explanation.loss.words import Found, factor_words, named, samples_of
 from compare.explanation.observed.observation import Array
@@ -14,7 +14,8 @@ from compare.explanation.observed.observation import Array
 def by_both_formulas(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
     """By the formulas of both losses, where both are known."""
     samples = samples_of(context, steps)
-    first, second = find(samples, list(a)), find(samples, list(b))
+    first = find(samples, list(a))
+    second = None if first is None else find(samples, list(b)) or find(samples, list(b), NEARLY)
     return None if first is None or second is None else differences(context, first, second) or None
 
 

@@ -15,6 +15,7 @@ from compare.explanation.loss.outputs import other_outputs
 from compare.explanation.loss.terms import by_terms
 from compare.explanation.loss.words import loss_place, named, samples_of
 from compare.explanation.observed.observation import Array, Observation, place
+from compare.explanation.observed.values import match
 from compare.explanation.operations.learning import learn
 
 _SAME = 1e-9
@@ -129,7 +130,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
     if context.says("evaluation mode"):
         context.not_seen.append("the loss by itself: it changes with the mode that the layers are in")
         return
-    if context.has("forward"):
+    if context.has("forward") and not _given_the_same(context):
         after = [found for found in context.findings if found.stage == "forward" and found.severity == "fault"]
         context.not_seen.append(f"the loss by itself: what differs before it ({after[0].title}) changes it")
         return
@@ -142,6 +143,13 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         effect=min(far, 10.0),
         effect_text=f"off by {far:.3g} of itself",
     )
+
+
+def _given_the_same(context: Context) -> bool:
+    """Whether both losses were given the same outputs of the model, whatever differs before those."""
+    guide, steered = context.guide.observation, context.steered.observation
+    both = match(guide.array(guide.predicted), steered.array(steered.predicted))
+    return both is not None and both.rounded
 
 
 def _last_activation(context: Context, steps: Sequence[int], a: Array, b: Array) -> bool:

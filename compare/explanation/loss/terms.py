@@ -16,6 +16,8 @@ def by_terms(context: Context, steps: Sequence[int], a: Array, b: Array) -> Foun
     terms = _terms(context, steps)
     if not terms:
         return None
+    count = len(next(iter(terms.values())))
+    a, b = a[:count], b[:count]
     main = [name for name in terms if name.startswith("the loss")]
     for count in range(len(terms) - len(main) + 1):  # no more penalties than are needed
         for penalties in itertools.combinations([name for name in terms if name not in main], count):
@@ -54,18 +56,23 @@ def _solved(columns: Array, values: Array) -> Array | None:
 def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
     """The values of the guide's terms by name, at each step; those that any step lacks are left out."""
     losses = context.guide.observation.losses
+    keras = context.guide.observation.framework == "keras"  # torch's outputs have keys, and no names
+    if any("activity_of" in penalty for penalty in (losses[0].get("penalties") or ()) if losses):
+        steps = [step for step in steps if step < len(context.guide.observation.calls)]
     rows: list[dict[str, float]] = []
     for step in steps:
         row: dict[str, float] = {}
         entry = losses[step]
         for number, term in enumerate(entry.get("terms") or []):
             if isinstance(term.get("value"), int | float):
-                row[f"the loss {term.get('function')} of output {term.get('output') or number}"] = float(term["value"])
+                output = (keras and term.get("output")) or number
+                row[f"the loss {term.get('function')} of output {output}"] = float(term["value"])
         for regularizer in ("L1", "L2"):
             power = 1 if regularizer == "L1" else 2
             for kind in ("weights", "biases"):
                 total = _norm(context, step, power, biases=kind == "biases", only=_penalised(entry, regularizer))
                 row[f"{regularizer} penalty of the {kind}"] = total
+        row |= _activity(context, step, entry)
         rows.append(row)
     names = (
         [name for name in rows[0] if all(name in row for row in rows) and any(row[name] for row in rows)]
@@ -76,6 +83,21 @@ def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
     penalties = [name for name in names if name not in main]
     wanted = main + penalties
     return {name: np.array([row[name] for row in rows]) for name in wanted} if main else {}
+
+
+def _activity(context: Context, step: int, entry: dict[str, Any]) -> dict[str, float]:
+    """The penalties of outputs that the guide's layers ask for, as Keras has them: divided by the batch's size."""
+    observation = context.guide.observation
+    calls = observation.calls[step] if step < len(observation.calls) else []
+    found: dict[str, float] = {}
+    for penalty in entry.get("penalties") or []:
+        name, settings = penalty.get("activity_of"), penalty.get("settings")
+        outputs = [observation.array(call.outputs[0]) for call in calls if call.layer == name and call.outputs]
+        for power, kind in ((1, "l1"), (2, "l2")) if name and isinstance(settings, dict) else ():
+            if settings.get(kind):
+                total = sum(float((np.abs(y) ** power).sum()) / len(y) for y in outputs if y is not None and y.ndim)
+                found[f"{kind.upper()} penalty of the output of {name}"] = total
+    return found
 
 
 def _penalised(entry: dict[str, Any], regularizer: str) -> frozenset[str] | None:
@@ -109,13 +131,20 @@ def _norm(context: Context, step: int, power: int, *, biases: bool, only: frozen
     return total
 
 
+_REGULARISATION = "regularisation, like weight decay"
+
+
 def _weighed(context: Context, name: str, x: float, y: float, count: int) -> tuple[str, str, str, str, str]:
     """A term that the two weigh differently."""
     if "penalty" in name:
-        words = f"{name} (regularisation, like weight decay)"
+        of_output = "of the output" in name
+        words = f"{name} (which Keras divides by the batch's size)" if of_output else f"{name} ({_REGULARISATION})"
         if x and y:
             ratio = y / x
+            size = batch_size(context)
             extra = " (one half of it)" if abs(ratio - 0.5) < 1e-6 else " (twice)" if abs(ratio - 2) < 1e-6 else ""
+            if of_output and size and abs(ratio / size - 1) < 1e-6:
+                extra = f" ({size} times: the sum over the batch)"
             title = context.differs(f"factor of the {words}:", f"{x:.6g}", f"{y:.6g}{extra}")
             return (
                 title,

@@ -75,11 +75,26 @@ def samples_of(context: Context, steps: Sequence[int]) -> list[Sample]:
         logits = observation.array(last.preactivation)
         if logits is None and len(calls) > 1 and last.inputs and _squashes(context.guide, last.layer):
             logits = observation.array(last.inputs[0])
-        if outputs is None:
+        if outputs is None or outputs.ndim == 0:
             return found
         weights = observation.array(observation.fed[step].get("sample_weights"))
-        found.append(Sample(outputs, logits, target, weights, _class_weights(context, outputs.shape[-1])))
+        classes = _class_weights(context, outputs.shape[-1])
+        found.append(Sample(outputs, logits, target, weights, classes, _stated_numbers(context)))
     return found
+
+
+def _stated_numbers(context: Context) -> tuple[float, ...]:
+    """The numbers among the settings of both sides' loss functions."""
+    terms = [
+        term
+        for observation in (context.guide.observation, context.steered.observation)
+        for losses in observation.losses[:1]
+        for term in losses.get("terms") or ()
+    ]
+    held = [value for term in terms for value in (term.get("settings") or {}).values()]
+    values = [part for value in held for part in (value if isinstance(value, list) and len(value) == 1 else [value])]
+    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return tuple(dict.fromkeys(numbers))
 
 
 def _squashes(side: Side, name: str | None) -> bool:

@@ -214,6 +214,12 @@ def _mend(pair: Pair, cause: Cause) -> str:
         return (
             f"pad before {pair.port.name}: F.pad(x, ...) by {cause.guide}, (before, after) of each axis, and padding=0"
         )
+    if cause.name.startswith("padding is not masked"):
+        return f"leave padded steps out: pack_padded_sequence before {pair.port.name}"
+    if cause.name == "training":
+        return f"{pair.port.name}.{'eval' if 'running' in cause.guide else 'train'}() where the model trains"
+    if cause.name.startswith("nothing is masked"):
+        return f"give {pair.port.name} the mask: key_padding_mask=(tokens == 0)"
     if cause.name in names:
         return f"{pair.port.kind}(..., {names[cause.name]}={cause.guide})"
     return f"give {pair.port.name} {cause.words} {cause.guide}"

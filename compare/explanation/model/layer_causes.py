@@ -135,6 +135,8 @@ def _cause(key: str, guide: Any, steered: Any, effect: float) -> Cause:
     if key == "training":
         modes = {True: "batch statistics (training mode)", False: "running statistics (evaluation mode)"}
         words = "running statistics in place of the batch's, as in evaluation mode"
+        if steered:
+            words = "the batch's statistics in place of the running ones, as a frozen layer of Keras has"
         return Cause(key, modes[bool(guide)], modes[bool(steered)], effect, words)
     return Cause(key, _text(guide), _text(steered), effect, key)
 
@@ -291,6 +293,9 @@ def _denses(given: Given) -> Iterator[Option]:
         yield "kernel transposed", "x @ W", "x @ W.T", given.output({}, weights={**given.weights, "kernel": kernel.T})
 
 
+_NOT_MASKED = "nothing is masked (no key_padding_mask, no attn_mask)"
+
+
 def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
     from compare.explanation.arithmetic.recurrent import attention
 
@@ -299,5 +304,8 @@ def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
         if given.x.ndim != 3 or given.weights["query.kernel"].shape[0] % number:
             continue
         out = attention(given.x, given.x, given.x, given.weights, number, causal=causal, scaled=scaled)
+        if number == heads and scaled and not causal:  # all as it is usual: what differs is done by the guide
+            yield _NOT_MASKED, "some positions are masked", "every position is attended to, padding too", out
+            continue
         words = "number of heads" if number != heads else "causal mask" if causal else "scale of the attention"
         yield words, f"{heads} heads", f"{number} heads, causal {causal}, scaled {scaled}", out

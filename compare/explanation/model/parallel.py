@@ -3,14 +3,17 @@
 Values are found again whatever their layout, by figures that do not depend on the order of an array's elements.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from compare.explanation.findings import Place
 from compare.explanation.model.segments import Producers
 from compare.explanation.observed.observation import Array, Call
+from compare.explanation.operations.learning import learn
 
 _CLOSE = 1e-7
 _PARTS = ("pad", "getitem", "chunk", "split", "unbind", "select", "narrow", "stack", "cat", "embedding")
@@ -53,7 +56,28 @@ def parting(guide: Producers, steered: Producers, window: Sequence[Call]) -> Par
             continue
         made = [found for array in inputs if (found := _find(figures(array), known)) is not None]
         if len(made) == len(inputs):
-            return _named(guide, call, inputs[0], outputs[0])
+            later = [array for other in window for array in _outputs(steered, other)[:1]]
+            return _of_attention(guide, call, inputs, later) or _named(guide, call, inputs[0], outputs[0])
+    return None
+
+
+def _of_attention(guide: Producers, call: Call, inputs: Sequence[Array], made: Sequence[Array]) -> Parting | None:
+    """Attention that is written out where Keras has a layer for it: how scores are scaled, what softmax goes over."""
+    for other in guide.calls:
+        layer = guide.observation.layers.get(other.layer or "")
+        arrays = [array for key in other.inputs if (array := guide.array(key)) is not None and array.ndim == 3]
+        if layer is None or layer.kind != "Attention" or len(arrays) < 2 or not alike(arrays[0], inputs[0]):
+            continue
+        query, value, key = arrays[0], arrays[1], arrays[-1] if len(arrays) > 2 else arrays[1]
+        scores, size = query @ np.swapaxes(key, 1, 2), query.shape[-1]
+        for (scaled, factor), (over, axis) in itertools.product(
+            (("", 1.0), (f"scores divided by √{size}", size**-0.5), (f"scores divided by {size}", 1 / size)),
+            (("", -1), ("softmax over the queries (dim=1), not over the keys", 1)),
+        ):
+            found = special.softmax(factor * scores, axis=axis) @ value
+            if (scaled or over) and any(alike(found, array) for array in made):
+                words = " and ".join(filter(None, (scaled and f"{scaled}, which {layer.kind} of Keras does not", over)))
+                return Parting(words, f"{other.name}, {layer.kind}", f"{words} at {call.name}", call.place)
     return None
 
 
@@ -126,5 +150,9 @@ def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting
         if ratio is not None:
             words = f"another scale at {call.name}: {ratio:.6g} times the reference's scores or values"
             return Parting(words, name, f"{call.name}, {ratio:.6g} times the reference's", call.place)
+        made = next((learn(array, first) for array in inputs if alike(array, before)), None)
+        own = learn(before, after)
+        if made is not None and own is not None and made.name != own.name:
+            return Parting(f"{own.name} where the reference has {made.name}", made.name, own.name, call.place)
         return Parting(f"{call.name} where the reference has {name}", name, call.name, call.place)
     return Parting(f"{call.name} of values that the reference uses otherwise", "nothing like it", call.name, call.place)

@@ -22,6 +22,7 @@ from compare.explanation.observed.observation import Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.values import Match, match
+from compare.explanation.operations.learning import ADDED
 
 
 def rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> None:
@@ -51,8 +52,8 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
     if operands is None and _is_consequence(context, edit, fed):
         return
     at = words_of(context, where)
-    steered = "nothing" if edit.steered is None else edit.steered.name
-    guide = "nothing" if edit.guide is None else edit.guide.name
+    steered = "nothing" if edit.steered is None else _noise_or(one, edit.steered.name)
+    guide = "nothing" if edit.guide is None else _noise_or(one, edit.guide.name)
     if edit.guide is None and edit.step is not None:
         guide = edit.step.name
     if operands is not None:
@@ -86,6 +87,20 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
 
 _HARMLESS = "; a network that is trained from scratch learns the same up to the order of this layer's inputs"
 _OF_CARRYING = "; weights that are carried over to the next layer need their columns in that order"
+
+
+def _noise_or(one: Pass, name: str) -> str:
+    """An operation's name; of a constant added where a model draws numbers, what it stands for."""
+    drawn = any(side.observation.entries("noise") for side in (one.context.guide, one.context.steered))
+    if not name.startswith(ADDED) or not drawn:
+        return name
+    return f"Gaussian noise of deviation {name.removeprefix(ADDED).strip()}"
+
+
+def is_vague(one: Pass, edit: Edit) -> bool:
+    """Whether both sides do the same with another value, of which is not known where it comes from."""
+    same = edit.guide is not None and edit.steered is not None and edit.guide.name == edit.steered.name
+    return same and _operands(one, edit) is None and not one.context.has("forward", ("fault",))
 
 
 def _is_consequence(context: Context, edit: Edit, fed: Match) -> bool:
@@ -166,7 +181,7 @@ _WINDOW = 40
 def _was_replaced(one: Pass, pair: Pair) -> bool:
     """Whether a layer's output has the size of the guide's, so that the guide's could be put in its place."""
     for other, left, right in call_pairs(one.context.pairing, one.guide_calls, one.steered_calls):
-        if other is pair:
+        if other is pair and pair.fits:
             keys = compared_keys(left, right)
             return match(array_of(one, 0, keys[0]), array_of(one, 1, keys[1])) is not None
     return False
@@ -185,6 +200,8 @@ def say_unknown(
     context = one.context
     if where[0] is not None and context.name(where[0]) in context.told and not _was_replaced(one, where[0]):
         return  # what the layer before should give could not be put in the place of what it gave
+    if where[0] is None and context.says("augmentation"):
+        return  # the samples themselves are changed at random, and that was said
     if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
         return
     window = one.steered_calls[max(0, enter_position(one, enter) - _WINDOW) : enter_position(one, enter)]

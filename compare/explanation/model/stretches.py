@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from compare.explanation.arithmetic.settings import settings_of
+from compare.explanation.context import Context
 from compare.explanation.model.parallel import figures
 from compare.explanation.model.passes import (
     Pass,
@@ -16,13 +17,13 @@ from compare.explanation.model.passes import (
     neighbours,
 )
 from compare.explanation.model.segments import Producers, Step, Value, chain, explain_chain, few
-from compare.explanation.model.stretch_words import rounded, say_edit, say_parting, say_unknown
+from compare.explanation.model.stretch_words import is_vague, rounded, say_edit, say_parting, say_unknown
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import gates_of
-from compare.explanation.observed.observation import Array, Call, Observation
+from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
-from compare.explanation.observed.values import Match, match
+from compare.explanation.observed.values import ROUNDED, Match, match
 from compare.explanation.operations.learning import learn
 from compare.explanation.operations.operation import Operation
 from compare.explanation.operations.windows import pad
@@ -34,11 +35,11 @@ _SQUASHING = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
 def ending(one: Pass, producers: Producers) -> None:
     """What lies between the last paired layer and the loss."""
     context = one.context
-    keys = _predicted(context.guide.observation), _predicted(context.steered.observation)
+    keys = context.guide.observation.predicted, context.steered.observation.predicted
     last = call_pairs(context.pairing, one.guide_calls, one.steered_calls)[-1]
     first, goal = array_of(one, 0, keys[0]), array_of(one, 1, keys[1])
     found = match(first, goal)
-    if found is None or found.rounded or goal is None:
+    if found is None or found.rounded or goal is None or _same_loss(context):
         return
     anchors = anchors_of(context)
     end = replace(last[1], inputs=(keys[0],))
@@ -53,23 +54,24 @@ def ending(one: Pass, producers: Producers) -> None:
     if edits is None and not found.rounded and not context.has("forward", ("fault",)):
         say_parting(one, last[0], one.steered_calls[last[2].index + 1 :], found)
     for edit in edits or []:
-        if not all(_in_a_loss(operation) for operation in (edit.guide, edit.steered) if operation is not None):
+        both = [operation for operation in (edit.guide, edit.steered) if operation is not None]
+        over = {operation.name.partition(" over ")[2] for operation in both}
+        if len(over) > 1 or not all(map(_in_a_loss, both)):
             say_edit(one, edit, (last[0], last[0]), found)
+
+
+def _same_loss(context: Context) -> bool:
+    """Whether both losses are the same in spite of it: the loss of one side does what the model of the other does."""
+    sides = [
+        [losses.get("value") for losses in side.observation.losses[: len(side.observation.calls)]]
+        for side in (context.guide, context.steered)
+    ]
+    pairs = [(a, b) for a, b in zip(*sides, strict=False) if isinstance(a, int | float) and isinstance(b, int | float)]
+    return bool(pairs) and all(abs(a - b) <= ROUNDED * abs(a) for a, b in pairs)
 
 
 def _in_a_loss(operation: Operation) -> bool:
     return operation.name.partition(" over ")[0] in _SQUASHING
-
-
-def _predicted(observation: Observation) -> str | None:
-    """The key of what the loss function was given as the model's output; of one written out, the model's last value."""
-    terms = observation.losses[0].get("terms") or [] if observation.losses else []
-    if observation.losses and not terms and observation.calls:
-        inside = [call for call in observation.calls[0] if call.parent is not None and call.outputs]
-        return inside[-1].outputs[0] if inside else None
-    inputs = terms[0].get("inputs") or [] if len(terms) == 1 else []
-    at = 1 if observation.framework == "keras" else 0
-    return inputs[at] if len(inputs) > at else None
 
 
 def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Call, fed: Match) -> None:
@@ -93,7 +95,7 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
         first = replace(steps[0], before=steps[0].others[0], others=(start, *steps[0].others[1:]))
         edits = explain_chain(first.before, [first, *steps[1:]], values, goal)
     where = neighbours(one, pair)
-    if edits is None:
+    if edits is None or any(is_vague(one, edit) for edit in edits):
         say_unknown(one, pair, enter, fed, steps, values, where)
         return
     for edit in edits:

@@ -87,6 +87,7 @@ def _sizes(context: Context, pair: Pair) -> None:
         cause="layers of other sizes",
         mend=f"give it the reference's size: {describe(pair.guide)}",
     )
+    context.told.add(context.name(pair))
     context.unpaired.append(f"the weights of {context.name(pair)} cannot be carried across: their sizes differ")
 
 

@@ -112,6 +112,8 @@ def _turned(kind: str, name: str, array: Array) -> Array:
         return _convolution(array)  # (..., out, in) of a transposed one becomes (in, out, ...) by the same turn
     if name == "alpha":
         return array.reshape(-1)
+    if name in ("gamma", "beta") and kind == "layer normalization" and array.ndim > 2:
+        return np.moveaxis(array, -1, 0)  # of pictures, over all their axes
     return array
 
 

@@ -143,6 +143,18 @@ class Observation:
         """Whether a step has several backward passes."""
         return any(len(entry.get("backward_values") or ()) > 1 for entry in self.losses[:2])
 
+    @property
+    def optimizers_in_turn(self) -> int:
+        """How many optimizers step in turn, each after a loss of its own; those that share a loss count as one."""
+        found: set[Any] = set()
+        before = None
+        for update, loss in zip(self.updates, self.losses, strict=False):
+            value = loss.get("value")
+            if value is not None and value != before:
+                found.add(update.get("optimizer"))
+                before = value
+        return len(found)
+
     @cached_property
     def fed(self) -> list[dict[str, Any]]:
         """What the script fed at each step, all the batches of one that accumulates one after the other."""
@@ -152,6 +164,17 @@ class Observation:
     def losses(self) -> list[dict[str, Any]]:
         """The loss of each step, and what it was made of."""
         return [entry if isinstance(entry, dict) else {} for entry in self.part("losses") or []]
+
+    @cached_property
+    def predicted(self) -> str | None:
+        """The key of what the first loss was given as the model's output; of one written out, its last value."""
+        terms = self.losses[0].get("terms") or [] if self.losses else []
+        if self.losses and not terms and self.calls:
+            inside = [call for call in self.calls[0] if call.parent is not None and call.outputs]
+            return inside[-1].outputs[0] if inside else None
+        inputs = terms[0].get("inputs") or [] if len(terms) == 1 else []
+        at = 1 if self.framework == "keras" else 0
+        return inputs[at] if len(inputs) > at else None
 
     @cached_property
     def _tensors(self) -> Any:

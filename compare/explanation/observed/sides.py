@@ -78,7 +78,10 @@ class Side:
 def _weighty(layer: Layer) -> bool:
     """Whether a layer has parameters to carry: not only a mask, or statistics of the data that it was adapted to."""
     known = kind_of(layer) != "own"
-    return any(parameter.shape and (known or not parameter.is_buffer) for parameter in layer.parameters.values())
+    return any(
+        parameter.trainable or (parameter.shape and (known or not parameter.is_buffer))
+        for parameter in layer.parameters.values()
+    )
 
 
 def _whole_layers(observation: Observation) -> tuple[dict[str, Layer], dict[str, str]]:

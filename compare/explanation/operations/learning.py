@@ -13,16 +13,29 @@ from compare.explanation.operations.operation import Operation
 from compare.explanation.operations.rearranging import exchanges, layouts, reductions
 from compare.explanation.operations.resampling import poolings
 
+ADDED = "a constant added:"
+"""How the name of an operation begins that adds the same number to all values: what noise of that deviation is."""
+
 
 def learn(x: Array, y: Array) -> Operation | None:
-    """The operation that made `y` of `x`, (samples, ...); None if none of those that are known did."""
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+    """The operation that made `y` of `x`, (samples, ...); None if none of those that are known did.
+
+    Of the larger one there may be fewer samples: the first ones.
+    """
+    if x.ndim == 0 or y.ndim == 0:
         return None
+    x, y = _as_many(x, y)
     if x.shape == y.shape:
         found = _same_shape(x, y)
         if found is not None:
             return found
     return _first(itertools.chain(layouts(x, y), reductions(x, y), poolings(x, y)), x, y)
+
+
+def _as_many(*arrays: Array) -> list[Array]:
+    """As many samples of each as there are of all."""
+    count = min(map(len, arrays))
+    return [array[:count] for array in arrays]
 
 
 def _first(operations: Iterator[Operation], x: Array, y: Array) -> Operation | None:
@@ -99,6 +112,8 @@ def _scaled(x: Array, y: Array) -> Operation | None:
         shift = 0.0
     if factor == 0 or deviation(factor * x + shift, y) > ROUNDED:
         return None
+    if abs(factor - 1) <= 1e-9:
+        return Operation(f"{ADDED} {shift:.6g}", "scaling", partial(_line, 1.0, shift), f"{{}} + {shift:.6g}")
     words = f"times {factor:.6g}" + (f" {shift:+.6g}" if shift else "")
     return Operation(f"scaling ({words})", "scaling", partial(_line, factor, shift), f"{{}} * {factor:.6g}")
 
@@ -130,6 +145,9 @@ _OF_TWO: dict[str, Callable[[Array, Array], Array]] = {
 
 def learn_two(x: Array, other: Array, y: Array) -> Operation | None:
     """The operation that made `y` of two arrays, as one of the first."""
+    if min(x.ndim, other.ndim, y.ndim) == 0:
+        return None
+    x, y = _as_many(x, y)
     options = [Operation(name, "two operands", partial(_with, of, other)) for name, of in _OF_TWO.items()]
     for axis in range(1, x.ndim):
         along = f"concatenation along axis {axis}"
@@ -139,8 +157,9 @@ def learn_two(x: Array, other: Array, y: Array) -> Operation | None:
 
 
 def _with(function: Callable[[Array, Array], Array], other: Array, x: Array) -> Array:
-    return function(x, other)
+    return function(x, other if len(other) <= len(x) else other[: len(x)])
 
 
 def _joined(axis: int, other: Array, x: Array, *, first: bool) -> Array:
+    other = other if len(other) <= len(x) else other[: len(x)]
     return np.concatenate([other, x] if first else [x, other], axis=axis)

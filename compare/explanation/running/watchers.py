@@ -93,7 +93,7 @@ class Watcher:
 
 
 _NOT_TO_BE_RUN = re.compile(
-    r"FileNotFoundError|ModuleNotFoundError|standard input|CUDA|NVIDIA|\bGPU\b|empty parameter list"
+    r"FileNotFoundError|ModuleNotFoundError|standard input|CUDA|NVIDIA|\bGPU\b|empty parameter list|NotWrittenError"
 )
 """What says that a script needs something that is not there, or has nothing to train."""
 
@@ -103,6 +103,12 @@ def _check(program: Program, observation: Observation) -> None:
     outcome = observation.part("status", "outcome")
     message = " ".join(str(observation.part("status", "message") or "").split())
     if outcome in ("observed", "ended_early"):
+        if observation.optimizers_in_turn > 1:
+            raise BadInputError(
+                f"{program.given} trains by {observation.optimizers_in_turn} optimizers in turn, each with a loss of "
+                "its own, as a GAN does; one model and its optimizer are compared: leave the other one's step out in a "
+                "copy of either script, or name a model as FILE.py:NAME"
+            )
         return
     if outcome == "no_steps":
         empty = " (its model has no parameters)" if observation.part("model", "num_parameters") == 0 else ""

@@ -60,7 +60,7 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
     """One finding for all parameters that only one side trains."""
     if not entries:
         return
-    names = ", ".join(dict.fromkeys(context.name(pair) for pair, _ in entries))
+    names = ", ".join(dict.fromkeys(path if pair.kind == "own" else context.name(pair) for pair, path in entries))
     port_trains = by_guide != context.guide_is_reference
     some = entries[0][0]
     detached = by_guide and not any(path in unknown for _, path in entries) and _requires_grad(entries)
@@ -90,7 +90,9 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
         effect=1.0,
         effect_text="these weights move on one side only",
         cause=cause,
-        mend=f"for p in {some.port.name}.parameters(): p.requires_grad_({by_guide})",
+        mend=f"give them to the optimizer: {names}"
+        if "optimizer" in title
+        else f"for p in {some.port.name}.parameters(): p.requires_grad_({by_guide})",
     )
 
 

@@ -80,11 +80,11 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
     own = histories(guide)[:40]
     if not verified(context, first, second):
         return
-    schedule(context)
+    scheduled = schedule(context)
     keys = dict.fromkeys([*first.settings, *second.settings])
     for key in keys:
         x, y = first.settings.get(key), second.settings.get(key)
-        if x is None and key != "maximize":
+        if (x is None and key != "maximize") or (key == "learning rate" and scheduled):
             continue
         if key == "weight decay" and is_penalty(context, second, y):
             continue

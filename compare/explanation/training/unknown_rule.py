@@ -27,11 +27,12 @@ def unknown_rule(context: Context, name: str, places: tuple[Place | None, Place 
         name: Of the optimizer.
         places: Where each was made.
     """
-    schedule(context)
+    scheduled = schedule(context)
     guide, steered = context.guide.observation, context.steered.observation
     first, second = _settings(guide), _settings(steered)
     apart = _apart(context)
     stated = [key for key in first if key in second and not alike(first[key], second[key])]
+    stated = [key for key in stated if key != "lr" or not scheduled]
     for key in stated:
         context.find(
             "optimizer",

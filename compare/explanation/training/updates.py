@@ -154,16 +154,14 @@ def _unknown_update(context: Context, rule: Rule, worst: str, error: float, coun
     )
 
 
-def schedule(context: Context) -> None:
-    """Learning rates that part after the first step."""
+def schedule(context: Context) -> bool:
+    """Learning rates that are not the same at every step, where either side changes its own; whether that was said."""
     guide, steered = context.guide.observation, context.steered.observation
     a, b = rates_of(guide), rates_of(steered)
     count = min(len(a), len(b))
-    if not count or not alike(a[0], b[0]):
-        return
     first = next((i for i in range(count) if not alike(a[i], b[i])), None)
-    if first is None:
-        return
+    if first is None or not any(not alike(rates[0], rate) for rates in (a[:count], b[:count]) for rate in rates):
+        return False
     schedulers = steered.entries("loop", "scheduler") or guide.entries("loop", "scheduler")
     where = next((place(entry.get("place")) for entry in steered.entries("loop", "scheduler")), None)
     names = ", ".join(str(entry.get("class")) for entry in schedulers)
@@ -181,5 +179,8 @@ def schedule(context: Context) -> None:
         effect=abs(b[first] - a[first]) / max(abs(a[first]), 1e-30) + 0.1,
         effect_text=f"the learning rates part at step {first + 1}",
         cause="learning rate schedule",
-        mend="step the scheduler as often as the reference does",
+        mend="step the scheduler as often as the reference does"
+        if first
+        else "a schedule with the reference's learning rates",
     )
+    return True
