@@ -19,7 +19,6 @@ import pytest
 from filelock import FileLock
 
 from compare.run import gpus
-from compare.run.gpus import are_there
 from recipe import Recipe
 from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
@@ -58,6 +57,8 @@ def recipe_of(**fields: Any) -> Recipe:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Started in the background, pytest ignores Ctrl-C, and all that it starts would inherit that."""
+    from compare.run.gpus import are_there  # which the stand-ins need not, that import this file as well
+
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not are_there():  # a driver's threads do not survive a fork
         sys.executable = os.environ.get(_STAND_IN) or start()
