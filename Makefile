@@ -27,7 +27,7 @@ test: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadscope
 
 gpu-check: $(INSTALLED)
 	$(BIN)/python -m tests.gpu

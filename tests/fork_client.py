@@ -11,6 +11,9 @@ from pathlib import Path
 FORK_FROM = "FORK_FROM"
 """The environment variable that names the kind for `-c CODE`."""
 
+ACROSS_SESSIONS = "FORK_ACROSS_SESSIONS"
+"""The environment variable that asks for forks which no signal to the caller's process group reaches."""
+
 OWN_SCRIPTS = {"driver.py": "compare", "stand_in.py": "pytest"}
 """The kind of a script of the tests, by its name."""
 
@@ -53,7 +56,7 @@ def main() -> None:
     python, directory, *words = sys.argv[1:]
     chosen = kind(words, os.environ.pop(FORK_FROM, None))
     same_session = Path(directory, "session").read_text() == str(os.getsid(0))  # whose process groups a fork may enter
-    if chosen is None or not same_session:
+    if chosen is None or not (same_session or os.environ.pop(ACROSS_SESSIONS, None)):
         os.execv(python, [python, *words])  # noqa: S606
     request = {
         "arguments": words, "cwd": str(Path.cwd()), "environment": dict(os.environ), "group": os.getpgrp(),

@@ -210,7 +210,8 @@ def _become(request: Request) -> None:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
     sys.stdout = _writer(1, "strict", line_buffering=os.isatty(1), write_through=unbuffered)
     sys.stderr = _writer(2, "backslashreplace", line_buffering=True, write_through=unbuffered)
-    os.setpgid(0, request.group)
+    with contextlib.suppress(PermissionError):  # a group of another session
+        os.setpgid(0, request.group)
     os.umask(request.umask)
     os.chdir(request.cwd)
     os.environ.clear()

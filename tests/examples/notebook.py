@@ -1,6 +1,7 @@
 """`python -m tests.examples.notebook`: runs the notebook and writes its outputs into it."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,7 +23,11 @@ def execute(directory: Path) -> NotebookNode:
         record_timing=False,
         resources={"metadata": {"path": str(directory)}},
     )
-    client.execute(env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"})
+    startup = directory / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "python.py").write_text(f"import sys\nsys.executable = {sys.executable!r}\n")  # in the tests a stand-in
+    own = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "IPYTHONDIR": str(startup.parents[1])}
+    client.execute(env={**os.environ, **own, "FORK_ACROSS_SESSIONS": "1"})
     notebook.metadata["language_info"] = {"name": "python"}  # and not this machine's version of it
     return notebook
 
