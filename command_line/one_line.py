@@ -36,11 +36,11 @@ class OneLineErrors(argparse.ArgumentParser):
 
 def in_one_line(message: str) -> str:
     """What argparse or jsonargparse says of a wrong option, which may be many lines and names Python's types."""
-    found = _KEY.match(message)
-    if found is None:
+    key = _KEY.match(message)
+    if key is None:
         message = message.removeprefix("argument subcommand: ").removeprefix("argument ")
         return " ".join(message.removesuffix(".").split())
-    option, rest = f"--{found['option']}", message[found.end() :]
+    option, rest = f"--{key['option']}", message[key.end() :]
     kinds, value = _EXPECTED.findall(rest), _VALUE.search(rest)
     if not kinds or value is None:
         return " ".join(f"{option}: {rest.partition(f'{chr(10)}  - ')[0]}".split())

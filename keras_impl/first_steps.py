@@ -105,7 +105,7 @@ def _forward(model: RecordingSequential, inputs: Any, recipe: Recipe) -> tuple[A
     It is part of the step that computes the gradients. In a pass of its own, compiled in another way, a unit near
     zero may end on the other side of its ReLU.
     """
-    found: Passed = {"preactivations": {}, "activations": {}, "dropped": {}}
+    passed: Passed = {"preactivations": {}, "activations": {}, "dropped": {}}
     tensor = inputs[:, : recipe.images.num_pixels]
     for layer, arguments in model.layers_with_masks(inputs):
         if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
@@ -113,16 +113,16 @@ def _forward(model: RecordingSequential, inputs: Any, recipe: Recipe) -> tuple[A
             before = layer(tensor)
             layer.activation = activation
             tensor = activation(before)
-            found["preactivations"][layer.name] = before
-            found["activations"][layer.name] = tensor
+            passed["preactivations"][layer.name] = before
+            passed["activations"][layer.name] = tensor
         elif isinstance(layer, keras.layers.Dropout):
             tensor = layer(tensor, training=True, **arguments)
-            found["dropped"][layer.name.removesuffix("_dropout")] = tensor
+            passed["dropped"][layer.name.removesuffix("_dropout")] = tensor
         else:
             tensor = layer(tensor)
     if loss_takes_logits(recipe):
-        found["activations"]["output"] = ops.softmax(tensor)
-    return tensor, found
+        passed["activations"]["output"] = ops.softmax(tensor)
+    return tensor, passed
 
 
 def _step(
@@ -219,9 +219,9 @@ def _jax_step(model: RecordingSequential, recipe: Recipe) -> Callable[[Any, Any]
     groups = (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
 
     def take_step(x: Any, y: Any) -> Any:
-        found, state = compiled(*([variable.value for variable in group] for group in groups), x, y)
+        outputs, state = compiled(*([variable.value for variable in group] for group in groups), x, y)
         for variable, value in zip(chain(*groups), chain(*state), strict=True):
             variable.assign(value)
-        return found
+        return outputs
 
     return take_step

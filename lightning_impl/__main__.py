@@ -203,9 +203,9 @@ class RecipeCLI(LightningCLI):
         directory = self._get(self.config_init, "checkpoints")
         path = None if directory is None else Path(directory) / f"{name}.ckpt"
         if path is None or not path.is_file():
-            there = "--checkpoints names no directory" if path is None else f"there is no {path}"
+            reason = "--checkpoints names no directory" if path is None else f"there is no {path}"
             raise BadInputError(
-                f"--ckpt_path {name}: {there}; give the file itself, such as "
+                f"--ckpt_path {name}: {reason}; give the file itself, such as "
                 f"lightning_logs/version_0/checkpoints/{name}.ckpt"
             )
         self.config_init[self.config_init.subcommand].ckpt_path = str(path)

@@ -22,12 +22,12 @@ def departures(recipe: Recipe, trainer: lightning.Trainer) -> Departures:
     """What the live optimizer and schedulers, before their first step, have that the recipe does not name."""
     recipes_own = _described(build_optimizer(recipe, [nn.Parameter(torch.zeros(1))]))
     optimizers = ", ".join(map(_described, trainer.optimizers))
-    found = {} if optimizers == recipes_own else {"optimizer": optimizers}
+    departing = {} if optimizers == recipes_own else {"optimizer": optimizers}
     schedulers = ", ".join(
         f"{_described(config.scheduler)} every {config.frequency} {config.interval}"
         for config in trainer.lr_scheduler_configs
     )
-    return found | ({"lr_scheduler": schedulers} if schedulers else {})
+    return departing | ({"lr_scheduler": schedulers} if schedulers else {})
 
 
 def _described(thing: Any) -> str:
@@ -42,24 +42,24 @@ def _described(thing: Any) -> str:
     return f"{type(thing).__name__}({', '.join(stated)})"
 
 
-def in_words(found: Departures) -> str:
+def in_words(asked: Departures) -> str:
     """The departures in half a line."""
-    return ", ".join(f"{name} {value}" for name, value in found.items()) or "the recipe's own optimizer"
+    return ", ".join(f"{name} {value}" for name, value in asked.items()) or "the recipe's own optimizer"
 
 
-def note_departures(found: Departures, trainer: lightning.Trainer) -> None:
+def note_departures(asked: Departures, trainer: lightning.Trainer) -> None:
     """Says in the log, and among the loggers' hyperparameters, that the training departs from its recipe."""
-    if found:
-        rank_zero_info(f"This training departs from its recipe: {in_words(found)}.")
+    if asked:
+        rank_zero_info(f"This training departs from its recipe: {in_words(asked)}.")
         for logger in trainer.loggers:
-            logger.log_hyperparams({"departs_from_recipe": in_words(found)})
+            logger.log_hyperparams({"departs_from_recipe": in_words(asked)})
 
 
-def check_resumes(found: Departures, trainer: lightning.Trainer, checkpoint: Mapping[str, Any]) -> None:
+def check_resumes(asked: Departures, trainer: lightning.Trainer, checkpoint: Mapping[str, Any]) -> None:
     """Refuses to resume from a checkpoint with another optimizer or scheduler, whose state Lightning would take over.
 
     Args:
-        found: What is asked for now.
+        asked: What is asked for now.
         trainer: The training that resumes; its optimizers are new.
         checkpoint: Where it resumes.
 
@@ -70,9 +70,9 @@ def check_resumes(found: Departures, trainer: lightning.Trainer, checkpoint: Map
     if begun is None:  # written before departures were noted
         states = [set(state["param_groups"][0]) for state in checkpoint["optimizer_states"]]
         same = states == [set(optimizer.param_groups[0]) for optimizer in trainer.optimizers]
-        begun = found if same else {"optimizer": "another one"}
-    if begun != found:
+        begun = asked if same else {"optimizer": "another one"}
+    if begun != asked:
         raise RecipeError(
-            f"the checkpoint was trained with {in_words(begun)}, and {in_words(found)} is asked for: "
+            f"the checkpoint was trained with {in_words(begun)}, and {in_words(asked)} is asked for: "
             "ask for the same with --optimizer and --lr_scheduler, or begin again without the checkpoint"
         )

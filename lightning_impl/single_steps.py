@@ -82,7 +82,9 @@ def _needs_single_steps(trainer: Any, module: DigitClassifier) -> Iterator[str]:
         yield f"the strategy {type(strategy).__name__}"
     if getattr(strategy, "_ddp_comm_hook", None) is not None:
         yield "ddp_comm_hook"
-    yield from (f"the callback {type(one).__name__}" for one in trainer.callbacks if _counts_batches(one))
+    yield from (
+        f"the callback {type(callback).__name__}" for callback in trainer.callbacks if _counts_batches(callback)
+    )
     yield from _overridden(module, MODULE_HOOKS)
     if type(trainer.datamodule) is not MnistDataModule:
         yield "batches that are not MnistDataModule's"
@@ -133,7 +135,7 @@ def _prefers_single_steps(trainer: Any, module: DigitClassifier) -> Iterator[str
 def looks_at_steps(module: DigitClassifier) -> bool:
     """Whether a callback, or the module, looks at single backward passes or optimizer steps."""
     trainer: Any = module.trainer
-    callbacks_look = (is_overridden(hook, one) for one in trainer.callbacks for hook in STEP_HOOKS)
+    callbacks_look = (is_overridden(hook, callback) for callback in trainer.callbacks for hook in STEP_HOOKS)
     return any(callbacks_look) or any(_overridden(module, STEP_HOOKS))
 
 

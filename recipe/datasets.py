@@ -64,10 +64,10 @@ def with_images(recipe: Recipe) -> Recipe:
     expected = f"expected one of {', '.join(NAMED)}, an .npz file or a folder"
     try:
         path = Path(recipe.dataset).expanduser().resolve()
-        there = path.exists()
+        exists = path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # it may not be looked at, or cannot be a path
         raise DataError(f"cannot read the data set {recipe.dataset}: {error}; {expected}") from error
-    if not there:
+    if not exists:
         raise DataError(f"there is no data set {recipe.dataset}: {expected}")
     return dataclasses.replace(recipe, dataset=str(path), images=_summary(_read(path)))
 
@@ -79,14 +79,14 @@ def check_fits_memory(recipe: Recipe) -> None:
         RecipeError: It is more than the machine's memory.
     """
     needed = bytes_to_train(recipe)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
         sizes = f"recipe.hidden_sizes {list(recipe.hidden_sizes)}"
         if recipe.network == "cnn":
             sizes += f" and recipe.filters {list(recipe.filters)}"
         raise RecipeError(
             f"{sizes} with recipe.batch_size {recipe.batch_size} take {needed / 1e9:,.1f} GB to train; "
-            f"this machine has {there / 1e9:,.1f}: choose smaller ones"
+            f"this machine has {memory / 1e9:,.1f}: choose smaller ones"
         )
 
 
@@ -115,11 +115,11 @@ def load(recipe: Recipe) -> Digits:
     path = cached(recipe.dataset) if named else Path(recipe.dataset)
     fetch(recipe)
     digits = _read(path)
-    found = _summary(digits)
+    summary = _summary(digits)
     if named:
-        found = dataclasses.replace(found, sha256=None)
-    if found != recipe.images:
-        raise DataError(f"{path} is not what the recipe was made for: expected {recipe.images}, found {found}")
+        summary = dataclasses.replace(summary, sha256=None)
+    if summary != recipe.images:
+        raise DataError(f"{path} is not what the recipe was made for: expected {recipe.images}, found {summary}")
     return digits
 
 
@@ -209,19 +209,19 @@ def _check_size(path: Path, name: str, size: int) -> None:
 def _read_folder(path: Path) -> Digits:
     arrays = []
     for name, (*sets, kind) in _FILES.items():
-        found = [
+        files = [
             file
             for file in sorted(path.iterdir())
             if file.is_file() and "ubyte" in file.name and kind in file.name and any(word in file.name for word in sets)
         ]
-        if len(found) != 1:
-            files = ", ".join(file.name for file in found) or "none"
-            raise DataError(f"{path}: expected one IDX file of {' or '.join(sets)} {kind} for {name}, found {files}")
+        if len(files) != 1:
+            names = ", ".join(file.name for file in files) or "none"
+            raise DataError(f"{path}: expected one IDX file of {' or '.join(sets)} {kind} for {name}, found {names}")
         try:
-            with gzip.open(found[0]) if found[0].suffix == ".gz" else found[0].open("rb") as file:
-                arrays.append(_read_idx(found[0], file))
+            with gzip.open(files[0]) if files[0].suffix == ".gz" else files[0].open("rb") as file:
+                arrays.append(_read_idx(files[0], file))
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{found[0]}: cannot be read: {error}") from error
+            raise DataError(f"{files[0]}: cannot be read: {error}") from error
     return Digits(*arrays)
 
 

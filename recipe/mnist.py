@@ -39,12 +39,12 @@ def load(archive: Path = ARCHIVE) -> Digits:
     Raises:
         DataError: The archive cannot be read or its checksum differs; says what to do.
     """
-    mend = "reinstall the package or take recipe/mnist.npz from the repository again"
+    hint = "reinstall the package or take recipe/mnist.npz from the repository again"
     try:
         checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"cannot read the digits at {archive}: {error.strerror}; {mend}") from error
+        raise DataError(f"cannot read the digits at {archive}: {error.strerror}; {hint}") from error
     if checksum != SHA256:
-        raise DataError(f"{archive} is corrupt: its SHA-256 is {checksum}, expected {SHA256}; {mend}")
+        raise DataError(f"{archive} is corrupt: its SHA-256 is {checksum}, expected {SHA256}; {hint}")
     with np.load(archive, allow_pickle=False) as arrays:
         return Digits(*(arrays[name] for name in Digits._fields))

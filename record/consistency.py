@@ -59,6 +59,6 @@ def check_accuracy(stated: float, predictions: NDArray[np.floating], labels: NDA
     Raises:
         RecordError: They do not belong together.
     """
-    found = float((predictions.argmax(axis=1) == labels).mean())
-    if abs(stated - found) > 0.5 / len(labels):
-        raise RecordError(f"test.accuracy: expected {found:.6g}, which the predictions give, found {stated:.6g}")
+    accuracy = float((predictions.argmax(axis=1) == labels).mean())
+    if abs(stated - accuracy) > 0.5 / len(labels):
+        raise RecordError(f"test.accuracy: expected {accuracy:.6g}, which the predictions give, found {stated:.6g}")

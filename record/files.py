@@ -184,10 +184,10 @@ def _check_stated(path: Path, file: Any, shapes: Mapping[str, Shape], dtype: str
         if key not in names:
             raise RecordError(f"{path}: {key}: missing; the file holds {_listed(sorted(names))}")
         stated = file.get_slice(key)
-        found = tuple(stated.get_shape())
-        if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
+        sizes = tuple(stated.get_shape())
+        if len(sizes) != len(shape) or any(want not in (None, have) for want, have in zip(shape, sizes, strict=True)):
             expected_shape = str(shape).replace("None", "any")
-            raise RecordError(f"{path}: {key}: expected shape {expected_shape}, found {found}")
+            raise RecordError(f"{path}: {key}: expected shape {expected_shape}, found {sizes}")
         expected = "int64" if key.endswith("labels") else dtype
         found_dtype = _DTYPES.get(stated.get_dtype(), stated.get_dtype())
         if found_dtype != expected:
