@@ -11,7 +11,7 @@ from compare.ladder.rung import Rung
 from compare.report import plots
 from compare.report.digits import digits_part
 from compare.report.page_common import TONES, common, words
-from compare.report.words import display_name, measured, number, on_different_devices, things
+from compare.report.words import display_name, measured, number, on_different_devices, things, why_two_numbers
 from record.training import RunRecord
 
 _QUESTIONS = {
@@ -49,6 +49,7 @@ def comparison_page(
         "lead": " ".join(filter(None, (_lead(findings), on_different_devices(findings.devices)))),
         "names": [display_name(name) for name in names],
         "sides": _sides(sides.values()),
+        "why_two_numbers": [*filter(None, map(why_two_numbers, findings.comparisons.values()))],
         "history": [
             plots.history(histories, "loss", "Loss"),
             plots.history(histories, "accuracy", "Accuracy"),
@@ -186,7 +187,8 @@ def _rung(rung: Rung, *, opened: bool, sides: tuple[str, str]) -> dict[str, Any]
         "question": _QUESTIONS[rung.name],
         "where": rung.where,
         "cause": rung.cause or detail.get("same_run"),
-        "numbers": f"{detail['unit']}: {measured(rung)}, bound {number(rung.bound)}",
+        "numbers": f"{detail['unit']}: {measured(rung)}"
+        + (f", bound {number(rung.bound)}" if rung.bound is not None else ""),
         "tables": tables,
     }
 

@@ -27,7 +27,10 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 BAND = "#8a8f98"
 
 _NUM_BUCKETS = 160
-_WIDTH, _HEIGHT = 340, 210
+_WIDTH, _HEIGHT = 360, 210
+_FULL_WIDTH = 800
+"""The page's, but for an axis and its labels; two of the others stand side by side."""
+
 _numbers = itertools.count()
 
 Rows = list[list[str]]
@@ -52,7 +55,15 @@ def _render(chart: alt.Chart | alt.LayerChart | alt.FacetChart) -> str:
         chart.configure(font="system-ui, sans-serif", background="transparent", padding=padding)
         .configure_view(stroke=None)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", domain=False, tickSize=4)
-        .configure_legend(labelFontSize=12, title=None, orient="top", symbolStrokeWidth=3, symbolOpacity=1, padding=6)
+        .configure_legend(
+            labelFontSize=12,
+            title=None,
+            orient="top",
+            symbolStrokeWidth=3,
+            symbolOpacity=1,
+            padding=6,
+            columnPadding=36,
+        )
     )
     svg = vl_convert.vegalite_to_svg(chart.to_dict())
     # Several drawings share one page, and with it one space of names.
@@ -119,7 +130,7 @@ def horizon(losses: Mapping[str, NDArray[Any]], controls: Sequence[NDArray[Any]]
     ]
     x = alt.X("step:Q", title="optimizer step").scale(type="log", nice=False).axis(grid=False, format="~s")
     y = alt.Y("difference:Q", title="|loss difference|").scale(type="log").axis(format=".0e", tickCount=8)
-    base = alt.Chart(_data(values), width=2 * _WIDTH, height=_HEIGHT + 40)
+    base = alt.Chart(_data(values), width=_FULL_WIDTH, height=_HEIGHT + 40)
     names = [pair, "A/A controls, all pairs"]
     color = alt.Color("name:N").scale(domain=names, range=[COLORS[1], BAND])
     layers = [base.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=color)]
@@ -155,7 +166,7 @@ def ulps(forward: Mapping[str, float], backward: Mapping[str, float], pair: str)
         for place, value in entry.items()
         if value is not None  # of what is not finite
     ]
-    base = alt.Chart(_data(values), width=_WIDTH + 120, height=alt.Step(20))
+    base = alt.Chart(_data(values), width=_FULL_WIDTH - 60, height=alt.Step(20))
     y = alt.Y("place:N", title=None, sort=None).axis(labelLimit=200)
     x = alt.X("ulps:Q", title="largest difference, ULP of the largest number").axis(tickCount=6)
     bars = base.mark_bar().encode(x=x, y=y, color=_color(list(parts)))

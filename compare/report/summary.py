@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from compare.findings import Comparison, ImplementationFindings, Pair
 from compare.ladder.rung import Rung
-from compare.report.words import display_name, number, things
+from compare.report.words import display_name, number, things, why_two_numbers
 
 _WIDTH = 80
 
@@ -55,9 +55,8 @@ def _numbers(findings: Comparison, reference: str, name: str, pair: Pair) -> Ite
         alike = f"{pair.agreement.same:,} of {pair.agreement.total:,}"
         yield f"  {things(findings.recipe) + ' predicted alike':<25}{alike:>28}"
     yield ""
-    same_run = next((rung.detail["same_run"] for rung in pair.rungs if "same_run" in rung.detail), None)
-    if same_run:
-        yield from _wrapped(f"Why two numbers: {same_run}.", indent="  ")
+    if reason := why_two_numbers(pair):
+        yield from _wrapped(reason, indent="  ")
         yield ""
 
 

@@ -5,6 +5,7 @@ from itertools import chain
 
 from rich.text import Text
 
+from compare.findings import Pair
 from compare.ladder.rung import Rung
 from recipe import Recipe
 from recipe.errors import harmless
@@ -43,6 +44,12 @@ def on_different_devices(devices: Mapping[str, Collection[str]]) -> str | None:
         f"{display_name(name)} on {' and '.join(map(str.upper, used))}" for name, used in devices.items() if used
     )
     return f"Not on the same device: {places}. What differs may be the devices' arithmetic, and times say nothing."
+
+
+def why_two_numbers(pair: Pair) -> str | None:
+    """Why two runs that are the same end at different accuracies, in a sentence; None where nothing says so."""
+    reasons = [rung.detail["same_run"] for rung in pair.rungs if rung.detail.get("same_run")]
+    return f"Why two numbers: {reasons[0]}." if reasons else None
 
 
 def not_seen(rungs: Sequence[Rung]) -> list[str]:
