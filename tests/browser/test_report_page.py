@@ -241,3 +241,25 @@ def test_headings_go_down_one_by_one(opened: Any, comparison: Path) -> None:
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+@pytest.fixture
+def pages(comparison: Path, faulty: Path, tmp_path: Path) -> dict[str, Path]:
+    """Where a page of each kind is."""
+    for name in ("study", "explanation"):
+        (tmp_path / name).mkdir()
+    write_page(study(tmp_path / "study"))
+    rewrite_page(explanation(tmp_path / "explanation", RELU, EPSILON))
+    return {"good": comparison, "faulty": faulty, "study": tmp_path / "study", "explanation": tmp_path / "explanation"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_nothing(opened: Any, pages: dict[str, Path], width: int, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    for name, directory in pages.items():
+        page = opened(directory, viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page.evaluate("document.querySelectorAll('details').forEach((details) => details.open = true)")
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{name}: {found.generate_report()}"
