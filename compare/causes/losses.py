@@ -781,7 +781,7 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
         divided.append(of_class - recorded[:, None] * counts)
     kinds = {
         f"which divides by the weights of the batch's labels, as torch does{see('class-weights-mean')}": (
-            np.linalg.svd(np.vstack(divided).T @ np.vstack(divided))[2][-1],
+            np.linalg.svd(np.vstack(divided), full_matrices=False)[2][-1],
             True,
         ),
         f"which divides by the number of images, as Keras does{see('class-weights-mean')}": (
@@ -790,8 +790,9 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
         ),
     }
     for words, (solved, normalised) in kinds.items():
-        usual = float(np.median(solved)) or 1.0
-        relative = solved / usual if normalised else solved
+        # Only their ratios show; the least of them may be the round one, or the usual.
+        usual = _roundest(solved) if normalised else 1.0
+        relative = solved / usual
         relative = np.where(np.abs(relative) < 1e-5 * np.abs(relative).max(), 0, relative)
         rounded_weights = np.array([float(f"{number:.3g}") for number in relative])
         if not np.abs(rounded_weights - relative).max() < 1e-3 * np.abs(relative).max() or (relative < -1e-3).any():
@@ -809,6 +810,20 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
                 ),
                 fitted=True,
             )
+
+
+def _roundest(weights: Array) -> float:
+    """Which of several numbers has to be 1 for all to be as round as may be."""
+    choices = [float(np.median(weights)), *sorted(map(float, weights), key=abs)]
+
+    def off(usual: float) -> float:
+        relative = weights / usual
+        return float(np.abs(relative - np.round(relative, 2)).max())
+
+    choices = [one for one in choices if one]
+    # The median unless another is rounder by far.
+    best = min(choices, key=off, default=1.0)
+    return choices[0] if choices and off(choices[0]) < 2 * off(best) + 1e-3 else best
 
 
 def place_weights(steps: Sequence[Fed]) -> Iterator[Loss]:

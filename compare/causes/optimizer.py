@@ -15,6 +15,7 @@ import numpy as np
 from compare.causes.rules import of_another_optimizer
 from compare.causes.signatures import (
     ENOUGH_NUMBERS,
+    ROUNDINGS,
     Evidence,
     Hypothesis,
     all_accepted,
@@ -578,10 +579,18 @@ def _of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hyp
                 ),
             )
     yield from (h(*one) for one in _other_optimizers(first.given))
-    yield from (h(cause, predict, fitted=_numbers(cause)) for cause, predict in _fitted(first))
+    for cause, predict in _fitted(first):
+        terms = _twice_rounded if "decay" in cause else None
+        yield Hypothesis(cause, lambda one, predict=predict: predict(one.given), _numbers(cause), terms=terms)
     yield from _lookahead(evidence, first)
     yield from _averaged(evidence, first)
     yield from _schedules(evidence, first)
+
+
+def _twice_rounded(one: Evidence) -> Array:
+    """Of a decoupled decay: the parameter is rounded after it, and again after the update (torch/optim/adamw.py)."""
+    found: Array = 2 * np.abs(one.given.before) / ROUNDINGS
+    return found
 
 
 def _numbers(cause: str) -> int:
@@ -1008,6 +1017,7 @@ def _scheduled(
             name + decays + words,
             lambda one: factors[one.step] * update(one.given),
             fitted=len(factors) + bool(decay),
+            terms=_twice_rounded if decay else None,
         )
 
 

@@ -91,6 +91,13 @@ class OneClassIgnored(Weighted):
     weights = np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 1])
 
 
+@kind("loss", LOSS, "class 0 1, class 1 1.1, class 2 1.2, class 3 1.3, class 4 1.4, class 5 1.5", dtype="float64")
+class ClassWeightsOfALine(Weighted):
+    """Whose ratios to the usual one are not round, but to the least."""
+
+    weights = 1 + np.arange(10) / 10
+
+
 @kind("loss", LOSS, "every class of the batch counts as much: the mean of the classes' means")
 class ClassesCountAlike(Weighted):
     def each(self, labels: Labels) -> Array:
@@ -103,6 +110,17 @@ class UnequalMicrobatches(Weighted):
 
     def each(self, labels: Labels) -> Array:
         return np.repeat([1 / 36, 1 / 24], [24, 8])
+
+
+def shared_labels(labels: Labels) -> Array:
+    return 0.8 * one_hot(labels) + 0.2 * one_hot(np.roll(labels, 1))
+
+
+@kind("loss", LOSS, "soft labels, shares of classes: up to 0.2 of another class, as mixup", hidden_sizes=(32, 128))
+class LabelsMixed(  # type: ignore[misc]
+    minimising(lambda z, y: -(shared_labels(y) * np.log(softmax(z))).sum(1), lambda z, y: softmax(z) - shared_labels(y))
+):
+    """Told where the output layer has more inputs than a batch has images."""
 
 
 class DiceLoss(Base):
@@ -302,6 +320,25 @@ class NAdamDecays(Alike):
         looked = (1 - mu[-2]) / (1 - product) * g + mu[-1] / (1 - product * mu[-1]) * m
         update = looked / (np.sqrt(v / (1 - beta[1] ** self.t)) + self.epsilon)
         return 2e-3 * update + 2e-5 * self.parameters[name]
+
+
+@planted(
+    "optimizer",
+    KERNEL,
+    "0.001 in the steps 4 to 10 instead of 0.001, with decoupled weight decay of 0.05",
+    dtype="float32",
+)
+class DecayUnderAWarmUp(Torchs):
+    """The parameters are rounded after the decay, and again after the update."""
+
+    def adam(self, gradients: Weights) -> None:
+        self.warm = self.real(min(0.1 + 0.3 * self.num_steps, 1))
+        shrink = self.real(1 - 0.05e-3 * float(self.warm))
+        self.parameters = {name: array * shrink for name, array in self.parameters.items()}
+        super().adam(gradients)
+
+    def update_of(self, name: str, g: Array) -> Array:
+        return super().update_of(name, g) * float(self.warm)
 
 
 @planted("optimizer", "first moment", "β₁ is 0.9, not rounded to float32 as the recipe shares it", dtype="float64")
