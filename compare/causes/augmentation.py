@@ -355,7 +355,9 @@ def _noisy(pairs: Pairs) -> str | None:
     if np.ptp(difference[background]) < _SAME or (np.abs(difference[background]) > 1e-9).mean() < 0.3:
         return None
     # Noise knows nothing of its neighbour: images that are moved do.
-    alike = [_alike(difference, axis) for axis in (1, 2)]
+    # What is cut off differs between ink and background; the background alone is as it was drawn.
+    drawn = np.where(background, difference - difference[background].mean(), 0) if cut else difference
+    alike = [_alike(drawn, axis) for axis in (1, 2)]
     if max(alike) > 0.1 and not max(alike) > 0.99:  # rows or columns that have the same noise are just that
         return None
     if cut:  # half of the background's noise is below 0
