@@ -944,7 +944,8 @@ def _averaged(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothe
             return s.before - average
 
         name = f"every {count} steps the parameters become their moving average, which keeps {share:g} a step"
-        yield Hypothesis(name, predict)
+        # Each step of the average rounds once more, which later steps shrink.
+        yield Hypothesis(name, predict, terms=lambda one: 2 * _twice_rounded(one))
 
 
 def _lookahead(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:

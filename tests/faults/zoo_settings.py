@@ -304,7 +304,12 @@ class LambForAdam(Alike):
         return self.rate * update * (norms[0] / norms[1] if all(norms) else 1.0)
 
 
-@kind("optimizer", KERNEL, "hidden_1.kernel, hidden_2.kernel, output.kernel: decoupled weight decay of 0.1 (AdamW)")
+@kind(
+    "optimizer",
+    KERNEL,
+    "hidden_1.kernel, hidden_2.kernel, output.kernel: decoupled weight decay of 0.1 (AdamW)",
+    dtype="float64",
+)
 class KernelsAloneDecay(Torchs):
     def update_of(self, name: str, g: Array) -> Array:
         return super().update_of(name, g) + 1e-4 * self.parameters[name] * name.endswith(".kernel")
