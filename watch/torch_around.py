@@ -49,7 +49,7 @@ class Around:
             named = dict(zip(list(inspect.signature(original).parameters)[1:], args, strict=False)) | options
             self.loop["clip"].append({
                 "function": name, "settings": settings_of({key: plain(value) for key, value in named.items()}),
-                "step": self.watch.step, "place": self.places.here(sys._getframe(1)),  # noqa: SLF001
+                "gradients": len(parameters), "step": self.watch.step, "place": self.places.here(sys._getframe(1)),  # noqa: SLF001
             })  # fmt: skip
             return original(parameters, *args, **options)
 

@@ -1,10 +1,12 @@
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from compare.explanation.arithmetic.optimizers import Rule, rule_of, simulate
-from compare.explanation.observed.observation import Array
+from compare.explanation.observed.observation import Array, Observation
+from compare.explanation.training.clipping import _clip
 
 GENERATOR = np.random.default_rng(0)
 GRADIENTS = [GENERATOR.normal(size=5) for _ in range(4)]
@@ -63,3 +65,20 @@ def test_coupled_and_decoupled_weight_decay() -> None:
     assert (coupled.settings["decoupled weight decay"], decoupled.settings["decoupled weight decay"]) == (False, True)
     (after,) = simulate(decoupled, [np.ones(5)], [np.zeros(5)], [0.1])
     assert np.allclose(after, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("calls", "kind"),
+    [
+        ([{"gradients": 4, "step": 0}, {"gradients": 4, "step": 1}], "global norm"),
+        ([{"gradients": 1, "step": 0}] * 4 + [{"gradients": 1, "step": 1}] * 4, "norm of each parameter"),
+        ([{"gradients": 1, "step": 0}, {"gradients": 3, "step": 0}], "global norm"),
+        ([{"gradients": 1, "step": 0}, {"gradients": 1, "step": 1}], "global norm"),
+    ],
+    ids=["all at once", "one by one", "in groups", "of a single one"],
+)
+def test_parameters_that_are_clipped_one_by_one_are_clipped_by_their_own_norms(
+    calls: list[dict[str, int]], kind: str
+) -> None:
+    clips = [{"function": "clip_grad_norm_", "settings": {"max_norm": 1.0}} | call for call in calls]
+    assert _clip(Observation(Path(), {"loop": {"clip": clips}})) == (kind, 1.0)

@@ -91,7 +91,10 @@ def _clip(observation: Observation) -> Clip | None:
     ):
         if isinstance(settings.get(key), int | float):
             return words, float(settings[key])
-    for entry in observation.entries("loop", "clip"):
+    entries = observation.entries("loop", "clip")
+    calls = [entry for entry in entries if entry.get("step") == entries[0].get("step")]
+    one_each = len(calls) > 1 and all(entry.get("gradients") == 1 for entry in calls)
+    for entry in entries:
         found = entry.get("settings") or {}
         function = str(entry.get("function"))
         given = [found.get(key) for key in ("max_norm", "clip_value", "clip_norm")] + list(found.get("numbers") or ())[
@@ -99,7 +102,7 @@ def _clip(observation: Observation) -> Clip | None:
         ]
         value = next((number for number in given if isinstance(number, int | float)), None)
         if value is not None:
-            each = function == "clip_by_norm"
+            each = function == "clip_by_norm" or one_each
             kind = "value" if "value" in function else "norm of each parameter" if each else "global norm"
             return kind, float(value)
     return None
