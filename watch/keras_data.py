@@ -162,6 +162,7 @@ class Training:
         if steps.plan is not None:
             x, y = steps.planned_inputs(x), steps.planned_targets(y)
             if state and isinstance(state[0], tuple):  # JAX
+                steps.parameters.see()  # of a model that `fit` has built: what JAX differentiates by must be the plan's
                 trainable, fixed, *others = state[0]
                 trainable = steps.parameters.planned_state(trainable, model.trainable_variables)
                 fixed = steps.parameters.planned_state(fixed, model.non_trainable_variables)

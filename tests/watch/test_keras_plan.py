@@ -50,11 +50,18 @@ def plan(directory: Path, seen: Seen) -> None:
     }))  # fmt: skip
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_another_backend_steered_by_tensorflow_computes_the_same(backend: str, tmp_path: Path) -> None:
+BUILT_IN_THE_FIRST_STEP = SCRIPT.replace("keras.Input((8, 8, 1)),", "")
+
+
+@pytest.mark.parametrize(
+    ("backend", "script"),
+    [("torch", SCRIPT), ("jax", SCRIPT), ("jax", BUILT_IN_THE_FIRST_STEP)],
+    ids=["torch", "jax", "jax, built in the first step"],
+)
+def test_another_backend_steered_by_tensorflow_computes_the_same(backend: str, script: str, tmp_path: Path) -> None:
     reference = watch(tmp_path / "reference", SCRIPT)
     plan(tmp_path / "plan", reference)
-    steered = watch(tmp_path / "steered", SCRIPT, backend, plan=str(tmp_path / "plan"))
+    steered = watch(tmp_path / "steered", script, backend, plan=str(tmp_path / "plan"))
     found, expected = steered.document, reference.document
     assert found["status"]["outcome"] == "observed", found["status"]
     for name in ("calls", "evaluation_calls"):
