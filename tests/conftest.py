@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from compare.run import gpus
 from recipe import Recipe
 from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
@@ -72,7 +71,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not gpus.are_there():
+    from compare.run.gpus import are_there
+
+    if not are_there():
         for item in items:
             if item.get_closest_marker("gpu") is not None:
                 item.add_marker(pytest.mark.skip(reason="no GPU here"))

@@ -1,6 +1,6 @@
 """The catalogue of signatures for convolutions, pooling, and the way from them to the dense layers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,89 @@ _OTHER_POOLING: dict[str, Callable[[Array], Array]] = {
     "the pooling averages 3×3 instead of taking the largest of 2×2": _overlapping_means,
     "the pooling starts one pixel later": lambda maps: windows(np.roll(maps, (-1, -1), (1, 2))).max(axis=3),
 }
+
+
+def of_winograd(evidence: Sequence[Evidence], layer: str) -> str | None:
+    """Whether a convolution errs as by Winograd's algorithm: nowhere by more than that may, and as much as it does.
+
+    It is named F(2×2, 3×3) or F(4×4, 3×3), with the transforms of Lavin and Gray, "Fast Algorithms for Convolutional
+    Neural Networks" (2016), by the size of the squares that come out. The control is the algorithm itself in the
+    record's precision.
+    """
+    if not is_convolution(evidence[0].given.kernel(layer)):
+        return None
+    for size in _WINOGRAD:
+        if all(_errs_alike(one, layer, size) for one in evidence):
+            return (
+                f"the deviations have the size of those of Winograd's algorithm F({size}×{size}, 3×3), which cuDNN may "
+                "choose: it adds pixels up before it multiplies, and rounds more than any order of the sum does"
+            )
+    return None
+
+
+def _errs_alike(one: Evidence, layer: str, size: int) -> bool:
+    step = one.given
+    inputs, kernel, bias = step.inputs[layer], step.kernel(layer), step.bias(layer)
+    dtype = np.float64 if one.unit < _FLOAT32_UNIT else np.float32
+    control = np.abs(_winograd(inputs.astype(dtype), kernel.astype(dtype), size) + bias.astype(dtype) - one.expected)
+    found = np.abs(one.recorded - one.expected)
+    # A sum of n products carries at most γₙ of their absolute values: over the channels, and of every transform twice.
+    terms = kernel.shape[2] + 6 * (size + 2) + 2
+    largest = _winograd(np.abs(inputs), np.abs(kernel), size, absolute=True) + np.abs(bias)
+    if not (found <= terms * one.unit / (1 - terms * one.unit) * largest).all():
+        return False
+    # Where few pixels are under the kernel, but more are in its square, other algorithms err by next to nothing.
+    order = np.argsort((one.bound / np.maximum(largest, np.finfo(float).tiny)).ravel(), kind="stable")
+    quarters = zip(*(np.array_split(errors.ravel()[order], 4) for errors in (found, control)), strict=True)
+    # Mean squares of a thousand errors or more: another order of the same sums changes them by some tenths.
+    return all(_root_mean_square(a) < 2 * _root_mean_square(b) < 4 * _root_mean_square(a) for a, b in quarters)
+
+
+_FLOAT32_UNIT = 2.0**-24
+
+
+def _root_mean_square(errors: Array) -> float:
+    return float(np.sqrt((errors**2).mean()))
+
+
+_WINOGRAD = {
+    2: (
+        [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
+        [[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
+        [[1, 1, 1, 0], [0, 1, -1, -1]],
+    ),
+    4: (
+        [
+            *([4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]),
+            *([0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]),
+        ],
+        [
+            *([1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6]),
+            *([1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]),
+        ],
+        [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+    ),
+}
+"""By the size of the squares that come out: Bᵀ for the pixels, G for the kernel and Aᵀ for their product."""
+
+
+def _winograd(inputs: Array, kernel: Array, size: int, *, absolute: bool = False) -> Array:
+    """The convolution of (images, rows, columns, channels) by 3×3, the border left out, in the inputs' precision.
+
+    Where `absolute`, the sum of the absolute values that the algorithm adds up.
+    """
+    matrices = [np.array(matrix, inputs.dtype) for matrix in _WINOGRAD[size]]
+    of_pixels, of_kernel, of_product = map(np.abs, matrices) if absolute else matrices
+    rows, columns = inputs.shape[1] - 2, inputs.shape[2] - 2
+    padded = np.pad(inputs, [(0, 0), (0, -rows % size), (0, -columns % size), (0, 0)])
+    tiles = sliding_window_view(padded, (size + 2, size + 2), axis=(1, 2))[:, ::size, ::size]
+    pixels = of_pixels @ tiles @ of_pixels.T  # (images, tiles, tiles, channels, size + 2, size + 2)
+    transformed = of_kernel @ kernel.transpose(3, 2, 0, 1) @ of_kernel.T  # (filters, channels, size + 2, size + 2)
+    products = pixels.transpose(4, 5, 0, 1, 2, 3) @ transformed.transpose(2, 3, 1, 0)[:, :, None, None]
+    squares = of_product @ products.transpose(2, 3, 4, 5, 0, 1) @ of_product.T
+    images, down, across, filters = squares.shape[:4]
+    maps = squares.transpose(0, 1, 4, 2, 5, 3).reshape(images, down * size, across * size, filters)
+    return np.asarray(maps[:, :rows, :columns])
 
 
 def of_gradient(first: Evidence) -> Iterator[Hypothesis]:

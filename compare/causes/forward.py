@@ -55,7 +55,8 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
     if (cause := all_kept_in(wrong, double=trace.recipe.dtype == "float64")) is not None:
         kept = cause.rpartition(" ")[2]
         return f"the layer computes in {kept}: {cause}" if "kept in" in cause else cause
-    cause = fed.of_dropped_inputs(evidence, layer) or _rounds_as(evidence, layer, trace.recipe.dtype)
+    cause = fed.of_dropped_inputs(evidence, layer) or network_causes.of_winograd(evidence, layer)
+    cause = cause or _rounds_as(evidence, layer, trace.recipe.dtype)
     return cause or as_noise(evidence)
 
 

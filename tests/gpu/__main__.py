@@ -62,11 +62,8 @@ def main() -> int:
         flush=True,
     )
     at_once = max(1, min(4, (os.cpu_count() or 1) // 2))
-    directory = out / ("rehearsal" if options.rehearse else "gpu")
     failed = 0
-    for result in run_all(
-        checks, directory, device=device, num_gpus=max(1, len(found)), seconds=SECONDS, at_once=at_once
-    ):
+    for result in run_all(checks, out, device=device, num_gpus=max(1, len(found)), seconds=SECONDS, at_once=at_once):
         failed += result.outcome == "FAILED"
         print(line(result), flush=True)
     print(f"{failed} failed of {len(checks)}")

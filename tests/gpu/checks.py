@@ -18,8 +18,8 @@ from recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 
-Judge = Callable[[Path, str], str]
-"""Looks at the directory that a command ran in, and at what it printed, and returns what the table says of it."""
+Judge = Callable[[Path, str, str], str]
+"""From the directory that a command ran in, what it printed, and the device, to what the table says of it."""
 
 SMALL = ("--recipe.epochs", "1", "--recipe.hidden_sizes", "[32]", "--recipe.batch_size", "500")
 CNN = ("--recipe.network", "cnn", "--recipe.filters", "[4,8]")
@@ -34,7 +34,7 @@ class Check:
         words: The command after Python; `{device}` is gpu, or cpu in a rehearsal.
         judge: What to look at behind it; left out, the exit code counts alone.
         seconds: What it may take.
-        exit_code: With which it must end.
+        exit_codes: With one of which it must end.
         num_gpus: How many GPUs it needs.
         cuda: Whether there is nothing to rehearse on a CPU.
         framework: What must be installed and, but for torch, find a GPU.
@@ -42,9 +42,9 @@ class Check:
 
     name: str
     words: tuple[str, ...]
-    judge: Judge = lambda _, __: ""
+    judge: Judge = lambda *_: ""
     seconds: float = 120
-    exit_code: int = 0
+    exit_codes: tuple[int, ...] = (0,)
     num_gpus: int = 1
     cuda: bool = False
     framework: str = "torch"
@@ -83,10 +83,10 @@ def run(check: Check, directory: Path, *, device: str = "gpu") -> Result:
     seconds = time.monotonic() - begin
     (directory / "output.txt").write_text(process.stdout)
     last = (process.stdout.strip().splitlines() or [""])[-1]
-    if process.returncode != check.exit_code:
+    if process.returncode not in check.exit_codes:
         return Result(check.name, "FAILED", seconds, f"exit code {process.returncode}: {last}")
     try:
-        return Result(check.name, "passed", seconds, check.judge(directory, process.stdout))
+        return Result(check.name, "passed", seconds, check.judge(directory, process.stdout, device))
     except (AssertionError, LookupError, OSError, ValueError) as error:
         return Result(check.name, "FAILED", seconds, f"{type(error).__name__}: {error}")
 
@@ -102,34 +102,33 @@ def missing(check: Check, num_gpus: int, *, device: str = "gpu") -> str | None:
     return None
 
 
-def _record(directory: Path, _: str) -> str:
+def _record(directory: Path, _: str, device: str) -> str:
     record = json.loads((directory / "record" / "record.json").read_text())
-    expected = "cpu" if "rehearsal" in str(directory) else "gpu"
-    assert record["device"] == expected, f"the record says {record['device']}"
+    assert record["device"] == device, f"the record says {record['device']}"
     if record["kind"] == "trace":
-        return record["device"]
+        return device
     memory = record.get("peak_gpu_memory_bytes")
-    assert expected == "cpu" or memory, "the record says no peak of the GPU's memory"
-    return f"{record['device']}, {record['test']['accuracy']:.1%}, {(memory or 0) / 1e6:,.0f} MB of the GPU"
+    assert device == "cpu" or memory, "the record says no peak of the GPU's memory"
+    return f"{device}, {record['test']['accuracy']:.1%}, {(memory or 0) / 1e6:,.0f} MB of the GPU"
 
 
-def _comparison(directory: Path, _: str) -> str:
+def _comparison(directory: Path, _: str, device: str) -> str:
     results = json.loads((directory / "out" / "results.json").read_text())
     sides = results["implementations"]
-    expected = "cpu" if "rehearsal" in str(directory) else "gpu"
-    wrong = [name for name, side in sides.items() if side["device"] != expected]
-    assert not wrong, f"not on the {expected}: {', '.join(wrong)}"
+    wrong = [name for name, side in sides.items() if side["device"] != device]
+    assert not wrong, f"not on the {device}: {', '.join(wrong)}"
     seconds = [side.get("seconds_per_epoch") for side in sides.values()]
     epochs = f", {' and '.join(f'{one:.2f}' for one in seconds)} s an epoch" if all(seconds) else ""
     return f"{results['verdict']}{epochs}"
 
 
-def _names_tf32(directory: Path, output: str) -> str:
-    assert "tf32" in output.lower(), "nothing is said of TF32"
-    return _comparison(directory, output)
+def _names_tf32(directory: Path, output: str, device: str) -> str:
+    results = (directory / "out" / "results.json").read_text()
+    assert '"tf32"' in results.partition('"settings"')[2], "the settings do not differ in TF32"
+    return _comparison(directory, output, device)
 
 
-def _last_line(_: Path, output: str) -> str:
+def _last_line(_: Path, output: str, __: str) -> str:
     return output.strip().splitlines()[-1]
 
 
@@ -253,14 +252,24 @@ CHECKS = (
             f"align, Keras on {backend}, native: TF32 is named",
             _compare("align", backend, "--recipe.preset", "native"),
             _names_tf32,
-            exit_code=1,
+            exit_codes=(1,),
             cuda=True,
             framework=backend,
         )
         for backend in ("jax", "tensorflow")
     ),
-    Check("run, Keras on torch", _compare("run", "torch", *SMALL, "--controls", "1"), _comparison, 240),
-    Check("run, Keras on jax", _compare("run", "jax", *SMALL, "--controls", "1"), _comparison, 240, framework="jax"),
+    *(
+        # Of one epoch and one control some rungs cannot be decided: 3.
+        Check(
+            f"run, Keras on {backend}",
+            _compare("run", backend, *SMALL, "--controls", "1"),
+            _comparison,
+            240,
+            exit_codes=(0, 3),
+            framework=backend,
+        )
+        for backend in ("torch", "jax")
+    ),
     Check("ddp on all GPUs", _fit(*_DDP), num_gpus=2, cuda=True),
     Check("ddp on all GPUs, cnn", _fit(*_DDP, *CNN), num_gpus=2, cuda=True),
     Check("ddp on all GPUs, 16-mixed", _fit(*_DDP, "--trainer.precision", "16-mixed"), num_gpus=2, cuda=True),
