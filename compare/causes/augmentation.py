@@ -1,6 +1,7 @@
 """What may have been done to images, told from the ones that the recipe asks for: augmentation by its kind."""
 
 import math
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,10 @@ def of_images(images: Images, expected: Images | None, training: NDArray[np.uint
     same = np.abs(found - expected).max(axis=(1, 2)) <= _SAME
     some = f" ({int((~same).sum())} of the {len(found)} of the first batch)" if same.any() else ""
     changed = [(a, b) for a, b, is_same in zip(found, expected, same, strict=True) if not is_same]
-    kind = _shifted(changed) or _erased(changed) or _by_image(changed) or _mixed(changed, expected) or _noisy(changed)
-    kind = kind or _resampled(changed)
+    kind = _shifted(changed) or _erased(changed) or _by_image(changed) or _powers(changed)
+    kind = kind or _mixed(changed, expected)
+    kind = kind or _impulses(changed) or _multiplied(changed) or _noisy(changed)
+    kind = kind or _blurred(changed) or _turned_or_scaled(changed) or _resampled(changed)
     return kind + some if kind else None
 
 
@@ -71,13 +74,43 @@ def _function(values: dict[float, float]) -> str | None:
         powers = np.log(results[inside]) / np.log(levels[inside])
         if np.ptp(powers) < 1e-3 * np.abs(powers).max() and abs(powers.mean() - 1) > 1e-3:
             return f"pixels are raised to the power {powers.mean():.4g}: gamma"
-    for slope in dict.fromkeys(float(f"{r / x:.4g}") for x, r in zip(levels[1:4], results[1:4], strict=False)):
-        if slope > 1 and np.abs(np.minimum(slope * levels, results.max()) - results).max() <= _SAME:
-            return f"pixels are multiplied by {slope:.4g} and cut off at {results.max():.3g}"
+    if (words := _cut_off_line(levels, results)) is not None:
+        return words
+    for words, changed in (("inverted: solarised", 1 - levels), ("set to 0", 0 * levels), ("set to 1", 0 * levels + 1)):
+        for above in (True, False):
+            other = np.abs(results - levels) > _SAME
+            threshold = float(levels[other].min() if above else levels[other].max())
+            chosen = levels >= threshold if above else levels <= threshold
+            if np.abs(np.where(chosen, changed, levels) - results).max() <= _SAME:
+                return f"pixels {'from' if above else 'up to'} {threshold:.3g} are {words}"
     few = len(set(results.round(6)))
     if few < len(levels) / 2 and few <= 32:
         return f"pixels have only {few} grey levels: quantised"
     return "pixels went through another function of their grey level"
+
+
+def _cut_off_line(levels: Images, results: Images) -> str | None:
+    """A line that is cut off on one side or both."""
+    low, high = float(results.min()), float(results.max())
+    inside = (results > low + _SAME) & (results < high - _SAME)
+    if inside.sum() < _ENOUGH_LEVELS:
+        return None
+    slope, offset = np.polyfit(levels[inside], results[inside], 1)
+    if np.abs(np.clip(slope * levels + offset, low, high) - results).max() > _SAME:
+        return None
+    shift = f"{abs(offset):.4g} is {'added to' if offset > 0 else 'subtracted from'}"
+    if abs(slope - 1) > 1e-4:
+        what = f"pixels are multiplied by {slope:.4g}" + (f", {shift} them" if abs(offset) > 1e-4 else "")
+    elif abs(offset) > 1e-4:
+        what = f"{shift} the pixels"
+    else:
+        what = "pixels are as they should be"
+    cut = [f"{limit:.3g}" for limit in (low, high) if (np.abs(results - limit) <= _SAME).sum() > 1]
+    return f"{what}, and cut off at {' and '.join(cut)}" if cut else None
+
+
+_ENOUGH_LEVELS = 8
+"""So many grey levels do not lie on one line by chance."""
 
 
 def _filtered(found: Images, expected: Images) -> str | None:
@@ -200,7 +233,11 @@ def _by_image(pairs: Pairs) -> str | None:
     for found, wanted in pairs:
         slope, offset = np.polyfit(wanted.ravel(), found.ravel(), 1)
         if np.abs(slope * wanted + offset - found).max() > 1e-5 * max(1, np.abs(found).max()):
-            clipped = np.clip(slope * wanted + offset, 0, 1)
+            inside = (found > found.min()) & (found < found.max())
+            if inside.sum() < _ENOUGH_LEVELS or not np.ptp(wanted[inside]):
+                return None
+            slope, offset = np.polyfit(wanted[inside], found[inside], 1)
+            clipped = np.clip(slope * wanted + offset, found.min(), found.max())
             if np.abs(clipped - found).max() > 1e-5:
                 return None
         maps.append((float(slope), float(offset)))
@@ -211,9 +248,29 @@ def _by_image(pairs: Pairs) -> str | None:
     if by_largest and not any(abs(offset) > 1e-5 for _, offset in maps):
         return "each image is divided by its own largest pixel"
     slopes = [slope for slope, _ in maps]
+    if all(abs(slope - 1) < 1e-4 for slope in slopes):
+        means = [float(wanted.mean()) for _, wanted in pairs]
+        if all(abs(offset + mean) < 1e-4 for (_, offset), mean in zip(maps, means, strict=True)):
+            return "each image's own mean is subtracted"
+        offsets = [offset for _, offset in maps]
+        return f"a number is added to each image, from {min(offsets):.3g} to {max(offsets):.3g}: its brightness"
     return (
         f"the brightness or contrast of each image is changed, by factors from {min(slopes):.3g} to {max(slopes):.3g}"
     )
+
+
+def _powers(pairs: Pairs) -> str | None:
+    """Gamma by image."""
+    powers = []
+    for found, wanted in pairs:
+        inside = (wanted > 0.01) & (wanted < 0.99) & (found > 0)
+        if inside.sum() < _ENOUGH_LEVELS:
+            return None
+        power = float(np.median(np.log(found[inside]) / np.log(wanted[inside])))
+        if np.abs(wanted**power - found).max() > 1e-5:
+            return None
+        powers.append(power)
+    return f"each image is raised to a power of its own, from {min(powers):.3g} to {max(powers):.3g}: gamma"
 
 
 def _mixed(pairs: Pairs, expected: Images) -> str | None:
@@ -244,43 +301,171 @@ def _mixed(pairs: Pairs, expected: Images) -> str | None:
     return f"images are mixed with others of their batch, by shares of {min(shares):.3g} to {max(shares):.3g}: mixup"
 
 
+def _impulses(pairs: Pairs) -> str | None:
+    """Salt and pepper: single pixels are black or white."""
+    found, wanted = _stacked(pairs)
+    other = np.abs(found - wanted) > _SAME
+    values = np.unique(found[other].round(6))
+    few = 2
+    if len(values) != few or other.mean() > 0.5 or _neighbours_alike(other.astype(float)):
+        return None
+    said = f"{values[0]:.3g} or {values[1]:.3g}"
+    return f"single pixels are set to {said}, {other.mean():.0%} of them visibly: salt-and-pepper noise"
+
+
+def _multiplied(pairs: Pairs) -> str | None:
+    """Noise that leaves the background as it is: a factor for each pixel, or counts of a Poisson distribution."""
+    found, wanted = _stacked(pairs)
+    if found[wanted == 0].any():
+        return None
+    # Of darker pixels a grey level is a tenth, and brighter ones may be cut off at 1.
+    parts = [(wanted > low) & (wanted < high) for low, high in ((0.1, 0.3), (0.3, 0.6))]
+    if any(part.sum() < _ENOUGH_PIXELS for part in parts):
+        return None
+    difference = np.where(wanted > 0, found - wanted, 0)
+    ink = wanted > 0
+    both = (ink & np.roll(ink, 1, axis=2))[:, :, 1:]
+    if abs(np.corrcoef(difference[:, :, 1:][both], difference[:, :, :-1][both])[0, 1]) > 0.1:
+        return None
+    counts = 255 * found[ink]
+    if np.abs(counts - counts.round()).max() < 1e-3:
+        spread = [float((255 * difference[part] ** 2 / wanted[part]).mean()) for part in parts]
+        if all(math.isclose(one, 1, rel_tol=5 * math.sqrt(2 / _ENOUGH_PIXELS)) for one in spread):
+            return "each pixel is drawn from a Poisson distribution around its grey level: shot noise"
+    factors = [found[part] / wanted[part] for part in parts]
+    if not math.isclose(factors[0].std(), factors[1].std(), rel_tol=0.2):
+        return None
+    together = np.concatenate(factors)
+    around = f"{_form(together - together.mean())} around {together.mean():.3g}"
+    return f"each pixel is multiplied by noise{around}, of standard deviation {together.std():.2g}"
+
+
+_ENOUGH_PIXELS = 200
+"""Whose deviation is known to 5%."""
+
+
 def _noisy(pairs: Pairs) -> str | None:
-    wanted = np.stack([b for _, b in pairs])
-    slope, offset = np.polyfit(wanted.ravel(), np.stack([a for a, _ in pairs]).ravel(), 1)
-    difference = np.stack([a - slope * b - offset for a, b in pairs])
-    background = np.stack([b for _, b in pairs]) == 0
+    found, wanted = _stacked(pairs)
+    slope, offset = np.polyfit(wanted.ravel(), found.ravel(), 1)
+    background = wanted == 0
+    cut = background.any() and found.min() == 0 and 0.3 < (found[background] == 0).mean() < 0.7
+    if cut:
+        slope, offset = 1.0, 0.0
+    difference = found - slope * wanted - offset
     if np.ptp(difference[background]) < _SAME or (np.abs(difference[background]) > 1e-9).mean() < 0.3:
         return None
-    deviation = float(difference.std())
     # Noise knows nothing of its neighbour: images that are moved do.
-    neighbours = np.corrcoef(difference[:, :, 1:].ravel(), difference[:, :, :-1].ravel())[0, 1]
-    if abs(neighbours) > 0.1:
+    # What is cut off differs between ink and background; the background alone is as it was drawn.
+    drawn = np.where(background, difference - difference[background].mean(), 0) if cut else difference
+    alike = [_alike(drawn, axis) for axis in (1, 2)]
+    if max(alike) > 0.1 and not max(alike) > 0.99:  # rows or columns that have the same noise are just that
         return None
-    form = "uniform" if np.abs(difference).max() < 2 * deviation else "normal"
-    return f"noise is added to the pixels, {form}, of standard deviation {deviation:.2g}"
+    if cut:  # half of the background's noise is below 0
+        above = difference[background & (found > 0) & (found < found.max())]
+        words, deviation = _form(np.concatenate([above, -above])), float(np.sqrt((above**2).mean()))
+    else:
+        words, deviation = _form(difference), float(difference.std())
+    and_cut = ", and they are cut off at 0" if cut else ""
+    mapped = abs(slope - 1) > 0.02 or abs(offset) > 0.02
+    before = f"pixels are about {slope:.3g} times as large and moved by {offset:.2g}, and " if mapped else ""
+    lines = f", the same all along a {('column', 'row')[int(np.argmax(alike))]}" if max(alike) > 0.1 else ""
+    return f"{before}noise is added to the pixels{words}, of standard deviation {deviation:.2g}{lines}{and_cut}"
 
 
-def _resampled(pairs: Pairs) -> str | None:
+def _stacked(pairs: Pairs) -> tuple[Images, Images]:
+    return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
+
+
+def _neighbours_alike(difference: Images) -> bool:
+    return _alike(difference, 2) > 0.1
+
+
+def _alike(difference: Images, axis: int) -> float:
+    """How far neighbours along an axis correlate."""
+    moved = np.moveaxis(difference, axis, 1)
+    return abs(float(np.corrcoef(moved[:, 1:].ravel(), moved[:, :-1].ravel())[0, 1]))
+
+
+def _form(noise: Images) -> str:
+    """Of noise around 0, if it has one of two forms: the excess kurtosis of a uniform distribution is −1.2."""
+    from scipy.stats import kurtosis
+
+    excess, tolerance = float(kurtosis(noise, axis=None)), 5 * math.sqrt(24 / noise.size)
+    if abs(excess) < max(tolerance, 0.1):
+        return ", normal"
+    return ", uniform" if abs(excess + 1.2) < max(tolerance, 0.1) else ""
+
+
+_WIDEST = 6
+"""Pixels to each side that a filter reaches: four standard deviations of 1.5 pixels."""
+
+
+def _blurred(pairs: Pairs) -> str | None:
+    """A filter for each image, which is the same to the left and right, and above and below."""
+    inner = (slice(_WIDEST, -_WIDEST),) * 2
+    reaches = list(product(range(_WIDEST + 1), repeat=2))
+    if min(pairs[0][0].shape) <= 3 * _WIDEST:
+        return None
+    kernels = []
+    for found, wanted in pairs:
+        parts = np.stack([_mirrored_sum(wanted, down, right)[inner].ravel() for down, right in reaches], axis=1)
+        kernel, *_ = np.linalg.lstsq(parts, found[inner].ravel(), rcond=None)
+        if np.abs(parts @ kernel - found[inner].ravel()).max() > 1e-4:
+            return None
+        kernels.append(kernel)
+    centres = [kernel[0] for kernel in kernels]
+    if max(centres) - min(centres) < 1e-3:
+        return "images are blurred" if centres[0] < 1 else "images are sharpened"
+    return "each image is blurred or sharpened by a filter of its own, as augmentation has it"
+
+
+def _mirrored_sum(image: Images, down: int, right: int) -> Images:
+    """The pixels so far away in each direction, added up."""
+    ways = {(a * down, b * right) for a in (1, -1) for b in (1, -1)}
+    return np.asarray(np.sum([np.roll(image, way, (0, 1)) for way in ways], axis=0))
+
+
+def _turned_or_scaled(pairs: Pairs) -> str | None:
     """Rotated or scaled: no rule to be exact about, since each program interpolates in its own way."""
     from scipy import ndimage
 
-    angles = []
-    for found, wanted in pairs[:8]:
-        before = float(((found - wanted) ** 2).sum())
-        trials = np.arange(-45, 45.5, 1.0)
-        errors = [
-            float(((ndimage.rotate(wanted, angle, reshape=False, order=1) - found) ** 2).sum()) for angle in trials
-        ]
-        best = int(np.argmin(errors))
-        if errors[best] > 0.1 * before:
-            break
-        angles.append(trials[best])
-    else:
-        return f"images are rotated, by about {min(angles):.0f}° to {max(angles):.0f}°, as augmentation has it"
+    rows, columns = pairs[0][0].shape
+    centre = np.array([(rows - 1) / 2, (columns - 1) / 2])
+
+    def turned(image: Images, angle: float) -> Images:
+        return np.asarray(ndimage.rotate(image, angle, reshape=False, order=1))
+
+    def scaled(image: Images, scale: float) -> Images:
+        return np.asarray(ndimage.affine_transform(image, np.eye(2) / scale, offset=centre - centre / scale, order=1))
+
+    for change, trials, words in (
+        (turned, np.arange(-45, 45.5, 1.0), "images are rotated, by about {:.0f}° to {:.0f}°, as augmentation has it"),
+        (scaled, np.arange(0.6, 1.61, 0.02), "images are scaled about their centre, by about {:.2f} to {:.2f}"),
+    ):
+        best = []
+        for found, wanted in pairs[:8]:
+            before = float(((found - wanted) ** 2).sum())
+            errors = [float(((change(wanted, trial) - found) ** 2).sum()) for trial in trials]
+            if min(errors) > 0.1 * before:
+                break
+            best.append(float(trials[int(np.argmin(errors))]))
+        else:
+            return words.format(min(best), max(best))
+    return None
+
+
+def _resampled(pairs: Pairs) -> str | None:
+    """Moved in some other way: ink is where there was none, next to where it was, and about as much."""
+    from scipy import ndimage
+
+    found, wanted = _stacked(pairs)
+    gained = [bool((np.abs(a)[b == 0] > _SAME).any()) for a, b in pairs]
+    if not all(gained) or not _neighbours_alike(found - wanted):
+        return None
     brighter = [float(a.sum() / b.sum()) for a, b in pairs if b.sum()]
     if all(0.3 < ratio < 3 for ratio in brighter) and all(
         np.corrcoef(ndimage.gaussian_filter(a, 2).ravel(), ndimage.gaussian_filter(b, 2).ravel())[0, 1] > 0.5
         for a, b in pairs
     ):
-        return "images are resampled, as scaling, shearing or elastic augmentation does"
+        return "images are resampled or filtered, as scaling, shearing, elastic augmentation or blurring does"
     return None

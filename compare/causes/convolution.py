@@ -77,6 +77,12 @@ _OTHER_POOLING: dict[str, Callable[[Array], Array]] = {
     "the pooling takes the root of the mean square instead of the largest": (
         lambda maps: np.sqrt((windows(maps) ** 2).mean(axis=3))
     ),
+    "the pooling takes the mean of the largest and the average instead of the largest": (
+        lambda maps: (windows(maps).max(axis=3) + windows(maps).mean(axis=3)) / 2
+    ),
+    "the pooling takes the root of the summed squares (LPPool of p = 2) instead of the largest": (
+        lambda maps: np.sqrt((windows(maps) ** 2).sum(axis=3))
+    ),
     "every second activation is taken instead of the largest of four": lambda maps: windows(maps)[:, :, :, 0],
     "every second activation is taken, the last of four instead of the largest": lambda maps: windows(maps)[:, :, :, 3],
     "the pooling takes the largest of 3×3 instead of 2×2": _overlapping,

@@ -22,10 +22,12 @@ def _layer_norm(epsilon: float) -> Callable[[Array], Array]:
     return normalised
 
 
-def _batch_norm(epsilon: float) -> Callable[[Array], Array]:
+def _batch_norm(epsilon: float, ddof: int = 0) -> Callable[[Array], Array]:
     def normalised(x: Array) -> Array:
         axes = tuple(range(x.ndim - 1))
-        return (x - x.mean(axis=axes)) / np.sqrt(x.var(axis=axes) + epsilon)
+        count = x.size / x.shape[-1]
+        variance = x.var(axis=axes) * (count / (count - ddof) if count > ddof else np.nan)
+        return (x - x.mean(axis=axes)) / np.sqrt(variance + epsilon)
 
     return normalised
 
@@ -46,11 +48,33 @@ def _group_norm(groups: int, epsilon: float) -> Callable[[Array], Array]:
     return normalised
 
 
+def _whole_norm(epsilon: float) -> Callable[[Array], Array]:
+    """Of all that an image's feature maps hold, as `LayerNorm` over several axes, or behind a flattening, has it."""
+
+    def normalised(x: Array) -> Array:
+        return _layer_norm(epsilon)(x.reshape(len(x), -1)).reshape(x.shape)
+
+    return lambda x: normalised(x) if x.ndim > _FLAT else np.full(x.shape, np.nan)
+
+
+def _instance_norm(epsilon: float) -> Callable[[Array], Array]:
+    def normalised(x: Array) -> Array:
+        mean, variance = x.mean(axis=(1, 2), keepdims=True), x.var(axis=(1, 2), keepdims=True)
+        return (x - mean) / np.sqrt(variance + epsilon)
+
+    return lambda x: normalised(x) if x.ndim > _FLAT else np.full(x.shape, np.nan)
+
+
+_FLAT = 2
+"""Dimensions of what a dense layer is fed."""
+
+
 def _unit_length(x: Array) -> Array:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 NORMALISATIONS: dict[str, Callable[[Array], Array]] = {
+    **{f"batch normalisation (ε = {e:g}) by the variance over n − 1": _batch_norm(e, 1) for e in (1e-3, 1e-5)},
     **{f"batch normalisation (ε = {e:g})": _batch_norm(e) for e in (1e-3, 1e-5, 1e-6, 1e-8)},
     **{f"layer normalisation (ε = {e:g})": _layer_norm(e) for e in (1e-3, 1e-5, 1e-6, 1e-8, 1e-12)},
     **{f"RMS normalisation (ε = {e:g})": _rms_norm(e) for e in (1e-6, 1e-7, 1e-5, 1e-3, 1e-8, 2.0**-23, 2.0**-52)},
@@ -58,6 +82,14 @@ NORMALISATIONS: dict[str, Callable[[Array], Array]] = {
         f"group normalisation of {groups} groups (ε = {e:g})": _group_norm(groups, e)
         for groups in (2, 4, 8, 16, 32)
         for e in (1e-5, 1e-3)
+    },
+    **{f"layer normalisation (ε = {e:g}) of whole images": _whole_norm(e) for e in (1e-3, 1e-5, 1e-6)},
+    **{f"instance normalisation (ε = {e:g})": _instance_norm(e) for e in (1e-3, 1e-5)},
+    **{
+        f"batch normalisation that does not know its batch, division by √(1 + {e:g}),": lambda x, e=e: (
+            x / np.sqrt(1 + e)
+        )
+        for e in (1e-3, 1e-5)
     },
     "normalisation to length 1": _unit_length,
     "standardisation without an ε": _layer_norm(0.0),
@@ -94,7 +126,9 @@ def learned(
             mean_x = np.where(live, normal, 0).sum(axis=axes) / count
             mean_y = np.where(live, one.recorded, 0).sum(axis=axes) / count
             dx, dy = np.where(live, normal - mean_x, 0), np.where(live, one.recorded - mean_y, 0)
-            scale = (dx * dy).sum(axis=axes) / (dx**2).sum(axis=axes)
+            spread = (dx**2).sum(axis=axes)
+            # Of a unit that is the same for all images, the shift alone shows.
+            scale = np.where(spread > 0, (dx * dy).sum(axis=axes) / spread, 1)
             shift = mean_y - scale * mean_x
         fits = (np.abs(scale - 1) <= reach) & (np.abs(shift) <= reach)
         # A unit that has no two numbers to fit from has none to contradict it either.
@@ -106,6 +140,45 @@ def learned(
         return np.where(explained, one.recorded, fitted)
 
     return predict
+
+
+def terms_of(one: Evidence, of: Callable[[Evidence], Array], change: Callable[[Array], Array]) -> Array:
+    """The sizes of what a normalisation subtracts from each other, after it has divided them."""
+    x = of(one)
+    return _terms(x, change)
+
+
+def _terms(x: Array, change: Callable[[Array], Array]) -> Array:
+    normal = change(x)
+    with np.errstate(all="ignore"):
+        # It is (x − mean)·s: two images are s times as far apart behind it.
+        scale = np.abs(normal - normal.mean(axis=0)) / np.abs(x - x.mean(axis=0))
+    found: Array = np.nan_to_num(scale, posinf=0).max(axis=0) * np.abs(x).max(axis=0) + np.abs(normal)
+    return np.broadcast_to(found, normal.shape)
+
+
+def terms_before(one: Evidence, layer: str, change: Callable[[Array], Array]) -> Array:
+    """The same of what a layer is fed, behind its kernel."""
+    step: ExactStep = one.given
+    kernel, bias = step.kernel(layer), step.bias(layer)
+    return linear(_terms(step.inputs[layer], change), np.abs(kernel), np.abs(bias))
+
+
+def learned_before(
+    one: Evidence, layer: str, change: Callable[[Array], Array], *, learns: bool, first: Evidence
+) -> Array:
+    """A normalisation of what a layer is fed, whose scale and shift may be learned after the first step.
+
+    The first step shows that it is this; later ones have to be as near as the learning rate can bring them.
+    """
+    step: ExactStep = one.given
+    normal, kernel = change(step.inputs[layer]), step.kernel(layer)
+    predicted = linear(normal, kernel, step.bias(layer))
+    if one.step == 1 or first.step > 1 or not learns:
+        return predicted
+    reach = 4 * step.recipe.learning_rate * one.step
+    near = linear(reach * (np.abs(normal) + 1), np.abs(kernel), 0 * step.bias(layer))
+    return np.where(np.abs(one.recorded - predicted) <= near, one.recorded, predicted)
 
 
 def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
@@ -127,9 +200,6 @@ def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
         yield from _other_pixels(step, layer)
     else:
         yield from _other_activations(step, layer, below)
-    between = f"between {below} and {layer}" if below else "of the pixels"
-    for cause, change in NORMALISATIONS.items():
-        yield f"{cause} {between}", lambda s, change=change: change(s.inputs[layer])
 
 
 def _in_groups(layer: str, groups: int) -> Change:
@@ -196,12 +266,22 @@ def _torch_standardised(layer: str) -> Change:
     return change
 
 
+def _normalised_behind(residual: str, layer: str, below: str) -> Iterator[tuple[str, Change]]:
+    for cause, normalise in NORMALISATIONS.items():
+        if cause.startswith(("layer normalisation", "RMS")):
+            yield (
+                f"{residual}, with {cause} behind it",
+                lambda s, normalise=normalise: normalise(s.inputs[layer] + s.inputs[below]),
+            )
+
+
 def _other_activations(step: ExactStep, layer: str, below: str) -> Iterator[tuple[str, Change]]:
     shape = step.inputs[layer].shape
     if step.inputs[below].shape == shape:
         residual = f"a residual connection around {below}: its input is added to its output"
         yield residual, lambda s: s.inputs[layer] + s.inputs[below]
         yield f"{residual}, both halved", lambda s: (s.inputs[layer] + s.inputs[below]) / 2
+        yield from _normalised_behind(residual, layer, below)
         yield f"{residual}, divided by √2", lambda s: (s.inputs[layer] + s.inputs[below]) / np.sqrt(2)
         yield f"the layer {below} is skipped", lambda s: s.inputs[below]
     if step.preactivations[below].shape == shape:
@@ -250,7 +330,7 @@ def _other_activations(step: ExactStep, layer: str, below: str) -> Iterator[tupl
 
 # --- dropout that no recipe asks for ---------------------------------------------------------------
 
-_RATES = tuple(rate / 100 for rate in range(5, 100, 5))
+RATES = tuple(rate / 100 for rate in range(5, 100, 5))
 
 
 def of_dropped_inputs(evidence: Sequence[Evidence], layer: str) -> str | None:
@@ -293,7 +373,7 @@ def _dropped_rate(one: Evidence, inputs: Array, kernel: Array, bias: Array) -> f
     if not factors:
         return None
     scale = float(np.median(factors))
-    rate = min(_RATES, key=lambda rate: abs(1 / (1 - rate) - scale))
+    rate = min(RATES, key=lambda rate: abs(1 / (1 - rate) - scale))
     rows = np.array(solvable)
     predicted = linear(np.where(kept, inputs / (1 - rate), 0)[rows], kernel, bias)
     allowed = one.bound[rows] / (1 - rate) + 32 * one.unit * np.abs(predicted)
@@ -307,7 +387,7 @@ def of_dropped_logits(evidence: Sequence[Evidence], layer: str) -> str | None:
         z = one.given.preactivations[layer]
         if one.is_right:
             continue
-        rates = {rate for rate in _RATES if _dropped(z, one.recorded, 1 / (1 - rate), one.unit)}
+        rates = {rate for rate in RATES if _dropped(z, one.recorded, 1 / (1 - rate), one.unit)}
         found = rates if not found else found & rates
         if not found:
             return None

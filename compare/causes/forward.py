@@ -6,13 +6,16 @@ What is special in convolutions is in `compare/causes/convolution.py`, in the re
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from compare.causes import convolution as network_causes
 from compare.causes import fed
 from compare.causes.signatures import (
+    ENOUGH_NUMBERS,
     Evidence,
     Hypothesis,
     all_kept_in,
@@ -187,6 +190,13 @@ def _other_inputs(first: Evidence, layer: str) -> Iterator[Hypothesis]:
             cause,
             lambda one, change=change: linear(change(one.given), one.given.kernel(layer), one.given.bias(layer)),
         )
+    between = f"between {step.below(layer)} and {layer}" if step.below(layer) else "of the pixels"
+    for cause, normalise in fed.NORMALISATIONS.items():
+        yield Hypothesis(
+            f"{cause} {between}",
+            partial(fed.learned_before, layer=layer, change=normalise, learns="ormalisation" in cause, first=first),
+            terms=partial(fed.terms_before, layer=layer, change=normalise),
+        )
     for cause, change, share in fed.shares(step, layer, first):
         yield Hypothesis(
             f"{cause}, times {share:.4g}",
@@ -208,7 +218,11 @@ def _after_the_sum(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     for cause, change in fed.NORMALISATIONS.items():
         plain: Callable[[Evidence], Array] = lambda one, change=change: change(one.expected)  # noqa: E731
         scaled = fed.learned(first, lambda one: one.expected, change)
-        yield Hypothesis(f"{cause} of the pre-activations", scaled if "ormalisation" in cause else plain)
+        yield Hypothesis(
+            f"{cause} of the pre-activations",
+            scaled if "ormalisation" in cause else plain,
+            terms=partial(fed.terms_of, of=lambda one: one.expected, change=change),
+        )
     yield from _masked(first)
     factor = ratio(recorded, expected)
     yield Hypothesis(f"the pre-activations are {times(factor)}", lambda one: factor * one.expected, fitted=True)
@@ -250,17 +264,57 @@ def _cosines(one: Evidence, layer: str) -> Array:
 def _masked(first: Evidence) -> Iterator[Hypothesis]:
     """Dropout: some numbers are zero, all others multiplied by one factor."""
     recorded, expected = first.recorded, first.expected
-    kept = (recorded != 0) & (expected != 0)
+    live = expected != 0
+    kept = (recorded != 0) & live
     factor = ratio(np.where(kept, recorded, 0), np.where(kept, expected, 0))
-    share = np.mean(recorded[expected != 0] == 0) if (expected != 0).any() else 0.0
+    share = np.mean(recorded[live] == 0) if live.any() else 0.0
     if not share:
         return
-    if factor > 1 and abs(share - (1 - 1 / factor)) < 5 * np.sqrt(share / kept.size):
-        name = f"dropout of rate {1 - 1 / factor:.3g} is active"
+    together, count = _dropped_together(recorded != 0, live)
+    if factor > 1 and abs(share - (1 - 1 / factor)) < 5 * np.sqrt(share / count):
+        name = f"dropout of rate {1 - 1 / factor:.3g} is active{together}"
         yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0))
+    elif np.isclose(factor, 1, rtol=1e-6):
+        name = f"dropout is active and does not scale what it keeps: {share:.0%} of the numbers are zero{together}"
+        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, one.expected, 0))
     else:
-        name = f"{share:.0%} of the numbers are dropped, and those kept are multiplied by {factor:.4g}"
+        name = f"{share:.0%} of the numbers are dropped{together}, and those kept are multiplied by {factor:.4g}"
         yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0), fitted=True)
+
+
+def _dropped_together(kept: NDArray[np.bool_], live: NDArray[np.bool_]) -> tuple[str, int]:
+    """What is dropped as a whole, in words, and how many draws that makes; `live` says where a mask shows."""
+    inner = tuple(range(1, kept.ndim))
+    kinds = {
+        ": whole images, as stochastic depth has it": inner,
+        ": whole feature maps, as spatial dropout has it": inner[:-1],
+        ": the same for all images of a batch": (0,),
+    }
+    for words, axes in kinds.items():
+        if not axes:
+            continue
+        seen, dropped = live.any(axis=axes), (live & ~kept).any(axis=axes)
+        if seen.size > 1 and live.sum() > 2 * seen.sum() and not (dropped & (live & kept).any(axis=axes)).any():
+            return words, int(seen.sum())
+    return "", kept.size
+
+
+def _dropped_to_another_value(first: Evidence) -> Iterator[Hypothesis]:
+    """Alpha dropout: dropped numbers are −α·scale of SELU, and all are brought back to mean and variance."""
+    floor = -_SELU[0] * _SELU[1]
+    for rate in fed.RATES:
+        scale = ((1 - rate) * (1 + rate * floor**2)) ** -0.5
+        shift = -scale * floor * rate
+        dropped = scale * floor + shift
+        if np.isclose(first.recorded, dropped, rtol=1e-5).sum() >= ENOUGH_NUMBERS:
+
+            def predict(one: Evidence, scale: float = scale, shift: float = shift, dropped: float = dropped) -> Array:
+                return np.where(
+                    np.isclose(one.recorded, dropped, rtol=1e-5), one.recorded, scale * one.expected + shift
+                )
+
+            name = f"alpha dropout of rate {rate:.3g} is active"
+            yield Hypothesis(name, predict, terms=lambda one, shift=shift: np.full(one.expected.shape, abs(shift)))
 
 
 def _low_precision(first: Evidence, layer: str) -> Iterator[Hypothesis]:
@@ -311,20 +365,36 @@ def of_activations(trace: Trace, index: int, layer: str) -> str | None:
     def hypotheses() -> Iterator[Hypothesis]:
         for cause, change in (_OF_THE_OUTPUT if last else _IN_PLACE_OF_RELU).items():
             yield Hypothesis(cause, lambda one, change=change: change(one.given.preactivations[layer]))
+            factor = float(f"{ratio(first.recorded, change(first.given.preactivations[layer])):.4g}")
+            yield Hypothesis(
+                f"{cause}, times {factor:g}",
+                lambda one, change=change, factor=factor: factor * change(one.given.preactivations[layer]),
+                fitted=2,
+            )
         yield from _around_the_activation(first, layer)
         yield from _masked(first)
+        yield from _dropped_to_another_value(first)
         yield from (_fitted_softmax if last else _fitted_relu)(first, layer)
 
     cause = named(evidence, hypotheses())
     if cause is None and last:
         cause = fed.of_dropped_logits(evidence, layer)
     cause = cause or all_kept_in(evidence, double=trace.recipe.dtype == "float64" and is_double(first.expected))
-    return cause or as_noise(evidence)
+    return cause or as_noise(evidence, "the activations") or (None if last else _random_slopes(evidence, layer))
 
 
 def _log_softmax(z: Array) -> Array:
     shifted = z - z.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _sparsemax(z: Array) -> Array:
+    """Martins and Astudillo (2016)."""
+    ordered = -np.sort(-z, axis=-1)
+    count = np.arange(1, z.shape[-1] + 1)
+    sums = ordered.cumsum(axis=-1) - 1
+    support = (ordered - sums / count > 0).sum(axis=-1, keepdims=True)
+    return np.maximum(z - np.take_along_axis(sums, support - 1, axis=-1) / support, 0)
 
 
 def _over_the_batch(z: Array) -> Array:
@@ -345,6 +415,11 @@ _IN_PLACE_OF_RELU: dict[str, Callable[[Array], Array]] = {
     "the activation is GELU approximated by a sigmoid, z·σ(1.702 z), instead of ReLU": lambda z: z * expit(1.702 * z),
     "the activation is SiLU (swish) instead of ReLU": lambda z: z * expit(z),
     "the activation is hard swish instead of ReLU": lambda z: z * np.clip(z / 6 + 0.5, 0, 1),
+    "the activation is hard swish with the hard sigmoid of Keras 2, z·(0.2 z + 0.5), instead of ReLU": (
+        lambda z: z * np.clip(0.2 * z + 0.5, 0, 1)
+    ),
+    "the activation is softplus less log 2 instead of ReLU": lambda z: np.logaddexp(0, z) - np.log(2),
+    "the activation is Serf, z·erf(softplus z), instead of ReLU": lambda z: z * erf(np.logaddexp(0, z)),
     "the activation is the hard sigmoid instead of ReLU": lambda z: np.clip(z / 6 + 0.5, 0, 1),
     "the activation is the hard sigmoid of Keras 2, 0.2 z + 0.5, instead of ReLU": lambda z: np.clip(
         0.2 * z + 0.5, 0, 1
@@ -369,6 +444,20 @@ _IN_PLACE_OF_RELU: dict[str, Callable[[Array], Array]] = {
     "the activation is the sine instead of ReLU": np.sin,
     "the activation is the Gaussian exp(−z²) instead of ReLU": lambda z: np.exp(-(z**2)),
     "the activation is the square instead of ReLU": np.square,
+    "the activation is tanh of the ReLU": lambda z: np.tanh(np.maximum(z, 0)),
+    "the activation is log(1 + ReLU)": lambda z: np.log1p(np.maximum(z, 0)),
+    "the activation is the root of the ReLU": lambda z: np.sqrt(np.maximum(z, 0)),
+    "the activation is log(1 + |z|) with the sign of z": lambda z: np.sign(z) * np.log1p(np.abs(z)),
+    "the activation is the arc tangent instead of ReLU": np.arctan,
+    "the activation is the error function instead of ReLU": erf,
+    "the activation is 1.7159·tanh(2z/3), as LeCun has it, instead of ReLU": lambda z: 1.7159 * np.tanh(2 * z / 3),
+    "the activation is squareplus, (z + √(z² + 4)) / 2, instead of ReLU": lambda z: (z + np.sqrt(z**2 + 4)) / 2,
+    "the activation is sparse plus instead of ReLU": lambda z: np.where(
+        z <= -1, 0, np.where(z >= 1, z, (z + 1) ** 2 / 4)
+    ),
+    "the activation is the sparse sigmoid instead of ReLU": lambda z: np.clip((z + 1) / 2, 0, 1),
+    "the activation is sparsemax over the units instead of ReLU": _sparsemax,
+    "the activation is the log of a softmax over the units instead of ReLU": _log_softmax,
     "the activation is a step, 0 or 1, instead of ReLU": lambda z: (z > 0).astype(float),
     "the activation is a softmax over the units instead of ReLU": lambda z: np.exp(_log_softmax(z)),
     "the softmax runs over the batch": _over_the_batch,
@@ -396,6 +485,7 @@ _OF_THE_OUTPUT: dict[str, Callable[[Array], Array]] = {
         lambda z: np.logaddexp(0, z) / np.logaddexp(0, z).sum(1, keepdims=True)
     ),
     "the activation is ReLU instead of the softmax": oracle.relu,
+    "the activation is sparsemax instead of the softmax": _sparsemax,
     "powers of 2 instead of e are in the softmax": lambda z: oracle.softmax(np.log(2) * z),
 }
 for _cause, _change in fed.NORMALISATIONS.items():
@@ -425,9 +515,11 @@ def _around_the_activation(first: Evidence, layer: str) -> Iterator[Hypothesis]:
         return
     for cause, change in fed.NORMALISATIONS.items():
         after = fed.learned(first, lambda one: one.expected, change)
-        yield Hypothesis(f"{cause} after the activation", after)
-        before = fed.learned(first, lambda one: one.given.preactivations[layer], change, function)
-        yield Hypothesis(f"{cause} before the activation", before)
+        terms = partial(fed.terms_of, of=lambda one: one.expected, change=change)
+        yield Hypothesis(f"{cause} after the activation", after, terms=terms)
+        before = fed.learned(first, z, change, function)
+        terms = partial(fed.terms_of, of=z, change=change)
+        yield Hypothesis(f"{cause} before the activation", before, terms=terms)
     for other in step.layers[: step.layers.index(layer)]:
         if step.activations[other].shape == first.recorded.shape and other != step.below(layer):
             yield Hypothesis(
@@ -453,13 +545,18 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     slope = ratio(np.where(positive, 0, recorded), np.where(positive, 0, z))
     name = f"the activation is a leaky ReLU of slope {slope:.4g}{see('leaky-relu-slope')}"
     yield Hypothesis(name, of(lambda z: np.where(z > 0, z, slope * z)), fitted=True)
-    name = f"the activation is a leaky ReLU of slope {slope:.4g}, times {factor:.4g}"
-    yield Hypothesis(name, of(lambda z: np.where(z > 0, factor * z, slope * z)), fitted=True)
+    if slope:
+        name = f"the activation is a leaky ReLU of slope {slope:.4g}, times {factor:.4g}"
+        yield Hypothesis(name, of(lambda z: np.where(z > 0, factor * z, slope * z)), fitted=2)
     alpha = ratio(np.where(positive, 0, recorded), np.where(positive, 0, np.expm1(np.minimum(z, 0))))
     name = f"the activation is ELU of α = {alpha:.4g} instead of ReLU"
     yield Hypothesis(name, of(lambda z: np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))), fitted=True)
     limit = float(recorded.max())
     yield Hypothesis(f"ReLU is cut off at {limit:.4g}", of(lambda z: np.clip(z, 0, limit)), fitted=True)
+    limit = float(np.abs(recorded).max())
+    name = f"the activation is the hard tanh, z cut off at ±{limit:.4g}, instead of ReLU"
+    yield Hypothesis(name, of(lambda z: np.clip(z, -limit, limit)), fitted=True)
+    yield from _one_number(first, layer)
     shift = float((recorded - z)[positive & (recorded != 0)].mean()) if (positive & (recorded != 0)).any() else 0.0
     name = f"the activation is ReLU of z {'+' if shift > 0 else '−'} {abs(shift):.4g}"
     yield Hypothesis(name, of(lambda z: oracle.relu(z + shift)), fitted=True)
@@ -482,6 +579,85 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
         for number in dict.fromkeys((float(f"{beta:.4g}"), beta)):
             name = f"the activation is swish of β = {number:.4g}, z·σ(βz), instead of ReLU"
             yield Hypothesis(name, of(lambda z, number=number: z * expit(number * z)), fitted=True)
+
+
+_OF_ONE_NUMBER: dict[str, tuple[Callable[[Array, float], Array], Array]] = {
+    "CELU of α = {}": (
+        lambda z, a: np.where(z > 0, z, a * np.expm1(np.minimum(z, 0) / a)),
+        np.geomspace(0.05, 20, 40),
+    ),
+    "softplus of β = {}": (lambda z, b: np.logaddexp(0, b * z) / b, np.geomspace(0.05, 50, 40)),
+    "soft shrink of λ = {}": (lambda z, c: np.sign(z) * np.maximum(np.abs(z) - c, 0), np.linspace(0.01, 3, 40)),
+    "squareplus of b = {}": (lambda z, b: (z + np.sqrt(z**2 + b)) / 2, np.geomspace(0.01, 100, 40)),
+    "tanh({} z)": (lambda z, b: np.tanh(b * z), np.geomspace(0.05, 20, 40)),
+    "the sigmoid of {} z": (lambda z, b: expit(b * z), np.geomspace(0.05, 20, 40)),
+    "{} times tanh": (lambda z, a: a * np.tanh(z), np.geomspace(0.05, 20, 40)),
+    "{} times the sigmoid": (lambda z, a: a * expit(z), np.geomspace(0.05, 20, 40)),
+    "the sine of {} z": (lambda z, b: np.sin(b * z), np.geomspace(0.1, 60, 400)),
+    "ReLU to the power {}": (lambda z, p: np.maximum(z, 0) ** p, np.linspace(0.1, 5, 40)),
+    "snake, z + sin²(a z) / a, of a = {}": (lambda z, a: z + np.sin(a * z) ** 2 / a, np.geomspace(0.05, 20, 80)),
+}
+"""Activation functions with a number of their own, and where to look for it."""
+
+
+def _one_number(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """Those whose number gives one activation of the first step; it then has to give all."""
+    from scipy.optimize import brentq
+
+    z, recorded = first.given.preactivations[layer], first.recorded
+    hard = float(np.abs(z[recorded == 0]).max(initial=0))
+    if hard:
+        name = f"the activation is hard shrink of λ = {float(f'{hard:.2g}'):g} instead of ReLU"
+        yield Hypothesis(name, lambda one: _hard_shrink(one, layer, hard), fitted=True)
+    # One that is neither so small nor so large that it tells nothing.
+    place = int(np.abs(np.abs(z) - 1).argmin())
+    below = int(np.abs(z + 1).argmin())
+    for words, (of, grid) in _OF_ONE_NUMBER.items():
+        for at in dict.fromkeys((place, below)):
+            one_z, wanted = z.ravel()[[at]], float(recorded.ravel()[at])
+
+            def off(number: float, one_z: Array = one_z, wanted: float = wanted, of: Any = of) -> float:
+                return float(of(one_z, number)[0]) - wanted
+
+            values = np.array([off(float(number)) for number in grid])
+            for left in np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) < 0):
+                number = float(brentq(off, grid[left], grid[left + 1], xtol=1e-14))
+                for one in dict.fromkeys((float(f"{number:.3g}"), number)):
+                    yield Hypothesis(
+                        f"the activation is {words.format(f'{one:.4g}')} instead of ReLU",
+                        lambda e, of=of, one=one: of(e.given.preactivations[layer], one),
+                        fitted=True,
+                    )
+
+
+def _hard_shrink(one: Evidence, layer: str, largest_dropped: float) -> Array:
+    """z, or nothing where |z| is below a limit just above the largest that is known to be dropped."""
+    z = one.given.preactivations[layer]
+    limit = float(f"{largest_dropped:.2g}")
+    return np.where(np.abs(z) > limit, z, 0)
+
+
+def _random_slopes(evidence: Sequence[Evidence], layer: str) -> str | None:
+    """A leaky ReLU whose slopes are drawn anew for every number: evenly, within the same limits in all steps."""
+    slopes = []
+    for one in evidence:
+        z = one.given.preactivations[layer]
+        negative = z < 0
+        if one.left_by(np.where(negative, one.recorded, oracle.relu(z))) > 1 or negative.sum() < _ENOUGH_SLOPES:
+            return None
+        slopes.append(one.recorded[negative] / z[negative])
+    together = np.concatenate(slopes)
+    low, high = float(together.min()), float(together.max())
+    # Of n numbers drawn evenly, the mean scatters by 1/√(12 n) of their range.
+    reach, number = high - low, together.size
+    drawn_evenly = abs(together.mean() - (low + high) / 2) < 5 * reach / np.sqrt(12 * number)
+    alike = all(np.ptp(of_step) > 0.9 * reach for of_step in slopes)
+    if not drawn_evenly or not alike or low <= 0:
+        return None
+    return f"the activation is a leaky ReLU of random slopes between {low:.3g} and {high:.3g} (RReLU)"
+
+
+_ENOUGH_SLOPES = 100
 
 
 def _prelu(one: Evidence, layer: str, slopes: Array, rate: float) -> Array:

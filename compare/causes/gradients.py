@@ -15,6 +15,7 @@ from compare.causes.signatures import (
     Hypothesis,
     all_accepted,
     all_kept_in,
+    as_noise,
     in_steps,
     named,
     ratio,
@@ -135,7 +136,9 @@ def _told_by_the_gradients(
         more = float(evidence.recorded - evidence.expected)
         what = "a penalty on weights that the gradients do not have"
         return f"{more:.4g} is added to the loss in step {evidence.step}, {what}"
-    words = " – or ".join(dict.fromkeys(one.cause for one in consistent or found))
+    # A factor that no gradient goes through has no other loss; only gradients speak for it.
+    told = consistent or [one for one in found if not one.cause.endswith(losses.DETACHED)] or found
+    words = " – or ".join(dict.fromkeys(one.cause for one in told))
     return words + ("; the gradients are those of the mean cross-entropy" if plain and not consistent else "")
 
 
@@ -198,7 +201,8 @@ def of_gradient(trace: Trace, index: int, name: str, carried: Carried | None = N
     if found:
         return " – or ".join(one.cause for one in found)
     double = trace.recipe.dtype == "float64"
-    return _of_each(evidence, steps, first) or all_kept_in([first], double=double)
+    each = _of_each(evidence, steps, first) or all_kept_in([first], double=double)
+    return each or as_noise([one for one in evidence if one.tensor == first.tensor], "the gradients")
 
 
 def _zero(evidence: Sequence[Evidence], first: Evidence) -> str | None:
@@ -238,10 +242,16 @@ def _of_all(evidence: Sequence[Evidence], steps: Sequence[Fed], first: Evidence)
     """What one cause makes of all gradients."""
     fed: Fed = first.given
     of_bias = next(one for one in evidence if one.step == first.step and one.tensor == "output.bias")
+    output = fed.step.layers[-1]
+    output_is_right = all(
+        one.is_right for one in evidence if one.step == first.step and one.tensor.partition(".")[0] == output
+    )
     for loss in losses.catalogue(steps, fed.index, "gradients"):
         is_factor = loss.cause.startswith("the gradient is ")
-        # Most losses are ruled out by the output's bias alone; the backward pass of convolutions takes its time.
-        possible = loss.added_gradients is not None or of_bias.left_by(loss.of_output_bias(of_bias.given)) <= 1
+        # Most losses are ruled out by the output layer alone; the backward pass of convolutions takes its time.
+        possible = loss.added_gradients is not None or (
+            not output_is_right and of_bias.left_by(loss.of_output_bias(of_bias.given)) <= 1
+        )
         if not is_factor and possible:
             yield Hypothesis(loss.cause, _predicting(loss.gradients), loss.fitted, whole=True)
     yield from _of_steps(steps)
@@ -360,6 +370,8 @@ def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hyp
         (f"gradients are scaled to a norm of {limit:.4g}", limit),
     ):
         yield Hypothesis(words, lambda one, c=c: c / exact[one.step - 1] * one.expected, fitted=c != 1)
+    yield from _clipped_together(evidence, steps)
+    yield from _clipped_by_unit(evidence)
     norms = sorted(float(np.linalg.norm(one.recorded)) for one in evidence if not one.is_right)
     if norms:
         c = float(f"{norms[len(norms) // 2]:.4g}")
@@ -368,10 +380,53 @@ def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hyp
             name, lambda one: min(1.0, c / float(np.linalg.norm(one.expected))) * one.expected, fitted=True
         )
     yield from _clipped_by_layer(evidence)
-    bound = max(float(np.abs(one.recorded).max()) for one in evidence)
+    bound = max(float(np.abs(one.recorded).max()) for one in evidence if not one.is_right)
     rounded = float(f"{bound:.4g}")
     yield Hypothesis(
         f"gradients are clipped to ±{rounded:.4g}", lambda one: np.clip(one.expected, -rounded, rounded), fitted=True
+    )
+
+
+def _clipped_together(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hypothesis]:
+    """Clipping by the norm of some of the gradients, where the others are right."""
+    names = list(dict.fromkeys(one.tensor for one in evidence if not one.is_right))
+    if len(names) == len(steps[0].gradients) or len(names) < 2:
+        return
+
+    def norms(kind: str) -> list[float]:
+        return [_norm({name: getattr(fed, kind)[name] for name in names}) for fed in steps]
+
+    recorded, exact = norms("recorded_gradients"), norms("gradients")
+    shrunk = [a for a, b in zip(recorded, exact, strict=True) if a < b * (1 - 1e-5)]
+    if shrunk:
+        c = float(f"{np.median(shrunk):.4g}")
+        factors = dict(zip((fed.index + 1 for fed in steps), (min(1.0, c / norm) for norm in exact), strict=True))
+        yield Hypothesis(
+            f"gradients are clipped to a norm of {c:.4g}, which counts {_and(names)} alone",
+            lambda one: (factors[one.step] if one.tensor in names else 1.0) * one.expected,
+            fitted=True,
+        )
+
+
+def _and(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _clipped_by_unit(evidence: Sequence[Evidence]) -> Iterator[Hypothesis]:
+    """Adaptive gradient clipping (Brock et al. 2021): each unit's, to a share of the norm of its weights."""
+
+    def norms(array: Array) -> Array:
+        return np.linalg.norm(array.reshape(-1, array.shape[-1]), axis=0) if array.ndim > 1 else np.abs(array)
+
+    def weights(one: Evidence) -> Array:
+        return np.maximum(norms(one.given.step.weights[one.tensor]), 1e-3)
+
+    shares = [norms(one.recorded) / weights(one) for one in evidence if not one.is_right]
+    share = float(f"{max(float(of.max()) for of in shares):.4g}")
+    yield Hypothesis(
+        f"the gradient of each unit is clipped to {share:.4g} of the norm of its weights: adaptive clipping",
+        lambda one: one.expected * np.minimum(1, share * weights(one) / np.maximum(norms(one.expected), 1e-300)),
+        fitted=True,
     )
 
 
@@ -432,7 +487,10 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
     live = expected != 0
     share = float((recorded[live] == 0).mean()) if live.any() else 0.0
     if 0 < share < 1:
-        name = f"{share:.0%} of the gradient's entries are zero: they are masked, or dropped"
+        kept, dropped = (np.abs(expected[live & (recorded != 0) == chosen]) for chosen in (True, False))
+        smallest = kept.min(initial=np.inf) >= dropped.max(initial=0)
+        why = f"only the largest {1 - share:.0%} are kept" if smallest else "they are masked, or dropped"
+        name = f"{share:.0%} of the gradient's entries are zero: {why}"
         yield Hypothesis(name, lambda one: np.where(one.recorded == 0, 0, one.expected))
     name = "the gradient of each parameter is scaled to a norm of 1"
     yield Hypothesis(name, lambda one: one.expected / (np.linalg.norm(one.expected) or 1.0))

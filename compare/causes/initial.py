@@ -1,7 +1,7 @@
 """Causes of initial weights that differ: another layout, another initialiser, tied to each other."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -72,7 +72,8 @@ def _weights_fault(trace: Trace, parameter: str, recorded: NDArray[np.float64], 
         return other
     if (limits := _other_limits(recorded, wanted)) is not None:
         return f"{parameter} has other limits: {limits}"
-    return _near(parameter, recorded, wanted) or _distribution_fault(parameter, recorded)
+    others = [array for name, array in trace.initial_weights.items() if name != parameter and name.endswith(".kernel")]
+    return _near(parameter, recorded, wanted) or _distribution_fault(parameter, recorded, others)
 
 
 def _rounded_to(recorded: NDArray[np.float64], expected: NDArray[np.floating]) -> str | None:
@@ -217,8 +218,14 @@ _TRUNCATED = 0.87962566103423978
 _GLOROT = "Glorot uniform"
 
 
-def _distribution_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
-    """Which initialiser other numbers come from: the form of their distribution and its spread."""
+Kernels = Sequence[NDArray[np.floating]]
+
+
+def _distribution_fault(parameter: str, recorded: NDArray[np.float64], others: Kernels = ()) -> str:
+    """Which initialiser other numbers come from: the form of their distribution and its spread.
+
+    Where several have that spread, the `others` of the network tell.
+    """
     other = f"{parameter} holds other numbers"
     if not recorded.any():
         return f"{parameter} is all zeros"
@@ -230,8 +237,13 @@ def _distribution_fault(parameter: str, recorded: NDArray[np.float64]) -> str:
     if (words := _orthogonal(recorded.reshape(-1, recorded.shape[-1]))) is not None:
         return f"{other}{words}"
     # A uniform distribution reaches √3 standard deviations, a normal cut off at two of its own 2.27, a whole one more.
-    uniform = np.abs(recorded).max() < 2 * recorded.std()
-    return f"{other}{_uniform(recorded) if uniform else _normal(recorded)}"
+    uniform = np.ptp(recorded) < 4 * recorded.std()
+    return f"{other}{_uniform(recorded, others) if uniform else _normal(recorded, others)}"
+
+
+def _of_all(named: list[str], others: Kernels, has: Callable[[str, NDArray[np.floating]], bool]) -> list[str]:
+    """Of several initialisers those that the other kernels may come from too, if there are."""
+    return [name for name in named if all(has(name, array) for array in others)] or named
 
 
 _MANY_ZEROS = 0.2
@@ -249,21 +261,32 @@ def _orthogonal(matrix: NDArray[np.float64]) -> str | None:
     return f", from an orthogonal initialiser{gain}"
 
 
-def _uniform(recorded: NDArray[np.float64]) -> str:
+def _uniform(recorded: NDArray[np.float64], others: Kernels) -> str:
     largest = float(np.abs(recorded).max())
     # The largest of n uniform numbers falls short of its limit by about 1/n; 1% is ample for n > 1000.
     short = max(0.01, 10 / recorded.size)
     if recorded.min() > -0.01 * largest:
         return f", uniform from 0 to {largest:.4g}: none is negative"
+    if abs(recorded.max() + recorded.min()) > 2 * short * np.ptp(recorded):
+        return f", uniform from {recorded.min():.4g} to {recorded.max():.4g}"
     limits = _limits(*_fans(recorded.shape)).items()
     named = [name for name, limit in limits if (1 - short) * limit < largest <= limit * (1 + 1e-6)]
+    named = _of_all(named, others, lambda name, array: _reaches(array, _limits(*_fans(array.shape))[name]))
     if not named:
         return f", uniform within ±{largest:.4g}, of no initialiser in the catalogue"
     same = ", so only the seed or the generator differs" if named[0] == _GLOROT else ""
     return f", distributed as {' or '.join(named)}{same}"
 
 
-def _normal(recorded: NDArray[np.float64]) -> str:
+def _reaches(array: NDArray[np.floating], limit: float) -> bool:
+    return bool((1 - max(0.01, 10 / array.size)) * limit < np.abs(array).max() <= limit * (1 + 1e-6))
+
+
+def _scatters(array: NDArray[np.floating], deviation: float) -> bool:
+    return math.isclose(float(array.std()), deviation, rel_tol=4 / math.sqrt(2 * array.size))
+
+
+def _normal(recorded: NDArray[np.float64], others: Kernels) -> str:
     largest, deviation, size = float(np.abs(recorded).max()), float(recorded.std()), recorded.size
     # The estimate scatters by 1/√(2n); four times that is ample.
     tolerance = 4 / math.sqrt(2 * size)
@@ -278,11 +301,12 @@ def _normal(recorded: NDArray[np.float64]) -> str:
     plain = f"cut off at two standard deviations without making up for it{see('truncated-normal-limits')}"
     whole = f"not truncated{see('normal-initialisers-truncated')}"
     named = []
-    for name, value in _deviations(*_fans(recorded.shape)).items():
-        if math.isclose(deviation, value, rel_tol=tolerance):
-            named.append(f"{name}, {mended if truncated else whole}")
-        elif truncated and math.isclose(spread, value, rel_tol=tolerance):
-            named.append(f"{name}, {plain}")
+    for words, factor in ((mended if truncated else whole, 1.0), *([(plain, _TRUNCATED)] if truncated else [])):
+        alike = [
+            name for name, value in _deviations(*_fans(recorded.shape)).items() if _scatters(recorded, factor * value)
+        ]
+        alike = _of_all(alike, others, lambda name, a, f=factor: _scatters(a, f * _deviations(*_fans(a.shape))[name]))
+        named += [f"{name}, {words}" for name in alike]
     if named:
         return f", distributed as {' or '.join(named)}"
     kind = "a normal distribution" + " cut off at two standard deviations" * truncated

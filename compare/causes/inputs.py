@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compare.causes import augmentation
 from compare.causes.signatures import UNKNOWN, rounded, see, times
-from recipe import Recipe, datasets
+from recipe import datasets
 from recipe.batch_order import epoch_order
 from recipe.mnist import Digits
 from record.first_steps import Trace, hash_batch
@@ -20,6 +20,8 @@ _LINEAR = 1e-3
 """Pixels within this share of their span of a linear map went through it: a quarter of a grey level."""
 
 OTHER_IMAGES = "the batch has other images of the data set"
+
+FROM_EPOCH_2 = "what is fed changes with epoch 2: another order, or augmentation that begins there"
 
 _SETTINGS = {
     "optimizer.epsilon": "Adam's ε differs: Keras's default is 1e-7, torch's 1e-8",
@@ -56,7 +58,7 @@ def of_data(first: Trace, second: Trace, names: Names) -> str:
         if shared and (fault := _order_fault(trace, digits)) is not None:
             return f"{name}: {fault}"
     if shared:
-        return UNKNOWN
+        return _late_fault(first, second) or UNKNOWN
     cause = "each framework shuffles with its own generator (recipe.batch_order is framework)"
     for name, trace in zip(names, (first, second), strict=True):
         if trace.batch_hashes[-1] == trace.batch_hashes[0]:
@@ -86,7 +88,7 @@ def of_step_unlike_its_batch(trace: Trace, index: int) -> str:
 def of_fed_batch(trace: Trace, batch: NDArray[np.int32], digits: Digits) -> str:
     """Why the one step of a trace was fed something else than these training images with their labels."""
     step = trace.steps[0]
-    if (fault := _pixel_fault(trace, digits)) is not None:
+    if (fault := _pixel_fault(trace, digits, batch)) is not None:
         return fault
     if len(step.images) != len(batch):
         return f"the batch has {len(step.images)} images instead of {len(batch)}"
@@ -114,15 +116,20 @@ def _as_grey(images: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
 
 
-def _pixel_fault(trace: Trace, digits: Digits) -> str | None:
-    """What was done to the pixels, if anything but x / 255."""
+def _pixel_fault(trace: Trace, digits: Digits, batch: NDArray[np.int32] | None = None) -> str | None:
+    """What was done to the pixels of the first step, if anything but x / 255.
+
+    `batch` holds the training images that it was to be fed; by default those of the recipe's first batch.
+    """
     images = trace.steps[0].images
     if not np.isfinite(images).all():
         return "some pixels are no numbers, or infinite"
     scaled = _as_grey(images).astype(images.dtype) / images.dtype.type(255)
-    if (images == scaled).all():
-        return _source_fault(trace, _as_grey(images), digits)
     if np.abs(images - scaled).max() <= 2 * np.finfo(images.dtype).eps:
+        # Of pixels that were computed otherwise, that they round otherwise says nothing.
+        fault = _source_fault(trace, _as_grey(images), digits, batch)
+        if fault is not None or (images == scaled).all():
+            return fault
         return (
             "pixels are multiplied by the rounded number 1/255 (as Keras's Rescaling and torchvision's v2.ToDtype do) "
             "instead of divided by 255"
@@ -130,34 +137,39 @@ def _pixel_fault(trace: Trace, digits: Digits) -> str | None:
     for dtype in ("float32", "float16", "bfloat16"):
         if (images == rounded(scaled.astype(np.float64), dtype)).all():
             return f"pixels are rounded to {dtype}"
-    exact = images.astype(np.float64)
-    fault = _fitted_fault(trace.recipe, exact, digits) or _linear_fault(exact, digits)
+    exact, expected = images.astype(np.float64), _expected_images(trace, digits, batch)
+    fault = _fitted_fault(exact, expected) or _linear_fault(exact, digits)
     return (
         fault
-        or augmentation.of_images(exact, _expected_images(trace, digits), digits.x_train)
+        or augmentation.of_images(exact, expected, digits.x_train)
         or ("pixels are not those of the data set divided by 255")
     )
 
 
-def _expected_images(trace: Trace, digits: Digits) -> NDArray[np.float64] | None:
-    """The first batch as the recipe shares it, (batch, rows, columns) from 0 to 1; None if it shares no order."""
+def _expected_images(
+    trace: Trace, digits: Digits, batch: NDArray[np.int32] | None = None
+) -> NDArray[np.float64] | None:
+    """The batch as the recipe shares it, (batch, rows, columns) from 0 to 1; None if it shares no order."""
     size = len(trace.steps[0].images)
-    if trace.recipe.batch_order != "shared":
+    if batch is None and trace.recipe.batch_order != "shared":
         return None
-    order = epoch_order(trace.recipe.seed, 0, len(digits.x_train))[:size]
+    order = epoch_order(trace.recipe.seed, 0, len(digits.x_train))[:size] if batch is None else batch
     images: NDArray[np.float64] = digits.x_train[order] / 255
     return images if len(order) == size else None
 
 
-def _fitted_fault(recipe: Recipe, images: NDArray[np.float64], digits: Digits) -> str | None:
+def _fitted_fault(images: NDArray[np.float64], expected: NDArray[np.float64] | None) -> str | None:
     """Which linear map the pixels went through, if the images are those that the recipe asks for."""
-    order = epoch_order(recipe.seed, 0, len(digits.x_train))[: len(images)]
-    grey = digits.x_train[order].reshape(len(order), -1) / 255
-    if grey.shape != images.shape or np.ptp(grey) == 0:
+    if expected is None or np.ptp(expected) == 0:
         return None
+    grey = expected.reshape(images.shape)
     slope, offset = map(float, np.polyfit(grey.ravel(), images.ravel(), 1))
-    fits = slope > 0 and np.abs(offset + slope * grey - images).max() <= _LINEAR * slope
-    return _linear_map(slope, offset) if fits else None
+    if slope <= 0 or np.abs(offset + slope * grey - images).max() > _LINEAR * slope:
+        return None
+    mean, deviation = float(grey.mean()), float(grey.std())
+    if math.isclose(-offset / slope, mean, rel_tol=1e-4) and math.isclose(1 / slope, deviation, rel_tol=1e-4):
+        return f"pixels are standardised by the mean and the deviation of their batch: {mean:.4f} and {deviation:.4f}"
+    return _linear_map(slope, offset)
 
 
 def _linear_fault(images: NDArray[np.float64], digits: Digits) -> str | None:
@@ -201,7 +213,9 @@ _TURNED: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 """What may have been done to an image, and what undoes it."""
 
 
-def _source_fault(trace: Trace, grey: NDArray[np.uint8], digits: Digits) -> str | None:
+def _source_fault(
+    trace: Trace, grey: NDArray[np.uint8], digits: Digits, batch: NDArray[np.int32] | None = None
+) -> str | None:
     """Whether images come from the test set, or are turned."""
     training = {image.tobytes() for image in digits.x_train}
     missing = [image.reshape(digits.x_train.shape[1:]) for image in grey if image.tobytes() not in training]
@@ -210,13 +224,17 @@ def _source_fault(trace: Trace, grey: NDArray[np.uint8], digits: Digits) -> str 
     test = {image.tobytes() for image in digits.x_test}
     if all(image.tobytes() in test for image in missing):
         return f"{len(missing)} of the {len(grey)} images of the first batch are test images"
-    for fault, undo in _TURNED.items():
-        if all(undo(image).tobytes() in training for image in missing):
-            some = f" ({len(missing)} of the {len(grey)} of the first batch)" if len(missing) < len(grey) else ""
+    turned = [[fault for fault, undo in _TURNED.items() if undo(image).tobytes() in training] for image in missing]
+    some = f" ({len(missing)} of the {len(grey)} of the first batch)" if len(missing) < len(grey) else ""
+    for fault in _TURNED:
+        if all(fault in faults for faults in turned):
             return fault + some
+    if all(turned):
+        kinds = dict.fromkeys(faults[0].removeprefix("images are ") for faults in turned)
+        return f"some images are {', others '.join(kinds)}, as augmentation has it{some}"
     if np.isin(grey, (0, 255)).all():
         return "pixels are black or white: cut at a threshold"
-    kind = augmentation.of_images(grey / 255, _expected_images(trace, digits), digits.x_train)
+    kind = augmentation.of_images(grey / 255, _expected_images(trace, digits, batch), digits.x_train)
     return kind or f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
 
 
@@ -233,7 +251,8 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     if (grey == digits.x_train[: len(grey)].reshape(grey.shape)).all():
         return "the training images are not shuffled" + see("shuffle-default")
     if {image.tobytes() for image in grey} == {image.tobytes() for image in digits.x_train[order]}:
-        return "the images of a batch are in another order within it"
+        by_label = (np.diff(step.labels) >= 0).all() and np.ptp(step.labels) > 0
+        return "the images of a batch are in another order within it" + ": sorted by their labels" * bool(by_label)
     place = {image.tobytes(): index for index, image in enumerate(digits.x_train)}
     # Of a later step that was fed anything else, `_late_images` speaks.
     known = [[place.get(image.tobytes()) for image in _as_grey(step.images)] for step in trace.steps]
@@ -336,7 +355,7 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
     """Which other order the images come in, by where they stand in the data set."""
     count = len(taken)
     own = taken == order[:count]
-    if own.mean() > 0.5:
+    if own.mean() > _FEW_OF_ITS_ORDER:
         others = int((~own).sum())
         again = " images of the same batch again," if np.isin(taken[~own], order[:count]).all() else ""
         return f"{others} of the first {count} images are not the recipe's,{again} the others are in its order"
@@ -377,6 +396,8 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
 
 
 _CHANCE = 0.01
+_FEW_OF_ITS_ORDER = 0.1
+"""Of another order, one image in thousands stands where the recipe has it."""
 _ENOUGH_OF_A_CLASS = 15
 
 
@@ -418,6 +439,14 @@ def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> s
     if trace.batch_hashes[-1] == hashes[0]:
         return "every epoch visits the images in the same order"
     return None
+
+
+def _late_fault(first: Trace, second: Trace) -> str | None:
+    """That only the second epoch is other."""
+    (*one, last), (*other, other_last) = first.batch_hashes, second.batch_hashes
+    if one != other or last == other_last:
+        return None
+    return FROM_EPOCH_2
 
 
 def _late_images(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str | None:

@@ -8,8 +8,8 @@ rounding (Squire and Trapp, "Using Complex Variables to Estimate Derivatives of 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import combinations
+from functools import cached_property, partial
+from itertools import combinations, groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -125,15 +125,38 @@ class Loss:
 
 
 def slopes(each: Each, fed: Fed) -> Array:
-    """∂each/∂logits, shape (batch, classes)."""
+    """∂each/∂logits, shape (batch, classes); of a loss that takes a batch together, of the sum over its images."""
     size, classes = fed.logits.shape
+    if _takes_the_batch_together(each, fed):
+        return _slopes_together(each, fed)
     moved = np.repeat(fed.logits[None].astype(complex), classes, axis=0)
     moved[np.arange(classes), :, np.arange(classes)] += 1j * _H
-    # All classes at once, as a batch as many times as large, unless an image's loss depends on its batch.
+    # All classes at once, as a batch as many times as large.
     values = each(moved.reshape(-1, classes), fed.times(classes)).reshape(classes, size)
-    if not np.allclose(values[0].real, each(fed.logits, fed), rtol=1e-9):
-        values = np.stack([each(one, fed) for one in moved])
     found: Array = np.imag(values).T / _H
+    return found
+
+
+def _takes_the_batch_together(each: Each, fed: Fed) -> bool:
+    """Whether an image's loss changes where the logits of another do."""
+    other = fed.logits.copy()
+    other[-1] = other[-1, ::-1] + 1
+    return not np.allclose(np.real(each(other, fed))[:-1], np.real(each(fed.logits, fed))[:-1], rtol=1e-9)
+
+
+_MOST_NUMBERS = 5000
+"""So many logits are moved one by one, which takes a second."""
+
+
+def _slopes_together(each: Each, fed: Fed) -> Array:
+    found = np.full(fed.logits.shape, np.nan)
+    if fed.logits.size > _MOST_NUMBERS:
+        return found
+    moved = fed.logits.astype(complex)
+    for place in np.ndindex(moved.shape):
+        moved[place] += 1j * _H
+        found[place] = np.imag(each(moved, fed)).sum() / _H
+        moved[place] = fed.logits[place]
     return found
 
 
@@ -185,6 +208,12 @@ def _binary(p: Numbers, fed: Fed) -> Numbers:
     with np.errstate(all="ignore"):
         wrong = np.where(fed.one_hot == 1, 0, np.log(1 - p))
     return -(fed.one_hot * np.log(p) + wrong)
+
+
+_REDUCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
+    "averaged over the classes": lambda values: values.mean(axis=1),
+    "added up over the classes": lambda values: values.sum(axis=1),
+}
 
 
 # --- losses without a free number ------------------------------------------------------------------
@@ -240,9 +269,6 @@ def _stated() -> dict[str, Each]:
             lambda z, fed: (_probabilities(z) - fed.one_hot * np.log(_probabilities(z) + 1e-7)).mean(axis=1)
         ),
         "the loss is Poisson's of the logits": lambda z, fed: (np.exp(z) - fed.one_hot * z).mean(axis=1),
-        "the loss is the log-cosh of the probabilities' errors": (
-            lambda z, fed: np.log(np.cosh(_probabilities(z) - fed.one_hot)).mean(axis=1)
-        ),
         "the loss takes the squared cross-entropy": lambda z, fed: cross_entropy(z, fed) ** 2,
         "the loss takes the root of the cross-entropy": lambda z, fed: np.sqrt(cross_entropy(z, fed)),
         "ReLU is applied to the logits before the softmax of the loss": lambda z, fed: cross_entropy(_positive(z), fed),
@@ -254,11 +280,13 @@ def _stated() -> dict[str, Each]:
             lambda z, fed: -_of_label(_logs(z.T).T, fed)
         ),
     }
-    reductions: dict[str, Callable[[Numbers], Numbers]] = {
-        "averaged over the classes": lambda values: values.mean(axis=1),
-        "added up over the classes": lambda values: values.sum(axis=1),
-        "half its sum over the classes": lambda values: values.sum(axis=1) / 2,
-    }
+    return found
+
+
+def _of_each_class() -> dict[str, Each]:
+    """Losses of each class by itself, in all ways to add them up."""
+    found: dict[str, Each] = {}
+    reductions = _REDUCTIONS | {"half its sum over the classes": lambda values: values.sum(axis=1) / 2}
     kinds: dict[str, Each] = {
         "binary cross-entropy of the probabilities": lambda z, fed: _binary(_probabilities(z), fed),
         "binary cross-entropy of the logits": lambda z, fed: _softplus(z) - fed.one_hot * z,
@@ -267,9 +295,12 @@ def _stated() -> dict[str, Each]:
         "the mean squared error of the sigmoids": lambda z, fed: (_sigmoid(z) - fed.one_hot) ** 2,
         "the mean absolute error of the probabilities": lambda z, fed: _magnitude(_probabilities(z) - fed.one_hot),
         "the mean absolute error of the logits": lambda z, fed: _magnitude(z - fed.one_hot),
-        "the Huber loss of the logits": lambda z, fed: np.where(
+        "the Huber loss (smooth L1) of the logits": lambda z, fed: np.where(
             np.abs((z - fed.one_hot).real) < 1, (z - fed.one_hot) ** 2 / 2, _magnitude(z - fed.one_hot) - 0.5
         ),
+        "the Huber loss (smooth L1) of the probabilities": lambda z, fed: (_probabilities(z) - fed.one_hot) ** 2 / 2,
+        "the log-cosh of the probabilities' errors": lambda z, fed: np.log(np.cosh(_probabilities(z) - fed.one_hot)),
+        "the log-cosh of the logits' errors": lambda z, fed: np.log(np.cosh(z - fed.one_hot)),
         "the hinge loss of the probabilities": lambda z, fed: _positive(1 - (2 * fed.one_hot - 1) * _probabilities(z)),
         "the hinge loss of the logits": lambda z, fed: _positive(1 - (2 * fed.one_hot - 1) * z),
         "the squared hinge loss of the probabilities": (
@@ -281,6 +312,35 @@ def _stated() -> dict[str, Each]:
     for kind, each in kinds.items():
         for words, reduced in reductions.items():
             found[f"the loss is {kind}, {words}"] = lambda z, fed, each=each, reduced=reduced: reduced(each(z, fed))
+    return found
+
+
+def _of_overlap() -> dict[str, Each]:
+    """Dice losses."""
+    found: dict[str, Each] = {}
+    for words, denominator in (
+        ("", lambda p, fed, axis: (p + fed.one_hot).sum(axis=axis)),
+        (", of squares", lambda p, fed, axis: (p**2 + fed.one_hot).sum(axis=axis)),
+    ):
+        for of, axis in (("the whole batch", None), ("each image", 1), ("each class", 0)):
+            for smooth in (0.0, 1.0):
+                added = f", with {smooth:g} added above and below" if smooth else ""
+                found[f"the loss is 1 − the Dice coefficient of {of}{words}{added}"] = partial(
+                    _dice, denominator=denominator, axis=axis, smooth=smooth
+                )
+    return found
+
+
+def _of_usual_numbers() -> dict[str, Each]:
+    """Losses with numbers that people choose."""
+    found: dict[str, Each] = {}
+    for gamma in (1, 1.5, 2, 3):
+        for alpha in (0.25, 0.5, 0.75):
+            for words, reduced in _REDUCTIONS.items():
+                name = f"the loss is the focal loss of the sigmoids, of γ = {gamma:g} and α = {alpha:g}, {words}"
+                found[name] = lambda z, fed, gamma=gamma, alpha=alpha, reduced=reduced: reduced(
+                    _sigmoid_focal(z, fed, gamma, alpha)
+                )
     for gamma in (0.5, 1, 2, 3, 5):
         for alpha in (1, 0.25):
             name = f"the loss is focal, of γ = {gamma:g}" + (f" and α = {alpha:g}" if alpha != 1 else "")
@@ -300,6 +360,22 @@ def _stated() -> dict[str, Each]:
     return found
 
 
+def _sigmoid_focal(z: Numbers, fed: Fed, gamma: float, alpha: float) -> Numbers:
+    """Of every class by itself, as torchvision/ops/focal_loss.py and Keras's BinaryFocalCrossentropy have it."""
+    p, hot = _sigmoid(z), fed.one_hot == 1
+    rest = np.where(hot, 1 - p, p) ** gamma
+    return np.where(hot, alpha, 1 - alpha) * rest * (_softplus(z) - fed.one_hot * z)
+
+
+def _dice(
+    z: Numbers, fed: Fed, denominator: Callable[[Numbers, Fed, int | None], Numbers], axis: int | None, smooth: float
+) -> Numbers:
+    p = _probabilities(z)
+    both = 2 * (p * fed.one_hot).sum(axis=axis) + smooth
+    each = 1 - both / (denominator(p, fed, axis) + smooth)
+    return each if axis == 1 else np.full(fed.size, np.mean(each))
+
+
 def _clipped(limit: float) -> Each:
     def each(z: Numbers, fed: Fed) -> Numbers:
         real = np.dtype(fed.step.recipe.dtype).type
@@ -308,6 +384,10 @@ def _clipped(limit: float) -> Each:
         return -np.log(np.where(p.real < low, low, np.where(p.real > high, high, p)))
 
     return each
+
+
+DETACHED = ": no gradient goes through it"
+"""How causes end whose loss is that of another one."""
 
 
 def _weights() -> dict[str, Callable[[Fed], Array]]:
@@ -335,6 +415,16 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
         "the first image of the batch does not count": only(lambda fed: 1 - np.eye(fed.size)[0]),
         "only every second image of the batch counts": only(lambda fed: (np.arange(fed.size) % 2 == 0).astype(float)),
     }
+    found["every class of the batch counts as much: the mean of the classes' means"] = lambda fed: (
+        1 / np.bincount(fed.labels)[fed.labels] / len(set(fed.labels.tolist()))
+    )
+    for gamma in (0.5, 1, 2, 3):
+        found[f"the loss is focal, of γ = {gamma:g}, whose factor is detached{DETACHED}"] = lambda fed, gamma=gamma: (
+            (1 - np.exp(-fed.cross_entropies)) ** gamma / fed.size
+        )
+    found[f"each image is weighted by the probability of its label{DETACHED}"] = lambda fed: (
+        np.exp(-fed.cross_entropies) / fed.size
+    )
     for share in (0.25, 0.5, 0.7, 0.75, 0.8):
         found[f"only the {share:.0%} of the batch with the largest losses count"] = hardest(share, 1)
         found[f"only the {share:.0%} of the batch with the smallest losses count"] = hardest(share, -1)
@@ -352,7 +442,7 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
     return found
 
 
-STATED: dict[str, Each] = _stated()
+STATED: dict[str, Each] = _stated() | _of_each_class() | _of_overlap() | _of_usual_numbers()
 WEIGHTS: dict[str, Callable[[Fed], Array]] = _weights()
 
 
@@ -443,6 +533,16 @@ def _terms(step: ExactStep) -> Iterator[_Term]:
         lambda z, fed: (_probabilities(z) * _logs(z)).sum(axis=1),
     )
     yield _Term(
+        "{} of the loss is the entropy of the predictions: soft bootstrapping",
+        lambda z, fed: -(_probabilities(z) * _logs(z)).sum(axis=1),
+        instead=True,
+    )
+    yield _Term("{} times the sum of the logits' magnitudes is added", lambda z, fed: _magnitude(z).sum(axis=1))
+    yield _Term(
+        "{} times the sum of the logits' squared distances from their mean is added",
+        lambda z, fed: ((z - z.mean(axis=1, keepdims=True)) ** 2).sum(axis=1),
+    )
+    yield _Term(
         "{} times the squared log of the softmax's denominator is added: a z-loss",
         lambda z, fed: (z - _logs(z))[:, 0] ** 2,
     )
@@ -486,6 +586,16 @@ def _terms(step: ExactStep) -> Iterator[_Term]:
 # --- losses with a number --------------------------------------------------------------------------
 
 
+_AS_SMOOTHED = "the loss is the KL divergence from labels smoothed by"
+"""Whose gradients are those of the cross-entropy with such labels."""
+
+
+def _entropy_of_smoothed(z: Numbers, share: float) -> float:
+    classes = z.shape[1]
+    label, other = 1 - share + share / classes, share / classes
+    return float(-label * np.log(label) - (classes - 1) * other * np.log(other))
+
+
 def _with_numbers() -> dict[str, tuple[Callable[[float], Each], Array]]:
     """By name, losses of one number that is not a factor, and where to look for it."""
     return {
@@ -493,6 +603,32 @@ def _with_numbers() -> dict[str, tuple[Callable[[float], Each], Array]]:
             lambda gamma: lambda z, fed: (1 - _of_label(_probabilities(z), fed)) ** gamma * cross_entropy(z, fed),
             np.linspace(0.05, 6, 40),
         ),
+        f"{_AS_SMOOTHED} {{}}": (
+            lambda share: (
+                lambda z, fed: (
+                    cross_entropy(z, fed) * (1 - share) - share * _logs(z).mean(axis=1) - _entropy_of_smoothed(z, share)
+                )
+            ),
+            np.linspace(0.01, 0.9, 40),
+        ),
+        **{
+            f"the loss is binary cross-entropy of the logits with labels smoothed by {{}}, {words}": (
+                lambda share, reduced=reduced: (
+                    lambda z, fed: reduced(_softplus(z) - ((1 - share) * fed.one_hot + share / 2) * z)
+                ),
+                np.linspace(0.005, 0.9, 30),
+            )
+            for words, reduced in _REDUCTIONS.items()
+        },
+        **{
+            f"the loss is binary cross-entropy of the logits with a pos_weight of {{}}, {words}": (
+                lambda weight, reduced=reduced: (
+                    lambda z, fed: reduced(weight * fed.one_hot * _softplus(-z) + (1 - fed.one_hot) * _softplus(z))
+                ),
+                np.geomspace(0.01, 1000, 30),
+            )
+            for words, reduced in _REDUCTIONS.items()
+        },
         "the logits are divided by a temperature of {} in the loss": (
             lambda t: lambda z, fed: cross_entropy(z / t, fed),
             np.geomspace(0.02, 50, 60),
@@ -546,6 +682,8 @@ def catalogue(steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]
         fitted=True,
     )
     for words, (of, grid) in _with_numbers().items():
+        if by == "gradients" and words.startswith(_AS_SMOOTHED):
+            continue
         for number in _solutions(of, grid, steps, index, by):
             yield Loss(words.format(f"{number:.4g}"), of(number), fitted=True)
 
@@ -557,12 +695,35 @@ def _coefficient(term: _Term, steps: Sequence[Fed], index: int, by: Literal["los
         values = np.array([one.value(fed) - zero.value(fed) for fed in steps])
         return ratio(np.array([fed.recorded - fed.cross_entropies.mean() for fed in steps]), values)
     fed = steps[index]
-    direction = one.gradients(fed)
-    names = list(fed.gradients)
-    return ratio(
-        np.concatenate([(fed.recorded_gradients[name] - fed.gradients[name]).ravel() for name in names]),
-        np.concatenate([(direction[name] - fed.gradients[name]).ravel() for name in names]),
+    recorded, plain, direction = _along(term, fed)
+    return ratio(recorded - plain, direction)
+
+
+def _along(term: _Term, fed: Fed) -> tuple[Array, Array, Array]:
+    """The recorded gradients, those of the mean cross-entropy, and what one unit of a term adds to these, each flat.
+
+    Of a term of the logits the output layer's alone: they tell it, and take no backward pass.
+    """
+    if term.added_gradients is not None:
+        added = term.added_gradients(fed)
+        return (
+            _flat({name: fed.recorded_gradients[name] for name in fed.gradients}),
+            _flat(fed.gradients),
+            _flat({name: added.get(name, np.zeros(array.shape)) for name, array in fed.gradients.items()}),
+        )
+    layer = fed.step.layers[-1]
+    names = [f"{layer}.kernel", f"{layer}.bias"]
+    inputs = fed.step.inputs[layer].reshape(fed.size, -1)
+    delta = (slopes(term.times(1.0).each, fed) - fed.delta) / fed.size
+    return (
+        _flat({name: fed.recorded_gradients[name] for name in names}),
+        _flat({name: fed.gradients[name] for name in names}),
+        np.concatenate([(inputs.T @ delta).ravel(), delta.sum(axis=0)]),
     )
+
+
+def _flat(gradients: ArraysByName) -> Array:
+    return np.concatenate([array.ravel() for array in gradients.values()])
 
 
 def _solutions(
@@ -620,7 +781,7 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
         divided.append(of_class - recorded[:, None] * counts)
     kinds = {
         f"which divides by the weights of the batch's labels, as torch does{see('class-weights-mean')}": (
-            np.linalg.svd(np.vstack(divided).T @ np.vstack(divided))[2][-1],
+            np.linalg.svd(np.vstack(divided), full_matrices=False)[2][-1],
             True,
         ),
         f"which divides by the number of images, as Keras does{see('class-weights-mean')}": (
@@ -629,8 +790,9 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
         ),
     }
     for words, (solved, normalised) in kinds.items():
-        usual = float(np.median(solved)) or 1.0
-        relative = solved / usual if normalised else solved
+        # Only their ratios show; the least of them may be the round one, or the usual.
+        usual = _roundest(solved) if normalised else 1.0
+        relative = solved / usual
         relative = np.where(np.abs(relative) < 1e-5 * np.abs(relative).max(), 0, relative)
         rounded_weights = np.array([float(f"{number:.3g}") for number in relative])
         if not np.abs(rounded_weights - relative).max() < 1e-3 * np.abs(relative).max() or (relative < -1e-3).any():
@@ -648,6 +810,20 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
                 ),
                 fitted=True,
             )
+
+
+def _roundest(weights: Array) -> float:
+    """Which of several numbers has to be 1 for all to be as round as may be."""
+    choices = [float(np.median(weights)), *sorted(map(float, weights), key=abs)]
+
+    def off(usual: float) -> float:
+        relative = weights / usual
+        return float(np.abs(relative - np.round(relative, 2)).max())
+
+    choices = [one for one in choices if one]
+    # The median unless another is rounder by far.
+    best = min(choices, key=off, default=1.0)
+    return choices[0] if choices and off(choices[0]) < 2 * off(best) + 1e-3 else best
 
 
 def place_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
@@ -671,26 +847,23 @@ def place_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
     if np.abs(line - weights).max() < 1e-3 * np.abs(weights).max():
         said = f"images are weighted by their place in the batch, in a straight line from {first:g} to {last:g}"
         yield Loss(said, cross_entropy, lambda fed: line, fitted=True)
-    listed = ", ".join(f"{weight * len(weights):.3g}" for weight in weights[:8])
-    said = f"images are weighted by their place in the batch: {listed}, …"
+    listed = [f"{weight * len(weights):.3g}" for weight in weights]
+    runs = [(number, len(list(group))) for number, group in groupby(listed)]
+    said = ", ".join(f"{count} of {number}" if count > 1 else number for number, count in runs[:8])
+    said = f"images are weighted by their place in the batch: {said}{', …' if runs[8:] else ''}"
     yield Loss(said, cross_entropy, lambda fed: weights, fitted=True)
 
 
 def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
     """A term that is added and a factor of the whole, or two penalties; both numbers are fitted to the gradients."""
     fed = steps[index]
-    names = list(fed.gradients)
-
-    def flat(gradients: ArraysByName) -> Array:
-        return np.concatenate([gradients[name].ravel() for name in names])
-
-    plain, recorded = flat(fed.gradients), flat(fed.recorded_gradients)
-    if not np.isfinite(recorded).all():
+    if not all(np.isfinite(array).all() for array in fed.recorded_gradients.values()):
         return
-    terms = list(_terms(fed.step))
-    directions = [flat(term.times(1.0).gradients(fed)) - plain * (not term.instead) for term in terms]
-    for term, direction in zip(terms, directions, strict=True):
-        (a, b), *_ = np.linalg.lstsq(np.stack([plain, direction], axis=1), recorded, rcond=None)
+    along = [(term, *_along(term, fed)) for term in _terms(fed.step)]
+    for term, recorded, plain, direction in along:
+        # A term that stands instead of a share of the cross-entropy is added to it here.
+        way = direction + plain * term.instead
+        (a, b), *_ = np.linalg.lstsq(np.stack([plain, way], axis=1), recorded, rcond=None)
         total = a + b if term.instead else a
         number = float(f"{b / total:.3g}") if total else 0.0
         factor = float(f"{total:.6g}")
@@ -704,8 +877,8 @@ def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
                 added_gradients=_scaled(one.added_gradients, factor),
                 fitted=2,
             )
-    penalties = [(term, way) for term, way in zip(terms, directions, strict=True) if term.each is None and way.any()]
-    for (first, way), (second, other) in combinations(penalties, 2):
+    penalties = [one for one in along if one[0].added_gradients is not None and one[3].any()]
+    for (first, recorded, plain, way), (second, _, _, other) in combinations(penalties, 2):
         (a, b), *_ = np.linalg.lstsq(np.stack([way, other], axis=1), recorded - plain, rcond=None)
         if np.abs(plain + a * way + b * other - recorded).max() > 1e-3 * np.abs(recorded - plain).max():
             continue
@@ -747,12 +920,10 @@ def _weighing(labels: Array, weights: Array) -> str:
 
 def other_labels(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
     """Labels other than the batch's, solved for: the targets that the output layer's gradients speak of."""
-    targets: dict[int, Array] = {}
-    for fed in steps:
-        found = _targets(fed)
-        if found is None:
-            found = _wrong_one_by_one(fed)
-        targets[fed.index] = found
+    solved = {fed.index: _targets(fed) for fed in steps}
+    targets = {fed.index: _wrong_one_by_one(fed) if (t := solved[fed.index]) is None else t for fed in steps}
+    if not any(found is None for found in solved.values()):
+        yield from _soft_labels(targets, steps[0].step.recipe.dtype)
     labels = {number: found.argmax(axis=1) for number, found in targets.items()}
     # An image's target is known the less the fewer images there are to tell it from.
     if all(np.abs(found - np.eye(found.shape[1])[labels[n]]).max() < 0.05 for n, found in targets.items()):
@@ -763,6 +934,26 @@ def other_labels(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
                 f"the loss takes other labels than the batch's{_how(steps, labels, wrong, own)}",
                 lambda z, fed: -_logs(z)[np.arange(fed.size), np.resize(labels[fed.index], fed.size)],
             )
+
+
+def _soft_labels(targets: dict[int, Array], recipe_dtype: str) -> Iterator[Loss]:
+    """Targets that are shares of classes, if what was solved for is such."""
+    together = np.concatenate(list(targets.values()))
+    tolerance = 1e-2 if recipe_dtype == "float32" else 1e-6
+    if np.abs(together.sum(axis=1) - 1).max() > tolerance or together.min() < -tolerance:
+        return
+    several = (together > tolerance).sum(axis=1)
+    shares = 1 - together.max(axis=1)[several > 1]
+    if not shares.size:
+        return
+    told = f": up to {shares.max():.3g} of another class, as mixup has it" if several.max() == 2 else ""
+    for digits in (2, 3, None):
+        chosen = targets if digits is None else {number: found.round(digits) for number, found in targets.items()}
+        yield Loss(
+            f"the loss takes soft labels, shares of classes{told}",
+            lambda z, fed, chosen=chosen: -(np.resize(chosen[fed.index], z.shape) * _logs(z)).sum(axis=1),
+            fitted=3,
+        )
 
 
 def _how(steps: Sequence[Fed], labels: dict[int, NDArray[np.int64]], wrong: int, own: Fed) -> str:

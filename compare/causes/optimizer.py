@@ -8,11 +8,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
 from compare.causes.rules import of_another_optimizer
-from compare.causes.signatures import Evidence, Hypothesis, all_accepted, all_kept_in, ratio, see
+from compare.causes.signatures import (
+    ENOUGH_NUMBERS,
+    ROUNDINGS,
+    Evidence,
+    Hypothesis,
+    all_accepted,
+    all_kept_in,
+    ratio,
+    rounded,
+    see,
+)
 from compare.oracle.bounds import Rounding
 from compare.oracle.network import Adam, Array
 
@@ -61,18 +72,36 @@ def of_optimizer(states: States, index: int, name: str) -> str | None:
         return still
     if (several := _several_steps(states, evidence)) is not None:
         return several
-    causes = _of_adam(states, evidence)
+    resting = _moments_rest(all_states)
+    causes = None if resting else _of_adam(states, evidence)
     if causes is None:
-        causes = of_another_optimizer(
-            {name: [(s.before, s.gradient, s.after) for s in of_parameter] for name, of_parameter in states.items()},
-            state.rounding.unit,
-            state.adam,
+        # What a rule remembers is known as long as step follows step.
+        moved = {name: [(s.before, s.gradient, s.after) for s in _in_a_row(of)] for name, of in states.items()}
+        causes = of_another_optimizer(moved, state.rounding.unit, state.adam)
+    if causes is None and resting:
+        causes = (
+            "not Adam, whose moments stay as they were while the parameters move; these steps do not tell what else"
         )
     if causes is None:
         wrong = next((part for part in evidence.values() if any(not one.is_right for one in part)), None)
         kept = wrong and all_kept_in([one for one in wrong if not one.is_right], double=all_states[0].double)
         causes = kept or None
     return causes
+
+
+def _moments_rest(states: Sequence[OptimizerState]) -> bool:
+    """Whether no moment changes, in steps that have gradients and move parameters."""
+    return (
+        all((s.first == s.first_before).all() and (s.second == s.second_before).all() for s in states)
+        and any(s.gradient.any() for s in states)
+        and any((s.before != s.after).any() for s in states)
+    )
+
+
+def _in_a_row(states: Sequence[OptimizerState]) -> Sequence[OptimizerState]:
+    """The first states, up to a step that is not recorded."""
+    count = next((n for n in range(1, len(states)) if states[n].step != states[n - 1].step + 1), len(states))
+    return states[:count]
 
 
 # --- what Adam would have done ---------------------------------------------------------------------
@@ -235,7 +264,7 @@ def _skipped(states: States) -> Iterator[tuple[str, Predict]]:
 def _of_adam(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str | None:
     """What of Adam is otherwise; None where one of first moment, second moment and parameter stays unexplained."""
     causes: list[str] = []
-    betas: dict[str, float] = {}
+    betas: Betas = {}
     for part, hypotheses in (("first moment", _of_first_moment), ("second moment", _of_second_moment)):
         if all(one.is_right for one in evidence[part]):
             continue
@@ -258,6 +287,10 @@ def _of_adam(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str 
     return "; ".join(_once(causes)) or None
 
 
+Betas = dict[str, float | Mapping[int, float]]
+"""By name, a β that was found otherwise than the recipe has it, or one for each step."""
+
+
 def _once(causes: Sequence[str]) -> list[str]:
     """Without what is said of both moments."""
     return list(dict.fromkeys(causes))
@@ -266,16 +299,19 @@ def _once(causes: Sequence[str]) -> list[str]:
 _CORRECTED = "the moment is recorded after its bias correction"
 
 
-def _as_found(s: OptimizerState, betas: Mapping[str, float], *, corrected: bool) -> OptimizerState:
+def _as_found(s: OptimizerState, betas: Betas, *, corrected: bool) -> OptimizerState:
     """A state with the β that the moments have, and the first moment as it was before it was corrected."""
-    adam = s.adam._replace(beta_1=betas.get("beta_1", s.adam.beta_1), beta_2=betas.get("beta_2", s.adam.beta_2))
+    now = {name: found if isinstance(found, float) else found[s.step] for name, found in betas.items()}
+    adam = s.adam._replace(beta_1=now.get("beta_1", s.adam.beta_1), beta_2=now.get("beta_2", s.adam.beta_2))
     first = s.first * (1 - adam.beta_1**s.step) if corrected else s.first
     return replace(s, adam=adam, first=first)
 
 
-def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> dict[str, float]:
+def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> Betas:
     """The β that a cause speaks of, as exactly as the evidence has it."""
     symbol, key = ("β₁", "beta_1") if part == "first moment" else ("β₂", "beta_2")
+    if cause.startswith(_CHANGING_BETA):
+        return {"beta_1": _betas_by_step(evidence)}
     if not cause.startswith(f"{symbol} is "):
         return {}
     said = float(cause.split()[2].rstrip(",;"))
@@ -323,6 +359,13 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
     yield h(name, lambda s: (1 - beta) * s.gradient)
     rest = float(np.float32(1) - np.float32(beta))
     yield h("1 − β₁ is computed in float32", lambda s: beta * s.first_before + rest * s.gradient)
+    if (decimal := _as_stated(beta)) is not None:
+        name = f"β₁ is {decimal:g}, not rounded to float32 as the recipe shares it{see('constants-float32')}"
+        yield h(name, lambda s: decimal * s.first_before + (1 - decimal) * s.gradient)
+    betas = _betas_by_step(evidence)
+    if len({f"{one:.4g}" for one in betas.values()}) > 2 and all(0 <= one < 1 for one in betas.values()):
+        name = f"{_CHANGING_BETA}, as OneCycleLR's cycle_momentum has it: {_by_step(betas)}"
+        yield h(name, lambda s: betas[s.step] * s.first_before + (1 - betas[s.step]) * s.gradient, fitted=len(betas))
     yield h("the gradient is not multiplied by 1 − β₁", lambda s: beta * s.first_before + s.gradient)
     yield h("the moment is of the opposite sign", lambda s: beta * s.first_before - (1 - beta) * s.gradient)
     yield h("the moments are those of the step before", lambda s: s.first_before)
@@ -359,6 +402,26 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
     for number in dict.fromkeys((float(f"{sign:.3g}"), sign)) if np.isfinite(sign) else ():
         name = f"{number:.3g} times the signs of the weights is added to the gradient, as an L1 penalty"
         yield h(name, lambda s, number=number: _first_moment(s) + (1 - beta) * number * np.sign(s.before), fitted=True)
+
+
+_CHANGING_BETA = "β₁ changes from step to step"
+
+
+def _betas_by_step(evidence: Sequence[Evidence]) -> dict[int, float]:
+    """The β₁ of each step, of its largest parameter; after a first step from zero it is 1 − m/g."""
+    found: dict[int, tuple[int, float]] = {}
+    for one in evidence:
+        s: OptimizerState = one.given
+        rest = ratio(s.first - s.first_before, s.gradient - s.first_before)
+        if s.gradient.size > found.get(s.step, (0, 0.0))[0]:
+            found[s.step] = s.gradient.size, 1 - rest
+    return {step: beta for step, (_, beta) in found.items()}
+
+
+def _as_stated(beta: float) -> float | None:
+    """The decimal number that a β was rounded from to float32, if it was."""
+    decimal = float(f"{beta:.6g}")
+    return decimal if decimal != beta and float(np.float32(decimal)) == beta else None
 
 
 def _implied_gradient(s: OptimizerState) -> Array:
@@ -409,6 +472,9 @@ def _of_second_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator
 
     rest = float(np.float32(1) - np.float32(beta))
     yield h("1 − β₂ is computed in float32", lambda s: beta * s.second_before + rest * s.gradient**2)
+    if (decimal := _as_stated(beta)) is not None:
+        name = f"β₂ is {decimal:g}, not rounded to float32 as the recipe shares it{see('constants-float32')}"
+        yield h(name, lambda s: decimal * s.second_before + (1 - decimal) * s.gradient**2)
     yield h("the squared gradient is not multiplied by 1 − β₂", lambda s: beta * s.second_before + s.gradient**2)
     name = "the second moment averages |g| instead of g²"
     yield h(name, lambda s: beta * s.second_before + (1 - beta) * np.abs(s.gradient))
@@ -513,9 +579,18 @@ def _of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hyp
                 ),
             )
     yield from (h(*one) for one in _other_optimizers(first.given))
-    yield from (h(cause, predict, fitted=_numbers(cause)) for cause, predict in _fitted(first))
+    for cause, predict in _fitted(first):
+        terms = _twice_rounded if "decay" in cause else None
+        yield Hypothesis(cause, lambda one, predict=predict: predict(one.given), _numbers(cause), terms=terms)
     yield from _lookahead(evidence, first)
+    yield from _averaged(evidence, first)
     yield from _schedules(evidence, first)
+
+
+def _twice_rounded(one: Evidence) -> Array:
+    """Of a decoupled decay: the parameter is rounded after it, and again after the update (torch/optim/adamw.py)."""
+    found: Array = 2 * np.abs(one.given.before) / ROUNDINGS
+    return found
 
 
 def _numbers(cause: str) -> int:
@@ -573,7 +648,7 @@ def _other_epsilons(first: Evidence) -> Iterator[Named]:
         (inside, "ε is added inside the root, √(v + ε), not behind it"),
         (inside_corrected, "ε is added inside the root of the corrected moment, not behind it"),
     ):
-        for other in dict.fromkeys((adam.epsilon, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)):
+        for other in dict.fromkeys((adam.epsilon, *_USUAL_EPSILONS)):
             same = "" if other == adam.epsilon else f", and is {other:g} instead of {adam.epsilon:g}"
             yield words + same, partial(form, epsilon=other)
     solved = _solve_epsilon(first)
@@ -685,71 +760,34 @@ def _radam(s: OptimizerState, epsilon: float) -> Array:
     return mean * rectified * correction_2 / (np.sqrt(s.second) + epsilon)
 
 
+_USUAL_EPSILONS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+
+
+def _inside(s: OptimizerState, first: Array, second: Array, epsilon: float) -> Array:
+    return s.adam.step_size(s.step) * first / np.sqrt(second + epsilon)
+
+
+def _with(form: Callable[..., Array], s: OptimizerState, epsilon: float) -> Array:
+    return form(s, s.first, s.second, epsilon)
+
+
+_LARGE_DECAY = 0.2
+"""Nobody chooses a larger one, but where the learning rate does not multiply it."""
+
+
 def _fitted(first: Evidence) -> Iterator[Named]:
     """Those with a free number, which is fitted to the first step that is off."""
     state: OptimizerState = first.given
     rate = state.adam.learning_rate
     if not np.isfinite(first.recorded).all() or not np.isfinite(first.expected).all():
         return
-    forms: list[tuple[str, Callable[[OptimizerState], Array]]] = [("", _update)]
-    forms += [
-        (f", in torch's form with ε = {epsilon:g}", lambda s, e=epsilon: _torch(s, s.first, s.second, e))
-        for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8))
-    ]
-    forms += [
-        (
-            f", with ε = {epsilon:g} inside the root",
-            lambda s, e=epsilon: s.adam.step_size(s.step) * s.first / np.sqrt(s.second + e),
+    yield from _of_forms(first)
+    yield from _of_other_kinds(first)
+    for epsilon in dict.fromkeys((state.adam.epsilon, 1e-6)):
+        name = (
+            f"each parameter's update is scaled to its own norm times the learning rate, as LAMB does, ε = {epsilon:g}"
         )
-        for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8))
-    ]
-    for words, update in forms:
-        expected = update(state)
-        factor = ratio(first.recorded, expected)
-        yield from _rates(factor, rate, words, update)
-        decay = ratio(first.recorded - expected, rate * state.before)
-        for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
-            name = f"decoupled weight decay of {number:.3g} (AdamW){words}{see('adamw-decay')}"
-            yield name, lambda s, number=number, update=update: update(s) + rate * number * s.before
-        # Both at once: what a rate and a decay of its own leave.
-        parts = np.stack([expected.ravel(), state.before.ravel()], axis=1)
-        (found, shrink), *_ = np.linalg.lstsq(parts, first.recorded.ravel(), rcond=None)
-        number, decayed = float(f"{found * rate:.3g}"), float(f"{shrink / (found * rate):.3g}") if found else 0.0
-        if decayed:
-            name = f"the learning rate is {number:.3g}, with decoupled weight decay of {decayed:.3g} (AdamW){words}"
-            yield (
-                name + see("adamw-decay"),
-                lambda s, update=update, f=number / rate, d=number * decayed: f * update(s) + d * s.before,
-            )
-    for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8)):
-        for words, of in (
-            ("NAdam as torch has it", partial(_nadam, epsilon=epsilon, decay=4e-3)),
-            ("NAdam as Keras has it", partial(_nadam, epsilon=epsilon, decay=1.0)),
-            ("RAdam as torch has it", partial(_radam, epsilon=epsilon)),
-            ("RMSprop: no first moment", lambda s, e=epsilon: rate * s.gradient / (np.sqrt(s.second) + e)),
-        ):
-            factor = ratio(first.recorded, of(state))
-            number = float(f"{factor * rate:.3g}")
-            yield (
-                f"the optimizer is {words}, not Adam, with a learning rate of {number:.3g} and ε = {epsilon:g}",
-                lambda s, of=of, f=number / rate: f * of(s),
-            )
-            decay = ratio(first.recorded - of(state), rate * state.before)
-            if np.isfinite(decay):
-                decay = float(f"{decay:.3g}")
-                said = f"with decoupled weight decay of {decay:.3g} and ε = {epsilon:g}"
-                yield (
-                    f"the optimizer is {words}, not Adam, {said}",
-                    lambda s, of=of, d=decay: of(s) + rate * d * s.before,
-                )
-    norm = np.linalg.norm(first.expected) or 1.0
-    trust = np.linalg.norm(state.before) / norm
-    if np.isfinite(trust) and trust:
-        name = "each parameter's update is scaled to its own norm times the learning rate, as LAMB does"
-        yield (
-            name,
-            lambda s: rate * rate * np.linalg.norm(s.before) / (np.linalg.norm(_update(s)) or 1.0) * _update(s) / rate,
-        )
+        yield name, partial(_to_own_norm, epsilon=epsilon)
     yield from _projected(state)
     factor = ratio(first.recorded, rate * state.gradient)
     if np.isfinite(factor) and factor > 0:
@@ -758,6 +796,80 @@ def _fitted(first: Evidence) -> Iterator[Named]:
         yield name, lambda s: number * s.gradient
     clip = float(f"{np.abs(first.recorded).max():.4g}")
     yield f"updates are clipped to ±{clip:.4g}", lambda s: np.clip(_update(s), -clip, clip)
+
+
+def _of_forms(first: Evidence) -> Iterator[Named]:
+    """Adam in its forms, with another rate, a decay, or both."""
+    state: OptimizerState = first.given
+    rate = state.adam.learning_rate
+    forms: list[tuple[str, Callable[[OptimizerState], Array]]] = [("", _update)]
+    for epsilon in dict.fromkeys((state.adam.epsilon, *_USUAL_EPSILONS)):
+        if epsilon != state.adam.epsilon:
+            forms.append((f", in Keras's form with ε = {epsilon:g}", partial(_with, _keras, epsilon=epsilon)))
+        forms.append((f", in torch's form with ε = {epsilon:g}", partial(_with, _torch, epsilon=epsilon)))
+        forms.append((f", with ε = {epsilon:g} inside the root", partial(_with, _inside, epsilon=epsilon)))
+    for words, update in forms:
+        expected = update(state)
+        factor = ratio(first.recorded, expected)
+        yield from _rates(factor, rate, words, update)
+        decay = ratio(first.recorded - expected, rate * state.before)
+        for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
+            share = f", {number * rate:.3g} of the weights in a step" if number > _LARGE_DECAY else ""
+            name = f"decoupled weight decay of {number:.3g} (AdamW){share}{words}{see('adamw-decay')}"
+            yield name, lambda s, number=number, update=update: update(s) + rate * number * s.before
+        # Both at once: what a rate and a decay of its own leave.
+        number, decayed = _rate_and_decay(first, expected)
+        if decayed:
+            name = f"the learning rate is {number:.3g}, with decoupled weight decay of {decayed:.3g} (AdamW){words}"
+            yield (
+                name + see("adamw-decay"),
+                lambda s, update=update, f=number / rate, d=number * decayed: f * update(s) + d * s.before,
+            )
+
+
+def _rate_and_decay(first: Evidence, update: Array) -> tuple[float, float]:
+    """The rate of an update and the decoupled weight decay that together come closest, in few digits."""
+    state: OptimizerState = first.given
+    rate = state.adam.learning_rate
+    parts = np.stack([update.ravel(), state.before.ravel()], axis=1)
+    if not np.isfinite(parts).all():
+        return 0.0, 0.0
+    (found, shrink), *_ = np.linalg.lstsq(parts, first.recorded.ravel(), rcond=None)
+    return float(f"{found * rate:.3g}"), float(f"{shrink / (found * rate):.3g}") if found else 0.0
+
+
+def _of_other_kinds(first: Evidence) -> Iterator[Named]:
+    """Optimizers with Adam's moments, with a rate and a decay of their own."""
+    state: OptimizerState = first.given
+    rate = state.adam.learning_rate
+    for epsilon in dict.fromkeys((state.adam.epsilon, 1e-8)):
+        for words, of in (
+            ("NAdam as torch has it", partial(_nadam, epsilon=epsilon, decay=4e-3)),
+            ("NAdam as Keras has it", partial(_nadam, epsilon=epsilon, decay=1.0)),
+            ("RAdam as torch has it", partial(_radam, epsilon=epsilon)),
+            ("RMSprop: no first moment", lambda s, e=epsilon: rate * s.gradient / (np.sqrt(s.second) + e)),
+        ):
+            number = float(f"{ratio(first.recorded, of(state)) * rate:.3g}")
+            yield (
+                f"the optimizer is {words}, not Adam, with a learning rate of {number:.3g} and ε = {epsilon:g}",
+                lambda s, of=of, f=number / rate: f * of(s),
+            )
+            number, decay = _rate_and_decay(first, of(state))
+            if decay:
+                said = (
+                    f"with a learning rate of {number:.3g}, decoupled weight decay of {decay:.3g} and ε = {epsilon:g}"
+                )
+                yield (
+                    f"the optimizer is {words}, not Adam, {said}",
+                    lambda s, of=of, f=number / rate, d=number * decay: f * of(s) + d * s.before,
+                )
+
+
+def _to_own_norm(s: OptimizerState, epsilon: float) -> Array:
+    """keras/src/optimizers/lamb.py; of a parameter that is zero, Adam's update stays."""
+    update = _torch(s, s.first, s.second, epsilon)
+    norms = float(np.linalg.norm(s.before)), float(np.linalg.norm(update))
+    return update * (s.adam.learning_rate * norms[0] / norms[1] if all(norms) else 1.0)
 
 
 def _projected(state: OptimizerState) -> Iterator[Named]:
@@ -781,6 +893,10 @@ def _projected(state: OptimizerState) -> Iterator[Named]:
     constraints["after each update, negative weights are set to zero"] = lambda weights: np.maximum(weights, 0)
     for name, constraint in constraints.items():
         yield name, partial(_constrained, constraint=constraint)
+    for dtype in ("bfloat16", "float16", *(("float32",) if state.double else ())):
+        if (state.after == rounded(state.after, dtype)).all() and np.count_nonzero(state.after) >= ENOUGH_NUMBERS:
+            name = f"after each update, the parameters are rounded to {dtype}"
+            yield name, partial(_rounded_after, dtype=dtype)
 
 
 def _constrained(s: OptimizerState, constraint: Callable[[Array], Array]) -> Array:
@@ -788,6 +904,47 @@ def _constrained(s: OptimizerState, constraint: Callable[[Array], Array]) -> Arr
     predicted, found = s.before - constraint(s.before - _update(s)), s.before - s.after
     rounds_to = np.abs(predicted - found) <= 8 * s.rounding.unit * np.abs(s.after)
     return np.where(rounds_to, found, predicted)
+
+
+def _rounded_after(s: OptimizerState, dtype: str) -> Array:
+    """What is subtracted in all; a number that lies between two of the dtype may be rounded to either."""
+    exact = s.before - _update(s)
+    nearest = rounded(exact, dtype)
+    reach = np.abs(nearest) * {"bfloat16": 2.0**-8, "float16": 2.0**-11, "float32": 2.0**-24}[dtype] + s.rounding.tiny
+    fits = (s.after == rounded(s.after, dtype)) & (np.abs(s.after - exact) <= reach * (1 + 2**-6) + 2.0**-24)
+    return s.before - np.where(fits, s.after, nearest)
+
+
+def _averaged(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    """What is pulled towards the initial weights, or is their moving average every so many steps."""
+    before = {(one.tensor, one.step): one.given.before for one in evidence}
+    if (first.tensor, 1) not in before or first.step == 1:
+        return
+    state: OptimizerState = first.given
+    rate = state.adam.learning_rate
+    away = state.before - before[first.tensor, 1]
+    pull = ratio(first.recorded - first.expected, rate * away) if away.any() else 0.0
+    for number in dict.fromkeys((float(f"{pull:.2g}"), float(f"{pull:.3g}"), pull)) if pull else ():
+        yield Hypothesis(
+            f"the parameters are pulled back to their initial values, by {number:.3g} of the way times the rate: L2-SP",
+            lambda one, number=number: one.expected + rate * number * (one.given.before - before[one.tensor, 1]),
+            fitted=1,
+        )
+    count = first.step
+    moved = {(one.tensor, one.step): one.given.before - _update(one.given) for one in evidence}
+    for share in (0.9, 0.95, 0.99, 0.999):
+
+        def predict(one: Evidence, share: float = share) -> Array:
+            s: OptimizerState = one.given
+            if s.step % count:
+                return _update(s)
+            average = before[one.tensor, 1]
+            for step in range(1, s.step + 1):
+                average = share * average + (1 - share) * moved[one.tensor, step]
+            return s.before - average
+
+        name = f"every {count} steps the parameters become their moving average, which keeps {share:g} a step"
+        yield Hypothesis(name, predict)
 
 
 def _lookahead(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
@@ -824,26 +981,57 @@ def _rates(factor: float, rate: float, words: str, update: Callable[[OptimizerSt
 def _schedules(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
     """Another learning rate in every step, the same for all parameters."""
     state: OptimizerState = first.given
-    rate = state.adam.learning_rate
     for words, update in (
         ("", _update),
         (", in torch's form with ε = 1e-08", lambda s: _torch(s, s.first, s.second, 1e-8)),
         (", in torch's form", lambda s: _torch(s, s.first, s.second, s.adam.epsilon)),
     ):
-        factors = {one.step: ratio(one.recorded, update(one.given)) for one in evidence if one.tensor == first.tensor}
-        digits = 4 if len({f"{factor * rate:.4g}" for factor in factors.values()}) > 1 else 9
-        rates = ", ".join(f"{factor * rate:.{digits}g}" for factor in factors.values())
-        numbers = np.array(list(factors.values()))
-        finite = np.isfinite(numbers).all()
-        different = 1 + int((np.diff(np.sort(numbers)) > 1e-6 * np.abs(numbers).max()).sum())
-        if finite and different > 2:
-            law = _law(list(factors.values()))
-            name = f"the learning rate changes from step to step{law}: {rates} instead of {rate:.6g}"
-            yield Hypothesis(
-                name + words,
-                lambda one, factors=factors, update=update: factors[one.step] * update(one.given),
-                fitted=len(factors),
-            )
+        _, decay = _rate_and_decay(first, update(state))
+        # Of the first rates of a warm-up, rounding leaves few digits of a decay.
+        for number in dict.fromkeys((0.0, *(float(f"{decay:.{digits}g}") for digits in (1, 2, 3)))):
+            yield from _scheduled(evidence, first, words, partial(_decayed, update=update, decay=number), number)
+
+
+def _decayed(s: OptimizerState, update: Callable[[OptimizerState], Array], decay: float) -> Array:
+    return update(s) + s.adam.learning_rate * decay * s.before if decay else update(s)
+
+
+def _scheduled(
+    evidence: Sequence[Evidence],
+    first: Evidence,
+    words: str,
+    update: Callable[[OptimizerState], Array],
+    decay: float,
+) -> Iterator[Hypothesis]:
+    rate = first.given.adam.learning_rate
+    factors = {one.step: ratio(one.recorded, update(one.given)) for one in evidence if one.tensor == first.tensor}
+    rates = _by_step({step: factor * rate for step, factor in factors.items()})
+    # One rate from some step on is no schedule; in windows, only the steps that are off are seen.
+    numbers = np.array([1.0, *factors.values()])
+    different = 1 + int((np.diff(np.sort(numbers)) > 1e-6 * np.abs(numbers).max()).sum())
+    if np.isfinite(numbers).all() and different > 2:
+        law = _law(list(factors.values()))
+        name = f"the learning rate changes from step to step{law}: {rates} instead of {rate:.6g}"
+        decays = f", with decoupled weight decay of {decay:.3g} (AdamW)" if decay else ""
+        yield Hypothesis(
+            name + decays + words,
+            lambda one: factors[one.step] * update(one.given),
+            fitted=len(factors) + bool(decay),
+            terms=_twice_rounded if decay else None,
+        )
+
+
+def _by_step(numbers: Mapping[int, float]) -> str:
+    """The numbers of all steps; where they stay the same for some, with the steps."""
+    digits = 4 if len({f"{number:.4g}" for number in numbers.values()}) > 1 else 9
+    groups = [(text, list(steps)) for text, steps in groupby(numbers, lambda step: f"{numbers[step]:.{digits}g}")]
+    in_a_row = max(numbers) - min(numbers) + 1 == len(numbers)
+    if len(groups) > len(numbers) / 2 and in_a_row:
+        return ", ".join(f"{number:.{digits}g}" for number in numbers.values())
+    return ", ".join(
+        f"{text} in the steps {steps[0]:,} to {steps[-1]:,}" if steps[1:] else f"{text} in step {steps[0]:,}"
+        for text, steps in groups
+    )
 
 
 def _law(factors: Sequence[float]) -> str:

@@ -1,13 +1,14 @@
 """Other optimizers than Adam, told by how the gradients move the parameters, whatever moments the record holds.
 
 Each rule is played from the first step on with the recorded gradients and parameters, and its own moments; its
-learning rate, and its decoupled weight decay if it has one, are fitted to the first step. It is accepted only if it
-then moves every parameter in every step as recorded.
+learning rate, and its decoupled weight decay if it has one, are fitted to the first step, or a learning rate to each
+step. It is accepted only if it then moves every parameter in every step as recorded.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,10 @@ Moved = Sequence[tuple[Array, Array, Array]]
 Memory = dict[str, Array]
 
 Step = Callable[[Array, int, Memory], Array]
-"""From gradient, step (from 1) and what the rule remembers of a parameter to the update at a learning rate of 1."""
+"""From gradient, step (from 1) and what the rule remembers of a parameter to the update at a learning rate of 1.
+
+It finds the parameter itself as `parameter`, and leaves as `fixed` what it subtracts at whatever rate.
+"""
 
 _ROUNDINGS = 64
 """So many units in the last place of the largest update, a rule of some twenty operations may be off."""
@@ -32,7 +36,7 @@ _PROBE = 4000
 
 @dataclass(frozen=True)
 class Rule:
-    """An optimizer by name, and what it makes of a gradient.
+    """An optimizer by name, and what it makes of a gradient; `numbers` of its own were chosen.
 
     `details` are said only where the numbers tell them: an ε far below the roots that it is added to shows in none.
     """
@@ -40,6 +44,7 @@ class Rule:
     name: str
     step: Step
     details: str = ""
+    numbers: int = 2
 
 
 def of_another_optimizer(moved: Mapping[str, Moved], unit: float, adam: Adam) -> str | None:
@@ -55,8 +60,11 @@ def of_another_optimizer(moved: Mapping[str, Moved], unit: float, adam: Adam) ->
             break
         probe[name] = moved[name]
     with np.errstate(all="ignore"):
-        fits = (_fit(rule, probe, moved, unit) for rule in _rules(adam))
+        fits = (_fit(rule, probe, moved, unit) for rule in _rules(adam, moved))
         found = [fit for fit in fits if fit is not None]
+    # Of rules that do, those with the fewest numbers of their own, and of these the ones that leave least.
+    fewest = min((fit.numbers for fit in found), default=0)
+    found = [fit for fit in found if fit.numbers == fewest]
     best = min((fit.left for fit in found), default=0.0)
     by_name: dict[str, list[_Fit]] = {}
     for fit in found:
@@ -65,115 +73,174 @@ def of_another_optimizer(moved: Mapping[str, Moved], unit: float, adam: Adam) ->
     return " – or ".join(_said(fits[0], told=len(fits) == 1) for fits in by_name.values()) or None
 
 
-_DECAYS = (0.0, 1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 4e-3, 5e-3, 1e-2, 0.05, 0.1)
+_DECAYS = (1e-6, 1e-5, 1e-4, 5e-4, 1e-3, 4e-3, 5e-3, 1e-2, 0.05, 0.1)
 """Weight decays that are added to the gradient, by which people choose them."""
 
 Rates = tuple[float, float]
 """The learning rate, and the decoupled weight decay times it."""
 
 
+class _Decay(NamedTuple):
+    """Weight decay that is added to the gradient."""
+
+    number: float
+    of: str = ""
+    """How the names of the parameters end that have it."""
+
+
 class _Fit(NamedTuple):
     """A rule that moves the parameters as recorded, and how much of what rounding allows it leaves."""
 
     rule: Rule
-    decay: float
+    decay: _Decay
     rates: Rates
     left: float
+    by_step: tuple[float, ...] = ()
+
+    @property
+    def numbers(self) -> int:
+        """How many it has beside one learning rate."""
+        return (
+            self.rule.numbers + bool(self.decay.number) + bool(self.decay.of) + bool(self.rates[1]) + bool(self.by_step)
+        )
 
 
 def _fit(rule: Rule, probe: Mapping[str, Moved], moved: Mapping[str, Moved], unit: float) -> _Fit | None:
     """How a rule moves the parameters as recorded, without weight decay if that does: one number less is fitted."""
-    for decay in _DECAYS:
-        if _left(rule, decay, probe, unit, None) is not None:
-            rates = _rate(rule, decay, moved)
-            left = _left(rule, decay, moved, unit, rates)
-            if rates is not None and left is not None:
-                return _Fit(rule, decay, rates, left)
+    for decay in [_Decay(0.0), *(_Decay(number, of) for number in _DECAYS for of in ("", ".kernel"))]:
+        if _left(rule, decay, probe, unit) is not None and (found := _left(rule, decay, moved, unit)) is not None:
+            rates, left = found
+            return _Fit(rule, decay, rates, left)
+    if _scheduled(rule, probe, unit) is not None and (scheduled := _scheduled(rule, moved, unit)) is not None:
+        by_step, left = scheduled
+        return _Fit(rule, _Decay(0.0), (by_step[0], 0.0), left, by_step)
     return None
 
 
 def _said(fit: _Fit, *, told: bool) -> str:
     rate, shrink = (float(f"{number:.4g}") for number in fit.rates)
     details = fit.rule.details if told else ""
-    words = f"not Adam: {fit.rule.name}{details} with a learning rate of {rate:.4g}"
-    if fit.decay:
-        words += f" and weight decay of {fit.decay:g}, added to the gradient{see('weight-decay-l2')}"
+    words = f"not Adam: {fit.rule.name}{details} with a learning rate "
+    if fit.by_step:
+        return f"{words}that changes from step to step: {', '.join(f'{number:.4g}' for number in fit.by_step)}"
+    words += f"of {rate:.4g}"
+    if fit.decay.number:
+        which = " of the kernels" if fit.decay.of else ""
+        words += f" and weight decay of {fit.decay.number:g}{which}, added to the gradient{see('weight-decay-l2')}"
     if shrink:
         words += f" and decoupled weight decay of {shrink / rate:.3g}"
     return words
 
 
-def _played(rule: Rule, decay: float, steps: Moved) -> Iterator[tuple[Array, Array, Array]]:
-    """By step: the update at a rate of 1, the parameter before, what was subtracted from it."""
+def _played(rule: Rule, decay: _Decay, name: str, steps: Moved) -> Iterator[tuple[Array, Array, Array]]:
+    """By step: the update at a rate of 1, the parameter before, what was subtracted from it with the rate."""
     memory: Memory = {}
+    decays = decay.number and name.endswith(decay.of)
     for number, (before, gradient, after) in enumerate(steps, 1):
-        yield rule.step(gradient + decay * before if decay else gradient, number, memory), before, before - after
+        memory["parameter"] = before
+        update = rule.step(gradient + decay.number * before if decays else gradient, number, memory)
+        yield update, before, before - after - memory.get("fixed", 0)
 
 
-def _rate(rule: Rule, decay: float, moved: Mapping[str, Moved]) -> Rates | None:
-    """The rate, and the decoupled decay if the rate alone does not do, that the first step that moves shows."""
+def _rate(rule: Rule, decay: _Decay, moved: Mapping[str, Moved], unit: float) -> Rates | None:
+    """The rate, and the decoupled decay if the rate alone does not do, of the first step; None if these do not do."""
     updates, befores, founds = [], [], []
-    for steps in moved.values():
-        update, before, found = next(iter(_played(rule, decay, steps)))
+    for name, steps in moved.items():
+        update, before, found = next(iter(_played(rule, decay, name, steps)))
         updates.append(update.ravel())
         befores.append(before.ravel())
         founds.append(found.ravel())
     update, before, found = (np.concatenate(parts) for parts in (updates, befores, founds))
     if not np.isfinite(update).all() or not np.isfinite(found).all() or not (update * update).sum():
         return None
-    rate = float((found * update).sum() / (update * update).sum())
+    rate, shrink = float((found * update).sum() / (update * update).sum()), 0.0
     off = np.abs(found - rate * update).max()
-    if off > 1e-4 * np.abs(found).max() and not decay:
+    if off > 1e-4 * np.abs(found).max() and not decay.number:
         (rate, shrink), *_ = np.linalg.lstsq(np.stack([update, before], axis=1), found, rcond=None)
-        return float(rate), float(shrink)
-    return rate, 0.0
+    # What no rate does for the first step, no round one will; the fit is off by what the largest weights round.
+    heaviest = np.full(before.shape, np.abs(before).max())
+    return (float(rate), float(shrink)) if _off(rate * update + shrink * before, heaviest, found, unit) <= 1 else None
 
 
-def _left(rule: Rule, decay: float, moved: Mapping[str, Moved], unit: float, rates: Rates | None) -> float | None:
-    """How many times what rounding allows the rule is off at most; None if by more."""
-    rates = rates or _rate(rule, decay, moved)
-    if rates is None or rates[0] <= 0:
+def _left(rule: Rule, decay: _Decay, moved: Mapping[str, Moved], unit: float) -> tuple[Rates, float] | None:
+    """With which rates the rule moves the parameters, and how many times what rounding allows it is off at most."""
+    fitted = _rate(rule, decay, moved, unit)
+    if fitted is None or fitted[0] <= 0:
         return None
-    rounded = [tuple(float(f"{number:.4g}") for number in rates), rates]
-    best: float | None = None
-    for rate, shrink in dict.fromkeys(rounded):
+    # People choose round numbers; where weights hide most of an update, the fit knows the rate to few digits.
+    choices: list[Rates] = []
+    for shrink in dict.fromkeys((0.0, fitted[1])):
+        choices += [(float(f"{fitted[0]:.{digits}g}"), float(f"{shrink:.{digits}g}")) for digits in (2, 3, 4)]
+        choices.append((fitted[0], shrink))
+    for rate, shrink in dict.fromkeys(choices):
         worst = 0.0
-        for steps in moved.values():
-            for update, before, found in _played(rule, decay, steps):
-                predicted = rate * update + shrink * before
-                allowed = unit * np.abs(before) * 2 + _ROUNDINGS * unit * (
-                    np.abs(predicted).max() + np.abs(found).max()
-                )
-                left = float((np.abs(found - predicted) / np.maximum(allowed, 1e-300)).max(initial=0))
-                if not left <= 1:
-                    worst = np.inf
-                    break
-                worst = max(worst, left)
-            if worst == np.inf:
+        for update, before, found in chain.from_iterable(_played(rule, decay, *one) for one in moved.items()):
+            worst = max(worst, _off(rate * update + shrink * before, before, found, unit))
+            if not worst <= 1:
                 break
-        if worst <= 1 and (best is None or worst < best):
-            best = worst
-    return best
+        if worst <= 1:
+            return (rate, shrink), worst
+    return None
+
+
+def _off(predicted: Array, before: Array, found: Array, unit: float) -> float:
+    """How many times what rounding allows an update is off."""
+    allowed = unit * np.abs(before) * 2 + _ROUNDINGS * unit * (np.abs(predicted).max() + np.abs(found).max())
+    return float(np.nan_to_num(np.abs(found - predicted) / np.maximum(allowed, 1e-300), nan=np.inf).max(initial=0))
+
+
+def _scheduled(rule: Rule, moved: Mapping[str, Moved], unit: float) -> tuple[tuple[float, ...], float] | None:
+    """A learning rate for each step, the same for all parameters, and what is left; None where that does not do."""
+    played = [_played(rule, _Decay(0.0), name, steps) for name, steps in moved.items()]
+    rates, worst = [], 0.0
+    for parts in zip(*played, strict=False):
+        update, found = (np.concatenate([part[at].ravel() for part in parts]) for at in (0, 2))
+        square = float((update * update).sum())
+        if not square or not np.isfinite(square) or not np.isfinite(found).all():
+            return None
+        fitted = float((found * update).sum()) / square
+        for rate in dict.fromkeys((float(f"{fitted:.2g}"), float(f"{fitted:.4g}"), fitted)):
+            left = max(_off(rate * update, before, found, unit) for update, before, found in parts)
+            if left <= 1 and rate > 0:
+                break
+        else:
+            return None
+        rates.append(rate)
+        worst = max(worst, left)
+    return (tuple(rates), worst) if len(rates) > 2 else None
 
 
 # --- the rules -------------------------------------------------------------------------------------
 
 
-def _rules(adam: Adam) -> Iterator[Rule]:
+def _rules(adam: Adam, moved: Mapping[str, Moved]) -> Iterator[Rule]:
     """Optimizers of torch and Keras, with their usual numbers and those of the recipe."""
-    yield Rule("plain gradient descent (SGD)", lambda g, t, memory: g)
+    yield Rule("plain gradient descent (SGD)", lambda g, t, memory: g, numbers=0)
+    yield Rule("ASGD as torch has it", lambda g, t, memory: g + 1e-4 * memory["parameter"], numbers=1)
+    yield from _solved_momentum(moved)
+    yield Rule("Rprop", _rprop, numbers=1)
+    for library, floor in (("torch", float(np.finfo(np.float32).eps) ** 2), ("Keras", 1e-30)):
+        yield Rule(
+            f"Adafactor as {library} has it", partial(_adafactor, floor=floor, in_square=library == "Keras"), numbers=1
+        )
+    yield Rule("FTRL", _ftrl, numbers=1)
     for momentum in (0.9, 0.5, 0.8, 0.95, 0.99):
         for words, rest in (("", 1.0), (f" and dampening {momentum:g}", 1 - momentum)):
             yield Rule(
                 f"SGD with momentum {momentum:g}{words}",
                 partial(_momentum, momentum=momentum, rest=rest, nesterov=False),
+                numbers=1 + (rest < 1),
             )
         yield Rule(
-            f"SGD with Nesterov momentum {momentum:g}", partial(_momentum, momentum=momentum, rest=1.0, nesterov=True)
+            f"SGD with Nesterov momentum {momentum:g}",
+            partial(_momentum, momentum=momentum, rest=1.0, nesterov=True),
+            numbers=1,
         )
-    yield Rule("the sign of the gradient (signSGD)", lambda g, t, memory: np.sign(g))
+    yield Rule("the sign of the gradient (signSGD)", lambda g, t, memory: np.sign(g), numbers=0)
     yield Rule(
-        "the gradient scaled to length 1 for each parameter", lambda g, t, memory: g / (np.linalg.norm(g) or 1.0)
+        "the gradient scaled to length 1 for each parameter",
+        lambda g, t, memory: g / (np.linalg.norm(g) or 1.0),
+        numbers=0,
     )
     yield from _adaptive()
     betas = {(adam.beta_1, adam.beta_2), (0.9, 0.999), (0.9, 0.99), (0.95, 0.999), (0.5, 0.999), (0.9, 0.95)}
@@ -182,6 +249,79 @@ def _rules(adam: Adam) -> Iterator[Rule]:
         yield from _of_adams_kind(beta_1, beta_2, adam.epsilon)
     for beta_1, beta_2 in ((0.9, 0.99), (0.95, 0.98), (0.9, 0.999)):
         yield Rule(f"Lion of β = {beta_1:g} and {beta_2:g}", partial(_lion, beta_1=beta_1, beta_2=beta_2))
+
+
+def _solved_momentum(moved: Mapping[str, Moved]) -> Iterator[Rule]:
+    """The momentum, and the dampening, that the second step shows where the first is a multiple of the gradient."""
+    steps = max(moved.values(), key=lambda steps: steps[0][0].size)
+    if len(steps) < 2:
+        return
+    (before, first, after), (before_2, second, after_2) = steps[:2]
+    square = float((first**2).sum())
+    rate = float(((before - after) * first).sum()) / square if square else 0.0
+    parts = np.stack([first.ravel(), second.ravel()], axis=1)
+    if not rate or not np.isfinite(parts).all():
+        return
+    (of_first, of_second), *_ = np.linalg.lstsq(parts, (before_2 - after_2).ravel() / rate, rcond=None)
+    for digits in (2, 3):
+        momentum, rest = (round(float(number), digits) for number in (of_first, of_second))
+        if 0 < momentum < 1 and 0 < rest <= 1:
+            words = f" and dampening {round(1 - rest, digits):g}" if rest < 1 else ""
+            yield Rule(
+                f"SGD with momentum {momentum:g}{words}",
+                partial(_momentum, momentum=momentum, rest=rest, nesterov=False),
+                numbers=1 + (rest < 1),
+            )
+        # Nesterov's first step is 1 + µ gradients, its second those and µ² of the first.
+        nesterov = round(float(of_first + np.sqrt(of_first**2 + 4 * max(of_first, 0))) / 2, digits)
+        if 0 < nesterov < 1:
+            yield Rule(
+                f"SGD with Nesterov momentum {nesterov:g}",
+                partial(_momentum, momentum=nesterov, rest=1.0, nesterov=True),
+                numbers=1,
+            )
+
+
+def _rprop(g: Array, t: int, memory: Memory) -> Array:
+    """torch/optim/rprop.py, whose steps grow by 1.2 and shrink by 0.5; the first is the learning rate."""
+    same = np.sign(g * memory.get("g", 0 * g))
+    memory["size"] = memory.get("size", 1 + 0 * g) * np.where(same > 0, 1.2, np.where(same < 0, 0.5, 1))
+    memory["g"] = np.where(same < 0, 0, g)
+    return np.sign(memory["g"]) * memory["size"]
+
+
+def _adafactor(g: Array, t: int, memory: Memory, *, floor: float, in_square: bool) -> Array:
+    """torch/optim/_adafactor.py, keras/src/optimizers/adafactor.py, at a rate below 1/√t; kernels are factored."""
+    rest, parameter, square = t**-0.8, memory["parameter"], g * g + in_square * floor
+    if g.ndim > 1:
+        for axis, key in ((-1, "rows"), (-2, "columns")):
+            mean = square.mean(axis=axis, keepdims=True)
+            memory[key] = (1 - rest) * memory.get(key, 0 * mean) + rest * mean
+        rows = memory["rows"]
+        v = rows * memory["columns"] / np.maximum(rows.mean(axis=-2, keepdims=True), floor)
+    else:
+        memory["v"] = v = (1 - rest) * memory.get("v", 0 * g) + rest * square
+    update = g / np.sqrt(np.maximum(v, floor))
+    scale = max(1e-3, float(np.sqrt((parameter**2).mean())))
+    return scale * update / max(1.0, float(np.sqrt((update**2).mean())))
+
+
+def _ftrl(g: Array, t: int, memory: Memory) -> Array:
+    """keras/src/optimizers/ftrl.py without penalties, from an accumulator of 0.1."""
+    parameter, before = memory["parameter"], memory.get("n", 0.1 + 0 * g)
+    memory["n"] = before + g * g
+    root = np.sqrt(memory["n"])
+    memory["sum"] = memory.get("sum", 0 * g) + g
+    memory["w"] = memory.get("w", 0 * g) + (root - np.sqrt(before)) * parameter
+    memory["fixed"] = parameter - memory["w"] / root
+    return memory["sum"] / root
+
+
+def _lamb(g: Array, t: int, memory: Memory, *, beta_1: float, beta_2: float, epsilon: float) -> Array:
+    """keras/src/optimizers/lamb.py: Adam's update brought to the parameter's norm."""
+    update = _adam(g, t, memory, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, form="torch")
+    norms = float(np.linalg.norm(memory["parameter"])), float(np.linalg.norm(update))
+    return update * (norms[0] / norms[1] if all(norms) else 1.0)
 
 
 def _momentum(g: Array, t: int, memory: Memory, *, momentum: float, rest: float, nesterov: bool) -> Array:
@@ -268,6 +408,7 @@ def _of_adams_kind(beta_1: float, beta_2: float, stated: float) -> Iterator[Rule
                 details,
             )
         yield Rule(f"RAdam as torch has it {said}", partial(_radam, **of), details)
+        yield Rule(f"LAMB {said}", partial(_lamb, **of), details)
         yield Rule(f"AdaBelief {said}", partial(_adabelief, **of), details)
         yield Rule(f"Adam without bias correction {said}", partial(_adam, form="none", **of), details)
 

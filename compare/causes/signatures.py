@@ -8,6 +8,7 @@ there, in which case the cause says where it holds. Where several are accepted, 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,6 @@ from compare.oracle.network import Array
 from differences import find
 
 UNKNOWN = "nothing in the catalogue of causes fits"
-
-LOW_PRECISION = (2.0**-16, 2.0**-6)
-"""From a thirtieth of float16's rounding error to four times bfloat16's, relative to the largest number."""
-
-SINGLE_PRECISION = (2.0**-28, 2.0**-18)
-"""The same around float32's rounding error."""
 
 ENOUGH_NUMBERS = 8
 """So many numbers are not multiples of a coarse rounding unit by chance."""
@@ -65,27 +60,28 @@ class Evidence:
     slack: float = 0.0
     alternatives: tuple[Array, ...] = ()
 
-    @property
+    @cached_property
     def is_right(self) -> bool:
         """Whether the numbers are those that the recipe asks for."""
         return bool((distance(self.recorded, self.expected) <= self.bound).all())
 
-    @property
+    @cached_property
     def excess(self) -> float:
         """How many times the bound the largest deviation is."""
         with np.errstate(all="ignore"):
             return float((distance(self.recorded, self.expected) / self.bound).max(initial=0))
 
-    def left_by(self, predicted: Array) -> float:
+    def left_by(self, predicted: Array, terms: Array | float = 0.0) -> float:
         """How many times what rounding allows the found numbers lie off the predicted ones.
 
-        The bound grows with the numbers: a prediction ten times as large may be off by ten times as much.
+        The bound grows with the numbers: a prediction ten times as large may be off by ten times as much. `terms` are
+        the sizes of what is subtracted on the way to a prediction, whose roundings stay where they cancel.
         """
         if predicted.shape != self.recorded.shape or not np.isfinite(predicted).any():
             return float("inf")
         growth = max(1.0, largest(np.abs(predicted)) / (largest(np.abs(self.expected)) or 1.0))
         with np.errstate(all="ignore"):
-            allowed = growth * (self.bound + self.slack) + ROUNDINGS * self.unit * np.abs(predicted)
+            allowed = growth * (self.bound + self.slack) + ROUNDINGS * self.unit * np.maximum(np.abs(predicted), terms)
             left = distance(self.recorded, predicted) / allowed
         return float(np.nan_to_num(left, nan=0.0, posinf=np.inf).max(initial=0))
 
@@ -95,13 +91,19 @@ class Hypothesis:
     """A cause in words and, for each piece of evidence, the numbers that it would have left.
 
     `fitted` says how many numbers of it were fitted to the evidence: it yields to one that fits with fewer. `whole`
-    says that it is about all tensors of a step: one that is right where others are not contradicts it.
+    says that it is about all tensors of a step: one that is right where others are not contradicts it. `terms` are the
+    sizes of numbers that may cancel in the prediction.
     """
 
     cause: str
     predict: Callable[[Evidence], Array]
     fitted: int = 0
     whole: bool = False
+    terms: Callable[[Evidence], Array] | None = None
+
+    def left(self, one: Evidence) -> float:
+        """How many times what rounding allows it leaves of a piece of evidence."""
+        return one.left_by(self.predict(one), self.terms(one) if self.terms else 0.0)
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,11 @@ def accepted(evidence: Sequence[Evidence], hypothesis: Hypothesis) -> Accepted |
     worst = 0.0
     with np.errstate(all="ignore"):
         for one in deviating:
-            worst = max(worst, left := one.left_by(hypothesis.predict(one)))
+            worst = max(worst, left := hypothesis.left(one))
             if not left <= 1:
                 return None
         right = [one for one in evidence if one.is_right]
-        against = tuple(one for one in right if not one.left_by(hypothesis.predict(one)) <= 1)
+        against = tuple(one for one in right if not hypothesis.left(one) <= 1)
     if hypothesis.whole and {one.step for one in against} & {one.step for one in deviating}:
         return None
     return Accepted(hypothesis, worst, tuple(deviating), against)
@@ -255,21 +257,6 @@ def in_low_precision(compute: Callable[[Callable[[Array], Array]], Array]) -> It
             yield dtype, lower(product)
 
 
-def low_precision(recorded: Array, expected: Array, *, double: bool) -> str | None:
-    """Whether the numbers are those of a lower precision, or off by its rounding errors.
-
-    `double` says that they should be float64.
-    """
-    if (cause := kept_in(recorded, double=double)) is not None:
-        return cause
-    size = np.abs(recorded - expected).max() / np.abs(expected).max()
-    if LOW_PRECISION[0] < size < LOW_PRECISION[1]:
-        return f"the deviation of {size:.1g} has the size of low precision: TF32, float16 or bfloat16"
-    if double and SINGLE_PRECISION[0] < size < SINGLE_PRECISION[1]:
-        return f"the deviation of {size:.1g} has the size of float32's rounding errors"
-    return None
-
-
 _LESS_THAN_A_BIT = 0.76
 """Two operands rounded to b bits are off by 0.59·2⁻ᵇ of their product, in the root mean square: √(2/3) if each were off
 by up to 2⁻ᵇ, less since that depends on where between two powers of 2 it lies."""
@@ -301,31 +288,76 @@ def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool)
     return f"the deviations scatter as rounding what is multiplied to about {bits:.0f} significant bits does: {kinds}"
 
 
-def as_noise(evidence: Sequence[Evidence]) -> str | None:
-    """Whether the deviations are normally distributed, alike in all steps and around zero: noise that is added.
+def as_noise(evidence: Sequence[Evidence], what: str = "the numbers") -> str | None:
+    """Whether noise is added, or multiplied with: normally distributed, or evenly, around nothing or a factor of 1.
 
-    This is no proof, and is said so: no rule could leave these numbers but by chance.
+    This is no proof, and is said so. Sums of many terms are normally distributed too, whatever was done to the terms:
+    noise, in addition, knows nothing of the numbers that it is added to, nor of its row or column.
     """
+    wrong = [one for one in evidence if not one.is_right and np.isfinite(one.recorded).all()]
+    if len(wrong) < sum(not one.is_right for one in evidence):
+        return None
+    added = [(one.recorded - one.expected).ravel() for one in wrong]
+    scattered = all(_is_scattered(one.recorded - one.expected, one.expected) for one in wrong)
+    if scattered and (words := _noise(added)) is not None:
+        return f"the deviations look like {words} that is added: no rule fits them"
+    # What is zero stays so; numbers that are small beside the others are known to fewer digits.
+    factors = []
+    for one in wrong:
+        large = np.abs(one.expected) > 1e-3 * largest(np.abs(one.expected))
+        if one.recorded[one.expected == 0].any():
+            return None
+        factor = np.where(large, one.recorded / np.where(large, one.expected, 1) - 1, 0)
+        if not _knows_nothing_of(factor[large], one.expected[large]):
+            return None
+        factors.append(factor[large])
+    if factors and (words := _noise(factors)) is not None:
+        variance = float(np.concatenate(factors).var())
+        rate = f", as Gaussian dropout of rate {variance / (1 + variance):.2g} does" if "normal" in words else ""
+        return f"{what} look multiplied by 1 and {words}{rate}: no rule fits them"
+    return None
+
+
+def _is_scattered(error: Array, expected: Array) -> bool:
+    """Whether errors have no structure: independent of the numbers, and of the largest singular value of noise."""
+    matrix = error.reshape(-1, error.shape[-1]) if error.ndim > 1 else error.reshape(1, -1)
+    # Of n×p numbers of deviation 1, that is √n + √p, and seldom a tenth more (Davidson and Szarek 2001).
+    edge = float(error.std()) * (np.sqrt(matrix.shape[0]) + np.sqrt(matrix.shape[1]))
+    return _knows_nothing_of(error.ravel(), expected.ravel()) and bool(np.linalg.norm(matrix, 2) <= 1.1 * edge)
+
+
+def _knows_nothing_of(noise: Array, numbers: Array) -> bool:
+    """Whether noise correlates neither with the numbers nor with their size, by more than chance does."""
+    most = 5 / np.sqrt(noise.size)
+    for of in (numbers, np.abs(numbers)):
+        for one in (noise, np.abs(noise)) if of is not numbers else (noise,):
+            if of.std() and one.std() and abs(np.corrcoef(one, of)[0, 1]) > most:
+                return False
+    return True
+
+
+def _noise(errors: Sequence[Array]) -> str | None:
+    """Numbers of every step as noise around zero, if they are: of which form, and how large."""
     from scipy import stats
 
-    wrong = [one for one in evidence if not one.is_right]
-    errors = [(one.recorded - one.expected).ravel() for one in wrong]
-    together = np.concatenate(errors)
+    if not errors or min(of_step.size for of_step in errors) < _ENOUGH_ERRORS:
+        return None
     deviations = [float(of_step.std()) for of_step in errors]
-    if together.size < 5 * _ENOUGH_ERRORS or not np.isfinite(together).all() or max(deviations) > 1.2 * min(deviations):
+    if not min(deviations) > 0:
         return None
-    size, deviation = together.size, float(together.std())
+    together = np.concatenate([of_step / size for of_step, size in zip(errors, deviations, strict=True)])
+    size = together.size
     # Mean, skewness and excess kurtosis of n normal numbers scatter by σ/√n, √(6/n) and √(24/n); five times is ample.
-    normal = (
-        abs(together.mean()) < 5 * deviation / np.sqrt(size)
-        and abs(stats.skew(together)) < 5 * np.sqrt(6 / size)
-        and abs(stats.kurtosis(together)) < 5 * np.sqrt(24 / size)
-    )
-    if not normal:
+    centred = abs(together.mean()) < 5 / np.sqrt(size) and abs(stats.skew(together)) < 5 * np.sqrt(6 / size)
+    excess, tolerance = float(stats.kurtosis(together)), 5 * np.sqrt(24 / size)
+    form = {0.0: "normal", -1.2: "uniform"}
+    found = next((name for value, name in form.items() if abs(excess - value) < tolerance), None)
+    if not centred or found is None:
         return None
-    return (
-        f"the deviations look like normal noise of standard deviation {deviation:.2g} that is added: no rule fits them"
-    )
+    if max(deviations) <= 1.2 * min(deviations):
+        return f"{found} noise of standard deviation {np.sqrt(np.mean(np.square(deviations))):.2g}"
+    listed = ", ".join(f"{one:.2g}" for one in deviations)
+    return f"{found} noise of a standard deviation of its own in every step, {listed},"
 
 
 _ENOUGH_ERRORS = 200

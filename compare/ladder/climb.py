@@ -12,6 +12,9 @@ from compare.ladder.inputs import data, initial_weights, settings
 from compare.ladder.optimizer import optimizer
 from compare.ladder.rung import RUNGS, Rung, Sides
 
+TRACED = (settings, data, initial_weights, forward, loss, gradients, optimizer)
+"""The rungs that judge two traces, in their order."""
+
 
 def climb(sides: Sides) -> list[Rung]:
     """The rungs from `settings` to `optimizer`.
@@ -21,10 +24,9 @@ def climb(sides: Sides) -> list[Rung]:
     """
     if len(sides) != 2:  # noqa: PLR2004
         raise ValueError(f"a ladder compares two traces, not {len(sides)}")
-    rungs = (settings, data, initial_weights, forward, loss, gradients, optimizer)
     # A trace may overflow; the checks say so, NumPy's warnings add nothing.
     with np.errstate(all="ignore"):
-        return mark_followers(_one_diverges(sides, [rung(sides) for rung in rungs]))
+        return mark_followers(_one_diverges(sides, [rung(sides) for rung in TRACED]))
 
 
 def _one_diverges(sides: Sides, rungs: list[Rung]) -> list[Rung]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes.signatures import kept_in, low_precision
+from compare.causes.signatures import kept_in
 from compare.ladder.rung import Rung, RungVerdict
 from compare.ladder.trajectory import (
     MIN_CONTROLS,
@@ -230,9 +230,7 @@ def _inconsistency(run: RunRecord, digits: mnist.Digits) -> tuple[str, str] | No
     parts = [_logits(run, images[i : i + _IMAGES_AT_ONCE]) for i in range(0, len(images), _IMAGES_AT_ONCE)]
     logits, error = (np.concatenate(part) for part in zip(*parts, strict=True))
     expected = oracle.softmax(logits)
-    # Logits off by e change each probability by a factor of at most exp(2e).
-    bound = expected * np.expm1(2 * error + Rounding.of(run.recipe.dtype).softmax_relative(logits))
-    excess = np.abs(test.predictions - expected) - bound
+    excess = np.abs(test.predictions - expected) - _bound(logits, error, run.recipe.dtype)
     if excess.max() > Rounding.of(run.recipe.dtype).tiny:
         image, digit = (int(i) for i in np.unravel_index(int(excess.argmax()), excess.shape))
         place = f"probability of a {digit} in test image {image}"
@@ -294,9 +292,13 @@ def _accuracies_unlike_losses(run: RunRecord) -> tuple[str, str] | None:
 def _prediction_cause(run: RunRecord, images: NDArray[np.floating], logits: NDArray[np.float64]) -> str:
     """Why the predictions are not those of the final weights: computed in float32, or as dropout makes them stray."""
     recorded, expected = np.asarray(_test(run).predictions, np.float64), oracle.softmax(logits)
-    if run.recipe.dtype == "float64" and (precision := low_precision(recorded, expected, double=True)) is not None:
-        return f"the predictions are not computed in float64: {precision}"
     few = slice(_IMAGES_AT_ONCE)
+    if run.recipe.dtype == "float64":
+        if (kept := kept_in(recorded, double=True)) is not None:
+            return f"the predictions are not computed in float64: {kept}"
+        as_single = _bound(*_logits(run, images[few], "float32"), "float32")
+        if (np.abs(recorded[few] - expected[few]) <= as_single).all():
+            return "the predictions are not computed in float64: they are off by no more than float32 rounds"
     if run.recipe.dropout:
         masks = shared_masks(run.recipe, 0, len(images[few]))
         passed = oracle.forward(oracle.exact(run.weights), _fed(run.recipe, images[few]), masks)
@@ -344,9 +346,19 @@ def _fed(recipe: Recipe, images: NDArray[np.floating]) -> NDArray[np.float64]:
     return convolution.as_maps(exact, recipe.images.image_shape) if recipe.network == "cnn" else exact
 
 
-def _logits(run: RunRecord, images: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The exact logits of the final weights, and by how much rounding can have moved them, an image a row."""
-    rounding, weights = Rounding.of(run.recipe.dtype), oracle.exact(run.weights)
+def _bound(logits: NDArray[np.float64], error: NDArray[np.float64], dtype: str) -> NDArray[np.float64]:
+    """By how much rounding can have moved each probability: logits off by e change it by at most exp(2e) times."""
+    return oracle.softmax(logits) * np.expm1(2 * error + Rounding.of(dtype).softmax_relative(logits))
+
+
+def _logits(
+    run: RunRecord, images: NDArray[np.floating], dtype: str | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The exact logits of the final weights, and by how much rounding can have moved them, an image a row.
+
+    In the recipe's dtype, if no other is given.
+    """
+    rounding, weights = Rounding.of(dtype or run.recipe.dtype), oracle.exact(run.weights)
     tensor = _fed(run.recipe, images)
     error: Any = np.zeros_like(tensor)
     for layer in oracle.layer_names(weights):

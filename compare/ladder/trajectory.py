@@ -185,10 +185,24 @@ def _before_parting(runs: Runs, controls: Sequence[RunRecord], num_steps: int) -
     step = int(beyond[0])
     values = f"the losses differ by {of_pair[step]:.2g}, the controls' by at most {of_controls[step]:.2g}"
     if of_pair[-1] > PARTED:
-        return f"step {step + 1:,}: {values}", "the two part sooner than rounding alone explains"
+        cause = f"the two part sooner than rounding alone explains{_with_an_epoch(first, step)}"
+        return f"step {step + 1:,}: {values}", cause
     largest = f"they differ by up to {of_pair[-1]:.2g}, the controls' by at most {of_controls[-1]:.2g}"
     cause = "something larger than rounding comes between, such as numbers kept in float32"
     return f"loss of a step: {largest}; first beyond rounding in step {step + 1:,}", cause
+
+
+def _with_an_epoch(run: RunRecord, step: int) -> str:
+    """What a beginning in step `step`, from 0, speaks of, where it is the first of an epoch or the one after it.
+
+    What is computed otherwise shows in the loss of its own step, another update in that of the next.
+    """
+    epoch, within = divmod(step, len(run.step_losses) // len(run.history["loss"]))
+    if not epoch or within > 1:
+        return ""
+    which = "second" if within else "first"
+    changes = "a schedule or a callback" if within else "the order, the loss, or what is done between epochs"
+    return f", from the {which} step of epoch {epoch + 1} on: what changes with the epoch? {changes}"
 
 
 def _so_far(first: RunRecord, second: RunRecord) -> NDArray[np.float64]:

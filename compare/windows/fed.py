@@ -144,7 +144,7 @@ def _same(expected: _Expected, fed: Fed, step: int, other: int) -> bool:
 def _fault_of_windows(watched: Watched, digits: mnist.Digits) -> Fault | None:
     recipe, real = watched.recipe, np.dtype(watched.recipe.dtype).type
     per_epoch = num_steps_per_epoch(recipe)
-    faults = []
+    faults: list[tuple[int, str]] = []
     for index, step in enumerate(watched.steps):
         epoch, within = divmod(watched.numbers[index] - 1, per_epoch)
         one = replace(watched, steps=[step])
@@ -156,7 +156,9 @@ def _fault_of_windows(watched: Watched, digits: mnist.Digits) -> Fault | None:
         batch = order[within * recipe.batch_size : (within + 1) * recipe.batch_size]
         images = digits.x_train[batch].reshape(len(batch), -1).astype(real) / real(255)
         if not np.array_equal(step.images, images) or not np.array_equal(step.labels, digits.y_train[batch]):
-            faults.append((index, input_causes.of_fed_batch(one, batch, digits)))
+            # Why is asked of the first alone: it takes all images of the data set.
+            cause = input_causes.of_fed_batch(one, batch, digits) if not faults else ""
+            faults.append((index, cause))
     if not faults:
         return None
     index, cause = faults[0]

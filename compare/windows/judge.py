@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from compare.causes.inputs import FROM_EPOCH_2
+from compare.causes.signatures import UNKNOWN
 from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides
 from compare.windows import borders, fed, steps
@@ -57,10 +59,11 @@ def judge_windows(rungs: list[Rung], sides: Sides, runs: Runs, digits: mnist.Dig
 
 
 def _joined(rung: Rung, of_windows: Rung) -> Rung:
-    """A rung of traces with what windows say of it."""
+    """A rung of traces with what windows say of it, which counts where the traces' is right or knows no cause."""
     tensors = of_windows.detail.get("tensors", {})
     detail = rung.detail | ({"windows": tensors} if tensors else {})
-    if rung.verdict != "parity" or of_windows.verdict == "parity":
+    vague = (rung.cause or "").endswith((UNKNOWN, FROM_EPOCH_2)) and not (of_windows.cause or UNKNOWN).endswith(UNKNOWN)
+    if of_windows.verdict == "parity" or (rung.verdict != "parity" and not vague):
         measured = rung.measured
         if tensors and measured is not None and of_windows.measured is not None:
             measured = max(measured, of_windows.measured)

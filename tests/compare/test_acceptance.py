@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from compare.causes.signatures import UNKNOWN, Evidence, Hypothesis, accepted, kept_in, named, rounded, rounds_as, see
+from compare.causes.signatures import (
+    UNKNOWN,
+    Evidence,
+    Hypothesis,
+    accepted,
+    as_noise,
+    kept_in,
+    named,
+    rounded,
+    rounds_as,
+    see,
+)
 from compare.ladder.climb import mark_followers
 from compare.ladder.rung import Rung
 
@@ -73,6 +84,24 @@ def test_rounding_scatters_and_a_factor_does_not(dtype: str, bits: int) -> None:
     assert f"about {bits} significant bits" in (rounds_as(errors, scales, double=False) or "")
     assert rounds_as([2.0**-12 * scale for scale in scales], scales, double=False) is None
     assert rounds_as([1e-5 * error for error in errors], scales, double=False) is None
+
+
+def test_noise_knows_nothing_and_sums_of_terms_that_are_off_do() -> None:
+    random = np.random.default_rng(2)
+    bound = np.full((32, 20), UNIT)
+
+    def named_as_noise(errors: list[np.ndarray]) -> str | None:
+        numbers = [random.normal(size=(32, 20)) for _ in errors]
+        both = enumerate(zip(numbers, errors, strict=True), 1)
+        return as_noise([Evidence(step, "z", x + error, x, bound, UNIT) for step, (x, error) in both])
+
+    noise = [random.normal(0, 0.1, (32, 20)) for _ in range(4)]
+    assert "normal noise of standard deviation 0.1 that is added" in (named_as_noise(noise) or "")
+    assert "uniform noise" in (named_as_noise([random.uniform(-1, 1, (32, 20)) for _ in range(4)]) or "")
+    # Normally distributed each, but of 5 terms: each image's and each unit's are alike.
+    sums = [random.normal(size=(32, 5)) @ random.normal(size=(5, 20)) / np.sqrt(5) for _ in range(4)]
+    assert named_as_noise(sums) is None
+    assert named_as_noise([np.full((32, 20), 0.1) for _ in range(4)]) is None
 
 
 def test_few_numbers_are_not_called_rounded() -> None:

@@ -486,11 +486,11 @@ class SoftmaxOverTheBatch(Base):
 
 
 @planted("forward", "step 1: activations of hidden_1", "nothing in the catalogue of causes fits")
-class SineForRelu(Base):
+class WavesForRelu(Base):
     """No signature knows this one."""
 
     def activate(self, layer: str, z: Array) -> Array:
-        return super().activate(layer, z) if layer == "output" else np.sin(3 * z)
+        return super().activate(layer, z) if layer == "output" else np.sin(3 * z) + np.cos(z)
 
 
 # --- loss ------------------------------------------------------------------------------------------
@@ -668,10 +668,8 @@ class GradientsInFloat16(Base):
         return {name: g.astype(np.float16).astype(self.real) for name, g in gradients.items()}
 
 
-@planted("gradients", "step 1: gradient of output.kernel", "nothing in the catalogue of causes fits")
+@planted("gradients", "step 1: gradient of output.kernel", "look like normal noise of standard deviation 0.0")
 class GradientNoise(Base):
-    """No signature knows this one."""
-
     def backward(self, images: Array, labels: Labels, activations: Weights) -> Weights:
         gradients = super().backward(images, labels, activations)
         noise = np.random.default_rng(0)
@@ -933,6 +931,13 @@ class BiasMissingStated(BiasMissing):
         }
 
 
+def rounded_to_bfloat16(array: Array) -> Array:
+    """To the nearest, ties to even."""
+    bits = array.astype(np.float32).view(np.uint32)
+    bits = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32).astype(array.dtype)
+
+
 # --- what is recorded ------------------------------------------------------------------------------
 
 
@@ -986,7 +991,7 @@ class AnEpochTooMany(Base):
         return super().train()
 
 
-@planted("trajectory", "step 42: the losses differ", "part sooner than rounding alone explains")
+@planted("trajectory", "step 42: the losses differ", "from the second step of epoch 2 on: what changes with the epoch?")
 class LearningRateDecayedAfterFirstEpoch(Base):
     def update(self, name: str, g: Array) -> Array:
         epoch = (self.num_steps - 1) // len(self.order(0))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recipe.initial_weights import Weights
-from tests.faults import zoo_kinds, zoo_training
+from tests.faults import zoo_kinds, zoo_layers, zoo_settings, zoo_training
 from tests.faults.layered import CORNERS, Layered, corner
 from tests.faults.zoo import ZOO, Array, Labels, planted, start
 
@@ -18,7 +18,7 @@ __all__ = ["ZOO"]
 
 FILES = (
     "zoo.py",
-    *(f"{module.__name__.rpartition('.')[2]}.py" for module in (zoo_kinds, zoo_training)),
+    *(f"{module.__name__.rpartition('.')[2]}.py" for module in (zoo_kinds, zoo_training, zoo_layers, zoo_settings)),
     "zoo_networks.py",
 )
 """Where the faults are planted."""

@@ -304,3 +304,65 @@ class SmoothingFromEpoch2(Late):
         if self.next:
             one_hot = self.real(0.9) * one_hot + self.real(0.1 / probabilities.shape[1])
         return (probabilities - one_hot) / self.real(len(labels))
+
+
+@planted(
+    "optimizer", "step 17, the first of epoch 2: first moment", "not Adam: plain gradient descent (SGD) with a learning"
+)
+class GradientDescentFromEpoch2(Late):
+    late = range(17, 10**6)
+
+    def adam(self, gradients: Weights) -> None:
+        if not self.next:
+            super().adam(gradients)
+            return
+        self.num_steps += 1
+        self.parameters = {name: array - self.real(0.1) * gradients[name] for name, array in self.parameters.items()}
+
+
+@planted(
+    "optimizer", "step 17, the first of epoch 2: first moment", "not Adam: SGD with momentum 0.9 with a learning rate"
+)
+class MomentumFromEpoch2(Late):
+    """Which begins from nothing."""
+
+    late = range(17, 10**6)
+    velocity: Weights
+
+    def adam(self, gradients: Weights) -> None:
+        if not self.next:
+            super().adam(gradients)
+            self.velocity = {name: np.zeros_like(g) for name, g in gradients.items()}
+            return
+        self.num_steps += 1
+        self.velocity = {name: self.real(0.9) * self.velocity[name] + g for name, g in gradients.items()}
+        self.parameters = {n: array - self.real(0.01) * self.velocity[n] for n, array in self.parameters.items()}
+
+
+@planted(
+    "optimizer", "step 15 of epoch 1: first moment", "not Adam, whose moments stay as they were while the parameters"
+)
+class MomentumFromStep11(MomentumFromEpoch2):
+    """What it remembers from steps that are no window, nobody knows."""
+
+    late = range(11, 10**6)
+
+
+@planted(
+    "optimizer",
+    "step 17, the first of epoch 2: hidden_1.kernel",
+    "0.0015 in the steps 17 to 22, 0.00075 in the steps 37 to 48",
+)
+class RateHalvedEachEpoch(Late):
+    def update(self, name: str, g: Array) -> Array:
+        return super().update(name, g) * self.real(0.5 ** ((self.num_steps - 1) // STEPS_PER_EPOCH))
+
+
+@planted(
+    "data", "step 17, the first of epoch 2: its", "noise is added to the pixels, normal, of standard deviation 0.05"
+)
+class NoiseFromEpoch2(Late):
+    def batches(self, epoch: int) -> Iterator[tuple[Array, Labels]]:
+        for number, (images, labels) in enumerate(super().batches(epoch)):
+            noise = np.random.default_rng(number).normal(0, 0.05, images.shape) * (epoch > 0)
+            yield np.asarray(images + noise, self.real), labels
