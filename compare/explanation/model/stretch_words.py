@@ -81,7 +81,7 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
         effect=far * (0.05 if harmless else 1),
         effect_text=f"off by {far:.3g} of the largest value" + (harm if harmless else ""),
         cause=title,
-        mend=_mended(edit, steered, port_place),
+        mend=_mended(edit, guide, steered, port_place, in_torch=context.frameworks[1] == "torch"),
         severity=("minor" if context.guide.observation.losses else "inherent") if harmless else "fault",
     )
 
@@ -145,8 +145,10 @@ def _is_flattening(edit: Edit) -> bool:
     return both and edit.guide.family == "flatten" == edit.steered.family  # type: ignore[union-attr]
 
 
-def _mended(edit: Edit, steered: str, where: Place | None) -> str:
-    """A line of code that makes the difference go away."""
+def _mended(edit: Edit, guide: str, steered: str, where: Place | None, *, in_torch: bool) -> str:
+    """A line of code that makes the difference go away; for Keras, in words."""
+    if edit.guide is not None and edit.guide.code and not in_torch:
+        return f"use {guide}"
     if edit.guide is not None and edit.guide.code:
         return _line(where if edit.kind == "missing" else None, edit.guide.code)
     return f"leave out {steered}" if edit.kind == "extra" else ""
