@@ -72,6 +72,7 @@ class Calls:
         self.built: Any = lambda: None  # told after a layer has been built
         self._open: list[_Open] = []
         self._off = False
+        self._building = 0
         self._number = 0
         self.part = "eval"
 
@@ -84,10 +85,19 @@ class Calls:
         """Whether values of the current step are to be kept."""
         return self.evaluation is not None or self._session.step in self._session.request.recorded_steps
 
+    @contextlib.contextmanager
+    def while_built(self) -> Iterator[None]:
+        """A context in which a layer makes its weights: what is drawn there is no part of the forward pass."""
+        self._building += 1
+        try:
+            yield
+        finally:
+            self._building -= 1
+
     @property
     def under_way(self) -> bool:
-        """Whether a call of a layer is under way."""
-        return bool(self._open)
+        """Whether a forward pass is under way, or has been in this step; not while a layer makes its weights."""
+        return not self._building and bool(self._open or (self.forwards and self.evaluation is None))
 
     @property
     def inside(self) -> bool:

@@ -52,8 +52,7 @@ class Noise:
         @functools.wraps(original)
         def drawn(*args: Any, **options: Any) -> Any:
             numbers = original(*args, **options)
-            in_pass = calls.under_way or (calls.forwards and calls.evaluation is None)
-            if not in_pass or not called_by_user(session, sys._getframe(1)):  # noqa: SLF001
+            if not calls.under_way or not called_by_user(session, sys._getframe(1)):  # noqa: SLF001
                 return numbers
             if "int" in str(numbers.dtype):
                 return numbers

@@ -134,7 +134,8 @@ class KerasWatcher:
 
         def maybe_build(layer: Any, call_spec: Any) -> Any:
             before = layer.built
-            result = build(layer, call_spec)
+            with calls.while_built():
+                result = build(layer, call_spec)
             if not before and layer.built and calls.building():
                 calls.built_now(layer)
             return result

@@ -43,14 +43,17 @@ class Calls:
         keep: Whether values are kept; without, only plans are obeyed.
         plan: The judge's values; None where nothing is forced.
         planned: The judge's calls of this forward pass.
+        of_step: Whether it is an optimizer's step, before which a script may evaluate: such calls are not counted.
     """
 
     def __init__(
-        self, observation: Observation, prefix: str, keep: bool, plan: Plan | None, planned: list[dict[str, Any]]
-    ) -> None:
+        self, observation: Observation, prefix: str, keep: bool, plan: Plan | None, planned: list[dict[str, Any]],
+        of_step: bool = False,
+    ) -> None:  # fmt: skip
         self._observation = observation
         self._plan = plan
         self._prefix = prefix
+        self._of_step = of_step
         self.keep = keep
         self._planned = {(call["layer"], call.get("occurrence", 0)): call for call in planned}
         self._occurrences: collections.Counter[str] = collections.Counter()
@@ -107,8 +110,8 @@ class Calls:
         Returns:
             The arguments and keyword arguments to go on with, and the call.
         """
-        occurrence = self._occurrences[name]
-        self._occurrences[name] += 1
+        occurrence = self._occurrences[name] if self._counts() else -1
+        self._occurrences[name] += occurrence >= 0
         number, self._number = self._number, self._number + 1
         given = leaves((args, options))
         call: dict[str, Any] = {
@@ -125,6 +128,10 @@ class Calls:
         if any(key is not None for key in planned):
             args, options = self._force((args, options), planned)
         return args, options, call
+
+    def _counts(self) -> bool:
+        """Whether calls are of the pass that is recorded, and not of an evaluation of the script's own before it."""
+        return not self._of_step or not self.groups or self.groups[-1].grad
 
     def leave(self, call: dict[str, Any], output: Any) -> Any:
         """A layer returns: its outputs are kept, then replaced by what is planned."""

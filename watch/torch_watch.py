@@ -73,7 +73,7 @@ class Watch:
         step = self.session.step
         planned = (self.plan.step(step).get("calls") or []) if self.plan else []
         keep = step in self.request.recorded_steps
-        return Calls(self.observation, f"step{step}", keep, self.plan, planned)
+        return Calls(self.observation, f"step{step}", keep, self.plan, planned, of_step=True)
 
     @contextlib.contextmanager
     def quietly(self) -> Iterator[None]:

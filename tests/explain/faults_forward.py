@@ -378,6 +378,26 @@ SEQUENCES = (
     ),
 )
 
+ATTENTION = (
+    Fault(
+        "scores scaled where Keras's are not",
+        "attention_written_out",
+        "q @ k.transpose(1, 2)",
+        "q @ k.transpose(1, 2) / 4",
+        FORWARD,
+        ("scores divided by √16",),
+        "scores =",
+    ),
+    Fault(
+        "softmax over the queries",
+        "attention_written_out",
+        "torch.softmax(scores, dim=-1)",
+        "torch.softmax(scores, dim=1)",
+        FORWARD,
+        ("softmax over the queries",),
+    ),
+)
+
 NOISE = (
     Fault(
         "variance taken for deviation",
@@ -406,4 +426,4 @@ NOISE = (
     ),
 )
 
-FAULTS_FORWARD = ACTIVATIONS + WINDOWS + NORMALISATION + STRUCTURE + SEQUENCES + NOISE
+FAULTS_FORWARD = ACTIVATIONS + WINDOWS + NORMALISATION + STRUCTURE + SEQUENCES + ATTENTION + NOISE

@@ -25,6 +25,7 @@ CLIP = r"clip|1e-0?6"
 INHERENT: dict[str, tuple[str, ...]] = {
     "accumulation": (),
     "attention_block": (ADAM,),
+    "attention_written_out": (),
     "autoencoder": (),
     "bidirectional_masked": (),
     "binary_class_weight": (VARIANCE,),

@@ -199,3 +199,19 @@ def test_a_script_that_hangs_is_ended_in_time(tmp_path: Path) -> None:
     first, second = pair(tmp_path, "import torch, time\ntime.sleep(1000)\n", TORCH.format(activation="ReLU"))
     with pytest.raises(BadInputError, match=r"within 3 seconds \(--timeout\)"):
         explain(first, second, timeout=3)
+
+
+def test_two_optimizers_in_turn_are_refused_in_a_line(tmp_path: Path) -> None:
+    gan = """import torch
+one, other = torch.nn.Linear(3, 2), torch.nn.Linear(2, 1)
+first, second = (torch.optim.SGD(net.parameters(), lr={rate}) for net in (one, other))
+for _ in range(9):
+    made = one(torch.ones(4, 3))
+    for optimizer, fed, wanted in ((second, made.detach(), 0), (first, made, 1)):
+        optimizer.zero_grad()
+        (other(fed) - wanted).square().sum().backward()
+        optimizer.step()
+"""
+    with pytest.raises(BadInputError, match=r"reference\.py trains by 2 optimizers in turn") as caught:
+        explain(*pair(tmp_path, gan.format(rate=0.1), gan.format(rate=0.2)))
+    assert "\n" not in str(caught.value)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compare.explanation.arithmetic.distributions import distribution
-from compare.explanation.model.initial import _looks_initial
+from compare.explanation.model.initial import _looks_initial, _once_for_all_gates, _Unequal
 from compare.explanation.observed.observation import Array, Layer, Parameter
 
 RNG = np.random.default_rng(0)
@@ -34,3 +34,15 @@ def test_a_large_orthogonal_matrix_is_found_by_its_first_rows() -> None:
     matrix = np.linalg.qr(RNG.normal(size=(400, 400)))[0]
     assert distribution(matrix, 400, 400).shape == "orthogonal"
     assert distribution(matrix + RNG.normal(0, 0.05, (400, 400)), 400, 400).shape != "orthogonal"
+
+
+def test_gates_in_another_order_are_told_once_for_all_weights_of_a_layer() -> None:
+    lstm = Layer("rnn", "GRU", ("GRU",), {}, {"weight_ih_l0": Parameter("w", (15, 6), True, False)}, True, None)
+    pair: Any = SimpleNamespace(kind="GRU", guide=lstm, port=lstm)
+    weights = {name: RNG.normal(size=(15, size)) for name, size in (("weight_ih_l0", 6), ("weight_hh_l0", 5))}
+    exchanged = {name: np.concatenate([x[5:10], x[:5], x[10:]]) for name, x in weights.items()}
+    unequal = [_Unequal(pair, name, weights[name], exchanged[name], weights) for name in weights]
+    bias = _Unequal(pair, "reset gate bias", RNG.normal(size=5), RNG.normal(size=5), weights)
+    assert _once_for_all_gates([*unequal, bias]) == unequal[:1]
+    others = [_Unequal(pair, name, weights[name], RNG.normal(size=weights[name].shape), weights) for name in weights]
+    assert _once_for_all_gates(others) == others

@@ -159,3 +159,13 @@ def test_a_model_whose_only_own_parameter_is_a_number_is_paired(tmp_path: Path) 
 def test_optimizers_in_turn_have_losses_of_their_own(tmp_path: Path, losses: list[float | None], number: int) -> None:
     steps = {"updates": [{"optimizer": i % 2} for i in range(4)], "losses": [{"value": value} for value in losses]}
     assert observation(tmp_path, "keras", [], [], {}, **steps).optimizers_in_turn == number
+
+
+def test_query_key_and_value_of_a_functional_model_go_by_the_lines_that_made_them(tmp_path: Path) -> None:
+    # Keras computes them in the order query, value, key, in which its Attention takes them.
+    lines = {"query": 4, "value": 6, "key": 5}
+    layers = [dense(name, (4, 3)) | {"place": {"file": "k.py", "line": line}} for name, line in lines.items()]
+    calls = [call(name, ["x"], [f"out of {name}"], place=None) for name in lines]
+    guide = Side(observation(tmp_path / "a", "keras", layers, calls, {}))
+    port = wired(tmp_path / "b", "torch", [linear(name, (4, 3)) for name in "qkv"], dict.fromkeys("qkv", "x"))
+    assert sorted(names(guide, port)) == [("key", "k"), ("query", "q"), ("value", "v")]

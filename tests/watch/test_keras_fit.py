@@ -143,7 +143,8 @@ OWN = """
             self.each = keras.layers.TimeDistributed(keras.layers.Dense(3, activation="relu"))
 
         def build(self, shape):
-            self.shift = self.add_weight(shape=(), initializer="zeros", name="shift")
+            drawn = lambda shape, dtype=None: keras.random.normal(shape, stddev=3.0)
+            self.shift = self.add_weight(shape=(), initializer=drawn, name="shift")
 
         def call(self, x, training=None):
             drawn = keras.random.normal(keras.ops.shape(x), stddev=0.5)
@@ -160,6 +161,7 @@ def test_a_model_of_ones_own_with_noise_and_a_layer_at_each_time_step(tmp_path: 
     seen = watch(tmp_path / "own", OWN)
     whole, dense = seen.call(""), seen.call("time_distributed/dense")  # built in its first call, and recorded from it
     assert seen.layer("")["parameters"].keys() == {"shift"}
+    assert seen.array(seen.document["initial"]["parameters"]["shift"]) != 3.0  # a weight is drawn as it is
     x, inside = seen.array(whole["inputs"][0]), seen.array(dense["inputs"][0])
     assert inside.shape == (8, 4, 5)  # all time steps in one call
     np.testing.assert_allclose(inside, x + 0.5 + 0.25, rtol=0, atol=1e-14)  # noise as its deviation

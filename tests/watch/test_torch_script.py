@@ -210,9 +210,10 @@ def test_a_plan_is_obeyed_and_one_fault_hides_no_other(folder: Path) -> None:
         [],
         [("loss = F.cross_entropy(net(inputs), labels)", "loss = (net(inputs)[:, 1] - labels).pow(2).mean()")],
         [("optimizer.zero_grad()", "pass")],
+        [("EPOCHS = 5", "EPOCHS = 5\n    with torch.no_grad():\n        net.eval()(x[:5])\n    net.train()")],
         [("loss = F", "penalty = sum(p.abs().sum() for p in net.parameters())\n            loss = 0.01 * penalty + F")],
     ],
-    ids=["as it is", "a loss by hand", "no zero_grad", "a penalty before the forward pass"],
+    ids=["as it is", "a loss by hand", "no zero_grad", "an evaluation before", "a penalty before the forward pass"],
 )
 def test_a_script_steered_by_its_own_values_does_the_same(folder: Path, changes: list[tuple[str, str]]) -> None:
     source = DENSE
@@ -223,6 +224,7 @@ def test_a_script_steered_by_its_own_values_does_the_same(folder: Path, changes:
     steered = watch(folder, source, part="steered", dtype="float64", plan=str(plan_of(own, folder)))
     assert steered.document["status"]["outcome"] == "observed", steered.document["status"]
     assert own.names() == steered.names()
+    assert {call["occurrence"] for call in own.document["calls"][0]} == {0}  # those that the plan names
     for (where, mine), (_, other) in zip(_keys(steered.document), _keys(own.document), strict=True):
         assert (mine is None) == (other is None), where
         if mine is not None:

@@ -64,7 +64,8 @@ def _compare(one: Pass) -> int:
             if "convolution" in pair.kind and steps & {"stride", "dilation"}:
                 _layer(one, pair, left, right, begin, enter, Match(1.0, "of another size", fed.aligned), entered=True)
                 context.told.add(context.name(pair))
-    if one.mode == "training" and compared:
+    trained = bool(context.guide.observation.losses)
+    if compared and one.mode == ("training" if trained else "evaluation"):
         ending(one, producers)
     return compared
 

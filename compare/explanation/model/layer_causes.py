@@ -163,10 +163,11 @@ def _by_search(given: Given, settings: Settings, base: Array | None) -> Iterator
         options = _denses(given)
     elif kind == "multi-head attention":
         options = _attentions(given, settings)
+    wanted = base if base is not None and reaches(base, given.first) else given.first
     for words, guide, steered, out in itertools.chain(options, _anything(given)):
-        if given.is_second(out):
-            known = base is not None and out is not None and base.shape == out.shape
-            yield Cause(words, guide, steered, deviation(base, out) if known else 1.0, words)  # type: ignore[arg-type]
+        if out is not None and given.is_second(out):
+            far = deviation(wanted, out) if wanted.shape == out.shape else 1.0
+            yield Cause(words, guide, steered, far, words)
             return
 
 

@@ -66,6 +66,7 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
         title = context.added(steered, at)
     else:
         subject = "order of flattening" if _is_flattening(edit) else _subject(edit)
+        subject = "noise" if all(name.startswith(_NOISE) for name in (guide, steered)) else subject
         title = context.differs(f"{subject} {at}:", guide, steered)
     if any(found.title == title for found in context.findings):
         return  # in the other mode, or before another layer that takes the same value
@@ -80,7 +81,7 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
         effect=far * (0.05 if harmless else 1),
         effect_text=f"off by {far:.3g} of the largest value" + (harm if harmless else ""),
         cause=title,
-        mend=_mended(edit, steered, port_place),
+        mend=_mended(edit, guide, steered, port_place, in_torch=context.frameworks[1] == "torch"),
         severity=("minor" if context.guide.observation.losses else "inherent") if harmless else "fault",
     )
 
@@ -89,12 +90,15 @@ _HARMLESS = "; a network that is trained from scratch learns the same up to the 
 _OF_CARRYING = "; weights that are carried over to the next layer need their columns in that order"
 
 
+_NOISE = "Gaussian noise"
+
+
 def _noise_or(one: Pass, name: str) -> str:
     """An operation's name; of a constant added where a model draws numbers, what it stands for."""
     drawn = any(side.observation.entries("noise") for side in (one.context.guide, one.context.steered))
     if not name.startswith(ADDED) or not drawn:
         return name
-    return f"Gaussian noise of deviation {name.removeprefix(ADDED).strip()}"
+    return f"{_NOISE} of deviation {name.removeprefix(ADDED).strip()}"
 
 
 def is_vague(one: Pass, edit: Edit) -> bool:
@@ -141,8 +145,10 @@ def _is_flattening(edit: Edit) -> bool:
     return both and edit.guide.family == "flatten" == edit.steered.family  # type: ignore[union-attr]
 
 
-def _mended(edit: Edit, steered: str, where: Place | None) -> str:
-    """A line of code that makes the difference go away."""
+def _mended(edit: Edit, guide: str, steered: str, where: Place | None, *, in_torch: bool) -> str:
+    """A line of code that makes the difference go away; for Keras, in words."""
+    if edit.guide is not None and edit.guide.code and not in_torch:
+        return f"use {guide}"
     if edit.guide is not None and edit.guide.code:
         return _line(where if edit.kind == "missing" else None, edit.guide.code)
     return f"leave out {steered}" if edit.kind == "extra" else ""

@@ -1,5 +1,6 @@
 """The stretches between paired layers, and the one before the loss: what differs in them, and how it is said."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,9 +34,12 @@ _SQUASHING = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
 
 
 def ending(one: Pass, producers: Producers) -> None:
-    """What lies between the last paired layer and the loss."""
+    """What lies between the last paired layer and the loss; of a model that is only used, and its output."""
     context = one.context
+    trained = bool(context.guide.observation.losses)
     keys = context.guide.observation.predicted, context.steered.observation.predicted
+    if not trained:
+        keys = _last_output(one.guide_calls), _last_output(one.steered_calls)
     last = call_pairs(context.pairing, one.guide_calls, one.steered_calls)[-1]
     first, goal = array_of(one, 0, keys[0]), array_of(one, 1, keys[1])
     found = match(first, goal)
@@ -56,8 +60,13 @@ def ending(one: Pass, producers: Producers) -> None:
     for edit in edits or []:
         both = [operation for operation in (edit.guide, edit.steered) if operation is not None]
         over = {operation.name.partition(" over ")[2] for operation in both}
-        if len(over) > 1 or not all(map(_in_a_loss, both)):
+        if not trained or len(over) > 1 or not all(map(_in_a_loss, both)):
             say_edit(one, edit, (last[0], last[0]), found)
+
+
+def _last_output(calls: Sequence[Call]) -> str | None:
+    """The key of what a forward pass ends with."""
+    return next((call.outputs[0] for call in reversed(calls) if call.outputs), None)
 
 
 def _same_loss(context: Context) -> bool:

@@ -66,7 +66,8 @@ def pair(guide: Side, port: Side) -> Pairing:
         if fitting:
             chosen.append((i, fitting[0]))
             used.add(fitting[0])
-    pairs = _by_graph(_by_name([_pair(left[i], right[j]) for i, j in sorted(chosen)]), guide, port)
+    pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]
+    pairs = _by_graph(_by_name(_by_making(pairs, guide, port)), guide, port)
     guides = {layer.name for pair in pairs for layer in pair.guides}
     ports = {layer.name for pair in pairs for layer in pair.ports}
     return Pairing(
@@ -74,6 +75,33 @@ def pair(guide: Side, port: Side) -> Pairing:
         tuple(layer for layer in guide.with_parameters if layer.name not in guides),
         tuple(layer for layer in port.with_parameters if layer.name not in ports),
     )
+
+
+def _by_making(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Layers of the same shapes that take the same, such as query, key and value, in the order of their making.
+
+    That is the order of the lines that made them where a model is functional: Keras computes its layers in an order of
+    its own. Elsewhere it is the order of the computation, which the user has written.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for i, found in enumerate(pairs):
+        if found.fits and len(found.guides) == len(found.ports) == 1:
+            sources = (guide.sources.get(found.guide.name), port.sources.get(found.port.name))
+            alike.setdefault((family(found.guide), *sorted(shapes(found.guide).items()), *sources), []).append(i)
+    for numbers in alike.values():
+        guides = sorted(numbers, key=lambda i: _made_at(guide, pairs[i].guide))
+        ports = sorted((pairs[i].port for i in numbers), key=lambda layer: _made_at(port, layer))
+        for i, layer in zip(guides, ports, strict=True):
+            pairs[i] = replace(pairs[i], ports=(layer,))
+    return pairs
+
+
+def _made_at(side: Side, layer: Layer) -> tuple[int, int]:
+    """The line that made a layer of a functional model, 0 of others; then the position of its first call."""
+    calls = side.training_calls
+    first = next((i for i, call in enumerate(calls) if call.layer == layer.name), len(calls))
+    functional = first < len(calls) and calls[first].place is None and layer.place is not None
+    return layer.place.line if functional and layer.place is not None else 0, first
 
 
 def _by_name(pairs: list[Pair]) -> list[Pair]:
