@@ -67,7 +67,8 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
     else:
         subject = "order of flattening" if _is_flattening(edit) else _subject(edit)
         subject = "noise" if all(name.startswith(_NOISE) for name in (guide, steered)) else subject
-        title = context.differs(f"{subject} {at}:", guide, steered)
+        values = [name.removeprefix(f"{subject} by ") for name in (guide, steered)]
+        title = context.differs(f"{subject} {at}:", *values)
     if any(found.title == title for found in context.findings):
         return  # in the other mode, or before another layer that takes the same value
     port_place = edit.value.place if edit.value is not None else line_of(one, where)
