@@ -103,6 +103,8 @@ def test_what_is_said_of_several_layers_is_said_once() -> None:
     assert (found[0].effect, str(found[0].place), found[0].effect_text) == (0.3, "port.py:5", "also at port.py:4")
     many = ordered([epsilon(f"bn{number}", 1, 0.1) for number in range(9)])
     assert [one.title.partition(" (")[0] for one in many] == ["epsilon of bn0, bn1, bn2, bn3, bn4, bn5 and 3 more"]
+    numbers = ordered([epsilon("layer 1", 4, 0.1), epsilon("layer 3", 5, 0.3)])
+    assert [one.title.partition(" (")[0] for one in numbers] == ["epsilon of layers 1, 3"]
 
 
 def explanation(*findings: Finding, unpaired: tuple[str, ...] = ()) -> Explanation:
@@ -133,7 +135,7 @@ def test_a_missing_activation_is_found_and_the_same_pair_is_the_same(tmp_path: P
     first, second = pair(tmp_path, TORCH.format(activation="ReLU"), TORCH.format(activation="Identity"))
     before = sorted(path.name for path in tmp_path.iterdir())
     found = explain(first, second, steps=3)
-    assert [finding.title for finding in found.differences] == ["no ReLU after 0"]
+    assert [finding.title for finding in found.differences] == ["no ReLU after layer 0"]
     assert found.exit_code == 1
     second.write_text(TORCH.format(activation="ReLU") + "# the same\n")
     assert explain(first, second, steps=3).verdict == "same"

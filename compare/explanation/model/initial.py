@@ -301,7 +301,7 @@ def _report(context: Context, drawn: list[_Drawn]) -> None:
         groups.setdefault((what, _plain(entry.guide), _plain(entry.steered)), []).append(entry)
     for (what, _, _), entries in groups.items():
         first = entries[0]
-        layers = ", ".join(dict.fromkeys(context.name(entry.pair) for entry in entries))
+        layers = context.names(entry.pair for entry in entries)
         names = "" if what != "weights" or first.name == "kernel" else f" ({first.name})"
         guide, steered = str(first.guide), str(first.steered)
         ratio = max(first.ratio, 1 / first.ratio) if first.ratio > 0 else math.inf
@@ -317,7 +317,7 @@ def _report(context: Context, drawn: list[_Drawn]) -> None:
             effect=min(abs(math.log(ratio)) if math.isfinite(ratio) else 0.2, 2.0) + 0.01,
             effect_text=f"deviation {float(first.ratio):.3g} times as large" if 0 < first.ratio < math.inf else "",
             cause=f"initialisation: {guide} against {steered}",
-            mend=_mend(first.guide, first.pair.port.name, what),
+            mend=_mend(context, first, what),
             severity=severity,
         )
 
@@ -333,9 +333,13 @@ _TORCH = {
 }  # fmt: skip
 
 
-def _mend(wanted: Distribution, layer: str, what: str) -> str:
+def _mend(context: Context, drawn: _Drawn, what: str) -> str:
+    wanted, layer = drawn.guide, in_code(drawn.pair.port.name, context.model)
+    if context.frameworks[1] != "torch":
+        return f"draw the {what} of {context.name(drawn.pair)} as the reference does: {wanted}"
     attribute = "weight" if what == "weights" else "bias"
-    layer = in_code(layer)
+    if drawn.name.startswith(("weight_", "bias_")):  # of a recurrent layer, as torch calls them
+        attribute = drawn.name
     if what == "forget gate bias":
         return f"{layer}.bias_ih_l0.data[units : 2 * units] = {wanted.scale:g}"
     function = next((code for name, code in _TORCH.items() if str(wanted).startswith(name)), None)

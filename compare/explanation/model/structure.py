@@ -1,6 +1,7 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
-from compare.explanation.context import Context, describe
+from compare.explanation.context import Context, called, describe
+from compare.explanation.model.layer_mends import size_mend
 from compare.explanation.observed.grouping import joined_shapes
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Layer
@@ -55,9 +56,9 @@ def _where_it_stops(context: Context) -> None:
     for side, names in zip((context.guide, context.steered), paired, strict=True):
         layers = side.with_parameters
         at = next((i for i, layer in enumerate(layers) if layer.name not in names), len(layers))
-        heads.append(f"{layers[at].name} {describe(layers[at])}" if at < len(layers) else "nothing more")
+        heads.append(f"{called(layers[at])} {describe(layers[at])}" if at < len(layers) else "nothing more")
         if at and (last is None or at < last[0]):
-            last = at, layers[at - 1].name
+            last = at, called(layers[at - 1])
     reference, port = heads if context.guide_is_reference else heads[::-1]
     where = "at the first layer" if last is None else f"after {last[1]}"
     context.unpaired.append(f"the pairing stops {where}: there the reference has {reference}, the port has {port}")
@@ -65,7 +66,7 @@ def _where_it_stops(context: Context) -> None:
 
 def _list(context: Context, side: int) -> str:
     layers = (context.guide, context.steered)[side].with_parameters
-    return ", ".join(f"{layer.name} {describe(layer)}" for layer in layers[:6]) or "no layer with parameters"
+    return ", ".join(f"{called(layer)} {describe(layer)}" for layer in layers[:6]) or "no layer with parameters"
 
 
 def _sizes(context: Context, pair: Pair) -> None:
@@ -85,7 +86,8 @@ def _sizes(context: Context, pair: Pair) -> None:
         effect=1.0,
         effect_text="; ".join(differing),
         cause="layers of other sizes",
-        mend=f"give it the reference's size: {describe(pair.guide)}",
+        mend=(size_mend(pair.port, first) if context.frameworks[1] == "torch" else "")
+        or f"give it the reference's size: {describe(pair.guide)}",
     )
     context.told.add(context.name(pair))
     context.unpaired.append(f"the weights of {context.name(pair)} cannot be carried across: their sizes differ")
@@ -121,7 +123,7 @@ def _parameters(context: Context, pair: Pair) -> None:
 
 def _left(context: Context, layer: Layer, *, of_guide: bool) -> None:
     """A layer with parameters that has no counterpart."""
-    what = f"{layer.name} {describe(layer)}"
+    what = f"{called(layer)} {describe(layer)}"
     in_port = of_guide != context.guide_is_reference
     context.find(
         "forward",

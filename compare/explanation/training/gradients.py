@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compare.explanation.context import Context
-from compare.explanation.findings import Place
+from compare.explanation.context import Context, in_code
+from compare.explanation.findings import Place, joined
 from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.pairing import Pair
@@ -60,7 +60,7 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
     """One finding for all parameters that only one side trains."""
     if not entries:
         return
-    names = ", ".join(dict.fromkeys(path if pair.kind == "own" else context.name(pair) for pair, path in entries))
+    names = joined(dict.fromkeys(path if pair.kind == "own" else context.name(pair) for pair, path in entries))
     port_trains = by_guide != context.guide_is_reference
     some = entries[0][0]
     detached = by_guide and not any(path in unknown for _, path in entries) and _requires_grad(entries)
@@ -92,7 +92,7 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
         cause=cause,
         mend=f"give them to the optimizer: {names}"
         if "optimizer" in title
-        else f"for p in {some.port.name}.parameters(): p.requires_grad_({by_guide})",
+        else f"{in_code(some.port.name, context.model)}.requires_grad_({by_guide})",
     )
 
 
@@ -121,7 +121,7 @@ def _two_biases(context: Context, moved: dict[str, bool]) -> None:
         if context.frameworks == ("keras", "torch") and paths and one and all(moved.get(path) for path in paths):
             found.append(pair)
     if found:
-        names = ", ".join(context.name(pair) for pair in found)
+        names = context.names(found)
         context.find(
             "gradients",
             f"{names}: two trained biases (bias_ih and bias_hh) where Keras has one",
@@ -131,7 +131,7 @@ def _two_biases(context: Context, moved: dict[str, bool]) -> None:
             effect=0.05,
             effect_text="the bias moves twice as fast",
             cause="two biases",
-            mend="nn.init.zeros_(lstm.bias_hh_l0).requires_grad_(False)",
+            mend=f"nn.init.zeros_({in_code(found[0].port.name, context.model)}.bias_hh_l0).requires_grad_(False)",
             severity="minor",
         )
 

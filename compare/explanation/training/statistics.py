@@ -3,6 +3,7 @@
 import numpy as np
 
 from compare.explanation.context import Context
+from compare.explanation.findings import joined
 from compare.explanation.model.segments import turned
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.observation import Array, Call, Observation
@@ -40,7 +41,7 @@ def statistics(context: Context) -> None:
     if unbiased:
         context.find(
             "forward",
-            f"running variance (moving_variance, running_var) of {', '.join(unbiased)}: torch divides by n - 1 "
+            f"running variance (moving_variance, running_var) of {joined(unbiased)}: torch divides by n - 1 "
             "(unbiased), Keras by n (biased)",
             guide="divides by n" if context.frameworks[0] == "keras" else "divides by n - 1",
             steered="divides by n - 1" if context.frameworks[1] == "torch" else "divides by n",
