@@ -92,11 +92,11 @@ class Context:
 
     def missing(self, what: str, where: str) -> str:
         """A title for what the guide has and the steered side has not."""
-        return f"no {what} {where}" if self.guide_is_reference else f"{what} {where}, which the reference has not"
+        return f"no {what} {where}" if self.guide_is_reference else f"{what} {where}, which the reference does not have"
 
     def added(self, what: str, where: str) -> str:
         """A title for what the steered side has and the guide has not."""
-        return f"{what} {where}, which the reference has not" if self.guide_is_reference else f"no {what} {where}"
+        return f"{what} {where}, which the reference does not have" if self.guide_is_reference else f"no {what} {where}"
 
     def differs(self, what: str, guide: str, steered: str) -> str:
         """A title that names both values, the port's first."""

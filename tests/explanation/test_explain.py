@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from compare import BadInputError, Explanation, explain
-from compare.explanation.findings import Finding, Place, ordered
+from compare.explanation.findings import Finding, Place, Severity, ordered
 from compare.explanation.running.program import framework_of, program
+from compare.explanation.words import counted, off_by
 from compare.report.explanation.terminal import explanation_text
 from tests.conftest import ROOT
 from tests.fork_server import PYTHON
@@ -129,6 +131,38 @@ def test_the_text_has_the_title_both_values_and_the_mend() -> None:
     for words in ("FAULT  1", "no ReLU", "reference: ReLU; port: nothing", "mend: torch.relu(x)", "verdict: different"):
         assert words in shown
     assert json.dumps(explanation(Finding("data", "scale")).to_json())
+
+
+@pytest.mark.parametrize(
+    ("severities", "left"),
+    [
+        (("fault", "fault", "minor"), "left: 2 faults, 1 minor, of small effect"),
+        (("minor",), "left: no fault, 1 minor, of small effect"),
+        (("inherent", "fault"), "left: 1 fault, 1 inherent, which nothing mends"),
+        (("inherent",), "left: no fault, 1 inherent, which nothing mends"),
+    ],
+)
+def test_the_last_line_says_what_is_left(severities: tuple[Severity, ...], left: str) -> None:
+    found = [Finding("data", f"number {i}", severity=severity) for i, severity in enumerate(severities)]
+    assert explanation_text(explanation(*found)).splitlines()[-1] == left
+    assert explanation_text(explanation()).splitlines()[-1].startswith("verdict: the same")
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (1.0, "off by 100% of the largest value"), (0.8216, "off by 82% of the largest value"),
+        (0.0044, "off by 0.44% of the largest value"), (1.644, "off by 164% of the largest value"),
+        (255.0, "off by 255 times the largest value"), (7.6e-8, "off by 7.6e-08 of the largest value"),
+        (math.inf, "finite on one side only"),
+    ],
+)  # fmt: skip
+def test_how_far_something_is_off_is_a_percentage(part: float, words: str) -> None:
+    assert off_by(part, "the largest value") == words
+
+
+def test_one_thing_is_no_plural() -> None:
+    assert [counted(number, "layer") for number in (0, 1, 2)] == ["0 layers", "1 layer", "2 layers"]
 
 
 def test_a_missing_activation_is_found_and_the_same_pair_is_the_same(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from compare.explanation.loss.words import loss_place, named, samples_of
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.values import match
 from compare.explanation.operations.learning import learn
+from compare.explanation.words import counted, off_by
 
 _SAME = 1e-9
 
@@ -42,7 +43,7 @@ def loss(context: Context) -> None:
     scale = np.maximum(np.abs(a), 1e-12)
     far = float(np.max(np.abs(a - b) / scale))
     if far <= _SAME:
-        context.same.append(f"the loss of {len(steps)} steps, from the same outputs")
+        context.same.append(f"the loss of {counted(len(steps), 'step')}, from the same outputs")
         return
     if far <= _ROUNDED:
         _inherent(context, far)
@@ -97,7 +98,7 @@ def _inherent(context: Context, far: float) -> None:
         guide=named(context.guide.observation),
         steered=named(context.steered.observation),
         effect=far,
-        effect_text=f"off by {far:.2g}",
+        effect_text=off_by(far, "itself"),
         severity="inherent",
     )
 
@@ -122,7 +123,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
                 steered=f"{steered}; loss {b[0]:.6g}",
                 places=places,
                 effect=min(far, 10.0),
-                effect_text=f"the loss is off by {far:.3g} of itself",
+                effect_text=f"the loss is {off_by(far, 'itself')}",
                 cause=cause,
                 mend=mend,
             )
@@ -141,7 +142,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         steered=f"{named(context.steered.observation)}: {b[0]:.8g}",
         places=places,
         effect=min(far, 10.0),
-        effect_text=f"off by {far:.3g} of itself",
+        effect_text=off_by(far, "itself"),
     )
 
 

@@ -10,6 +10,7 @@ from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.loss.formulas import differences
 from compare.explanation.observed.observation import Array, Observation, place
+from compare.explanation.words import off_by
 
 _ALIKE = 1e-6
 """What probabilities that are clipped, and constants rounded to float32, make of a loss is less."""
@@ -105,7 +106,7 @@ def _say(context: Context, first: _Term, second: _Term) -> None:
             steered=f"{formulas[1] or second.function}; loss {second.values[0]:.6g}",
             places=(first.place, second.place),
             effect=min(far, 10.0),
-            effect_text=f"the loss of this output is off by {far:.3g} of itself, those of the other outputs are alike",
+            effect_text=f"the loss of this output is {off_by(far, 'itself')}, those of the other outputs are alike",
             cause=cause or None,
             mend=mend,
         )

@@ -18,6 +18,7 @@ from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs, first_call
 from compare.explanation.observed.values import Match, match
+from compare.explanation.words import counted, off_by
 
 
 def forward(context: Context) -> None:
@@ -33,7 +34,7 @@ def forward(context: Context) -> None:
     for one in passes:
         compared = _compare(one)
         if compared and not context.has("forward"):
-            context.same.append(f"{compared} layers in {one.mode} mode, each from the reference's own input")
+            context.same.append(f"{counted(compared, 'layer')} in {one.mode} mode, each from the reference's own input")
         if not compared:
             context.not_seen.append(f"the layers' values in {one.mode} mode")
     for mode in {"training", "evaluation"} - {one.mode for one in passes}:
@@ -131,7 +132,7 @@ def _layer(
             steered=f"{describe(pair.port)}: {cause.name} {cause.steered}",
             places=places,
             effect=min(cause.effect, 1.0),
-            effect_text=f"output off by {cause.effect:.3g} of its largest value",
+            effect_text=f"output {off_by(cause.effect, 'its largest value')}",
             cause=f"{cause.words}: {cause.guide} against {cause.steered}",
             mend=mend_of(pair, cause, context.model, in_torch=context.frameworks[1] == "torch", extra=extra),
         )
@@ -144,7 +145,7 @@ def _layer(
             steered=describe(pair.port),
             places=places,
             effect=min(given.deviation, 1.0),
-            effect_text=f"output off by {given.deviation:.3g} of its largest value",
+            effect_text=f"output {off_by(given.deviation, 'its largest value')}",
         )
 
 

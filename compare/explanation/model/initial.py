@@ -15,6 +15,7 @@ from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import ROUNDED, deviation
+from compare.explanation.words import counted, off_by
 
 _GATES = {"LSTM": ("input", "forget", "cell", "output"), "GRU": ("reset", "update", "new"), "simple RNN": ("",)}
 
@@ -65,7 +66,7 @@ def initial_weights(context: Context, *, used_only: bool) -> None:
     _report(context, drawn)
     if compared and not context.has("weights"):
         alike = "the same values" if carried and len(unequal) == 0 else "the same distributions"
-        context.same.append(f"initial weights: {alike} in {len(context.pairing.pairs)} layers")
+        context.same.append(f"initial weights: {alike} in {counted(len(context.pairing.pairs), 'layer')}")
 
 
 def _once_for_all_gates(unequal: list[_Unequal]) -> list[_Unequal]:
@@ -238,7 +239,7 @@ def _of_value(context: Context, one: _Unequal, permuted: str | None) -> None:
         steered=_values(y),
         places=(pair.guide.place, pair.port.place),
         effect=max(deviation(x, y), 0.1),
-        effect_text=f"off by {deviation(x, y):.3g} of the largest weight",
+        effect_text=off_by(deviation(x, y), "the largest weight"),
         cause=permuted,
         mend=f"load {name} of {where} in the layout of its framework",
     )
@@ -315,11 +316,19 @@ def _report(context: Context, drawn: list[_Drawn]) -> None:
             steered=steered,
             places=(first.pair.guide.place, first.pair.port.place),
             effect=min(abs(math.log(ratio)) if math.isfinite(ratio) else 0.2, 2.0) + 0.01,
-            effect_text=f"deviation {float(first.ratio):.3g} times as large" if 0 < first.ratio < math.inf else "",
+            effect_text=_of_deviations(float(first.ratio)),
             cause=f"initialisation: {guide} against {steered}",
             mend=_mend(context, first, what),
             severity=severity,
         )
+
+
+def _of_deviations(ratio: float) -> str:
+    """The ratio of two deviations in words; none where one of them is zero."""
+    if not 0 < ratio < math.inf:
+        return ""
+    size = f"{ratio:.3g}"
+    return "as large a deviation, of another distribution" if size == "1" else f"deviation {size} times as large"
 
 
 def _plain(found: Distribution) -> str:

@@ -23,6 +23,7 @@ from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.values import Match, match
 from compare.explanation.operations.learning import ADDED
+from compare.explanation.words import off_by
 
 
 def rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> None:
@@ -39,7 +40,7 @@ def rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> 
         guide="constants rounded to float32" if context.frameworks[0] == "keras" else "constants in float64",
         steered="constants rounded to float32" if context.frameworks[1] == "keras" else "constants in float64",
         effect=fed.deviation,
-        effect_text=f"what reaches {context.name(pair)} is off by {fed.deviation:.2g}",
+        effect_text=f"what reaches {context.name(pair)} is {off_by(fed.deviation, 'its largest value')}",
         cause="a constant rounded to float32",
         severity="inherent",
     )
@@ -80,7 +81,7 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
         steered=f"{steered} {between(context, where)}",
         places=(None if edit.step is None else edit.step.place, port_place),
         effect=far * (0.05 if harmless else 1),
-        effect_text=f"off by {far:.3g} of the largest value" + (harm if harmless else ""),
+        effect_text=off_by(far, "the largest value") + (harm if harmless else ""),
         cause=title,
         mend=_mended(edit, guide, steered, port_place, in_torch=context.frameworks[1] == "torch"),
         severity=("minor" if context.guide.observation.losses else "inherent") if harmless else "fault",
@@ -223,7 +224,7 @@ def say_unknown(
         steered=steered,
         places=(pair.guide.place, values[0].place if values else enter.place),
         effect=min(fed.deviation, 1.0),
-        effect_text=f"off by {fed.deviation:.3g} of the largest value",
+        effect_text=off_by(fed.deviation, "the largest value"),
     )
 
 
@@ -255,7 +256,7 @@ def say_parting(one: Pass, pair: Pair, window: Sequence[Call], fed: Match, at: s
         steered=apart.steered,
         places=(pair.guide.place, apart.place),
         effect=min(fed.deviation, 1.0),
-        effect_text=f"{reached} is off by {fed.deviation:.3g} of its largest value",
+        effect_text=f"{reached} is {off_by(fed.deviation, 'its largest value')}",
         cause=apart.words,
     )
     return True

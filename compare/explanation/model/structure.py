@@ -6,6 +6,7 @@ from compare.explanation.observed.grouping import joined_shapes
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
+from compare.explanation.words import counted
 
 
 def structure(context: Context) -> None:
@@ -25,7 +26,7 @@ def structure(context: Context) -> None:
     for layer in pairing.ports_left:
         _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
-        context.same.append(f"the sizes of {len(pairing.pairs)} layers with parameters")
+        context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
 
 
 def _nothing_paired(context: Context) -> None:

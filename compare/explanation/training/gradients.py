@@ -10,6 +10,7 @@ from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import deviation
+from compare.explanation.words import counted, off_by
 
 _SAME = 1e-8
 
@@ -152,12 +153,12 @@ def gradients(context: Context) -> None:
     # A gradient that is nothing but rounding, of a bias before a normalisation for one, is nothing to compare.
     off = [p for p in both if far[p] > _SAME and float(np.abs(first[p]).max()) > 1e-9 * scale]
     if not off:
-        context.same.append(f"the gradients of {len(both)} parameters")
+        context.same.append(f"the gradients of {counted(len(both), 'parameter')}")
         return
     if context.has("forward") or context.has("loss", ("fault",)):
         return  # what differs before them changes them
     if max(far[path] for path in off) <= 1e-5:
-        context.same.append(f"the gradients of {len(both)} parameters, up to constants rounded to float32")
+        context.same.append(f"the gradients of {counted(len(both), 'parameter')}, up to constants rounded to float32")
         return
     _explain(context, off, both, first, second, max(far[path] for path in off))
 
@@ -202,7 +203,7 @@ def _explain(
         steered=f"largest {max(float(np.abs(second[path]).max()) for path in off):.4g}",
         places=(None, place_of_loss),
         effect=min(far, 1.0),
-        effect_text=f"off by {far:.3g}; {len(off)} of {len(both)} parameters",
+        effect_text=f"{off_by(far, 'the largest')}; {len(off)} of {counted(len(both), 'parameter')}",
         cause=cause,
     )
 

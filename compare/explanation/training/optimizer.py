@@ -19,6 +19,7 @@ from compare.explanation.training.updates import (
     sparse_rows,
     verified,
 )
+from compare.explanation.words import share
 
 _MINOR = 1e-3
 """What changes an update by less than this share of itself is minor."""
@@ -105,7 +106,7 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
             steered=f"{names[1]}: {key} {steered_text}",
             places=places,
             effect=min(effect, 5.0),
-            effect_text=f"changes an update by {effect:.2g} of itself",
+            effect_text=f"changes an update by {share(effect, 'itself')}",
             cause=f"{key} {guide_text} against {steered_text}",
             mend=f"{names[1]}(..., {_KEYWORDS.get(key, key)}={_keyword_value(key, x)})",
             severity=severity,
@@ -168,7 +169,7 @@ def _places_of_epsilon(context: Context, first: Rule, second: Rule) -> None:
             context.steered.observation.place("optimizer", "place"),
         ),
         effect=effect,
-        effect_text=f"changes an update by {effect:.2g} of itself, most where gradients are tiny",
+        effect_text=f"changes an update by {share(effect, 'itself')}, most where gradients are tiny",
         cause="where epsilon is added",
         severity="inherent",
     )

@@ -6,6 +6,7 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.reading import training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
+from compare.explanation.words import counted
 
 
 def stated(context: Context) -> None:
@@ -98,4 +99,4 @@ def _loader_place(observation: Observation) -> Place | None:
 
 
 def _statistics(context: Context) -> None:
-    context.not_seen.append(f"what begins after {len(context.steered.observation.updates)} steps")
+    context.not_seen.append(f"what begins after {counted(len(context.steered.observation.updates), 'step')}")

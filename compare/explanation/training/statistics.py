@@ -10,6 +10,7 @@ from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.values import ROUNDED, deviation
+from compare.explanation.words import counted
 
 
 def statistics(context: Context) -> None:
@@ -52,7 +53,7 @@ def statistics(context: Context) -> None:
             severity="inherent",
         )
     if compared and not context.says("momentum of"):
-        context.same.append(f"running statistics of {compared} normalisations after a step")
+        context.same.append(f"running statistics of {counted(compared, 'normalisation')} after a step")
 
 
 def _input(context: Context, guide: Observation, call: Call) -> Array | None:
