@@ -112,20 +112,20 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         found = attempt(context, steps, a, b)
         if found is None:
             continue
-        squashed = _squashing_place(context) if "before a loss that applies" in found[0][0] else None
+        squashed = _squashing_place(context) if "before a loss that applies" in found[0].title else None
         if squashed is not None:
             places = (places[0], squashed)
-        for title, guide, steered, cause, mend in found:
+        for said in found:
             context.find(
                 "loss",
-                title,
-                guide=f"{guide}; loss {a[0]:.6g}",
-                steered=f"{steered}; loss {b[0]:.6g}",
-                places=places,
+                said.title,
+                guide=f"{said.guide}; loss {a[0]:.6g}",
+                steered=f"{said.steered}; loss {b[0]:.6g}",
+                places=(places[0], said.place or places[1]),
                 effect=min(far, 10.0),
                 effect_text=f"the loss is {off_by(far, 'itself')}",
-                cause=cause,
-                mend=mend,
+                cause=said.cause,
+                mend=said.mend,
             )
         return
     if context.says("evaluation mode"):
