@@ -65,6 +65,39 @@ def test_operations_are_known_by_their_values(made: Array, words: str) -> None:
     assert words in found.name
 
 
+SAME_OF_5 = same_pads((6, 6), (5, 5), (2, 2), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("made", "code"),
+    [
+        (pooling(IMAGES, "max", (2, 2), (2, 2), [(0, 0)] * 2), "F.max_pool2d(x, 2, 2)"),
+        (pooling(IMAGES, "max", (3, 3), (2, 2), [(1, 1)] * 2), "F.max_pool2d(x, 3, 2, padding=1)"),
+        (
+            pooling(IMAGES, "max", (5, 5), (2, 2), SAME_OF_5),
+            'F.max_pool2d(F.pad(x, (1, 2, 1, 2), value=float("-inf")), 5, 2)',
+        ),
+        (
+            pooling(IMAGES, "average", (3, 3), (2, 2), [(1, 1)] * 2),
+            "F.avg_pool2d(x, 3, 2, padding=1, count_include_pad=False)",
+        ),
+        (IMAGES.mean(axis=(2, 3)), "x.mean(dim=(2, 3))"),
+        (IMAGES.max(axis=(2, 3), keepdims=True), "x.amax(dim=(2, 3), keepdim=True)"),
+        (np.pad(IMAGES, ((0, 0), (0, 0), (0, 1), (2, 0))), "F.pad(x, (2, 0, 0, 1))"),
+        (IMAGES[:, :, :-1, 1:], "F.pad(x, (-1, 0, 0, -1))"),
+        (np.repeat(np.repeat(IMAGES, 2, 2), 2, 3), 'F.interpolate(x, size=(12, 12), mode="nearest")'),
+    ],
+)
+def test_what_an_operation_is_called_in_torch_gives_its_values(made: Array, code: str) -> None:
+    import torch
+
+    found = learn(IMAGES, made)
+    assert found is not None
+    assert found.code.replace("torch.nn.functional", "F").replace("{}", "x") == code
+    by_torch = eval(code, {"x": torch.from_numpy(IMAGES), "F": torch.nn.functional})  # noqa: S307  the line is above
+    np.testing.assert_allclose(by_torch.numpy(), made, rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize(
     ("factor", "shift", "words", "code"),
     [

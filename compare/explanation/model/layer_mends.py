@@ -8,6 +8,7 @@ from compare.explanation.context import called, in_code
 from compare.explanation.model.layer_causes import Cause
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
+from compare.explanation.operations.windows import ends_of
 
 _IN_TORCH = {
     "epsilon": "eps", "stride": "stride", "dilation": "dilation", "output padding": "output_padding",
@@ -110,7 +111,7 @@ def _padded(layer: Layer, pairs: Sequence[tuple[int, int]]) -> str:
     """A padding; one that is not the same at both ends needs a line of its own in torch."""
     if all(before == after for before, after in pairs):
         return _with(layer, f"padding={_symmetric(pairs)}")
-    return f"{_pad(layer, _ends(pairs, 1))} before {called(layer)}, and {_with(layer, 'padding=0')}"
+    return f"{_pad(layer, ends_of(pairs))} before {called(layer)}, and {_with(layer, 'padding=0')}"
 
 
 def _cut(layer: Layer, pairs: Sequence[tuple[int, int]], extra: str) -> str:
@@ -118,17 +119,12 @@ def _cut(layer: Layer, pairs: Sequence[tuple[int, int]], extra: str) -> str:
     more = f"output_padding={extra.replace('[', '(').replace(']', ')')}"
     if all(before == after for before, after in pairs):
         return _with(layer, f"padding={_symmetric(pairs)}, {more}")
-    return f"{_with(layer, f'padding=0, {more}')}, then {_pad(layer, _ends(pairs, -1))}"
+    return f"{_with(layer, f'padding=0, {more}')}, then {_pad(layer, ends_of(pairs, -1))}"
 
 
 def _symmetric(pairs: Sequence[tuple[int, int]]) -> str:
     ends = tuple(before for before, _ in pairs)
     return str(ends[0] if len(set(ends)) == 1 else ends)
-
-
-def _ends(pairs: Sequence[tuple[int, int]], sign: int) -> tuple[int, ...]:
-    """As torch's `pad` takes them: the last axis first; what is negative is cut off."""
-    return tuple(sign * end for both in reversed(pairs) for end in both)
 
 
 def _pad(layer: Layer, ends: tuple[int, ...]) -> str:

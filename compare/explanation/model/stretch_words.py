@@ -153,7 +153,7 @@ def _mended(edit: Edit, guide: str, steered: str, where: Place | None, *, in_tor
         return f"use {guide}"
     if edit.guide is not None and edit.guide.code:
         return _line(where if edit.kind == "missing" else None, edit.guide.code)
-    return f"leave out {steered}" if edit.kind == "extra" else ""
+    return {"extra": f"leave out {steered}", "replaced": f"use {guide}"}.get(edit.kind, "")
 
 
 def _line(where: Place | None, code: str) -> str:
