@@ -25,25 +25,34 @@ from compare.explanation.observed.values import Match, match
 from compare.explanation.operations.learning import ADDED
 from compare.explanation.words import off_by
 
+_OF_TWO = 2 * 2.0**-24
+"""What two constants rounded to float32 move a value by: of more than that, few digits may be the reason as well."""
+
 
 def rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> None:
-    """A constant that one of the frameworks rounds to float32."""
+    """A constant that one of the frameworks rounds to float32, or that one of the programs has with few digits."""
     known = [operation for step in steps if (operation := step.operation()) is not None]
     names = ", ".join(operation.name for operation in known if operation.family not in ("flatten", "permutation"))
-    title = f"a constant is rounded to float32 in one framework{f': {names}' if names else ''}"
+    by_framework = fed.deviation <= _OF_TWO
+    how = "to float32 in one framework" if by_framework else "to float32, or to few digits, on one side"
+    title = f"a constant is rounded {how}{f': {names}' if names else ''}"
     same = next((found for found in context.findings if found.title == title), None)
     if same is not None or (not names and any("rounded to float32" in found.title for found in context.findings)):
         return
     context.find(
         "forward",
         title,
-        guide="constants rounded to float32" if context.frameworks[0] == "keras" else "constants in float64",
-        steered="constants rounded to float32" if context.frameworks[1] == "keras" else "constants in float64",
+        guide=_constants(context.frameworks[0]) if by_framework else "",
+        steered=_constants(context.frameworks[1]) if by_framework else "",
         effect=fed.deviation,
         effect_text=f"what reaches {context.name(pair)} is {off_by(fed.deviation, 'its largest value')}",
-        cause="a constant rounded to float32",
+        cause="a constant rounded to float32" if by_framework else "a rounded constant",
         severity="inherent",
     )
+
+
+def _constants(framework: str) -> str:
+    return "constants rounded to float32" if framework == "keras" else "constants in float64"
 
 
 def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match) -> None:
