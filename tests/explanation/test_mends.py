@@ -3,7 +3,7 @@ import pytest
 from compare.explanation.context import called, describe, in_code
 from compare.explanation.findings import joined
 from compare.explanation.model.layer_causes import Cause
-from compare.explanation.model.layer_mends import mend_of, size_mend
+from compare.explanation.model.layer_mends import mend_of, part_mend, size_mend
 from compare.explanation.observed.observation import Layer, Parameter
 from compare.explanation.observed.pairing import Pair
 
@@ -75,6 +75,19 @@ def test_a_layer_of_another_size_is_written_in_the_size_of_the_reference(
     port: Layer, shape: tuple[int, ...], line: str
 ) -> None:
     assert size_mend(port, {"kernel": shape}) == line
+
+
+def test_a_bias_or_a_factor_that_only_one_side_has() -> None:
+    def part(kind: str, port: Layer, name: str, *, has: bool, in_torch: bool = True) -> str:
+        return part_mend(Pair(kind, (port,), (port,), fits=True), name, "net", has=has, in_torch=in_torch)
+
+    assert part("dense", layer("fc", "Linear"), "bias", has=False) == "Linear(..., bias=False)"
+    assert part("dense", layer("fc", "Dense"), "bias", has=True, in_torch=False) == "Dense(..., use_bias=True)"
+    bn, ln = layer("bn", "BatchNorm2d"), layer("ln", "LayerNorm")
+    # Torch has both or none of them: of a factor alone, one that stays 1 is none.
+    assert part("batch normalization", bn, "kernel", has=False) == "net.bn.weight.requires_grad_(False)"
+    assert part("batch normalization", bn, "bias", has=True) == "BatchNorm2d(..., affine=True)"
+    assert part("layer normalization", ln, "kernel", has=True) == "LayerNorm(..., elementwise_affine=True)"
 
 
 def test_a_layer_of_keras_that_has_its_size_from_its_input_is_described_with_it() -> None:

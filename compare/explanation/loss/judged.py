@@ -173,7 +173,9 @@ def _last_activation(context: Context, steps: Sequence[int], a: Array, b: Array)
             places=(pair.guide.place, _line_of(context, pair.port.name) or pair.port.place),
             effect=1.0,
             cause=f"no {name} at the end",
-            mend=f"return {activation.code.replace('{}', 'x')}" if activation is not None and activation.code else "",
+            mend=f"return {activation.code.replace('{}', 'x')}"
+            if activation is not None and activation.code and context.frameworks[1] == "torch"
+            else f"end with {name}",
         )
     return True
 

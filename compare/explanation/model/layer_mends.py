@@ -80,6 +80,26 @@ _SIZED = {
 """Layers that are made by the sizes of their weight, and how many those are."""
 
 
+def part_mend(pair: Pair, name: str, model: str, *, has: bool, in_torch: bool) -> str:
+    """A layer of the steered side with a bias or a factor, or without it.
+
+    Args:
+        pair: The layers.
+        name: `kernel` for the factor of a normalisation, else a bias.
+        model: The variable that holds the steered side's model.
+        has: Whether the guide's layer has it.
+        in_torch: Whether the steered side is torch's.
+    """
+    layer, factor = pair.port, name == "kernel"
+    if "normalization" not in pair.kind:
+        return _with(layer, f"{'bias' if in_torch else 'use_bias'}={has}")
+    if not in_torch:
+        return _with(layer, f"{'scale' if factor else 'center'}={has}")
+    if has:
+        return _with(layer, f"{'' if pair.kind.startswith(('batch', 'group')) else 'elementwise_'}affine=True")
+    return f"{in_code(layer.name, model)}.{'weight' if factor else 'bias'}.requires_grad_(False)"
+
+
 def _is_plain(layer: Layer) -> bool:
     """Whether a layer has no other setting than its size."""
     if layer.kind == "Linear":

@@ -1,7 +1,7 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
 from compare.explanation.context import Context, called, describe
-from compare.explanation.model.layer_mends import size_mend
+from compare.explanation.model.layer_mends import part_mend, size_mend
 from compare.explanation.observed.grouping import joined_shapes
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Layer
@@ -118,7 +118,7 @@ def _parameters(context: Context, pair: Pair) -> None:
             places=(pair.guide.place, pair.port.place),
             effect=0.15,
             cause=title,
-            mend=f"{pair.port.kind}(..., bias={name in first})",
+            mend=part_mend(pair, name, context.model, has=name in first, in_torch=context.frameworks[1] == "torch"),
         )
 
 

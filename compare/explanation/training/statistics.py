@@ -10,7 +10,7 @@ from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.values import ROUNDED, deviation
-from compare.explanation.words import counted
+from compare.explanation.words import counted, number
 
 
 def statistics(context: Context) -> None:
@@ -95,7 +95,7 @@ def _momentum(context: Context, pair: Pair, before: Array, a: Array, b: Array, x
         effect=min(abs(kept[0] - kept[1]) * 2, 1.0),
         effect_text="running statistics follow the batches at another speed; seen in evaluation only",
         cause=f"momentum {words[0]} against {words[1]}",
-        mend=f"{pair.port.kind}(..., momentum={1 - kept[0]:.6g})",
+        mend=f"{pair.port.kind}(..., momentum={number(1 - kept[0] if context.frameworks[1] == 'torch' else kept[0])})",
     )
 
 
