@@ -108,8 +108,8 @@ def _of_all(context: Context, unequal: list[_Unequal]) -> bool:
     ]
     if all(drawn):
         context.not_seen.append(
-            f"loaded weights: both models have random ones of their own in {layers} layers, and what follows was "
-            "compared with those of one side in both"
+            f"loaded weights: both models have random ones of their own in {counted(layers, 'layer')}, and what "
+            "follows was compared with those of one side in both"
         )
         return True
     if layers < _MANY:

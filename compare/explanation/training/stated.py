@@ -26,15 +26,15 @@ def _epochs(context: Context) -> None:
     context.find(
         "stated",
         title,
-        guide=f"{a} epochs ({sides[0].get('how')})",
-        steered=f"{b} epochs ({sides[1].get('how')})",
+        guide=f"{counted(a, 'epoch')} ({sides[0].get('how')})",
+        steered=f"{counted(b, 'epoch')} ({sides[1].get('how')})",
         places=(
             context.guide.observation.place("data", "fit", "place"),
             context.look.place("data", "fit", "place") or _loop_place(context.look),
         ),
         effect=0.5,
         cause=title,
-        mend=f"{a} epochs",
+        mend=counted(a, "epoch"),
     )
 
 
