@@ -215,7 +215,9 @@ def _as_one(key: tuple[object, ...], entries: list[tuple[str, Finding]]) -> Find
     )
     shown = ", ".join(also[:_LISTED]) + (", ..." if len(also) > _LISTED else "")
     text = "; ".join(filter(None, (largest.effect_text, f"also at {shown}" if also else "")))
-    return dataclasses.replace(largest, title=f"{what} {where} {listed}{rest}", effect_text=text)
+    own = next(name for name, found in entries if found is largest)
+    mend = largest.mend.replace(f"before {own},", f"before {listed},")
+    return dataclasses.replace(largest, title=f"{what} {where} {listed}{rest}", effect_text=text, mend=mend)
 
 
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:

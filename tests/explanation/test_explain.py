@@ -94,7 +94,8 @@ def test_findings_are_ordered_by_severity_then_by_effect() -> None:
 def test_what_is_said_of_several_layers_is_said_once() -> None:
     def epsilon(layer: str, line: int, effect: float) -> Finding:
         title = f"epsilon of {layer} (batch normalization): 1e-05; the reference has 0.001"
-        return Finding("forward", title, place=Place("port.py", line), effect=effect, cause="epsilon")
+        mend = f"pad before {layer}, and so on"
+        return Finding("forward", title, place=Place("port.py", line), effect=effect, cause="epsilon", mend=mend)
 
     other = Finding("forward", "no ReLU after fc1", cause="no ReLU")
     found = ordered([epsilon("bn1", 4, 0.1), other, epsilon("bn2", 5, 0.3)])
@@ -107,6 +108,7 @@ def test_what_is_said_of_several_layers_is_said_once() -> None:
     assert [one.title.partition(" (")[0] for one in many] == ["epsilon of bn0, bn1, bn2, bn3, bn4, bn5 and 3 more"]
     numbers = ordered([epsilon("layer 1", 4, 0.1), epsilon("layer 3", 5, 0.3)])
     assert [one.title.partition(" (")[0] for one in numbers] == ["epsilon of layers 1, 3"]
+    assert numbers[0].mend == "pad before layers 1, 3, and so on"
 
 
 def explanation(*findings: Finding, unpaired: tuple[str, ...] = ()) -> Explanation:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from compare.explanation.context import called, describe, in_code
@@ -8,14 +10,14 @@ from compare.explanation.observed.observation import Layer, Parameter
 from compare.explanation.observed.pairing import Pair
 
 
-def layer(name: str, kind: str, *shape: int, bias: bool = False, **settings: object) -> Layer:
+def layer(name: str, kind: str, *shape: int, bias: bool = False, **settings: Any) -> Layer:
     parameters = {"weight": Parameter("weight", shape, True, False)}
     if bias:
         parameters["bias"] = Parameter("bias", shape[:1], True, False)
     return Layer(name, kind, (kind,), settings, parameters, True, None)
 
 
-def mend(port: Layer, cause: str, guide: str, *, in_torch: bool = True, extra: str = "0", **reference: object) -> str:
+def mend(port: Layer, cause: str, guide: str, *, in_torch: bool = True, extra: str = "0", **reference: Any) -> str:
     own = layer("k", "Conv2D", **reference)
     found = Cause(cause, guide, "something else", 1.0, cause)
     return mend_of(Pair("convolution", (own,), (port,), fits=True), found, "net", in_torch=in_torch, extra=extra)
