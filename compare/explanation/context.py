@@ -1,11 +1,12 @@
 """What every stage looks at: both sides, how they are paired, and which of them is the port."""
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from compare.explanation.findings import Finding, Place, Severity, Stage
+from compare.explanation.findings import Finding, Place, Severity, Stage, joined
 from compare.explanation.observed.observation import Layer, Observation
 from compare.explanation.observed.pairing import Pair, Pairing
 from compare.explanation.observed.sides import Side
@@ -91,11 +92,11 @@ class Context:
 
     def missing(self, what: str, where: str) -> str:
         """A title for what the guide has and the steered side has not."""
-        return f"no {what} {where}" if self.guide_is_reference else f"{what} {where}, which the reference has not"
+        return f"no {what} {where}" if self.guide_is_reference else f"{what} {where}, which the reference does not have"
 
     def added(self, what: str, where: str) -> str:
         """A title for what the steered side has and the guide has not."""
-        return f"{what} {where}, which the reference has not" if self.guide_is_reference else f"no {what} {where}"
+        return f"{what} {where}, which the reference does not have" if self.guide_is_reference else f"no {what} {where}"
 
     def differs(self, what: str, guide: str, steered: str) -> str:
         """A title that names both values, the port's first."""
@@ -103,9 +104,20 @@ class Context:
         return f"{what} {port}; the reference has {reference}"
 
     def name(self, pair: Pair) -> str:
-        """A pair's name in the port's file."""
+        """A pair's name in the port's file; of one that is a number, layer 2."""
         layers = pair.ports if self.guide_is_reference else pair.guides
-        return layers[0].name if len(layers) > 1 else layers[-1].name
+        return called(layers[0])
+
+    def names(self, pairs: Iterable[Pair]) -> str:
+        """The names of several pairs, each once."""
+        return joined(dict.fromkeys(self.name(pair) for pair in pairs))
+
+    @property
+    def model(self) -> str:
+        """The variable that holds the steered side's model, by what its optimizer was given."""
+        where = self.steered.observation.place("optimizer", "place")
+        found = re.search(r"(?<![\w.])(\w+)\.(named_)?parameters\(", where.code) if where is not None else None
+        return found[1] if found else "model"
 
     def layer(self, pair: Pair) -> Layer:
         """The port's layer of a pair."""
@@ -131,12 +143,19 @@ def describe(layer: Layer) -> str:
             shown.append(f"{key}={value}")
     numbers = ("epsilon", "eps", "momentum", "rate", "p", "negative_slope", "num_parameters")
     shown += [f"{key}={settings[key]:g}" for key in numbers if isinstance(settings.get(key), int | float)]
+    if layer.kind == "PReLU" and not shown:  # Keras's has its size from its input
+        shown += [str(math.prod(parameter.shape)) for parameter in layer.parameters.values()]
     return f"{layer.kind}({', '.join(shown)})"
 
 
-def in_code(name: str) -> str:
-    """A layer's name as Python has it: net[1] for net.1."""
-    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", name)
+def called(layer: Layer) -> str:
+    """A layer's name; a number, as in a sequence, says nothing without the word layer before it."""
+    return f"layer {layer.name}" if layer.name.replace(".", "").isdigit() else layer.name
+
+
+def in_code(name: str, model: str = "model") -> str:
+    """A layer as Python has it: model.net[1] for net.1, model[0] for 0."""
+    return model + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split(".") if part)
 
 
 Check = Callable[[Context], None]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -171,7 +171,9 @@ _ORDER = {"fault": 0, "minor": 1, "inherent": 2}
 
 
 _OF_A_LAYER = re.compile(
-    r"(?P<what>.+?) (?P<where>of|after|in) (?P<layer>[^\s:,]+)(?P<rest>( \([^)]*\))?[:,]? .*|( \([^)]*\))?)", re.DOTALL
+    r"(?P<what>.+?) (?P<where>of|after|in) (?P<layer>(layer (?=\d))?[^\s:,]+)"
+    r"(?P<rest>( \([^)]*\))?[:,]? .*|( \([^)]*\))?)",
+    re.DOTALL,
 )
 """A title that says of one layer what differs: "epsilon of bn1 (batch normalization): ..."."""
 
@@ -192,20 +194,30 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
     return alone + [_as_one(key, entries) for key, entries in groups.items()]
 
 
+def joined(names: Iterable[str]) -> str:
+    """The names of layers in a row: layers 0, 2 for layer 0 and layer 2."""
+    names = list(names)
+    if len(names) > 1 and all(name.startswith("layer ") for name in names):
+        return f"layers {', '.join(name.removeprefix('layer ') for name in names)}"
+    return ", ".join(names)
+
+
 def _as_one(key: tuple[object, ...], entries: list[tuple[str, Finding]]) -> Finding:
     largest = max((found for _, found in entries), key=lambda found: found.effect)
     names = list(dict.fromkeys(name for name, _ in entries))
     if len(names) == 1:
         return largest
     _, _, what, where, rest = key
-    listed = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    listed = joined(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
     places = {str(found.place) for _, found in entries if found.place is not None} - {str(largest.place)}
     also = sorted(
         places, key=lambda place: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", place)]
     )
     shown = ", ".join(also[:_LISTED]) + (", ..." if len(also) > _LISTED else "")
     text = "; ".join(filter(None, (largest.effect_text, f"also at {shown}" if also else "")))
-    return dataclasses.replace(largest, title=f"{what} {where} {listed}{rest}", effect_text=text)
+    own = next(name for name, found in entries if found is largest)
+    mend = largest.mend.replace(f"before {own},", f"before {listed},")
+    return dataclasses.replace(largest, title=f"{what} {where} {listed}{rest}", effect_text=text, mend=mend)
 
 
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:

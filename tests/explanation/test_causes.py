@@ -56,13 +56,65 @@ def test_noise_is_no_activation() -> None:
         ),
         (np.repeat(np.repeat(IMAGES, 2, 2), 2, 3), "nearest"),
         (np.pad(IMAGES, ((0, 0), (0, 0), (0, 1), (0, 1))), "zero padding"),
-        (2.5 * IMAGES, "times 2.5"),
+        (2.5 * IMAGES, "scaling by 2.5"),
     ],
 )
 def test_operations_are_known_by_their_values(made: Array, words: str) -> None:
     found = learn(IMAGES, made)
     assert found is not None
     assert words in found.name
+
+
+SAME_OF_5 = same_pads((6, 6), (5, 5), (2, 2), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("made", "code"),
+    [
+        (pooling(IMAGES, "max", (2, 2), (2, 2), [(0, 0)] * 2), "F.max_pool2d(x, 2, 2)"),
+        (pooling(IMAGES, "max", (3, 3), (2, 2), [(1, 1)] * 2), "F.max_pool2d(x, 3, 2, padding=1)"),
+        (
+            pooling(IMAGES, "max", (5, 5), (2, 2), SAME_OF_5),
+            'F.max_pool2d(F.pad(x, (1, 2, 1, 2), value=float("-inf")), 5, 2)',
+        ),
+        (
+            pooling(IMAGES, "average", (3, 3), (2, 2), [(1, 1)] * 2),
+            "F.avg_pool2d(x, 3, 2, padding=1, count_include_pad=False)",
+        ),
+        (IMAGES.mean(axis=(2, 3)), "x.mean(dim=(2, 3))"),
+        (IMAGES.max(axis=(2, 3), keepdims=True), "x.amax(dim=(2, 3), keepdim=True)"),
+        (np.pad(IMAGES, ((0, 0), (0, 0), (0, 1), (2, 0))), "F.pad(x, (2, 0, 0, 1))"),
+        (IMAGES[:, :, :-1, 1:], "F.pad(x, (-1, 0, 0, -1))"),
+        (np.repeat(np.repeat(IMAGES, 2, 2), 2, 3), 'F.interpolate(x, size=(12, 12), mode="nearest")'),
+    ],
+)
+def test_what_an_operation_is_called_in_torch_gives_its_values(made: Array, code: str) -> None:
+    import torch
+
+    found = learn(IMAGES, made)
+    assert found is not None
+    assert found.code.replace("torch.nn.functional", "F").replace("{}", "x") == code
+    by_torch = eval(code, {"x": torch.from_numpy(IMAGES), "F": torch.nn.functional})  # noqa: S307  the line is above
+    np.testing.assert_allclose(by_torch.numpy(), made, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "words", "code"),
+    [
+        (float(np.float32(1 / 255)), 0.0, "scaling by 1/255", "x / 255"),
+        (1 / 256, 0.0, "scaling by 1/256", "x / 256"),
+        (1 / 127.5, -1.0, "scaling by 1/127.5, minus 1", "x / 127.5 - 1"),
+        (1 / 65535, 0.0, "scaling by 1/65535", "x / 65535"),
+        (float(np.float32(0.3)), 0.5, "scaling by 0.3, plus 0.5", "x * 0.3 + 0.5"),
+        (0.353553391, 0.0, "scaling by 0.353553391", "x * 0.353553391"),
+        (200000.0, 0.0, "scaling by 200000", "x * 200000"),
+        (1.0, -0.5, "a constant added: -0.5", "x - 0.5"),
+    ],
+)
+def test_a_scaling_is_written_as_it_was_most_likely_written(factor: float, shift: float, words: str, code: str) -> None:
+    found = learn(IMAGES, factor * IMAGES + shift)
+    assert found is not None
+    assert (found.name, found.code.replace("{}", "x")) == (words, code)
 
 
 def test_of_large_arrays_fewer_samples_are_enough() -> None:

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from compare import BadInputError, Explanation, explain
-from compare.explanation.findings import Finding, Place, ordered
+from compare.explanation.findings import Finding, Place, Severity, ordered
 from compare.explanation.running.program import framework_of, program
+from compare.explanation.words import counted, off_by
 from compare.report.explanation.terminal import explanation_text
 from tests.conftest import ROOT
 from tests.fork_server import PYTHON
@@ -92,7 +94,8 @@ def test_findings_are_ordered_by_severity_then_by_effect() -> None:
 def test_what_is_said_of_several_layers_is_said_once() -> None:
     def epsilon(layer: str, line: int, effect: float) -> Finding:
         title = f"epsilon of {layer} (batch normalization): 1e-05; the reference has 0.001"
-        return Finding("forward", title, place=Place("port.py", line), effect=effect, cause="epsilon")
+        mend = f"pad before {layer}, and so on"
+        return Finding("forward", title, place=Place("port.py", line), effect=effect, cause="epsilon", mend=mend)
 
     other = Finding("forward", "no ReLU after fc1", cause="no ReLU")
     found = ordered([epsilon("bn1", 4, 0.1), other, epsilon("bn2", 5, 0.3)])
@@ -103,6 +106,9 @@ def test_what_is_said_of_several_layers_is_said_once() -> None:
     assert (found[0].effect, str(found[0].place), found[0].effect_text) == (0.3, "port.py:5", "also at port.py:4")
     many = ordered([epsilon(f"bn{number}", 1, 0.1) for number in range(9)])
     assert [one.title.partition(" (")[0] for one in many] == ["epsilon of bn0, bn1, bn2, bn3, bn4, bn5 and 3 more"]
+    numbers = ordered([epsilon("layer 1", 4, 0.1), epsilon("layer 3", 5, 0.3)])
+    assert [one.title.partition(" (")[0] for one in numbers] == ["epsilon of layers 1, 3"]
+    assert numbers[0].mend == "pad before layers 1, 3, and so on"
 
 
 def explanation(*findings: Finding, unpaired: tuple[str, ...] = ()) -> Explanation:
@@ -129,11 +135,43 @@ def test_the_text_has_the_title_both_values_and_the_mend() -> None:
     assert json.dumps(explanation(Finding("data", "scale")).to_json())
 
 
+@pytest.mark.parametrize(
+    ("severities", "left"),
+    [
+        (("fault", "fault", "minor"), "left: 2 faults, 1 minor, of small effect"),
+        (("minor",), "left: no fault, 1 minor, of small effect"),
+        (("inherent", "fault"), "left: 1 fault, 1 inherent, which nothing mends"),
+        (("inherent",), "left: no fault, 1 inherent, which nothing mends"),
+    ],
+)
+def test_the_last_line_says_what_is_left(severities: tuple[Severity, ...], left: str) -> None:
+    found = [Finding("data", f"number {i}", severity=severity) for i, severity in enumerate(severities)]
+    assert explanation_text(explanation(*found)).splitlines()[-1] == left
+    assert explanation_text(explanation()).splitlines()[-1].startswith("verdict: the same")
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (1.0, "off by 100% of the largest value"), (0.8216, "off by 82% of the largest value"),
+        (0.0044, "off by 0.44% of the largest value"), (1.644, "off by 164% of the largest value"),
+        (255.0, "off by 255 times the largest value"), (7.6e-8, "off by 7.6e-08 of the largest value"),
+        (math.inf, "finite on one side only"),
+    ],
+)  # fmt: skip
+def test_how_far_something_is_off_is_a_percentage(part: float, words: str) -> None:
+    assert off_by(part, "the largest value") == words
+
+
+def test_one_thing_is_no_plural() -> None:
+    assert [counted(number, "layer") for number in (0, 1, 2)] == ["0 layers", "1 layer", "2 layers"]
+
+
 def test_a_missing_activation_is_found_and_the_same_pair_is_the_same(tmp_path: Path) -> None:
     first, second = pair(tmp_path, TORCH.format(activation="ReLU"), TORCH.format(activation="Identity"))
     before = sorted(path.name for path in tmp_path.iterdir())
     found = explain(first, second, steps=3)
-    assert [finding.title for finding in found.differences] == ["no ReLU after 0"]
+    assert [finding.title for finding in found.differences] == ["no ReLU after layer 0"]
     assert found.exit_code == 1
     second.write_text(TORCH.format(activation="ReLU") + "# the same\n")
     assert explain(first, second, steps=3).verdict == "same"

@@ -23,7 +23,7 @@ def found(values: Array) -> Formula:
 
 
 def test_the_mean_of_the_cross_entropy() -> None:
-    assert str(found(EACH.mean(1))) == "cross-entropy of logits, mean over the samples"
+    assert str(found(EACH.mean(1))) == "cross-entropy, mean over the samples"
 
 
 def test_softmax_twice() -> None:
@@ -91,6 +91,13 @@ def test_dice_of_each_sample_and_of_the_batch_are_two_losses() -> None:
     logits = special.logit(SHARES)
     assert named(logits, MASKS, [dice(i, (1, 2)) for i in range(3)]) == "Dice loss of each sample (smooth 1)"
     assert named(logits, MASKS, [dice(i, None) for i in range(3)]) == "Dice loss of the whole batch at once (smooth 1)"
+    # One value of the batch is no mean over its samples, and what is computed of probabilities is not of logits.
+    samples = [Sample(SHARES[i], logits[i], MASKS[i]) for i in range(3)]
+    for axes, words in (
+        ((1, 2), "Dice loss of each sample (smooth 1), mean over the samples"),
+        (None, "Dice loss of the whole batch at once (smooth 1)"),
+    ):
+        assert str(find(samples, [dice(i, axes) for i in range(3)])) == words
 
 
 def test_the_exponent_of_a_focal_loss_is_one_that_is_usual_or_stated() -> None:

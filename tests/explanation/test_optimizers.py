@@ -7,6 +7,7 @@ import pytest
 from compare.explanation.arithmetic.optimizers import Rule, rule_of, simulate
 from compare.explanation.observed.observation import Array, Observation
 from compare.explanation.training.clipping import _clip
+from compare.explanation.training.optimizer import mend_of
 
 GENERATOR = np.random.default_rng(0)
 GRADIENTS = [GENERATOR.normal(size=5) for _ in range(4)]
@@ -25,6 +26,26 @@ def rule(framework: str, name: str, settings: Mapping[str, object]) -> Rule:
     found = rule_of(framework, name, settings)
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "line"),
+    [
+        ("Adam", "beta 2", "Adam(..., betas=(0.8, 0.99))"),
+        ("Adam", "epsilon", "Adam(..., eps=1e-07)"),
+        ("AdamW", "decoupled weight decay", "Adam(...)"),
+    ],
+)
+def test_a_setting_of_an_optimizer_is_mended_by_torchs_keyword(name: str, key: str, line: str) -> None:
+    wanted = rule("keras", "Adam", {"learning_rate": 0.1, "beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-7})
+    assert mend_of(name, wanted, key, in_torch=True) == line
+
+
+def test_a_setting_of_an_optimizer_is_mended_by_kerass_keyword() -> None:
+    wanted = rule("keras", "RMSprop", {"learning_rate": 0.1, "rho": 0.8})
+    found = [mend_of("RMSprop", wanted, key, in_torch=False) for key in ("learning rate", "rho (alpha)")]
+    assert found == ["RMSprop(..., learning_rate=0.1)", "RMSprop(..., rho=0.8)"]
+    assert mend_of("RMSprop", wanted, "rho (alpha)", in_torch=True) == "RMSprop(..., alpha=0.8)"
 
 
 def test_an_unknown_optimizer_has_no_rule() -> None:

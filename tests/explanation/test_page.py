@@ -78,6 +78,7 @@ def test_report_shows_it_again_and_writes_the_page(tmp_path: Path, capsys: pytes
 def test_page_says_each_finding_in_its_own_section(tmp_path: Path) -> None:
     page = written(explanation(tmp_path, RELU, EPSILON, EPOCHS, PLACE))
     assert "port.py differs from keras_model.py in 3 places." in page
+    assert "in 12 s. Left: 2 faults, 1 minor, of small effect, 1 inherent, which nothing mends." in page
     sections = ["What differs", "no ReLU after fc3", "port.py:27", "x = self.fc3(x)", "Dense(512", "Mend"]
     sections += ["Minor differences", "epsilon 1e-08", "Stated, and seen only later", "number of epochs"]
     sections += ["Inherent", "another place", "The same", "4 layers", "Not seen", "after 10 steps", "3.15.1"]

@@ -17,10 +17,11 @@ class Formula:
 
     Args:
         name: The loss.
-        on: What it is given: `logits`, `probabilities`, `outputs`.
+        on: What it is given: `logits`, `probabilities`, `outputs`. Said only where it is not what the loss is for: the
+            same value comes of logits and of the probabilities that they are turned into.
         smoothing: Label smoothing.
         weights: `none`, or which weights.
-        reduction: How the values of the samples become one.
+        reduction: How the values of the samples become one; empty for a loss that is one value of the whole batch.
         factor: What the whole is multiplied by.
     """
 
@@ -32,12 +33,13 @@ class Formula:
     factor: float = 1.0
 
     def __str__(self) -> str:
-        parts = [f"{self.name} of {self.on}" if self.on != "outputs" else self.name]
+        parts = [self.name if self.on in ("outputs", "logits") else f"{self.name} of {self.on}"]
         if self.smoothing:
             parts.append(f"label smoothing {self.smoothing:g}")
         if self.weights != "none":
             parts.append(self.weights)
-        parts.append(self.reduction)
+        if self.reduction:
+            parts.append(self.reduction)
         if self.factor != 1:
             parts.append(f"times {self.factor:g}")
         return ", ".join(parts)
@@ -74,6 +76,9 @@ _LARGEST_SETTING = 100.0
 def candidates(sample: Sample) -> Iterator[tuple[Formula, float]]:
     """Formulas and their values, the most usual first."""
     for formula, values in _per_sample(sample):
+        if not formula.reduction:
+            yield formula, float(values.item())
+            continue
         for weighted, weights in _weights(sample):
             for reduction, value in _reduced(values, weights):
                 yield (
@@ -215,16 +220,17 @@ _EXPONENTS = (2.0, 1.0, 0.5, 1.5, 3.0, 4.0, 5.0)
 def _overlaps(y: Array, p: Array, on: str) -> Iterator[tuple[Formula, Array]]:
     """Dice and Jaccard losses of masks, of each sample or of the whole batch at once."""
     for where, axis in (("of each sample", 1), ("of the whole batch at once", None)):
+        loss = partial(Formula, on=on) if axis else partial(Formula, on=on, reduction="")
         both, total = (y * p).sum(axis=axis).reshape(-1, 1), (y.sum(axis=axis) + p.sum(axis=axis)).reshape(-1, 1)
         squares = ((y * y).sum(axis=axis) + (p * p).sum(axis=axis)).reshape(-1, 1)
         for smooth in (1.0, 1e-6, 1e-7, 1e-5, 1e-8, 0.0, 1e-3, 0.1):
             with np.errstate(all="ignore"):
-                yield Formula(f"Dice loss {where} (smooth {smooth:g})", on), 1 - (2 * both + smooth) / (total + smooth)
-                yield Formula(f"Dice loss {where} (smooth {smooth:g} below only)", on), 1 - 2 * both / (total + smooth)
+                yield loss(f"Dice loss {where} (smooth {smooth:g})"), 1 - (2 * both + smooth) / (total + smooth)
+                yield loss(f"Dice loss {where} (smooth {smooth:g} below only)"), 1 - 2 * both / (total + smooth)
                 squared = 1 - (2 * both + smooth) / (squares + smooth)
-                yield Formula(f"Dice loss {where} (of squares, smooth {smooth:g})", on), squared
+                yield loss(f"Dice loss {where} (of squares, smooth {smooth:g})"), squared
                 jaccard = 1 - (both + smooth) / (total - both + smooth)
-                yield Formula(f"Jaccard (IoU) loss {where} (smooth {smooth:g})", on), jaccard
+                yield loss(f"Jaccard (IoU) loss {where} (smooth {smooth:g})"), jaccard
 
 
 _ERRORS: Mapping[str, Callable[[Array], Array]] = {
@@ -273,7 +279,8 @@ def _regression(sample: Sample) -> Iterator[tuple[Formula, Array]]:
             for name, function in errors.items():
                 words = f"{name}, (n, 1) against (n,) broadcast to (n, n)"
                 yield Formula(words, on), function(spread)
-        yield Formula("root of the mean squared error", on), np.sqrt(np.mean((flat - target) ** 2)).reshape(1, 1)
+        root = np.sqrt(np.mean((flat - target) ** 2))
+        yield Formula("root of the mean squared error", on, reduction=""), root
         norms = np.linalg.norm(flat, axis=1) * np.linalg.norm(target, axis=1)
         cosine = (flat * target).sum(1) / np.maximum(norms, 1e-300)
         yield Formula("cosine similarity, negative", on), -cosine

@@ -14,6 +14,7 @@ from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import ROUNDED, layouts
+from compare.explanation.words import off_by
 
 
 @dataclass(frozen=True)
@@ -301,7 +302,7 @@ def data(context: Context, fed: Feeding) -> None:
             steered=samples[1],
             places=places,
             effect=max(relation.deviation, 0.5) if words != "other samples" else 0.6,
-            effect_text=f"inputs differ by {relation.deviation:.3g} of the largest value",
+            effect_text=f"inputs {off_by(relation.deviation, 'the largest value')}",
             cause=None if words == "other samples" else words,
             mend=_mend(words) if about_port else "make the inputs as the reference does",
         )

@@ -10,6 +10,7 @@ from compare.explanation.feeding.data import Feeding
 from compare.explanation.feeding.reading import reading_place, training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
+from compare.explanation.words import counted
 
 _SPLITS = ("split", "train_test_split", "random_split", "KFold")
 
@@ -28,8 +29,8 @@ def order(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
         context.find(
             "data",
             title,
-            guide=f"{fed.batches[0]} samples in a batch",
-            steered=f"{fed.batches[1]} samples in a batch",
+            guide=f"{counted(fed.batches[0], 'sample')} in a batch",
+            steered=f"{counted(fed.batches[1], 'sample')} in a batch",
             places=places,
             effect=0.7,
             cause=title,

@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.losses import NEARLY, Formula, Sample, find
 from compare.explanation.context import Context
-from compare.explanation.loss.words import Found, factor_words, named, samples_of
+from compare.explanation.loss.words import Found, Said, factor_words, named, samples_of
 from compare.explanation.observed.observation import Array
 
 
@@ -26,7 +26,7 @@ def by_own_prediction(context: Context, steps: Sequence[int], a: Array, b: Array
     if first is None or second is None or first.name == second.name or not context.has("forward", ("fault",)):
         return None
     title = context.differs("loss function:", first.name, second.name)
-    return [(title, str(first), str(second), title, f"use {first.name}")]
+    return [Said(title, str(first), str(second), title, _other_mend(context, first.name, second.name))]
 
 
 def _own_samples(context: Context, steps: Sequence[int]) -> list[Sample]:
@@ -52,7 +52,7 @@ def by_formula(context: Context, steps: Sequence[int], a: Array, b: Array) -> Fo
     if second is None or find(samples, list(a)) is not None:
         return None
     title = f"the port's loss is {second}" if context.guide_is_reference else f"the reference's loss is {second}"
-    return [(title, named(context.guide.observation), str(second), title, "use the reference's loss")]
+    return [Said(title, named(context.guide.observation), str(second), title, "use the reference's loss")]
 
 
 def differences(context: Context, first: Formula, second: Formula) -> Found:
@@ -64,23 +64,49 @@ def differences(context: Context, first: Formula, second: Formula) -> Found:
         title = f"{name} before a loss that applies {name} itself ({first.name} of probabilities taken for logits)"
         if not context.guide_is_reference:
             title = f"no {title}: the reference has one"
-        found.append((title, f"{first}", f"{second}", title, f"give the loss the values before {name}"))
+        found.append(Said(title, f"{first}", f"{second}", title, f"give the loss the values before {name}"))
     elif first.name != second.name:
         title = context.differs("loss function:", str(first), str(second))
-        found.append((title, str(first), str(second), title, f"use {first.name}"))
+        found.append(Said(title, str(first), str(second), title, _other_mend(context, first.name, second.name)))
     elif first.on != second.on:
         title = context.differs(f"{first.name} (from_logits or not): taken of", first.on, second.on)
-        found.append((title, str(first), str(second), title, f"give the loss {first.on}"))
+        found.append(Said(title, str(first), str(second), title, f"give the loss {first.on}"))
     for name, x, y in (
         ("label smoothing", f"{first.smoothing:g}", f"{second.smoothing:g}"),
         ("weights in the loss:", first.weights, second.weights),
         ("reduction of the loss:", first.reduction, second.reduction),
         ("factor of the loss:", f"{first.factor:g}", f"{second.factor:g}"),
     ):
-        if x != y and not (name.startswith("reduction") and first.weights != second.weights):
+        if name.startswith("reduction") and (first.weights != second.weights or not (x and y)):
+            continue
+        if x != y:
             title = context.differs(name, x, y)
-            found.append((title, str(first), str(second), title, _mend(name, x, y)))
+            found.append(Said(title, str(first), str(second), title, _mend(name, x, y)))
     return found
+
+
+def _other_mend(context: Context, wanted: str, seen: str) -> str:
+    """What to do where a loss is another one, or the same with another setting, or of targets that are broadcast."""
+    if seen.startswith(f"{wanted}, ") and "broadcast" in seen:
+        return unbroadcast(context)
+    first, second = (_SETTING.fullmatch(name) for name in (wanted, seen))
+    if first and second and first.group("loss", "setting") == second.group("loss", "setting"):
+        return f"{first['setting']}={first['value']}"
+    return f"use {wanted}"
+
+
+_SETTING = re.compile(r"(?P<loss>.+) \((?P<setting>\w+) (?P<value>[\d.e+-]+)\)")
+
+
+def unbroadcast(context: Context) -> str:
+    """What makes outputs and targets of the steered side's loss have one shape, by the shapes that it was given."""
+    losses = context.steered.observation.losses
+    terms = (losses[0].get("terms") or []) if losses else []
+    arrays = context.steered.observation.arrays((terms[0].get("inputs") or [])[:2]) if len(terms) == 1 else []
+    if context.frameworks[1] == "torch" and len(arrays) == 2 and all(array is not None for array in arrays):
+        output, target = (len(array.shape) for array in arrays if array is not None)
+        return "output.squeeze(1)" if output > target else "target.squeeze(1)"
+    return "squeeze(1) of whichever has the shape (n, 1), output or target"
 
 
 _MENDS = {
@@ -119,7 +145,7 @@ def by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found |
     if words:
         title = f"{title}: {words if context.guide_is_reference else 'another reduction (sum or mean)'}"
     return [
-        (
+        Said(
             title,
             named(context.guide.observation),
             named(context.steered.observation),

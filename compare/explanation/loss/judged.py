@@ -17,6 +17,7 @@ from compare.explanation.loss.words import loss_place, named, samples_of
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.values import match
 from compare.explanation.operations.learning import learn
+from compare.explanation.words import counted, off_by
 
 _SAME = 1e-9
 
@@ -42,7 +43,7 @@ def loss(context: Context) -> None:
     scale = np.maximum(np.abs(a), 1e-12)
     far = float(np.max(np.abs(a - b) / scale))
     if far <= _SAME:
-        context.same.append(f"the loss of {len(steps)} steps, from the same outputs")
+        context.same.append(f"the loss of {counted(len(steps), 'step')}, from the same outputs")
         return
     if far <= _ROUNDED:
         _inherent(context, far)
@@ -97,7 +98,7 @@ def _inherent(context: Context, far: float) -> None:
         guide=named(context.guide.observation),
         steered=named(context.steered.observation),
         effect=far,
-        effect_text=f"off by {far:.2g}",
+        effect_text=off_by(far, "itself"),
         severity="inherent",
     )
 
@@ -111,20 +112,20 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         found = attempt(context, steps, a, b)
         if found is None:
             continue
-        squashed = _squashing_place(context) if "before a loss that applies" in found[0][0] else None
+        squashed = _squashing_place(context) if "before a loss that applies" in found[0].title else None
         if squashed is not None:
             places = (places[0], squashed)
-        for title, guide, steered, cause, mend in found:
+        for said in found:
             context.find(
                 "loss",
-                title,
-                guide=f"{guide}; loss {a[0]:.6g}",
-                steered=f"{steered}; loss {b[0]:.6g}",
-                places=places,
+                said.title,
+                guide=f"{said.guide}; loss {a[0]:.6g}",
+                steered=f"{said.steered}; loss {b[0]:.6g}",
+                places=(places[0], said.place or places[1]),
                 effect=min(far, 10.0),
-                effect_text=f"the loss is off by {far:.3g} of itself",
-                cause=cause,
-                mend=mend,
+                effect_text=f"the loss is {off_by(far, 'itself')}",
+                cause=said.cause,
+                mend=said.mend,
             )
         return
     if context.says("evaluation mode"):
@@ -141,7 +142,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         steered=f"{named(context.steered.observation)}: {b[0]:.8g}",
         places=places,
         effect=min(far, 10.0),
-        effect_text=f"off by {far:.3g} of itself",
+        effect_text=off_by(far, "itself"),
     )
 
 
@@ -172,7 +173,9 @@ def _last_activation(context: Context, steps: Sequence[int], a: Array, b: Array)
             places=(pair.guide.place, _line_of(context, pair.port.name) or pair.port.place),
             effect=1.0,
             cause=f"no {name} at the end",
-            mend=f"return {activation.code.replace('{}', 'x')}" if activation is not None and activation.code else "",
+            mend=f"return {activation.code.replace('{}', 'x')}"
+            if activation is not None and activation.code and context.frameworks[1] == "torch"
+            else f"end with {name}",
         )
     return True
 

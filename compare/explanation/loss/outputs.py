@@ -9,7 +9,9 @@ from compare.explanation.arithmetic.losses import Sample, find
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.loss.formulas import differences
+from compare.explanation.loss.words import Said
 from compare.explanation.observed.observation import Array, Observation, place
+from compare.explanation.words import off_by
 
 _ALIKE = 1e-6
 """What probabilities that are clipped, and constants rounded to float32, make of a loss is less."""
@@ -97,15 +99,15 @@ def _say(context: Context, first: _Term, second: _Term) -> None:
     known = differences(context, formulas[0], formulas[1]) if formulas[0] and formulas[1] else []
     far = max(abs(b - a) / max(abs(a), 1e-12) for a, b in zip(first.values, second.values, strict=True))
     title = context.differs("loss function", first.function, second.function)
-    for words, _, _, cause, mend in known or [(title, "", "", "", "")]:
+    for said in known or [Said(title, "", "", "", "")]:
         context.find(
             "loss",
-            f"output {first.output}: {words}",
+            f"output {first.output}: {said.title}",
             guide=f"{formulas[0] or first.function}; loss {first.values[0]:.6g}",
             steered=f"{formulas[1] or second.function}; loss {second.values[0]:.6g}",
             places=(first.place, second.place),
             effect=min(far, 10.0),
-            effect_text=f"the loss of this output is off by {far:.3g} of itself, those of the other outputs are alike",
-            cause=cause or None,
-            mend=mend,
+            effect_text=f"the loss of this output is {off_by(far, 'itself')}, those of the other outputs are alike",
+            cause=said.cause or None,
+            mend=said.mend,
         )

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context
-from compare.explanation.loss.words import Found, batch_size, factor_words
-from compare.explanation.observed.observation import Array
+from compare.explanation.loss.words import Found, Said, batch_size, factor_words
+from compare.explanation.observed.observation import Array, place
+from compare.explanation.words import number
 
 
 def by_terms(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
@@ -21,13 +22,13 @@ def by_terms(context: Context, steps: Sequence[int], a: Array, b: Array) -> Foun
     main = [name for name in terms if name.startswith("the loss")]
     for count in range(len(terms) - len(main) + 1):  # no more penalties than are needed
         for penalties in itertools.combinations([name for name in terms if name not in main], count):
-            found = _weighted_terms(context, {name: terms[name] for name in (*main, *penalties)}, a, b)
+            found = _weighted_terms(context, steps[: len(a)], {name: terms[name] for name in (*main, *penalties)}, a, b)
             if found:
                 return found
     return None
 
 
-def _weighted_terms(context: Context, terms: dict[str, Array], a: Array, b: Array) -> Found:
+def _weighted_terms(context: Context, steps: Sequence[int], terms: dict[str, Array], a: Array, b: Array) -> Found:
     """Both losses as sums of the same terms; empty if one of them is none."""
     names = list(terms)
     columns = np.stack([terms[name] for name in names], axis=1)
@@ -39,7 +40,8 @@ def _weighted_terms(context: Context, terms: dict[str, Array], a: Array, b: Arra
     found: Found = []
     for name, x, y in zip(names, first, second, strict=True):
         if abs(x - y) > 1e-6 * max(abs(x), abs(y), 1e-9):
-            found.append(_weighed(context, name, float(x), float(y), len(names)))
+            own = _own_term(context, steps, terms[name])
+            found.append(_weighed(context, name, float(x), float(y), len(names), own))
     return found
 
 
@@ -63,9 +65,9 @@ def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
     for step in steps:
         row: dict[str, float] = {}
         entry = losses[step]
-        for number, term in enumerate(entry.get("terms") or []):
+        for position, term in enumerate(entry.get("terms") or []):
             if isinstance(term.get("value"), int | float):
-                output = (keras and term.get("output")) or number
+                output = (keras and term.get("output")) or position
                 row[f"the loss {term.get('function')} of output {output}"] = float(term["value"])
         for regularizer in ("L1", "L2"):
             power = 1 if regularizer == "L1" else 2
@@ -134,8 +136,24 @@ def _norm(context: Context, step: int, power: int, *, biases: bool, only: frozen
 _REGULARISATION = "regularisation, like weight decay"
 
 
-def _weighed(context: Context, name: str, x: float, y: float, count: int) -> tuple[str, str, str, str, str]:
-    """A term that the two weigh differently."""
+def _own_term(context: Context, steps: Sequence[int], values: Array) -> dict[str, Any]:
+    """The one function of the steered side's loss that has these values at all steps; empty if not one has."""
+    losses = context.steered.observation.losses
+    rows = [losses[step].get("terms") or [] for step in steps]
+    if len({len(row) for row in rows}) != 1:
+        return {}
+    columns = [[row[position].get("value") for row in rows] for position in range(len(rows[0]))]
+    fitting = [position for position, column in enumerate(columns) if _are(column, values)]
+    return dict(rows[0][fitting[0]]) if len(fitting) == 1 else {}
+
+
+def _are(column: Sequence[Any], values: Array) -> bool:
+    numbers = all(isinstance(value, int | float) for value in column)
+    return numbers and bool(np.allclose(column, values, rtol=1e-6, atol=1e-12))
+
+
+def _weighed(context: Context, name: str, x: float, y: float, count: int, own: dict[str, Any]) -> Said:
+    """A term that the two weigh differently; its own is the steered side's function for it."""
     if "penalty" in name:
         of_output = "of the output" in name
         words = f"{name} (which Keras divides by the batch's size)" if of_output else f"{name} ({_REGULARISATION})"
@@ -146,7 +164,7 @@ def _weighed(context: Context, name: str, x: float, y: float, count: int) -> tup
             if of_output and size and abs(ratio / size - 1) < 1e-6:
                 extra = f" ({size} times: the sum over the batch)"
             title = context.differs(f"factor of the {words}:", f"{x:.6g}", f"{y:.6g}{extra}")
-            return (
+            return Said(
                 title,
                 f"{x:.6g}",
                 f"{y:.6g}",
@@ -154,12 +172,15 @@ def _weighed(context: Context, name: str, x: float, y: float, count: int) -> tup
                 f"use {x:.6g}",
             )
         title = context.missing(words, "in the loss") if x else context.added(f"{words} of {y:.6g}", "in the loss")
-        return title, f"{x:.6g}", f"{y:.6g}", title, f"use {x:.6g}"
-    what = f"weight of {name}" if count > 1 else "factor of the loss"
+        return Said(title, f"{x:.6g}", f"{y:.6g}", title, f"use {x:.6g}")
+    function = str(own.get("function") or "")
+    called = f"{name}, {function}," if function and function not in name else name
+    what = f"weight of {called.rstrip(',')}" if count > 1 else "factor of the loss"
     title = context.differs(f"{what}:", f"{x:.6g}", f"{y:.6g}")
     ratio = y / x if x else float("inf")
     size = batch_size(context)
     if count == 1 or abs(ratio - round(ratio)) > 1e-6 or size is None:
         words = factor_words(context, ratio)
         title = f"{title}: {words}" if words else title
-    return title, f"weight {x:.6g}", f"weight {y:.6g}", title, f"multiply {name} by {x / y:.6g}" if y else f"add {name}"
+    mend = f"multiply {called} by {number(x / y)}" if y else f"add {name}"
+    return Said(title, f"weight {x:.6g}", f"weight {y:.6g}", title, mend, place(own.get("place")))

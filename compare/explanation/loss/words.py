@@ -1,6 +1,7 @@
 """What the guide's loss is computed from, and how a loss, its line and a factor of it are called."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +29,18 @@ def loss_place(observation: Observation) -> Place | None:
     return found or place(observation.losses[0].get("place")) or compiled
 
 
-Found = list[tuple[str, str, str, str, str]]
+class Said(NamedTuple):
+    """One difference of two losses: title, both sides' words, cause, mend, and a line of the steered side's own."""
+
+    title: str
+    guide: str
+    steered: str
+    cause: str
+    mend: str
+    place: Place | None = None
+
+
+Found = list[Said]
 
 
 def batch_size(context: Context) -> int | None:

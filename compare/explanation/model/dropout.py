@@ -8,6 +8,7 @@ from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Call, Observation, place
 from compare.explanation.observed.pairing import Pairing
+from compare.explanation.words import counted
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def dropout(context: Context) -> None:
         _compare(context, after, a, b)
     _in_evaluation(context)
     if guide and not context.says("dropout"):
-        context.same.append(f"{len(guide)} dropouts, their places and rates")
+        context.same.append(f"{counted(len(guide), 'dropout')}, places and rates")
 
 
 def _in_evaluation(context: Context) -> None:

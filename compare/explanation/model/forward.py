@@ -7,6 +7,7 @@ import numpy as np
 
 from compare.explanation.context import Context, describe
 from compare.explanation.model.layer_causes import Cause, Given, causes
+from compare.explanation.model.layer_mends import mend_of
 from compare.explanation.model.passes import Pass, array_of, compared_keys, match_states, neighbours, words_of
 from compare.explanation.model.segments import Producers, few
 from compare.explanation.model.stretch_words import rounded
@@ -17,6 +18,7 @@ from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs, first_call
 from compare.explanation.observed.values import Match, match
+from compare.explanation.words import counted, off_by
 
 
 def forward(context: Context) -> None:
@@ -32,7 +34,7 @@ def forward(context: Context) -> None:
     for one in passes:
         compared = _compare(one)
         if compared and not context.has("forward"):
-            context.same.append(f"{compared} layers in {one.mode} mode, each from the reference's own input")
+            context.same.append(f"{counted(compared, 'layer')} in {one.mode} mode, each from the reference's own input")
         if not compared:
             context.not_seen.append(f"the layers' values in {one.mode} mode")
     for mode in {"training", "evaluation"} - {one.mode for one in passes}:
@@ -116,6 +118,7 @@ def _layer(
     if not found and _from_its_own_input(one, pair, left, right, enter):
         context.told.discard(where)
         return
+    extra = next((cause.guide for cause in found if cause.name == "output padding"), "0")
     if any(cause.name == "cropping" for cause in found):  # what torch calls output padding is a part of it
         found = [cause for cause in found if cause.name != "output padding"]
     found = [_with_layer_before(one, begin, cause) for cause in found]
@@ -129,9 +132,9 @@ def _layer(
             steered=f"{describe(pair.port)}: {cause.name} {cause.steered}",
             places=places,
             effect=min(cause.effect, 1.0),
-            effect_text=f"output off by {cause.effect:.3g} of its largest value",
+            effect_text=f"output {off_by(cause.effect, 'its largest value')}",
             cause=f"{cause.words}: {cause.guide} against {cause.steered}",
-            mend=_mend(pair, cause),
+            mend=mend_of(pair, cause, context.model, in_torch=context.frameworks[1] == "torch", extra=extra),
         )
     if not found:
         between = "" if entered else f" (with what is {words_of(context, neighbours(one, pair))})"
@@ -142,7 +145,7 @@ def _layer(
             steered=describe(pair.port),
             places=places,
             effect=min(given.deviation, 1.0),
-            effect_text=f"output off by {given.deviation:.3g} of its largest value",
+            effect_text=f"output {off_by(given.deviation, 'its largest value')}",
         )
 
 
@@ -207,20 +210,3 @@ def _from_its_own_input(one: Pass, pair: Pair, left: Call, right: Call, enter: C
     """Whether a layer gives what it should from the input that it had: what differs is before it."""
     given = _given(one, pair, left, right, array_of(one, 1, enter.inputs[0] if enter.inputs else None))
     return given is not None and given.is_second(given.output(given.settings()[1]))
-
-
-def _mend(pair: Pair, cause: Cause) -> str:
-    names = {"epsilon": "eps", "padding": "padding", "stride": "stride", "dilation": "dilation"}
-    if cause.name == "padding":
-        return (
-            f"pad before {pair.port.name}: F.pad(x, ...) by {cause.guide}, (before, after) of each axis, and padding=0"
-        )
-    if cause.name.startswith("padding is not masked"):
-        return f"leave padded steps out: pack_padded_sequence before {pair.port.name}"
-    if cause.name == "training":
-        return f"{pair.port.name}.{'eval' if 'running' in cause.guide else 'train'}() where the model trains"
-    if cause.name.startswith("nothing is masked"):
-        return f"give {pair.port.name} the mask: key_padding_mask=(tokens == 0)"
-    if cause.name in names:
-        return f"{pair.port.kind}(..., {names[cause.name]}={cause.guide})"
-    return f"give {pair.port.name} {cause.words} {cause.guide}"

@@ -15,6 +15,7 @@ from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import ROUNDED, deviation
+from compare.explanation.words import counted, off_by
 
 _GATES = {"LSTM": ("input", "forget", "cell", "output"), "GRU": ("reset", "update", "new"), "simple RNN": ("",)}
 
@@ -65,7 +66,16 @@ def initial_weights(context: Context, *, used_only: bool) -> None:
     _report(context, drawn)
     if compared and not context.has("weights"):
         alike = "the same values" if carried and len(unequal) == 0 else "the same distributions"
-        context.same.append(f"initial weights: {alike} in {len(context.pairing.pairs)} layers")
+        context.same.append(f"initial weights: {alike} in {counted(len(context.pairing.pairs), 'layer')}")
+
+
+def _once_for_all_gates(unequal: list[_Unequal]) -> list[_Unequal]:
+    """Of a recurrent layer whose gates are in another order, one of its weights for all of them."""
+    turned: dict[int, _Unequal] = {}
+    for one in unequal:
+        if "weight" in one.name and gates_of(one.pair.guide) and _gates_exchanged(one.guide, one.steered):
+            turned.setdefault(id(one.pair), one)
+    return [one for one in unequal if turned.get(id(one.pair), one) is one]
 
 
 def _once_for_all_gates(unequal: list[_Unequal]) -> list[_Unequal]:
@@ -107,8 +117,8 @@ def _of_all(context: Context, unequal: list[_Unequal]) -> bool:
     ]
     if all(drawn):
         context.not_seen.append(
-            f"loaded weights: both models have random ones of their own in {layers} layers, and what follows was "
-            "compared with those of one side in both"
+            f"loaded weights: both models have random ones of their own in {counted(layers, 'layer')}, and what "
+            "follows was compared with those of one side in both"
         )
         return True
     if layers < _MANY:
@@ -238,7 +248,7 @@ def _of_value(context: Context, one: _Unequal, permuted: str | None) -> None:
         steered=_values(y),
         places=(pair.guide.place, pair.port.place),
         effect=max(deviation(x, y), 0.1),
-        effect_text=f"off by {deviation(x, y):.3g} of the largest weight",
+        effect_text=off_by(deviation(x, y), "the largest weight"),
         cause=permuted,
         mend=f"load {name} of {where} in the layout of its framework",
     )
@@ -301,7 +311,7 @@ def _report(context: Context, drawn: list[_Drawn]) -> None:
         groups.setdefault((what, _plain(entry.guide), _plain(entry.steered)), []).append(entry)
     for (what, _, _), entries in groups.items():
         first = entries[0]
-        layers = ", ".join(dict.fromkeys(context.name(entry.pair) for entry in entries))
+        layers = context.names(entry.pair for entry in entries)
         names = "" if what != "weights" or first.name == "kernel" else f" ({first.name})"
         guide, steered = str(first.guide), str(first.steered)
         ratio = max(first.ratio, 1 / first.ratio) if first.ratio > 0 else math.inf
@@ -315,11 +325,19 @@ def _report(context: Context, drawn: list[_Drawn]) -> None:
             steered=steered,
             places=(first.pair.guide.place, first.pair.port.place),
             effect=min(abs(math.log(ratio)) if math.isfinite(ratio) else 0.2, 2.0) + 0.01,
-            effect_text=f"deviation {float(first.ratio):.3g} times as large" if 0 < first.ratio < math.inf else "",
+            effect_text=_of_deviations(float(first.ratio)),
             cause=f"initialisation: {guide} against {steered}",
-            mend=_mend(first.guide, first.pair.port.name, what),
+            mend=_mend(context, first, what),
             severity=severity,
         )
+
+
+def _of_deviations(ratio: float) -> str:
+    """The ratio of two deviations in words; none where one of them is zero."""
+    if not 0 < ratio < math.inf:
+        return ""
+    size = f"{ratio:.3g}"
+    return "as large a deviation, of another distribution" if size == "1" else f"deviation {size} times as large"
 
 
 def _plain(found: Distribution) -> str:
@@ -333,9 +351,13 @@ _TORCH = {
 }  # fmt: skip
 
 
-def _mend(wanted: Distribution, layer: str, what: str) -> str:
+def _mend(context: Context, drawn: _Drawn, what: str) -> str:
+    wanted, layer = drawn.guide, in_code(drawn.pair.port.name, context.model)
+    if context.frameworks[1] != "torch":
+        return f"draw the {what} of {context.name(drawn.pair)} as the reference does: {wanted}"
     attribute = "weight" if what == "weights" else "bias"
-    layer = in_code(layer)
+    if drawn.name.startswith(("weight_", "bias_")):  # of a recurrent layer, as torch calls them
+        attribute = drawn.name
     if what == "forget gate bias":
         return f"{layer}.bias_ih_l0.data[units : 2 * units] = {wanted.scale:g}"
     function = next((code for name, code in _TORCH.items() if str(wanted).startswith(name)), None)

@@ -23,26 +23,36 @@ from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.values import Match, match
 from compare.explanation.operations.learning import ADDED
+from compare.explanation.words import off_by
+
+_OF_TWO = 2 * 2.0**-24
+"""What two constants rounded to float32 move a value by: of more than that, few digits may be the reason as well."""
 
 
 def rounded(context: Context, steps: Sequence[Step], pair: Pair, fed: Match) -> None:
-    """A constant that one of the frameworks rounds to float32."""
+    """A constant that one of the frameworks rounds to float32, or that one of the programs has with few digits."""
     known = [operation for step in steps if (operation := step.operation()) is not None]
     names = ", ".join(operation.name for operation in known if operation.family not in ("flatten", "permutation"))
-    title = f"a constant is rounded to float32 in one framework{f': {names}' if names else ''}"
+    by_framework = fed.deviation <= _OF_TWO
+    how = "to float32 in one framework" if by_framework else "to float32, or to few digits, on one side"
+    title = f"a constant is rounded {how}{f': {names}' if names else ''}"
     same = next((found for found in context.findings if found.title == title), None)
     if same is not None or (not names and any("rounded to float32" in found.title for found in context.findings)):
         return
     context.find(
         "forward",
         title,
-        guide="constants rounded to float32" if context.frameworks[0] == "keras" else "constants in float64",
-        steered="constants rounded to float32" if context.frameworks[1] == "keras" else "constants in float64",
+        guide=_constants(context.frameworks[0]) if by_framework else "",
+        steered=_constants(context.frameworks[1]) if by_framework else "",
         effect=fed.deviation,
-        effect_text=f"what reaches {context.name(pair)} is off by {fed.deviation:.2g}",
-        cause="a constant rounded to float32",
+        effect_text=f"what reaches {context.name(pair)} is {off_by(fed.deviation, 'its largest value')}",
+        cause="a constant rounded to float32" if by_framework else "a rounded constant",
         severity="inherent",
     )
+
+
+def _constants(framework: str) -> str:
+    return "constants rounded to float32" if framework == "keras" else "constants in float64"
 
 
 def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match) -> None:
@@ -67,7 +77,8 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
     else:
         subject = "order of flattening" if _is_flattening(edit) else _subject(edit)
         subject = "noise" if all(name.startswith(_NOISE) for name in (guide, steered)) else subject
-        title = context.differs(f"{subject} {at}:", guide, steered)
+        values = [name.removeprefix(f"{subject} by ") for name in (guide, steered)]
+        title = context.differs(f"{subject} {at}:", *values)
     if any(found.title == title for found in context.findings):
         return  # in the other mode, or before another layer that takes the same value
     port_place = edit.value.place if edit.value is not None else line_of(one, where)
@@ -79,7 +90,7 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
         steered=f"{steered} {between(context, where)}",
         places=(None if edit.step is None else edit.step.place, port_place),
         effect=far * (0.05 if harmless else 1),
-        effect_text=f"off by {far:.3g} of the largest value" + (harm if harmless else ""),
+        effect_text=off_by(far, "the largest value") + (harm if harmless else ""),
         cause=title,
         mend=_mended(edit, guide, steered, port_place, in_torch=context.frameworks[1] == "torch"),
         severity=("minor" if context.guide.observation.losses else "inherent") if harmless else "fault",
@@ -151,7 +162,7 @@ def _mended(edit: Edit, guide: str, steered: str, where: Place | None, *, in_tor
         return f"use {guide}"
     if edit.guide is not None and edit.guide.code:
         return _line(where if edit.kind == "missing" else None, edit.guide.code)
-    return f"leave out {steered}" if edit.kind == "extra" else ""
+    return {"extra": f"leave out {steered}", "replaced": f"use {guide}"}.get(edit.kind, "")
 
 
 def _line(where: Place | None, code: str) -> str:
@@ -222,7 +233,7 @@ def say_unknown(
         steered=steered,
         places=(pair.guide.place, values[0].place if values else enter.place),
         effect=min(fed.deviation, 1.0),
-        effect_text=f"off by {fed.deviation:.3g} of the largest value",
+        effect_text=off_by(fed.deviation, "the largest value"),
     )
 
 
@@ -254,7 +265,7 @@ def say_parting(one: Pass, pair: Pair, window: Sequence[Call], fed: Match, at: s
         steered=apart.steered,
         places=(pair.guide.place, apart.place),
         effect=min(fed.deviation, 1.0),
-        effect_text=f"{reached} is off by {fed.deviation:.3g} of its largest value",
+        effect_text=f"{reached} is {off_by(fed.deviation, 'its largest value')}",
         cause=apart.words,
     )
     return True

@@ -1,10 +1,12 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
-from compare.explanation.context import Context, describe
+from compare.explanation.context import Context, called, describe
+from compare.explanation.model.layer_mends import part_mend, size_mend
 from compare.explanation.observed.grouping import joined_shapes
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
+from compare.explanation.words import counted
 
 
 def structure(context: Context) -> None:
@@ -24,7 +26,7 @@ def structure(context: Context) -> None:
     for layer in pairing.ports_left:
         _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
-        context.same.append(f"the sizes of {len(pairing.pairs)} layers with parameters")
+        context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
 
 
 def _nothing_paired(context: Context) -> None:
@@ -55,9 +57,9 @@ def _where_it_stops(context: Context) -> None:
     for side, names in zip((context.guide, context.steered), paired, strict=True):
         layers = side.with_parameters
         at = next((i for i, layer in enumerate(layers) if layer.name not in names), len(layers))
-        heads.append(f"{layers[at].name} {describe(layers[at])}" if at < len(layers) else "nothing more")
+        heads.append(f"{called(layers[at])} {describe(layers[at])}" if at < len(layers) else "nothing more")
         if at and (last is None or at < last[0]):
-            last = at, layers[at - 1].name
+            last = at, called(layers[at - 1])
     reference, port = heads if context.guide_is_reference else heads[::-1]
     where = "at the first layer" if last is None else f"after {last[1]}"
     context.unpaired.append(f"the pairing stops {where}: there the reference has {reference}, the port has {port}")
@@ -65,7 +67,7 @@ def _where_it_stops(context: Context) -> None:
 
 def _list(context: Context, side: int) -> str:
     layers = (context.guide, context.steered)[side].with_parameters
-    return ", ".join(f"{layer.name} {describe(layer)}" for layer in layers[:6]) or "no layer with parameters"
+    return ", ".join(f"{called(layer)} {describe(layer)}" for layer in layers[:6]) or "no layer with parameters"
 
 
 def _sizes(context: Context, pair: Pair) -> None:
@@ -85,7 +87,8 @@ def _sizes(context: Context, pair: Pair) -> None:
         effect=1.0,
         effect_text="; ".join(differing),
         cause="layers of other sizes",
-        mend=f"give it the reference's size: {describe(pair.guide)}",
+        mend=(size_mend(pair.port, first) if context.frameworks[1] == "torch" else "")
+        or f"give it the reference's size: {describe(pair.guide)}",
     )
     context.told.add(context.name(pair))
     context.unpaired.append(f"the weights of {context.name(pair)} cannot be carried across: their sizes differ")
@@ -115,13 +118,13 @@ def _parameters(context: Context, pair: Pair) -> None:
             places=(pair.guide.place, pair.port.place),
             effect=0.15,
             cause=title,
-            mend=f"{pair.port.kind}(..., bias={name in first})",
+            mend=part_mend(pair, name, context.model, has=name in first, in_torch=context.frameworks[1] == "torch"),
         )
 
 
 def _left(context: Context, layer: Layer, *, of_guide: bool) -> None:
     """A layer with parameters that has no counterpart."""
-    what = f"{layer.name} {describe(layer)}"
+    what = f"{called(layer)} {describe(layer)}"
     in_port = of_guide != context.guide_is_reference
     context.find(
         "forward",

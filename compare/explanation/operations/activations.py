@@ -8,6 +8,7 @@ from scipy import special
 
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.values import ROUNDED, SAME, deviation
+from compare.explanation.words import as_written
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -162,13 +163,7 @@ def _with_setting(x: Array, y: Array) -> Iterator[Activation]:
     a, b = x[below], y[below]
     slope = float(np.median(b / a))
     if slope > 0:
-        yield Activation("LeakyReLU", "slope", _round(slope))
+        yield Activation("LeakyReLU", "slope", as_written(slope))
     alpha = float(np.median(b / np.expm1(a)))
     if alpha > 0:
-        yield Activation("ELU", "alpha", _round(alpha))
-
-
-def _round(value: float) -> float:
-    """A setting as it was most likely written: with few digits, if that is within a rounding to float32."""
-    short = float(f"{value:.4g}")
-    return short if abs(short - value) <= 1e-7 * abs(value) else value
+        yield Activation("ELU", "alpha", as_written(alpha))

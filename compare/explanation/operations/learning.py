@@ -12,6 +12,7 @@ from compare.explanation.operations.activations import Activation, identify
 from compare.explanation.operations.operation import Operation
 from compare.explanation.operations.rearranging import exchanges, layouts, reductions
 from compare.explanation.operations.resampling import poolings
+from compare.explanation.words import as_written, number
 
 ADDED = "a constant added:"
 """How the name of an operation begins that adds the same number to all values: what noise of that deviation is."""
@@ -112,10 +113,22 @@ def _scaled(x: Array, y: Array) -> Operation | None:
         shift = 0.0
     if factor == 0 or deviation(factor * x + shift, y) > ROUNDED:
         return None
+    added = f" {'-' if shift < 0 else '+'} {number(abs(shift))}" if shift else ""
     if abs(factor - 1) <= 1e-9:
-        return Operation(f"{ADDED} {shift:.6g}", "scaling", partial(_line, 1.0, shift), f"{{}} + {shift:.6g}")
-    words = f"times {factor:.6g}" + (f" {shift:+.6g}" if shift else "")
-    return Operation(f"scaling ({words})", "scaling", partial(_line, factor, shift), f"{{}} * {factor:.6g}")
+        return Operation(f"{ADDED} {number(shift)}", "scaling", partial(_line, 1.0, shift), f"{{}}{added}")
+    words, code = _factor(factor)
+    name = f"scaling by {words}{added.replace(' - ', ', minus ').replace(' + ', ', plus ')}"
+    return Operation(name, "scaling", partial(_line, factor, shift), f"{{}} {code}{added}")
+
+
+def _factor(value: float) -> tuple[str, str]:
+    """A factor in words and in code: 1/255 and / 255, where that is what was most likely written."""
+    inverse = as_written(1 / value)
+    if abs(round(inverse) - inverse) <= 1e-7 * abs(inverse):
+        inverse = round(inverse)
+    if abs(value) < 1 and len(number(inverse).lstrip("-")) < len(number(value).lstrip("-0.")):
+        return f"1/{number(inverse)}", f"/ {number(inverse)}"
+    return number(value), f"* {number(value)}"
 
 
 def _line(factor: float, shift: float, x: Array) -> Array:

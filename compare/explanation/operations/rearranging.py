@@ -88,10 +88,18 @@ def reductions(x: Array, y: Array) -> Iterator[Operation]:
         ]
         for axes, words in options:
             called = f"{pooled}, {name} over axis {axes[0]}" if x.ndim == 3 else words
-            yield Operation(called, "reduction", partial(_reduced, function, axes, shape))
+            # Of sequences it is not known which axis torch's program has where.
+            code = "" if x.ndim == 3 else _code(name, axes, keeps=len(shape) == x.ndim - 1)
+            yield Operation(called, "reduction", partial(_reduced, function, axes, shape), code)
     for at, words in ((-1, "the last time step"), (0, "the first time step")) if x.ndim == 3 else ():
         yield Operation(words, "reduction", partial(_taken, 1, at))
         yield Operation(f"{words} (axis 2)", "reduction", partial(_taken, 2, at))
+
+
+def _code(name: str, axes: tuple[int, ...], *, keeps: bool) -> str:
+    """A reduction as torch has it."""
+    function = {"max": "amax", "min": "amin"}.get(name, name)
+    return f"{{}}.{function}(dim={axes if len(axes) > 1 else axes[0]}{', keepdim=True' if keeps else ''})"
 
 
 def _reduced(function: Callable[..., Array], axes: tuple[int, ...], shape: tuple[int, ...], x: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from compare.explanation.observed.observation import Array
 from compare.explanation.operations.operation import Operation
-from compare.explanation.operations.windows import Pads, pooling, same_pads
+from compare.explanation.operations.windows import Pads, ends_of, pooling, same_pads
 
 _SIZES = (2, 3, 4, 5, 7)
 _STRIDES = (1, 2, 3, 4, 5, 7)
@@ -62,7 +62,29 @@ def _pooled(kind: str, size: int, stride: int, sizes: Sequence[int], wanted: tup
             for counts in (False, True) if kind == "average" and words != "no padding" else (False,):
                 name = f"{kind} pooling of size {size}, stride {stride}, {called}"
                 name += ", zeros of the padding counted" if counts else ""
-                yield Operation(name, "pooling", partial(_pool, kind, window, step, edges, counts))
+                code = _code(kind, size, stride, pads, ceiled=edges is not pads, counts=counts)
+                yield Operation(name, "pooling", partial(_pool, kind, window, step, edges, counts), code)
+
+
+_PAD = "torch.nn.functional.pad"
+
+
+def _code(kind: str, size: int, stride: int, pads: Pads, *, ceiled: bool, counts: bool) -> str:
+    """A pooling as torch has it; empty for one that is not a single call."""
+    ends = ends_of(pads)
+    function = f"torch.nn.functional.{'max' if kind == 'max' else 'avg'}_pool{len(pads)}d"
+    more = ", ceil_mode=True" if ceiled else ""
+    if not any(ends):
+        return f"{function}({{}}, {size}, {stride}{more})"
+    if kind == "average" and ceiled:  # what torch counts of a window beyond the padding is a matter of its own
+        return ""
+    if len(set(ends)) == 1:
+        more += "" if kind == "max" or counts else ", count_include_pad=False"
+        return f"{function}({{}}, {size}, {stride}, padding={ends[0]}{more})"
+    if kind == "average" and not counts:
+        return ""
+    value = ', value=float("-inf")' if kind == "max" else ""
+    return f"{function}({_PAD}({{}}, {ends}{value}), {size}, {stride}{more})"
 
 
 def _pool(kind: str, window: Sequence[int], step: Sequence[int], pads: Pads, counts: bool, x: Array) -> Array:
@@ -79,21 +101,28 @@ def _grown(sizes: Sequence[int], wanted: Sequence[int]) -> Iterator[Operation]:
     """Padding, and values repeated or interpolated."""
     more = [b - a for a, b in zip(sizes, wanted, strict=True)]
     for edges in _places(more) if max(more) <= _MOST_ADDED else ():
-        yield Operation(f"zero padding {edges}", "padding", partial(_padded, "constant", edges))
-        yield Operation(f"reflecting padding {edges}", "padding", partial(_padded, "reflect", edges))
+        ends = ends_of(edges)
+        zeros, reflecting = f"{_PAD}({{}}, {ends})", f'{_PAD}({{}}, {ends}, mode="reflect")'
+        yield Operation(f"zero padding {edges}", "padding", partial(_padded, "constant", edges), zeros)
+        yield Operation(f"reflecting padding {edges}", "padding", partial(_padded, "reflect", edges), reflecting)
     if all(b % a == 0 for a, b in zip(sizes, wanted, strict=True)):
         factors = [b // a for a, b in zip(sizes, wanted, strict=True)]
-        yield Operation("nearest interpolation (upsampling)", "resizing", partial(_repeated, factors))
+        code = f'{_INTERPOLATE}({{}}, size={tuple(wanted)}, mode="nearest")'
+        yield Operation("nearest interpolation (upsampling)", "resizing", partial(_repeated, factors), code)
     kind = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(sizes)]
     for corners in (False, True):
         words = f"{kind} interpolation (upsampling{', align_corners' if corners else ''})"
-        yield Operation(words, "resizing", partial(_interpolated, wanted, corners))
+        code = f'{_INTERPOLATE}({{}}, size={tuple(wanted)}, mode="{kind}", align_corners={corners})'
+        yield Operation(words, "resizing", partial(_interpolated, wanted, corners), code)
+
+
+_INTERPOLATE = "torch.nn.functional.interpolate"
 
 
 def _cropped(sizes: Sequence[int], wanted: Sequence[int]) -> Iterator[Operation]:
     less = [a - b for a, b in zip(sizes, wanted, strict=True)]
     for edges in _places(less) if max(less) <= _MOST_ADDED else ():
-        yield Operation(f"cropping {edges}", "padding", partial(_cut, edges))
+        yield Operation(f"cropping {edges}", "padding", partial(_cut, edges), f"{_PAD}({{}}, {ends_of(edges, -1)})")
 
 
 def _cut(edges: Sequence[tuple[int, int]], x: Array) -> Array:

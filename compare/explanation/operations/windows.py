@@ -19,6 +19,11 @@ def pad(x: Array, pads: Pads, mode: str = "zeros", value: float = 0.0) -> Array:
     return np.pad(x, widths, constant_values=value)
 
 
+def ends_of(pads: Sequence[tuple[int, int]], sign: int = 1) -> tuple[int, ...]:
+    """Both ends of each axis as torch's `pad` takes them: the last axis first; with the sign -1, what is cut off."""
+    return tuple(sign * end for both in reversed(pads) for end in both)
+
+
 def same_pads(sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Pads:
     """TensorFlow's padding "same": what is odd of it goes to the end."""
     pads = []

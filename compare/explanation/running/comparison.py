@@ -29,6 +29,7 @@ from compare.explanation.training.loop import loop, modes
 from compare.explanation.training.optimizer import optimizer
 from compare.explanation.training.stated import stated
 from compare.explanation.training.statistics import statistics
+from compare.explanation.words import counted
 from recipe.errors import RunFailedError, ScriptFailedError
 
 _RECORDED = 4
@@ -68,7 +69,7 @@ def compare_programs(
     taken = len(context.steered.observation.updates)
     frameworks = _framework(context, reference=True), _framework(context, reference=False)
     ran = f"ran {reference.name} ({frameworks[0]}) and {port.name} ({frameworks[1]})"
-    ran += f" for {taken} optimizer steps" if taken else " once, forwards"
+    ran += f" for {counted(taken, 'optimizer step')}" if taken else " once, forwards"
     return {
         "reference": reference.given,
         "port": port.given,
@@ -109,7 +110,7 @@ def _passes(
     recorded = list(range(min(_RECORDED, steps)))
     leading = {**options, "steps": steps, "dtype": "float64", "order": "identity", "recorded_steps": recorded}
     looking = {**options, "steps": min(_LOOKED_AT, steps), "dtype": "own", "order": "identity", "recorded_steps": [0]}
-    how = "once, forwards" if guide.attribute else f"up to {steps} optimizer steps of each"
+    how = "once, forwards" if guide.attribute else f"up to {counted(steps, 'optimizer step')} of each"
     report(f"running {guide.name} and {steered.name}, {how}")
     first = started.start("guide", guide, leading)
     look = None if guide.attribute else started.start("look", steered, looking)

@@ -6,6 +6,7 @@ from typing import Any
 from compare.explanation.arithmetic.optimizers import Rule
 from compare.explanation.context import Context
 from compare.explanation.training.updates import rule_of_side
+from compare.explanation.words import counted
 
 
 def is_penalty(context: Context, second: Rule, decay: Any) -> bool:
@@ -82,8 +83,8 @@ def _decayed_biases(context: Context, penalised: set[str], decay: float, places:
     context.find(
         "optimizer",
         context.added(f"weight decay on {extra} more parameters (biases)", "in the optimizer"),
-        guide=f"L2 penalty of {len(penalised)} parameters",
-        steered=f"weight decay {decay:g} of {len(decayed)} parameters",
+        guide=f"L2 penalty of {counted(len(penalised), 'parameter')}",
+        steered=f"weight decay {decay:g} of {counted(len(decayed), 'parameter')}",
         places=places,
         effect=min(decay, 1e-2),
         effect_text="small while biases are small",

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compare.explanation.context import Context
-from compare.explanation.findings import Place
+from compare.explanation.context import Context, in_code
+from compare.explanation.findings import Place, joined
 from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import deviation
+from compare.explanation.words import counted, off_by
 
 _SAME = 1e-8
 
@@ -60,7 +61,7 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
     """One finding for all parameters that only one side trains."""
     if not entries:
         return
-    names = ", ".join(dict.fromkeys(path if pair.kind == "own" else context.name(pair) for pair, path in entries))
+    names = joined(dict.fromkeys(path if pair.kind == "own" else context.name(pair) for pair, path in entries))
     port_trains = by_guide != context.guide_is_reference
     some = entries[0][0]
     detached = by_guide and not any(path in unknown for _, path in entries) and _requires_grad(entries)
@@ -92,7 +93,7 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
         cause=cause,
         mend=f"give them to the optimizer: {names}"
         if "optimizer" in title
-        else f"for p in {some.port.name}.parameters(): p.requires_grad_({by_guide})",
+        else f"{in_code(some.port.name, context.model)}.requires_grad_({by_guide})",
     )
 
 
@@ -121,7 +122,7 @@ def _two_biases(context: Context, moved: dict[str, bool]) -> None:
         if context.frameworks == ("keras", "torch") and paths and one and all(moved.get(path) for path in paths):
             found.append(pair)
     if found:
-        names = ", ".join(context.name(pair) for pair in found)
+        names = context.names(found)
         context.find(
             "gradients",
             f"{names}: two trained biases (bias_ih and bias_hh) where Keras has one",
@@ -131,7 +132,7 @@ def _two_biases(context: Context, moved: dict[str, bool]) -> None:
             effect=0.05,
             effect_text="the bias moves twice as fast",
             cause="two biases",
-            mend="nn.init.zeros_(lstm.bias_hh_l0).requires_grad_(False)",
+            mend=f"nn.init.zeros_({in_code(found[0].port.name, context.model)}.bias_hh_l0).requires_grad_(False)",
             severity="minor",
         )
 
@@ -152,12 +153,12 @@ def gradients(context: Context) -> None:
     # A gradient that is nothing but rounding, of a bias before a normalisation for one, is nothing to compare.
     off = [p for p in both if far[p] > _SAME and float(np.abs(first[p]).max()) > 1e-9 * scale]
     if not off:
-        context.same.append(f"the gradients of {len(both)} parameters")
+        context.same.append(f"the gradients of {counted(len(both), 'parameter')}")
         return
     if context.has("forward") or context.has("loss", ("fault",)):
         return  # what differs before them changes them
     if max(far[path] for path in off) <= 1e-5:
-        context.same.append(f"the gradients of {len(both)} parameters, up to constants rounded to float32")
+        context.same.append(f"the gradients of {counted(len(both), 'parameter')}, up to constants rounded to float32")
         return
     _explain(context, off, both, first, second, max(far[path] for path in off))
 
@@ -202,7 +203,7 @@ def _explain(
         steered=f"largest {max(float(np.abs(second[path]).max()) for path in off):.4g}",
         places=(None, place_of_loss),
         effect=min(far, 1.0),
-        effect_text=f"off by {far:.3g}; {len(off)} of {len(both)} parameters",
+        effect_text=f"{off_by(far, 'the largest')}; {len(off)} of {counted(len(both), 'parameter')}",
         cause=cause,
     )
 

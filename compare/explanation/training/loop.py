@@ -96,8 +96,8 @@ def _accumulation(context: Context) -> None:
     context.find(
         "loop",
         title,
-        guide=f"{counts[0]} backward passes to a step",
-        steered=f"{counts[1]} backward passes to a step",
+        guide=f"{counts[0]} backward {'pass' if counts[0] == 1 else 'passes'} to a step",
+        steered=f"{counts[1]} backward {'pass' if counts[1] == 1 else 'passes'} to a step",
         places=_loss_places(context),
         effect=1.0,
         effect_text="gradients are accumulated over several batches on one side",

@@ -19,6 +19,7 @@ from compare.explanation.training.updates import (
     sparse_rows,
     verified,
 )
+from compare.explanation.words import share
 
 _MINOR = 1e-3
 """What changes an update by less than this share of itself is minor."""
@@ -54,7 +55,9 @@ def optimizer(context: Context) -> None:
             places=places,
             effect=1.0,
             cause=title,
-            mend=f"torch.optim.{names[0]}(...)",
+            mend=f"torch.optim.{'NAdam' if first.name == 'NAdam' else names[0]}(...)"
+            if context.frameworks[1] == "torch"
+            else f"keras.optimizers.{names[0]}(...)",
         )
         return
     sparse_rows(context, first)
@@ -105,24 +108,35 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
             steered=f"{names[1]}: {key} {steered_text}",
             places=places,
             effect=min(effect, 5.0),
-            effect_text=f"changes an update by {effect:.2g} of itself",
+            effect_text=f"changes an update by {share(effect, 'itself')}",
             cause=f"{key} {guide_text} against {steered_text}",
-            mend=f"{names[1]}(..., {_KEYWORDS.get(key, key)}={_keyword_value(key, x)})",
+            mend=mend_of(names[1], first, key, in_torch=context.frameworks[1] == "torch"),
             severity=severity,
         )
 
 
-_KEYWORDS = {
-    "learning rate": "lr", "epsilon": "eps", "rho (alpha)": "alpha", "weight decay": "weight_decay",
-    "initial accumulator": "initial_accumulator_value", "momentum decay": "momentum_decay", "beta 1": "betas",
-    "beta 2": "betas",
+_IN_TORCH = {
+    "learning rate": "lr", "epsilon": "eps", "weight decay": "weight_decay",
+    "initial accumulator": "initial_accumulator_value", "momentum decay": "momentum_decay",
+    "learning rate decay": "lr_decay",
+}  # fmt: skip
+_IN_KERAS = {
+    "learning rate": "learning_rate", "rho (alpha)": "rho", "weight decay": "weight_decay",
+    "initial accumulator": "initial_accumulator_value", "beta 1": "beta_1", "beta 2": "beta_2",
 }  # fmt: skip
 
 
-def _keyword_value(key: str, value: Any) -> str:
-    return (
-        f"({_text(value)}, ...)" if key == "beta 1" else f"(..., {_text(value)})" if key == "beta 2" else _text(value)
-    )
+def mend_of(name: str, wanted: Rule, key: str, *, in_torch: bool) -> str:
+    """An optimizer of the steered side, by its class, with a setting as the guide's rule has it."""
+    value = wanted.settings.get(key)
+    if key == "decoupled weight decay":
+        return f"{'AdamW' if value else 'Adam'}(...)"
+    if in_torch and key in ("beta 1", "beta 2"):
+        betas = ", ".join(_text(wanted.settings[beta]) for beta in ("beta 1", "beta 2"))
+        return f"{name}(..., betas=({betas}))"
+    if in_torch and key == "rho (alpha)":
+        return f"{name}(..., {'rho' if wanted.name == 'Adadelta' else 'alpha'}={_text(value)})"
+    return f"{name}(..., {(_IN_TORCH if in_torch else _IN_KERAS).get(key, key)}={_text(value)})"
 
 
 def _effect(own: list[History], rule: Rule, key: str, value: Any) -> float:
@@ -168,7 +182,7 @@ def _places_of_epsilon(context: Context, first: Rule, second: Rule) -> None:
             context.steered.observation.place("optimizer", "place"),
         ),
         effect=effect,
-        effect_text=f"changes an update by {effect:.2g} of itself, most where gradients are tiny",
+        effect_text=f"changes an update by {share(effect, 'itself')}, most where gradients are tiny",
         cause="where epsilon is added",
         severity="inherent",
     )

@@ -6,6 +6,7 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.reading import training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
+from compare.explanation.words import counted
 
 
 def stated(context: Context) -> None:
@@ -25,15 +26,15 @@ def _epochs(context: Context) -> None:
     context.find(
         "stated",
         title,
-        guide=f"{a} epochs ({sides[0].get('how')})",
-        steered=f"{b} epochs ({sides[1].get('how')})",
+        guide=f"{counted(a, 'epoch')} ({sides[0].get('how')})",
+        steered=f"{counted(b, 'epoch')} ({sides[1].get('how')})",
         places=(
             context.guide.observation.place("data", "fit", "place"),
             context.look.place("data", "fit", "place") or _loop_place(context.look),
         ),
         effect=0.5,
         cause=title,
-        mend=f"{a} epochs",
+        mend=counted(a, "epoch"),
     )
 
 
@@ -98,4 +99,4 @@ def _loader_place(observation: Observation) -> Place | None:
 
 
 def _statistics(context: Context) -> None:
-    context.not_seen.append(f"what begins after {len(context.steered.observation.updates)} steps")
+    context.not_seen.append(f"what begins after {counted(len(context.steered.observation.updates), 'step')}")

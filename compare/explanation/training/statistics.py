@@ -3,12 +3,14 @@
 import numpy as np
 
 from compare.explanation.context import Context
+from compare.explanation.findings import joined
 from compare.explanation.model.segments import turned
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.values import ROUNDED, deviation
+from compare.explanation.words import counted, number
 
 
 def statistics(context: Context) -> None:
@@ -40,7 +42,7 @@ def statistics(context: Context) -> None:
     if unbiased:
         context.find(
             "forward",
-            f"running variance (moving_variance, running_var) of {', '.join(unbiased)}: torch divides by n - 1 "
+            f"running variance (moving_variance, running_var) of {joined(unbiased)}: torch divides by n - 1 "
             "(unbiased), Keras by n (biased)",
             guide="divides by n" if context.frameworks[0] == "keras" else "divides by n - 1",
             steered="divides by n - 1" if context.frameworks[1] == "torch" else "divides by n",
@@ -51,7 +53,7 @@ def statistics(context: Context) -> None:
             severity="inherent",
         )
     if compared and not context.says("momentum of"):
-        context.same.append(f"running statistics of {compared} normalisations after a step")
+        context.same.append(f"running statistics of {counted(compared, 'normalisation')} after a step")
 
 
 def _input(context: Context, guide: Observation, call: Call) -> Array | None:
@@ -93,7 +95,7 @@ def _momentum(context: Context, pair: Pair, before: Array, a: Array, b: Array, x
         effect=min(abs(kept[0] - kept[1]) * 2, 1.0),
         effect_text="running statistics follow the batches at another speed; seen in evaluation only",
         cause=f"momentum {words[0]} against {words[1]}",
-        mend=f"{pair.port.kind}(..., momentum={1 - kept[0]:.6g})",
+        mend=f"{pair.port.kind}(..., momentum={number(1 - kept[0] if context.frameworks[1] == 'torch' else kept[0])})",
     )
 
 

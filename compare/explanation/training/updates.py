@@ -8,6 +8,7 @@ import numpy as np
 from compare.explanation.arithmetic.optimizers import ADAPTIVE, Rule, rule_of, simulate
 from compare.explanation.context import Context
 from compare.explanation.observed.observation import Array, Observation, place
+from compare.explanation.words import off_by
 
 VERIFIED = 1e-5
 
@@ -144,13 +145,13 @@ def _unknown_update(context: Context, rule: Rule, worst: str, error: float, coun
         f"the update of {worst} is not what {rule.name} makes of its gradient"
         + (f" ({count} of {total} parameters)" if count > 1 else ""),
         guide=f"{rule.name}'s rule",
-        steered=f"off by {error:.3g} of the largest update",
+        steered=off_by(error, "the largest update"),
         places=(
             context.guide.observation.place("optimizer", "place"),
             context.steered.observation.place("optimizer", "place"),
         ),
         effect=min(error, 1.0),
-        effect_text=f"off by {error:.3g} of the largest update; no known cause fits",
+        effect_text=f"{off_by(error, 'the largest update')}; no known cause fits",
     )
 
 

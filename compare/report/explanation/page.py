@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from compare.explanation.findings import Explanation, Finding
-from compare.report.explanation.terminal import says_both
+from compare.explanation.words import counted
+from compare.report.explanation.terminal import remaining, says_both
 
 _TONES = {"same": "good", "different": "bad", "incomplete": "unsure"}
 _SEVERITIES = {"fault": "bad", "minor": "unsure", "inherent": "soft"}
@@ -42,7 +43,7 @@ def explanation_page(findings: Explanation) -> dict[str, Any]:
     return {
         "title": f"{_name(findings.port)} against {_name(findings.reference)}: an explanation",
         "answer": _answer(findings),
-        "lead": f"{findings.ran[:1].upper()}{findings.ran[1:]}, in {findings.seconds:.0f} s.",
+        "lead": _lead(findings),
         "tone": _TONES[findings.verdict],
         "sections": [
             {"name": name, "title": title, "words": words, "cards": _cards(groups[name], name == "differences")}
@@ -71,12 +72,17 @@ def _name(given: str) -> str:
     return Path(given.split(maxsplit=1)[0]).name if given.strip() else given
 
 
+def _lead(findings: Explanation) -> str:
+    sentences = [f"{findings.ran}, in {findings.seconds:.0f} s", *([remaining(findings)] if findings.findings else [])]
+    return " ".join(f"{sentence}." for sentence in _sentences(sentences))
+
+
 def _answer(findings: Explanation) -> str:
     reference, port = _name(findings.reference), _name(findings.port)
     count = len(findings.differences)
     return {
         "same": f"{port} does the same as {reference}, up to rounding.",
-        "different": f"{port} differs from {reference} in {count} place{'s' if count > 1 else ''}.",
+        "different": f"{port} differs from {reference} in {counted(count, 'place')}.",
         "incomplete": f"Nothing shows {port} to differ from {reference}, but not all could be compared.",
     }[findings.verdict]
 

@@ -1,8 +1,10 @@
 """An explanation as text for a terminal."""
 
 import textwrap
+from collections import Counter
 
 from compare.explanation.findings import Explanation, Finding
+from compare.explanation.words import counted
 
 _MARGIN = 21
 _WIDTH = 118
@@ -19,7 +21,7 @@ def explanation_text(explanation: Explanation) -> str:
     lines += _list("the same", explanation.same)
     lines += _list("not paired", explanation.unpaired)
     lines += _list("not seen", explanation.not_seen)
-    lines += ["", _verdict(explanation)]
+    lines += ["", _verdict(explanation), *([remaining(explanation)] if explanation.findings else [])]
     return "\n".join(lines)
 
 
@@ -40,7 +42,7 @@ def _finding(finding: Finding, number: int) -> list[str]:
 
 def says_both(finding: Finding) -> bool:
     """Whether the title has both values already."""
-    return "; the reference has " in finding.title or ", which the reference has not" in finding.title
+    return "; the reference has " in finding.title or ", which the reference does not have" in finding.title
 
 
 def _wrapped(words: str, first: str = "") -> list[str]:
@@ -54,10 +56,19 @@ def _list(head: str, entries: tuple[str, ...]) -> list[str]:
     return _wrapped("; ".join(entries), f"{head:<{_MARGIN}}") if entries else []
 
 
+def remaining(explanation: Explanation) -> str:
+    """What is left to mend: how many of each severity, and what that asks for."""
+    count = Counter(finding.severity for finding in explanation.findings)
+    faults = counted(count["fault"], "fault") if count["fault"] else "no fault"
+    minor = f", {count['minor']} minor, of small effect" if count["minor"] else ""
+    inherent = f", {count['inherent']} inherent, which nothing mends" if count["inherent"] else ""
+    return f"left: {faults}{minor}{inherent}"
+
+
 def _verdict(explanation: Explanation) -> str:
     count = len(explanation.differences)
     if explanation.verdict == "different":
-        return f"verdict: different ({count} difference{'s' if count > 1 else ''}), in {explanation.seconds:.0f} s"
+        return f"verdict: different ({counted(count, 'difference')}), in {explanation.seconds:.0f} s"
     if explanation.verdict == "incomplete":
         return f"verdict: nothing differs, but not all could be compared, in {explanation.seconds:.0f} s"
     return f"verdict: the same, in {explanation.seconds:.0f} s"

@@ -1,0 +1,91 @@
+"""How a difference in the loss is said and mended, on observations made up by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compare.explanation.context import Context
+from compare.explanation.loss.judged import loss
+from compare.explanation.observed.observation import Array
+from compare.explanation.observed.pairing import pair
+from compare.explanation.observed.sides import Side
+from tests.explanation.made_up import call, layer, observation
+
+GENERATOR = np.random.default_rng(0)
+DIGIT, ODD = GENERATOR.uniform(1, 2, size=(2, 6))
+
+
+def place(line: int) -> dict[str, Any]:
+    return {"file": "script.py", "line": line, "code": f"line {line}"}
+
+
+def of_two(directory: Path, framework: str, names: tuple[str, str], weight: float) -> Side:
+    """A model with two outputs, whose losses are lines 32 and 33."""
+    dense = layer("fc", *(("Dense", {"kernel": (4, 3)}) if framework == "keras" else ("Linear", {"weight": (3, 4)})))
+    losses = [
+        {
+            "value": float(a + weight * b),
+            "terms": [
+                {"function": names[0], "value": float(a), "output": "digit", "place": place(32)},
+                {"function": names[1], "value": float(b), "output": "odd", "place": place(33)},
+            ],
+        }
+        for a, b in zip(DIGIT, ODD, strict=True)
+    ]
+    return Side(observation(directory, framework, [dense], [call("fc", [], [])], {}, losses=losses))
+
+
+def context_of(guide: Side, steered: Side) -> Context:
+    return Context(guide, steered, steered.observation, pair(guide, steered), guide_is_reference=True)
+
+
+def test_the_weight_of_one_of_two_losses_stands_at_its_own_line(tmp_path: Path) -> None:
+    guide = of_two(tmp_path / "a", "keras", ("sparse_categorical_crossentropy", "binary_crossentropy"), 0.2)
+    steered = of_two(tmp_path / "b", "torch", ("cross_entropy", "binary_cross_entropy_with_logits"), 1.0)
+    context = context_of(guide, steered)
+    loss(context)
+    (found,) = context.findings
+    assert found.title.startswith("weight of the loss binary_crossentropy of output odd, binary_cross_entropy_with_log")
+    assert found.title.endswith(": 1; the reference has 0.2")
+    assert str(found.place) == "script.py:33"
+    assert found.mend.endswith(", binary_cross_entropy_with_logits, by 0.2")
+
+
+X, Z, Y = GENERATOR.normal(size=(8, 4)), GENERATOR.normal(size=(8, 1)), GENERATOR.normal(size=8)
+
+
+def of_one(directory: Path, framework: str, value: float, output: Array, target: Array) -> Side:
+    """A regression of one value, and what its loss was given."""
+    dense = layer("fc", *(("Dense", {"kernel": (4, 1)}) if framework == "keras" else ("Linear", {"weight": (1, 4)})))
+    arrays = {"x": X, "z": Z, "y": Y[:, None], "output": output, "target": target}
+    term = {"function": "mse", "inputs": ["output", "target"], "value": value, "place": place(9)}
+    fields = {"losses": [{"value": value, "terms": [term]}], "fed": [{"inputs": ["x"], "targets": ["y"]}]}
+    return Side(observation(directory, framework, [dense], [call("fc", ["x"], ["z"])], arrays, **fields))
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "mend"), [(Z, Y, "output.squeeze(1)"), (Z[:, 0], Y[:, None], "target.squeeze(1)")]
+)
+def test_a_broadcast_loss_is_mended_by_the_shape_that_is_too_many(
+    tmp_path: Path, output: Array, target: Array, mend: str
+) -> None:
+    guide = of_one(tmp_path / "a", "keras", float(np.mean((Z[:, 0] - Y) ** 2)), Z, Y[:, None])
+    steered = of_one(tmp_path / "b", "torch", float(np.mean((Z - Y) ** 2)), output, target)
+    context = context_of(guide, steered)
+    loss(context)
+    (found,) = context.findings
+    assert "broadcast to (n, n)" in found.title
+    assert found.mend == mend
+
+
+def test_the_same_loss_with_another_setting_is_mended_by_the_setting(tmp_path: Path) -> None:
+    d = Z[:, 0] - Y
+    values = [float(np.mean(np.where(abs(d) <= at, d**2 / 2, at * abs(d) - at**2 / 2))) for at in (0.5, 1.0)]
+    guide = of_one(tmp_path / "a", "keras", values[0], Z, Y[:, None])
+    context = context_of(guide, of_one(tmp_path / "b", "torch", values[1], Z, Y[:, None]))
+    loss(context)
+    (found,) = context.findings
+    assert "Huber (delta 1)" in found.title
+    assert found.mend == "delta=0.5"
