@@ -78,15 +78,6 @@ def _once_for_all_gates(unequal: list[_Unequal]) -> list[_Unequal]:
     return [one for one in unequal if turned.get(id(one.pair), one) is one]
 
 
-def _once_for_all_gates(unequal: list[_Unequal]) -> list[_Unequal]:
-    """Of a recurrent layer whose gates are in another order, one of its weights for all of them."""
-    turned: dict[int, _Unequal] = {}
-    for one in unequal:
-        if "weight" in one.name and gates_of(one.pair.guide) and _gates_exchanged(one.guide, one.steered):
-            turned.setdefault(id(one.pair), one)
-    return [one for one in unequal if turned.get(id(one.pair), one) is one]
-
-
 def _compared(context: Context) -> tuple[list[_Unequal], int, int]:
     """The weights that are not equal, how many were carried from one side to the other, and how many were compared."""
     unequal: list[_Unequal] = []
