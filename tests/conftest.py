@@ -23,6 +23,7 @@ from recipe.datasets import with_images
 from recipe.initial_weights import initial_weights
 from recipe.mnist import ARCHIVE
 from record.training import RunRecord, Status, TestResults, read_record, write_training
+from tests.fork_client import FORK_FROM
 from tests.fork_server import PYTHON, start
 from tests.own_data import write_archive
 
@@ -93,7 +94,7 @@ def run_python(
     with what takes long to import, see `tests/fork_server.py`; not where the test sets an environment of its own.
     """
     defaults = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "200"}
-    fork_from = {"FORK_FROM": imported} if imported else {}
+    fork_from = {FORK_FROM: imported} if imported else {}
     return subprocess.run(
         [PYTHON if environment else sys.executable, *map(str, arguments)],
         cwd=cwd,

@@ -79,4 +79,5 @@ def main() -> None:
     os.kill(os.getpid(), -ended)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from record.isolation import hide
 
 ROOT = Path(__file__).parents[1]
 
-PYTHON = os.environ.get("PYTHON_WITHOUT_FORKS", sys.executable)
+PYTHON = sys.executable
 """Python itself."""
 
 PRELOADED = {
@@ -86,7 +87,7 @@ def start() -> str:
     server = subprocess.Popen(
         [PYTHON, "-m", "tests.fork_server", str(directory)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHON_WITHOUT_FORKS": PYTHON},
+        env=os.environ | {"PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
         stdin=subprocess.PIPE,
     )
 
@@ -96,8 +97,8 @@ def start() -> str:
 
     atexit.register(end)
     while not (directory / "session").exists():
-        server.poll()
-        assert server.returncode is None
+        assert server.poll() is None
+        time.sleep(0.01)
     return str(program)
 
 

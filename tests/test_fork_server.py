@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fork_client import FORK_FROM
 from tests.fork_server import PYTHON
 
 SAY = """
@@ -20,7 +21,7 @@ json.dump(found, sys.stdout)
 print("to standard error", file=sys.stderr)
 sys.exit(7)
 """
-FORK = {**os.environ, "FORK_FROM": "pytest"}
+FORK = {**os.environ, FORK_FROM: "pytest"}
 
 
 def run(python: str, directory: Path, code: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +36,7 @@ def test_it_has_what_python_would_have(tmp_path: Path) -> None:
     assert ours.returncode == pythons.returncode == 7
     assert ours.stderr == pythons.stderr == "to standard error\n"
     found, expected = json.loads(ours.stdout), json.loads(pythons.stdout)
-    assert expected["variables"].pop("FORK_FROM") == "pytest"
+    assert expected["variables"].pop(FORK_FROM) == "pytest"
     for variables in (found["variables"], expected["variables"]):
         variables.pop("PWD", None)  # a shell keeps it true
     for name, value in expected.items():

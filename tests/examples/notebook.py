@@ -10,6 +10,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tests.conftest import ROOT
+from tests.fork_client import ACROSS_SESSIONS
 
 NOTEBOOK = ROOT / "examples" / "why_is_my_port_different.ipynb"
 
@@ -27,7 +28,7 @@ def execute(directory: Path) -> NotebookNode:
     startup.mkdir(parents=True)
     (startup / "python.py").write_text(f"import sys\nsys.executable = {sys.executable!r}\n")  # in the tests a stand-in
     own = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "IPYTHONDIR": str(startup.parents[1])}
-    client.execute(env={**os.environ, **own, "FORK_ACROSS_SESSIONS": "1"})
+    client.execute(env={**os.environ, **own, ACROSS_SESSIONS: "1"})
     notebook.metadata["language_info"] = {"name": "python"}  # and not this machine's version of it
     return notebook
 

@@ -12,6 +12,7 @@ from tests.faults.zoo_training import (
     KERNEL,
     LOSS,
     Alike,
+    NAdamOfTorch,
     Optimizing,
     Torchs,
     Weighted,
@@ -316,15 +317,11 @@ class KernelsAloneDecay(Torchs):
 
 
 @kind("optimizer", KERNEL, "not Adam, with a learning rate of 0.002, decoupled weight decay of 0.01")
-class NAdamDecays(Alike):
+class NAdamDecays(NAdamOfTorch):
+    rate = 2e-3
+
     def update_of(self, name: str, g: Array) -> Array:
-        m, v = self.moments(name)
-        beta = self.recipe.adam_betas
-        mu = [beta[0] * (1 - 0.5 * 0.96 ** (k * 4e-3)) for k in range(1, self.t + 2)]
-        product = np.prod(mu[:-1])
-        looked = (1 - mu[-2]) / (1 - product) * g + mu[-1] / (1 - product * mu[-1]) * m
-        update = looked / (np.sqrt(v / (1 - beta[1] ** self.t)) + self.epsilon)
-        return 2e-3 * update + 2e-5 * self.parameters[name]
+        return super().update_of(name, g) + 2e-5 * self.parameters[name]
 
 
 @planted(
