@@ -302,7 +302,7 @@ def explain(
     for name, path in (("out", directory), ("keep", None if keep is None else Path(keep))):
         if path is not None:
             _check_writable(name, path)
-    found = explanation.explain(
+    findings = explanation.explain(
         reference,
         port,
         steps=steps,
@@ -312,11 +312,11 @@ def explain(
         batch=batch,
         report=report,
     )
-    found = dataclasses.replace(found, command=command, directory=directory)
+    findings = dataclasses.replace(findings, command=command, directory=directory)
     if directory is not None:
-        write_results(found.to_json(), directory)
-        write_page(found)
-    return found
+        write_results(findings.to_json(), directory)
+        write_page(findings)
+    return findings
 
 
 def read(directory: Path | str) -> Comparison | Study | Explanation:

@@ -152,16 +152,18 @@ class Findings:
             RecordError: A key is missing or holds something else.
         """
         try:
-            found = make(cls, results, directory=directory, recipe=_recipe(results), **cls._parts(results, directory))
+            findings = make(
+                cls, results, directory=directory, recipe=_recipe(results), **cls._parts(results, directory)
+            )
         except RecordError:
             raise
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else error
             raise RecordError(f"{directory / RESULTS} is damaged: {what}; run the comparison again") from error
-        if found.exit_code != EXIT_CODES[found.verdict]:
-            what = f"exit_code {found.exit_code} is not that of {found.verdict}"
+        if findings.exit_code != EXIT_CODES[findings.verdict]:
+            what = f"exit_code {findings.exit_code} is not that of {findings.verdict}"
             raise RecordError(f"{directory / RESULTS} is damaged: {what}; run the comparison again")
-        return found
+        return findings
 
     @classmethod
     def _parts(cls, results: Mapping[str, Any], directory: Path) -> dict[str, Any]:

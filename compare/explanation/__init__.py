@@ -27,20 +27,7 @@ def explain(
 ) -> Explanation:
     """Runs two programs up to their first optimizer steps and says what they do differently.
 
-    Args:
-        reference: A .py file, a notebook, or FILE.py:NAME of a model or of a function that returns one; with the
-            script's own arguments after it, as on a command line.
-        port: The other program, in the same forms.
-        steps: How many optimizer steps to compare.
-        keep: A directory to keep in it what was recorded.
-        timeout: The seconds that each program may take.
-        inputs: A .npy or .npz file for models that are only used.
-        batch: How many samples of a batch to use; None for all.
-        report: Called with a line whenever something has begun.
-
-    Raises:
-        BadInputError: A program cannot be compared: no such file, no optimizer step, out of time.
-        RunFailedError: A program fails by itself.
+    `compare.explain` calls this, describes its arguments and errors, and writes the files.
     """
     from compare.explanation.running.comparison import compare_programs
     from compare.explanation.running.program import program

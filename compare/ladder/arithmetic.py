@@ -142,12 +142,12 @@ def gradients(sides: Sides) -> Rung:
 
 
 def _gradient_checks(trace: Trace) -> Iterator[Check]:
-    for one in causes.gradient_evidence(trace):
+    for evidence in causes.gradient_evidence(trace):
         yield Check(
-            f"step {one.step}: gradient of {one.tensor}",
-            one.recorded,
-            one.expected,
-            one.bound,
-            partial(causes.of_gradient, trace, one.step - 1, one.tensor),
-            one.alternatives,
+            f"step {evidence.step}: gradient of {evidence.tensor}",
+            evidence.recorded,
+            evidence.expected,
+            evidence.bound,
+            partial(causes.of_gradient, trace, evidence.step - 1, evidence.tensor),
+            evidence.alternatives,
         )

@@ -113,10 +113,10 @@ def _effect_of_data(first: Trace, second: Trace, share: float) -> float:
 
     Where the first step is the same, the share of the batches that differ.
     """
-    one, other = first.steps[0], second.steps[0]
-    if one.images.shape != other.images.shape or not np.array_equal(one.labels, other.labels):
+    first_step, second_step = first.steps[0], second.steps[0]
+    if first_step.images.shape != second_step.images.shape or not np.array_equal(first_step.labels, second_step.labels):
         return 1.0
-    return _relative(one.images, other.images) or share
+    return _relative(first_step.images, second_step.images) or share
 
 
 def _relative(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:

@@ -198,9 +198,9 @@ def _history_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str]
     if all(steps):
         latest = max(step or 0 for step in steps)
         for key, title in _HISTORY.items():
-            found = drifted(runs, controls, latest, title, partial(_of_history, key))
-            if found is not None:
-                return found
+            drift = drifted(runs, controls, latest, title, partial(_of_history, key))
+            if drift is not None:
+                return drift
     return None
 
 
@@ -281,10 +281,12 @@ def _accuracies_unlike_losses(run: RunRecord) -> tuple[str, str] | None:
     log 2. Images with a larger loss may be as many as they like, so that no accuracy is too high.
     """
     for accuracy, loss, title in (("accuracy", "loss", "training"), ("val_accuracy", "val_loss", "validation")):
-        for epoch, (found, of_loss) in enumerate(zip(run.history[accuracy], run.history[loss], strict=True), 1):
-            if (1 - found) * math.log(2) > of_loss * (1 + PARTED) + PARTED:
+        for epoch, (of_accuracy, of_loss) in enumerate(zip(run.history[accuracy], run.history[loss], strict=True), 1):
+            if (1 - of_accuracy) * math.log(2) > of_loss * (1 + PARTED) + PARTED:
                 lowest = 1 - of_loss / math.log(2)
-                place = f"{title} accuracy of epoch {epoch}: {found:.4f}, a loss of {of_loss:.4g} allows no less than"
+                place = (
+                    f"{title} accuracy of epoch {epoch}: {of_accuracy:.4f}, its loss of {of_loss:.4g} allows no less than"
+                )
                 return f"{place} {lowest:.4f}", f"the {title} accuracy is of other images or labels than the loss"
     return None
 

@@ -144,8 +144,8 @@ def trajectory(
 
 def _too_few(num_runs: int, missing: str | None) -> str:
     """Why there is nothing to compare with, and what to do about it."""
-    found = f"{max(0, num_runs - 1)} controls are too few to judge by"
-    return f"{found}: {missing}" if missing else f"{found}; ask for at least {MIN_CONTROLS}"
+    too_few = f"{max(0, num_runs - 1)} controls are too few to judge by"
+    return f"{too_few}: {missing}" if missing else f"{too_few}; ask for at least {MIN_CONTROLS}"
 
 
 def _before_parting(runs: Runs, controls: Sequence[RunRecord], num_steps: int) -> tuple[str | None, str | None]:

@@ -17,18 +17,18 @@ def show_differences(word: str, console: Console) -> None:
     Raises:
         BadInputError: Nothing mentions it.
     """
-    found = search(word)
-    if not found:
+    entries = search(word)
+    if not entries:
         areas = ", ".join(dict.fromkeys(entry.area for entry in CATALOGUE))
         raise BadInputError(
             f"none of the {len(CATALOGUE)} differences mentions {word!r}; try part of a word, or an area: {areas}"
         )
-    if exact := [entry for entry in found if entry.name == word]:
+    if exact := [entry for entry in entries if entry.name == word]:
         show_entry(exact[0], console)
     else:
-        console.print(differences_table(found))
+        console.print(differences_table(entries))
         console.print(
-            f"{len(found)} of {len(CATALOGUE)}; mnist-compare differences NAME shows one with its mend and proof",
+            f"{len(entries)} of {len(CATALOGUE)}; mnist-compare differences NAME shows one with its mend and proof",
             soft_wrap=True,
         )
 

@@ -22,9 +22,9 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What NVIDIA's driver has in /dev, the same under Windows's Linux, and AMD's."""
 
 _FINDS_ONE = {
-    "tensorflow": "import tensorflow; found = tensorflow.config.list_physical_devices('GPU')",
-    "torch": "import torch; found = torch.cuda.is_available()",
-    "jax": "import jax; found = jax.default_backend() != 'cpu'",
+    "tensorflow": "import tensorflow; gpu = tensorflow.config.list_physical_devices('GPU')",
+    "torch": "import torch; gpu = torch.cuda.is_available()",
+    "jax": "import jax; gpu = jax.default_backend() != 'cpu'",
 }
 """What a framework, asked for `auto`, goes by; the judge imports none of them."""
 
@@ -43,7 +43,7 @@ def are_there() -> bool:
 @functools.cache
 def found_by(framework: str) -> Literal["cpu", "gpu"]:
     """Where a framework computes if nothing else is said; it is asked once, in a process of its own."""
-    code = f"{_FINDS_ONE[framework]}; print('finds', 'gpu' if found else 'cpu')"
+    code = f"{_FINDS_ONE[framework]}; print('finds', 'gpu' if gpu else 'cpu')"
     process = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     return "gpu" if "finds gpu" in process.stdout else "cpu"
 
@@ -68,12 +68,12 @@ def visible() -> list[Gpu]:
     # Where the user names some, by these names: CUDA may count in another order than nvidia-smi.
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [uuid for _, uuid, *_ in rows] if named is None else [name.strip() for name in named.split(",")]
-    found = []
+    gpus = []
     for name in names:
         row = next((row for row in rows if row[0] == name or row[1].startswith(name)), None)
         memory, free = (1024**2 * int(cell) if cell.isdigit() else 0 for cell in (row[2:4] if row else ("", "")))
-        found.append(Gpu(name, memory, free))
-    return found
+        gpus.append(Gpu(name, memory, free))
+    return gpus
 
 
 def bytes_of_a_run(recipe: Recipe) -> int:
@@ -106,6 +106,7 @@ def claimed(recipe: Recipe, stop: threading.Event) -> Iterator[str | None]:
         claim = _claim(gpus, needed)
         if claim is None:
             stop.wait(_SECONDS_BETWEEN_LOOKS)
+            gpus = visible() or gpus  # with the memory that is free by now
     name, lock = claim
     try:
         yield name
@@ -125,7 +126,7 @@ def _claim(gpus: Sequence[Gpu], needed: int) -> tuple[str, FileLock] | None:
             with contextlib.suppress(Timeout):
                 lock.acquire(blocking=False)
                 # The first place is always good; for the others, other people's programs may have left no room.
-                if place == 0 or any(now.name == gpu.name and now.free >= needed for now in visible()):
+                if place == 0 or gpu.free >= needed:
                     return gpu.name, lock
                 lock.release()
     return None

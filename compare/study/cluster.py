@@ -203,8 +203,8 @@ def check_workers(client: Client, workers: Sequence[str], implementations: Seque
             differing = sorted(key for key in local.keys() | remote.keys() if local.get(key) != remote.get(key))
             if differing:
                 what = "; ".join(f"{key} is {remote.get(key)} there, {local.get(key)} here" for key in differing)
-                mend = "ask for --device cpu or gpu" if differing == ["device"] else "install the same there"
-                raise BadInputError(f"worker {address} would not run the same {name}: {what}; {mend}")
+                hint = "ask for --device cpu or gpu" if differing == ["device"] else "install the same there"
+                raise BadInputError(f"worker {address} would not run the same {name}: {what}; {hint}")
     return list(answers)
 
 
