@@ -233,7 +233,8 @@ def study(
         DataError: The data set is damaged, or cannot be fetched.
     """
     try:
-        from compare.study.cluster import SchedulerLostError, connect, run_study
+        from compare.study.cluster import SchedulerLostError, run_study
+        from compare.study.connection import connect
         from compare.study.judge import judge_study
     except ImportError as error:
         raise BadInputError(f"a study needs {error.name}; in the clone: pip install '.[study]'") from error

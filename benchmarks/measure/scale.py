@@ -26,7 +26,7 @@ from benchmarks import machine
 from benchmarks.figures.scale import DOCUMENT, FIGURES, fill_in
 from benchmarks.measure.process import ROOT
 from compare.run.implementations import Implementation, keras, lightning
-from compare.study import cluster
+from compare.study import cluster, connection
 from compare.study.plan import plan
 from compare.study.results import FinishedRun, Results
 from recipe import Recipe
@@ -63,7 +63,7 @@ def coordinate(seconds: float, runs: int, workers: int, kill_every: int) -> dict
     """A study of simulated runs, in this process; its own cost, and how the runs ended."""
     cluster.train = simulate  # type: ignore[assignment]
     settled: list[FinishedRun] = []
-    with tempfile.TemporaryDirectory() as directory, cluster.connect(None, workers) as client:
+    with tempfile.TemporaryDirectory() as directory, connection.connect(None, workers) as client:
         study = plan([simulated(seconds, kill_every)], Recipe(), ["aligned"], runs)
         results = Results(Path(directory))
         before, start = time.process_time(), time.perf_counter()
@@ -107,7 +107,7 @@ def _two_workers(seeds: int) -> dict[str, Any]:
     recipe = Recipe(epochs=1)
     seconds = {}
     for workers in (1, 2):
-        with tempfile.TemporaryDirectory() as directory, cluster.connect(None, workers) as client:
+        with tempfile.TemporaryDirectory() as directory, connection.connect(None, workers) as client:
             runs = plan(implementations, recipe, ["aligned"], seeds)
             results = Results(Path(directory))
             start = time.perf_counter()

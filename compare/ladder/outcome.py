@@ -284,10 +284,9 @@ def _accuracies_unlike_losses(run: RunRecord) -> tuple[str, str] | None:
         for epoch, (of_accuracy, of_loss) in enumerate(zip(run.history[accuracy], run.history[loss], strict=True), 1):
             if (1 - of_accuracy) * math.log(2) > of_loss * (1 + PARTED) + PARTED:
                 lowest = 1 - of_loss / math.log(2)
-                place = (
-                    f"{title} accuracy of epoch {epoch}: {of_accuracy:.4f}, its loss of {of_loss:.4g} allows no less than"
-                )
-                return f"{place} {lowest:.4f}", f"the {title} accuracy is of other images or labels than the loss"
+                place = f"{title} accuracy of epoch {epoch}: {of_accuracy:.4f}"
+                place += f", its loss of {of_loss:.4g} allows no less than {lowest:.4f}"
+                return place, f"the {title} accuracy is of other images or labels than the loss"
     return None
 
 

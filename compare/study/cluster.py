@@ -4,10 +4,7 @@ Dask schedules, watches its workers, and replaces those that die. A run is a pro
 a worker starts, so that nothing that a run does can harm the worker or another run.
 """
 
-import asyncio
 import contextlib
-import logging
-import queue
 import signal
 import tempfile
 import threading
@@ -20,9 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import dask
 from distributed import Client, Future, get_worker, wait
-from distributed.core import rpc
 from distributed.scheduler import KilledWorker
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -33,20 +28,11 @@ from compare.study.plan import StudyRun
 from compare.study.portable import local_implementation, portable_determinants, portable_words
 from compare.study.results import FinishedRun, Results, condense
 from recipe import Recipe
-from recipe.errors import BadArgumentError, BadInputError, RecordError, in_short
+from recipe.errors import BadInputError, RecordError, in_short
 
 ATTEMPTS = 3
 """How often a run is tried before it counts as failed."""
 
-
-SECONDS_TO_CONNECT = 3
-
-_OF_NO_SCHEDULER = (
-    *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError, MemoryError),
-    *(OSError, RuntimeError, TypeError, ValueError),
-)
-"""What Dask raises of an address that is none, or of another protocol's: words that are no message of its own, a
-certificate that is not there. A bare assertion failed on a busy machine."""
 
 _SECONDS_TO_ANSWER = 60
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -54,19 +40,6 @@ _SECONDS_FOR_A_RESULT = 10
 """A result is some 400 kB; asked for longer than this, it is probably lost with its worker."""
 
 _LAST_LINES = 20
-
-_CONFIGURATION = {
-    # This module counts the attempts.
-    "distributed.scheduler.allowed-failures": 0,
-    # A worker is started again however often it dies. After this time, Dask looks once whether it is alive, and if it
-    # is just then starting after another death, it is given up for good.
-    "distributed.deploy.lost-worker-timeout": "1000h",
-    # Memory is what the runs take, and those are not Dask's processes.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
-}
 
 
 class SchedulerLostError(RuntimeError):
@@ -78,105 +51,6 @@ class SchedulerLostError(RuntimeError):
 
 class UnwantedError(Exception):
     """Nobody waits for a run any more."""
-
-
-def connect(scheduler: str | None, workers: int | None) -> Client:
-    """A client of the scheduler at this address, or of a cluster of this machine's cores.
-
-    Args:
-        scheduler: Such as tcp://host:8786; None starts a local cluster.
-        workers: Runs side by side on the local cluster; None is one a core.
-
-    Raises:
-        BadInputError: The local cluster does not start.
-        BadArgumentError: No scheduler answers at that address within 3 seconds, or it has no such form.
-    """
-    dask.config.set(_CONFIGURATION)
-    for name in logging.root.manager.loggerDict:
-        if name.partition(".")[0] == "distributed":  # what goes wrong, this module says in a line
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # which says tracebacks, too
-    if scheduler is None:
-        with _ignoring_interrupts():
-            try:
-                # A cluster that its client started ends with it.
-                return Client(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address="127.0.0.1:0",
-                    silence_logs=logging.CRITICAL,
-                )
-            except RuntimeError as error:
-                raise BadInputError(
-                    f"the workers on this machine do not start ({error}); "
-                    "a script must call study under `if __name__ == '__main__':`"
-                ) from error
-    _ask(scheduler)
-    try:
-        return Client(scheduler, timeout=SECONDS_TO_CONNECT)
-    except _OF_NO_SCHEDULER as error:
-        raise _no_scheduler(scheduler, error) from error
-
-
-def _ask(scheduler: str) -> None:
-    """Asks the scheduler who it is, in a thread of its own that can be left behind.
-
-    Dask's client waits without end for an address that accepts a connection and says nothing, or another protocol's
-    words, and Ctrl-C does not end that.
-
-    Raises:
-        BadArgumentError: No scheduler answers within `SECONDS_TO_CONNECT`.
-    """
-    answers: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-
-    async def identity() -> None:
-        async with rpc(scheduler) as connection:
-            await connection.identity()
-
-    def ask() -> None:
-        try:
-            asyncio.run(asyncio.wait_for(identity(), SECONDS_TO_CONNECT))
-        except BaseException as error:  # noqa: BLE001 - judged by who waits
-            answers.put(error)
-        else:
-            answers.put(None)
-
-    threading.Thread(target=ask, daemon=True).start()
-    error: BaseException | None
-    try:
-        error = answers.get(timeout=2 * SECONDS_TO_CONNECT)
-    except queue.Empty:
-        error = TimeoutError()
-    if isinstance(error, _OF_NO_SCHEDULER):
-        raise _no_scheduler(scheduler, error) from error
-    if error is not None:
-        raise error
-
-
-def _no_scheduler(scheduler: str, error: BaseException) -> BadArgumentError:
-    reason = str(error) or type(error).__name__
-    if isinstance(error, TimeoutError):
-        reason = f"no answer within {SECONDS_TO_CONNECT} seconds"
-    return BadArgumentError(
-        f"scheduler: no Dask scheduler answers at {scheduler} ({reason}); start one with `dask scheduler`, "
-        "or leave it out to use this machine's cores"
-    )
-
-
-@contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Makes processes that are started meanwhile ignore Ctrl-C: a terminal sends it to all, and this one ends the rest.
-
-    Python lets only the main thread say so; in any other, as in a server, there is no terminal.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def check_workers(client: Client, workers: Sequence[str], implementations: Sequence[Implementation]) -> list[str]:
@@ -425,14 +299,12 @@ class _Dispatch:
 
     def collect(self) -> None:
         """Keeps what has come back; waits a while for it to come."""
-        finished = _finished(self.in_flight)
-        for future in finished:
+        for future in _finished(self.in_flight):
             if (answer := _answer(future)) is not None:
                 self._settle(future, *answer)
-        if not finished:
-            for future in self._stranded():
-                self._settle(future, "the worker that held its result died", again=True)
-                future.cancel()
+        for future in self._stranded():
+            self._settle(future, "the worker that held its result died", again=True)
+            future.cancel()
 
     def _settle(self, future: Future[Any], answer: bytes | str, again: bool) -> None:
         """Keeps an answer, or has the run tried again."""
@@ -457,10 +329,10 @@ class _Dispatch:
         began: the scheduler keeps waiting for that very address.
         """
         try:
-            workers = self.client.nthreads()
+            workers = self._asked("ncores") if self.in_flight else {}
             gone = [future for future, attempt in self.in_flight.items() if attempt.worker not in workers]
-            processing = set(chain.from_iterable(self.client.processing().values())) if gone else set()
-        except OSError as error:
+            processing = set(chain.from_iterable(self._asked("processing").values())) if gone else set()
+        except OSError as error:  # that it does not answer, too
             raise SchedulerLostError from error
         return [future for future in gone if future.key not in processing and not future.done()]
 
@@ -481,15 +353,13 @@ def _finished(in_flight: dict[Future[Any], Any]) -> list[Future[Any]]:
 
 
 def _answer(future: Future[Any]) -> tuple[bytes | str, bool] | None:
-    """What the worker returned; or why it could not, and whether to try again. None if its result is lost meanwhile."""
-    while future.done():
-        try:
-            answer = future.result(timeout=_SECONDS_FOR_A_RESULT)
-        except KilledWorker:
-            return "the worker that ran it died", True
-        except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever a worker raised
-            if isinstance(error, TimeoutError) and future.status != "error":
-                continue  # a worker that died with the result leaves a future that is no longer done
-            return f"{type(error).__name__}: {error}", True
-        return answer if isinstance(answer, tuple) else (answer, False)
-    return None
+    """What the worker returned; or why it could not, and whether to try again. None where its result does not come."""
+    try:
+        answer = future.result(timeout=_SECONDS_FOR_A_RESULT)
+    except KilledWorker:
+        return "the worker that ran it died", True
+    except (Exception, CancelledError) as error:  # noqa: BLE001 - whatever a worker raised
+        if isinstance(error, TimeoutError) and future.status != "error":
+            return None  # its worker died with it, and the future is no longer done; or the scheduler says nothing
+        return f"{type(error).__name__}: {error}", True
+    return answer if isinstance(answer, tuple) else (answer, False)

@@ -24,7 +24,9 @@ from distributed import Client
 
 from compare.run.implementations import Implementation
 from compare.study import cluster as cluster_module
-from compare.study.cluster import ATTEMPTS, connect, run_study
+from compare.study import connection
+from compare.study.cluster import ATTEMPTS, run_study
+from compare.study.connection import connect
 from compare.study.judge import judge_study
 from compare.study.plan import StudyRun, plan
 from compare.study.results import FinishedRun, Results
@@ -473,14 +475,19 @@ def test_workers_may_join_late_if_they_are_fit(tmp_path: Path) -> None:
         until(lambda: not living(canned), 10)
 
 
-def test_scheduler_that_goes_away_ends_the_study(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_scheduler_that_goes_away_ends_the_study(
+    tmp_path: Path, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_SECONDS_TO_ANSWER", "3")
     canned = can(tmp_path / "canned")
     with cluster(tmp_path) as address, worker(address, tmp_path):
         process = start(tmp_path, *program(tmp_path, canned, "--scheduler", address, mode="hang"))
         until(lambda: len(started(canned)) > NUM_RUNS // 3)
         (leader,) = [p for p in psutil.process_iter() if _listens(p, address)]
-        leader.kill()
+        leader.send_signal(how)
         output, errors = process.communicate(timeout=20)
+        leader.kill()
     assert_one_line_of_error(
         subprocess.CompletedProcess([], process.returncode, output, errors), "went away", "continues"
     )
@@ -493,7 +500,7 @@ def test_assertion_of_dasks_while_connecting_is_bad_input(monkeypatch: pytest.Mo
     def fail(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(cluster_module, "rpc", fail)
+    monkeypatch.setattr(connection, "rpc", fail)
     with pytest.raises(BadInputError, match=r"^scheduler: no Dask scheduler answers at tcp://a:1 \(AssertionError\)"):
         connect("tcp://a:1", None)
 
@@ -508,7 +515,7 @@ def _listens(process: psutil.Process, address: str) -> bool:
     "address", ["tcp://127.0.0.1:1", "127.0.0.1:1", "no such thing", "http://127.0.0.1:1", "foo://a:1"]
 )
 def test_unreachable_scheduler_is_bad_input(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    assert cluster_module.SECONDS_TO_CONNECT <= 4  # the package takes seconds to load, and ten are all there are
-    monkeypatch.setattr(cluster_module, "SECONDS_TO_CONNECT", 0.3)
+    assert connection.SECONDS_TO_CONNECT <= 4  # the package takes seconds to load, and ten are all there are
+    monkeypatch.setattr(connection, "SECONDS_TO_CONNECT", 0.3)
     with pytest.raises(BadInputError, match=r"^scheduler: no Dask scheduler answers at"):
         connect(address, None)

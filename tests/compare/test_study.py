@@ -12,7 +12,7 @@ from rich.console import Console
 import compare.__main__ as program
 from compare.run.implementations import Implementation
 from compare.run.jobs import Job
-from compare.study import cluster
+from compare.study import connection
 from compare.study import progress as progress_of_studies
 from compare.study import results as study_results
 from compare.study.plan import DEFAULT_VARIANTS, StudyRun, plan, variant_recipe
@@ -87,7 +87,7 @@ def test_errors_are_one_line_and_starts_nothing(
     def connect(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(cluster, "connect", connect)
+    monkeypatch.setattr(connection, "connect", connect)
     assert program.main(["study", *RECIPE, "--out", str(tmp_path / "out"), *arguments]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")

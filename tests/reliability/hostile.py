@@ -390,7 +390,7 @@ ADDRESSES: dict[str, tuple[str, Callable[[socket.socket], None]]] = {
 )
 def schedulers(directory: Path, n: int) -> list[str]:
     del n, directory
-    from compare.study.cluster import connect
+    from compare.study.connection import connect
 
     failures = []
     for name, (scheme, answer) in ADDRESSES.items():
