@@ -55,13 +55,13 @@ def _batches_as_fed(recipe: Recipe, digits: Digits) -> Iterator[FedBatches]:
     With torch's own order the epochs after the first are others than in `fit`, whose validation draws from the same
     generator between them.
     """
-    x, y = preprocess(digits.x_train, digits.y_train, recipe)
     if ordered_here(recipe):
-        batches = OrderedBatches(recipe, x, y)
+        batches = OrderedBatches(recipe, digits.x_train, digits.y_train)
         for epoch in range(recipe.epochs + 1):
             batches.on_epoch_begin(epoch)
             yield _numpy(batches.dataset)
         return
+    x, y = preprocess(digits.x_train, digits.y_train, recipe)
     iterator = _iterator_of_fit(x, y, recipe.batch_size)
     while True:
         yield (tuple(map(ops.convert_to_numpy, batch)) for _, _, batches in iterator for batch in batches)

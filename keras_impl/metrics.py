@@ -8,6 +8,14 @@ from keras import ops
 from keras_impl.dropout import MaskedSequential
 
 
+def set_rows(variable: Any, places: Any, rows: Any) -> None:
+    """Overwrites the entries of a variable, shape (n, …), at these places, shape (rows, 1)."""
+    if keras.backend.backend() == "tensorflow":
+        variable.value.scatter_nd_update(places, rows)  # in place, where Keras's operation copies
+    else:
+        variable.assign(ops.scatter_update(variable, places, rows))
+
+
 class StepLosses(keras.metrics.Metric):
     """The loss of every training step since the epoch began, kept on the device.
 
@@ -25,8 +33,8 @@ class StepLosses(keras.metrics.Metric):
 
     def update_state(self, loss: Any) -> None:
         """Appends one loss, a scalar; wraps around at the end of an epoch."""
-        row = ops.reshape(ops.stop_gradient(loss), (1,))
-        self.losses.assign(ops.scatter_update(self.losses, ops.reshape(self.next_step, (1, 1)), row))
+        place, row = ops.reshape(self.next_step, (1, 1)), ops.reshape(ops.stop_gradient(loss), (1,))
+        set_rows(self.losses, place, row)
         self.next_step.assign((self.next_step + 1) % self.steps_per_epoch)
 
     def result(self) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """The tutorial's steps: build, compile, fit, evaluate; in Lightning, hooks of the module in `module.py`."""
 
 import math
-from typing import Any
 
 import keras
 from keras import ops
@@ -62,13 +61,13 @@ def fit(
     verbose: int | str = 0,
 ) -> None:
     """Trains for the epochs that are left, validating on the test digits after each, as the tutorial does."""
-    x_train, y_train = preprocess(digits.x_train, digits.y_train, recipe)
-    model.step_losses = StepLosses(math.ceil(len(x_train) / recipe.batch_size))
-    data: dict[str, Any] = {"x": x_train, "y": y_train, "batch_size": recipe.batch_size}
+    model.step_losses = StepLosses(math.ceil(len(digits.x_train) / recipe.batch_size))
     if ordered_here(recipe):
-        batches = OrderedBatches(recipe, x_train, y_train)
-        callbacks = [batches, *callbacks]
-        data = {"x": batches.dataset, "shuffle": False}
+        batches = OrderedBatches(recipe, digits.x_train, digits.y_train)
+        callbacks, data = [batches, *callbacks], {"x": batches.dataset, "shuffle": False}
+    else:
+        x_train, y_train = preprocess(digits.x_train, digits.y_train, recipe)
+        data = {"x": x_train, "y": y_train, "batch_size": recipe.batch_size}
     model.fit(
         **data,
         initial_epoch=epochs_done,

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from keras_impl.metrics import RecordingSequential
+from keras_impl.metrics import RecordingSequential, set_rows
 from keras_impl.weights import get_weights
 from recipe import Recipe
 from recipe.initial_weights import Weights
@@ -33,10 +33,7 @@ class FedSums(keras.metrics.Metric):
         pixels = ops.sum(x if x.shape[1] == self.num_pixels else x[:, : self.num_pixels])
         classes = ops.sum(y * ops.convert_to_tensor(self.counts)[: ops.shape(y)[0]])
         row, place = ops.reshape(ops.stack([pixels, classes]), (1, 2)), ops.reshape(step, (1, 1))
-        if keras.backend.backend() == "tensorflow":
-            self.sums.value.scatter_nd_update(place, row)
-        else:
-            self.sums.assign(ops.scatter_update(self.sums, place, row))
+        set_rows(self.sums, place, row)
 
     def result(self) -> dict[str, float]:
         """Nothing to log."""
@@ -225,10 +222,10 @@ class Windows(keras.callbacks.Callback):
 
     def _empty_buffer(self) -> None:
         """Hands the steps that the buffer holds to the keeper, at the end of their epoch."""
-        rows = self.buffer.numpy()
         for number, slot in self.slots.items():
             if (number - 1) // self.steps_per_epoch == self._epoch:
-                fed, gradients, state = self._taken_apart(rows[slot], number)
+                # A row at a time: the whole buffer would be in memory twice.
+                fed, gradients, state = self._taken_apart(self.buffer[slot].numpy(), number)
                 if number in self.keeper.numbers:
                     self.keeper.after(WindowStep(number, fed[0], fed[1], gradients, state))
                 if number + 1 in self.keeper.begins and number % self.steps_per_epoch:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import v2
 
 from recipe import Recipe, RecipeError, datasets
 from recipe.batch_order import epoch_order
@@ -21,27 +20,32 @@ Batch = tuple[Tensor, Tensor]
 
 
 def preprocess(images: NDArray[np.uint8], labels: NDArray[np.integer], recipe: Recipe) -> Batch:
-    """Grey levels to [0, 1], shape (n, pixels), and labels to class indices, int64, shape (n,).
+    """Grey levels to [0, 1], shape (n, pixels), and labels to class indices, int64, shape (n,)."""
+    return scale(torch.from_numpy(images), recipe), torch.from_numpy(labels).long()
 
-    `ToDtype(scale=True)`, as in torchvision's tutorials, multiplies by the rounded number 1/255
+
+def scale(images: Tensor, recipe: Recipe) -> Tensor:
+    """Grey levels, uint8, shape (n, rows, columns), to [0, 1], shape (n, pixels), in the recipe's dtype.
+
+    `v2.ToDtype(scale=True)`, as in torchvision's tutorials, multiplies by the rounded number 1/255
     and so misses Keras's x / 255 by one unit in the last place for 126 of the 256 grey levels.
-    `Normalize` divides.
     """
-    transform = v2.Compose(
-        [
-            v2.ToDtype(getattr(torch, recipe.dtype)),
-            v2.Normalize(mean=[0.0], std=[255.0]),
-            v2.Lambda(lambda x: x.flatten(start_dim=1)),
-        ]
-    )
-    return transform(torch.from_numpy(images).unsqueeze(1)), torch.from_numpy(labels).long()
+    x = images.flatten(start_dim=1).to(getattr(torch, recipe.dtype))
+    # On a GPU torch would multiply by the reciprocal of a Python number, too.
+    return x.div_(x.new_full((), 255))
 
 
 class Digits(Dataset[Batch]):
-    """Images and labels in memory, gathered a whole batch at a time."""
+    """Images and labels in memory, gathered a whole batch at a time.
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
+    Args:
+        images: Grey levels, uint8, shape (n, rows, columns): a quarter of what they take when scaled, or an eighth.
+        labels: Classes, int64, shape (n,).
+        recipe: Its dtype is that of the batches.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+        self.images, self.labels, self.recipe = images, labels, recipe
 
     def __len__(self) -> int:
         """The number of images."""
@@ -50,7 +54,7 @@ class Digits(Dataset[Batch]):
     def __getitems__(self, indices: Tensor | list[int]) -> Batch:
         """What `DataLoader` calls for a batch."""
         indices = torch.as_tensor(indices, device=self.images.device)
-        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+        return scale(self.images.index_select(0, indices), self.recipe), self.labels.index_select(0, indices)
 
 
 class TrainingBatches(Sampler[Any]):
@@ -140,15 +144,17 @@ class MnistDataModule(lightning.LightningDataModule):
         datasets.fetch(self.recipe)
 
     def setup(self, stage: str) -> None:
-        """Loads and preprocesses the images once, and puts them where the model is: on a GPU they stay there."""
+        """Loads the images once, and puts them where the model is: on a GPU they stay there."""
         if hasattr(self, "train_digits"):
             return
         digits = datasets.load(self.recipe)
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        train = preprocess(digits.x_train, digits.y_train, self.recipe)
-        test = preprocess(digits.x_test, digits.y_test, self.recipe)
-        self.train_digits = Digits(*(tensor.to(device) for tensor in train))
-        self.test_digits = Digits(*(tensor.to(device) for tensor in test))
+
+        def kept(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> Digits:
+            return Digits(torch.from_numpy(images).to(device), torch.from_numpy(labels).long().to(device), self.recipe)
+
+        self.train_digits = kept(digits.x_train, digits.y_train)
+        self.test_digits = kept(digits.x_test, digits.y_test)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Blocks of as many batches as the module takes at a time: images (n, pixels) and labels (n,)."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from recipe.atomic import complete_or_absent
 from recipe.datasets import with_images
@@ -59,12 +58,6 @@ def new_record(directory: Path) -> Iterator[Path]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON file; numbers that JSON cannot say, NaN and the infinities, become null."""
     path.write_text(json.dumps(json_safe(content), indent=2, allow_nan=False) + "\n")
-
-
-def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes a safetensors file, every array in C order; who may read its directory may read it."""
-    # The package's own way to a file leaves one that its owner alone may read.
-    path.write_bytes(save({key: np.asarray(array, order="C") for key, array in arrays.items()}))
 
 
 def _write_checksums(directory: Path) -> None:

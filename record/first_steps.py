@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from recipe.errors import RecordError
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import Fields, Shape, new_record, read_tensors, write_tensors
+from record.files import Fields, Shape, new_record, read_tensors
 from record.header import Header, read_header, write_header
+from record.tensors import write_tensors
 
 NUM_TRACED_STEPS = 10
 

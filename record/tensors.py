@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 # The names that the safetensors format has for NumPy's types; what is not here cannot be kept.
@@ -20,11 +21,13 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
     Args:
         path: The file.
-        arrays: By name, contiguous, of types that `TYPES` has.
+        arrays: By name, of types that `TYPES` has; every array is written in C order, little-endian.
     """
     header: dict[str, Any] = {}
     offset = 0
-    for key, values in arrays.items():
+    # The widest types first: so every array lies where its type may be read in place.
+    in_order = sorted(arrays.items(), key=lambda item: -item[1].itemsize)
+    for key, values in in_order:
         end = offset + values.nbytes
         header[key] = {"dtype": TYPES[values.dtype.name], "shape": list(values.shape), "data_offsets": [offset, end]}
         offset = end
@@ -32,5 +35,6 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for values in arrays.values():
-            file.write(values.data if values.nbytes else b"")
+        for _, values in in_order:
+            little_endian = values.dtype.newbyteorder("<")
+            file.write(np.asarray(values, little_endian, order="C").data if values.nbytes else b"")

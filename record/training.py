@@ -17,8 +17,9 @@ from recipe.errors import RecordError
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
 from record.consistency import check_lengths, check_numbers
-from record.files import Fields, Shape, new_record, read_tensors, write_tensors
+from record.files import Fields, Shape, new_record, read_tensors
 from record.header import Header, read_header, write_header
+from record.tensors import write_tensors
 from record.windows import EpochStates, Fed, Window, read_epoch_states, read_windows, write_windows
 
 HISTORY_KEYS = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")

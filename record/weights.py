@@ -13,7 +13,8 @@ from recipe.atomic import check_absent, check_writable, complete_or_absent
 from recipe.errors import RecordError, errors_are_one_line
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import check_finite, read_recipe, read_tensors, write_tensors
+from record.files import check_finite, read_recipe, read_tensors
+from record.tensors import write_tensors
 
 
 def add_export_options(parser: argparse.ArgumentParser, formats: Any) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from recipe.errors import RecordError
 from recipe.initial_weights import Weights, weight_shapes
 from recipe.recipe import Recipe
-from record.files import Fields, Shape, read_tensors, write_tensors
+from record.files import Fields, Shape, read_tensors
+from record.tensors import write_tensors
 
 MAX_BYTES = 100_000_000
 """The tensors of a training's windows take no more than this, whatever its recipe."""

@@ -1,6 +1,6 @@
 """Where the time of a Keras epoch goes, on one thread of the CPU: `python -m benchmarks.scripts.profile_keras`.
 
-The compiled step cannot be looked into, so parts are taken away and the epoch is timed again: the
+A step cannot be looked into from Python, so parts are taken away and the epoch is timed again: the
 difference is the part. The variants take turns; of several epochs of each that with the least CPU time counts.
 """
 
@@ -24,15 +24,13 @@ def variants(recipe: Recipe) -> dict[str, Call]:
     from keras_impl import data, metrics, training
 
     digits = load()
-    x, y = data.preprocess(digits.x_train, digits.y_train, recipe)
-    ordered = data.OrderedBatches(recipe, x, y)
-    num_steps = len(ordered.dataset)
     validation = {
         "validation_data": data.preprocess(digits.x_test, digits.y_test, recipe),
         "validation_batch_size": data.EVALUATION_BATCH_SIZE,
     }
-    one_batch = (tf.constant(x[: recipe.batch_size]), tf.constant(y[: recipe.batch_size]))
-    same_batch = tf.data.Dataset.from_tensors(one_batch).repeat(num_steps)
+    x, y = data.preprocess(digits.x_train[: recipe.batch_size], digits.y_train[: recipe.batch_size], recipe)
+    one_batch = (tf.constant(x), tf.constant(y))
+    num_steps = data.OrderedBatches(recipe, digits.x_train, digits.y_train).num_batches
 
     def model() -> Any:
         compiled = training.compile_model(recipe)
@@ -44,22 +42,24 @@ def variants(recipe: Recipe) -> dict[str, Call]:
         compiled.step_losses = _Nowhere()
         return compiled
 
-    whole, no_validation, no_gathering = model(), model(), model()
-    no_recording, compiled_loop = without_losses(), without_losses()
+    compiled_loop = without_losses()
 
     @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
     def steps() -> None:
         for _ in tf.range(num_steps):
             compiled_loop.train_step(one_batch)
 
-    def fit(compiled: Any, dataset: Any, **options: Any) -> Call:
-        return lambda: compiled.fit(dataset, shuffle=False, verbose=0, **options)
+    def fit(compiled: Any, *, gathers: bool, **options: Any) -> Call:
+        batches = data.OrderedBatches(recipe, digits.x_train, digits.y_train)
+        if not gathers:
+            batches.batch = lambda _: one_batch
+        return lambda: compiled.fit(batches.dataset, shuffle=False, verbose=0, callbacks=[batches], **options)
 
     return {
-        "whole": fit(whole, ordered.dataset, **validation),
-        "without validation": fit(no_validation, ordered.dataset),
-        "without gathering": fit(no_gathering, same_batch),
-        "without recording": fit(no_recording, same_batch),
+        "whole": fit(model(), gathers=True, **validation),
+        "without validation": fit(model(), gathers=True),
+        "without gathering": fit(model(), gathers=False),
+        "without recording": fit(without_losses(), gathers=False),
         "compiled loop": steps,
     }
 
@@ -86,10 +86,11 @@ def parts(found: dict[str, float]) -> dict[str, float]:
     """What an epoch consists of, in CPU seconds."""
     without_gathering, without_both = found["without gathering"], found["without recording"]
     return {
-        "the step alone, all of an epoch in one compiled loop": found["compiled loop"],
-        "calling the compiled step, each time": without_both - found["compiled loop"],
+        "the step alone, all of an epoch in one loop compiled by XLA": found["compiled loop"],
+        "beyond that, as TensorFlow takes steps on a CPU: operation by operation": without_both
+        - found["compiled loop"],
         "recording the losses of the steps": without_gathering - without_both,
-        "gathering the batches, by tf.data": found["without validation"] - without_gathering,
+        "gathering the batches": found["without validation"] - without_gathering,
         "validation, set up anew": found["whole"] - found["without validation"],
         "the whole epoch": found["whole"],
     }

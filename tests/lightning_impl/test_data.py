@@ -1,10 +1,12 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_impl.data import EvaluationBatches, MnistDataModule, TrainingBatches
+from lightning_impl.data import EvaluationBatches, MnistDataModule, TrainingBatches, preprocess, scale
 from recipe import Recipe, mnist
 from recipe.batch_order import epoch_order
 from tests.conftest import recipe_of
@@ -91,8 +93,37 @@ def test_loader_gives_the_orders_images_with_their_labels(digits: MnistDataModul
         indices = order[step * 7000 : (step + 1) * 7000]
         assert images.dtype == getattr(torch, digits.recipe.dtype)
         assert images.shape == (len(indices), 784)
-        assert torch.equal(images * 255, torch.from_numpy(raw.x_train[indices]).flatten(1).to(images.dtype).round())
+        assert torch.equal(images, preprocess(raw.x_train[indices], raw.y_train[indices], digits.recipe)[0])
         assert torch.equal(labels, torch.from_numpy(raw.y_train[indices]).long())
+
+
+def test_images_are_kept_as_grey_levels(digits: MnistDataModule) -> None:
+    """Scaled they would be 188 MB in float32, and a copy of them more while they are scaled."""
+    for kept in (digits.train_digits, digits.test_digits):
+        assert kept.images.dtype == torch.uint8
+
+
+class _Divisors(TorchDispatchMode):
+    """Collects what tensors are divided by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "div" in function.__name__:
+            self.seen.append(args[1])
+        return function(*args, **(kwargs or {}))
+
+
+def test_images_are_divided_by_a_number_of_their_device() -> None:
+    """Of a number of Python's, or of the CPU's, torch multiplies by the rounded reciprocal on a GPU."""
+    images = torch.zeros((2, 3, 3), dtype=torch.uint8, device="meta")
+    with _Divisors() as divisors:
+        scale(images, Recipe())
+    (divisor,) = divisors.seen
+    assert isinstance(divisor, torch.Tensor)
+    assert divisor.device == images.device
 
 
 def test_all_evaluation_is_on_every_test_digit_once(digits: MnistDataModule) -> None:

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import struct
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from recipe import Recipe
 from recipe.errors import RecordError
 from recipe.images import Summary
 from recipe.initial_weights import initial_weights
-from record.files import CHECKSUMS, new_record, read_tensors, write_json, write_tensors
+from record.files import CHECKSUMS, new_record, read_tensors, write_json
+from record.tensors import write_tensors
 from record.training import Status, TestResults, read_record
 from record.windows import (
     EpochStates,
@@ -472,6 +474,34 @@ def test_tensors_are_written_in_their_order_of_rows(tmp_path: Path) -> None:
     with new_record(tmp_path / "record") as partial:
         write_tensors(partial / "a.safetensors", {"transposed": array.T})
     assert np.array_equal(load_file(tmp_path / "record" / "a.safetensors")["transposed"], array.T)
+
+
+def test_tensors_lie_where_their_types_can_be_read(tmp_path: Path) -> None:
+    arrays = {
+        "odd": np.arange(3, dtype=np.uint8),
+        "labels": np.arange(5),
+        "single": np.array(1.5, np.float32),
+        "big_endian": np.arange(3, dtype=">f4"),
+        "none": np.zeros((0, 3)),
+    }
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, arrays)
+    read = load_file(path)
+    assert read.keys() == arrays.keys()
+    assert all(np.array_equal(read[name], array) for name, array in arrays.items())
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    for name, entry in json.loads(content[8 : 8 + length]).items():
+        assert (8 + length + entry["data_offsets"][0]) % arrays[name].itemsize == 0, name
+
+
+def test_writing_tensors_holds_none_of_them_twice(tmp_path: Path) -> None:
+    arrays = {str(number): np.zeros(250_000) for number in range(8)}
+    tracemalloc.start()
+    write_tensors(tmp_path / "a.safetensors", arrays)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < arrays["0"].nbytes / 2  # a file's buffer is 128 KiB
 
 
 @pytest.mark.parametrize(
