@@ -44,17 +44,8 @@ def _of_pixels(found: Images, expected: Images, training: NDArray[np.uint8]) -> 
         values[float(level)] = float(of_level.mean())
     else:
         return _function(values)
-    pixels = training.reshape(len(training), *expected.shape[1:]) / 255
-    mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
-    for words, changed in (
-        ("the mean image of the training set is subtracted", expected - mean),
-        (
-            "each pixel is standardised by its own mean and deviation over the training set",
-            (expected - mean) / np.where(deviation > 0, deviation, 1),
-        ),
-    ):
-        if np.abs(changed - found).max() <= 1e-4 * max(1, np.abs(found).max()):
-            return words
+    if (words := _by_place(found, expected, training)) is not None:
+        return words
     if all(
         (np.sort(a.ravel()) == np.sort(b.ravel())).all() for a, b in zip(found.round(6), expected.round(6), strict=True)
     ):
@@ -64,6 +55,31 @@ def _of_pixels(found: Images, expected: Images, training: NDArray[np.uint8]) -> 
                 return f"the pixels of an image are moved on by {shift} places, the last ones becoming the first"
         return "the pixels of an image are at other places: permuted"
     return _filtered(found, expected)
+
+
+def _by_place(found: Images, expected: Images, training: NDArray[np.uint8]) -> str | None:
+    """What depends on the place of a pixel in the image: the training set's mean there, and its deviation."""
+    near = 1e-4 * max(1, float(np.abs(found).max()))
+    # The means of all images take long. Where the background is what it was, or not the same in all images, it is
+    # neither.
+    background = expected == 0
+    darkest = np.where(background, found, np.inf).min(axis=0)
+    brightest = np.where(background, found, -np.inf).max(axis=0)
+    seen = background.any(axis=0)
+    if not (np.abs(darkest[seen]) > near).any() or (brightest - darkest)[seen].max() > 2 * near:
+        return None
+    pixels = training.reshape(len(training), *expected.shape[1:]) / 255
+    mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
+    for words, changed in (
+        ("the mean image of the training set is subtracted", expected - mean),
+        (
+            "each pixel is standardised by its own mean and deviation over the training set",
+            (expected - mean) / np.where(deviation > 0, deviation, 1),
+        ),
+    ):
+        if np.abs(changed - found).max() <= near:
+            return words
+    return None
 
 
 def _function(values: dict[float, float]) -> str | None:

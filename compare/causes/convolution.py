@@ -1,6 +1,7 @@
 """The catalogue of signatures for convolutions, pooling, and the way from them to the dense layers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,23 @@ OTHER_KERNELS: dict[str, Callable[[Array], Array]] = {
     ),
 }
 """What may have been done to a convolution's kernel."""
+
+
+def in_groups(kernel: Array) -> dict[str, Callable[[Array], Array]]:
+    """A kernel (rows, columns, channels in, filters) whose filters know the channels of their group alone."""
+    channels, filters = kernel.shape[2:]
+
+    def grouped(array: Array, groups: int) -> Array:
+        same = np.arange(channels)[:, None] * groups // channels == np.arange(filters) * groups // filters
+        return array * same
+
+    return {
+        f"the convolution has {groups} groups: a filter is fed the channels of its group alone": partial(
+            grouped, groups=groups
+        )
+        for groups in range(2, channels + 1)
+        if channels % groups == 0 and filters % groups == 0
+    }
 
 
 def other_inputs(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:

@@ -196,10 +196,20 @@ def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
                     f"what the layer is fed is shuffled in {groups} groups, as ShuffleNet does",
                     _in_groups(layer, groups),
                 )
+    for bits in (8, 4):
+        name = f"what the layer is fed is quantised to int{bits}, by its largest number"
+        yield name, lambda s, bits=bits: quantised(s.inputs[layer], bits)
     if below is None:
         yield from _other_pixels(step, layer)
     else:
         yield from _other_activations(step, layer, below)
+
+
+def quantised(numbers: Array, bits: int, axes: tuple[int, ...] | None = None) -> Array:
+    """Rounded to the whole numbers of so many bits, the largest of all, or of these axes, being the largest of them."""
+    scale = np.abs(numbers).max(axis=axes, keepdims=axes is not None) / (2 ** (bits - 1) - 1)
+    found: Array = np.round(numbers / scale) * scale
+    return found
 
 
 def _in_groups(layer: str, groups: int) -> Change:

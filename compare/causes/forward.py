@@ -15,6 +15,7 @@ from scipy.special import erf, expit
 from compare.causes import convolution as network_causes
 from compare.causes import fed
 from compare.causes.signatures import (
+    A_DRAWN_MASK,
     ENOUGH_NUMBERS,
     Evidence,
     Hypothesis,
@@ -22,9 +23,11 @@ from compare.causes.signatures import (
     as_noise,
     in_low_precision,
     is_double,
+    is_drawn,
     named,
     ratio,
     rounded,
+    roundest_between,
     rounds_as,
     see,
     times,
@@ -44,13 +47,14 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
     first = evidence[index]
 
     def hypotheses() -> Iterator[Hypothesis]:
-        yield from _other_sums(first, layer)
+        yield from _other_sums(evidence, first, layer)
         yield from _other_kernels(first.given, layer)
         yield from _other_inputs(first, layer)
         yield from _after_the_sum(first, layer)
         yield from _low_precision(first, layer)
         name = "the layer uses the parameters of the step before"
         yield Hypothesis(name, lambda one: _with_weights_of(one, evidence[max(one.step - 2, 0)].given, layer))
+        yield from _averaged_weights(evidence, first, layer)
 
     if (cause := named(evidence, hypotheses())) is not None:
         return cause
@@ -60,11 +64,31 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
         return f"the layer computes in {kept}: {cause}" if "kept in" in cause else cause
     cause = fed.of_dropped_inputs(evidence, layer) or network_causes.of_winograd(evidence, layer)
     cause = cause or _rounds_as(evidence, layer, trace.recipe.dtype)
-    return cause or as_noise(evidence)
+    return cause or as_noise(evidence, where=", to them or to what the layer is fed")
 
 
 def _with_weights_of(one: Evidence, other: ExactStep, layer: str) -> Array:
     return linear(one.given.inputs[layer], other.kernel(layer), other.bias(layer))
+
+
+def _averaged_weights(evidence: Sequence[Evidence], first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """An exponential moving average of the parameters, which begins with the initial ones."""
+    if first.step == 1:
+        return
+    kept = ratio(first.recorded - first.expected, _with_weights_of(first, evidence[0].given, layer) - first.expected)
+    for share in dict.fromkeys((float(f"{kept:.3g}"), kept)) if first.step == 2 and 0 < kept < 1 else ():
+        kernel, bias = _of(evidence[0].given, layer)[1:]
+        averages = []
+        for one in evidence:
+            kernel = share * kernel + (1 - share) * one.given.kernel(layer)
+            bias = share * bias + (1 - share) * one.given.bias(layer)
+            averages.append((kernel, bias))
+        name = f"the layer uses a moving average of the parameters, which keeps {share:.4g} a step"
+        yield Hypothesis(
+            name,
+            lambda one, averages=averages: linear(one.given.inputs[layer], *averages[one.step - 1]),
+            fitted=True,
+        )
 
 
 def _linear_evidence(trace: Trace, layer: str) -> list[Evidence]:
@@ -85,10 +109,12 @@ def _of(step: ExactStep, layer: str) -> tuple[Array, Array, Array]:
     return step.inputs[layer], step.kernel(layer), step.bias(layer)
 
 
-def _other_sums(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+def _other_sums(evidence: Sequence[Evidence], first: Evidence, layer: str) -> Iterator[Hypothesis]:
     """What else is made of the inputs, the kernel and the bias, or recorded in their place."""
     step: ExactStep = first.given
-    yield Hypothesis("the bias is missing from the layer", lambda one: one.expected - one.given.bias(layer))
+    behind = all(_adds_bias_to_relu(one, layer) for one in evidence if not one.is_right)
+    name = "the bias is added after the activation, not before it" if behind else "the bias is missing from the layer"
+    yield Hypothesis(name, lambda one: one.expected - one.given.bias(layer))
     yield Hypothesis("the bias is added twice", lambda one: one.expected + one.given.bias(layer))
     yield Hypothesis("the bias is subtracted", lambda one: one.expected - 2 * one.given.bias(layer))
     last = layer == step.layers[-1]
@@ -112,6 +138,13 @@ def _other_sums(first: Evidence, layer: str) -> Iterator[Hypothesis]:
                 skip = lambda one, other=other: one.expected + one.given.activations[other]  # noqa: E731
                 if other != step.below(layer):
                     yield Hypothesis(name, skip)
+
+
+def _adds_bias_to_relu(one: Evidence, layer: str) -> bool:
+    """Whether the recorded activations are those of the recorded pre-activations with the bias added."""
+    recorded, bias = one.given.activations[layer], one.given.bias(layer)
+    expected = oracle.relu(one.recorded) + bias
+    return bool((np.abs(recorded - expected) <= 4 * one.unit * (np.abs(one.recorded) + np.abs(bias))).all())
 
 
 def _other_kernels(step: ExactStep, layer: str) -> Iterator[Hypothesis]:
@@ -150,7 +183,7 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
     }
     for bits in (8, 4):
         for words, axes in (("", None), (", unit by unit", tuple(range(kernel.ndim - 1)))):
-            found[f"the kernel is quantised to int{bits}{words}"] = partial(_quantised, bits=bits, axes=axes)
+            found[f"the kernel is quantised to int{bits}{words}"] = partial(fed.quantised, bits=bits, axes=axes)
     if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:
         found[f"the kernel is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}"] = (
             np.transpose
@@ -158,12 +191,7 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
     if kernel.ndim == 4:
         changes = network_causes.OTHER_KERNELS.items()
         found |= {cause: change for cause, change in changes if change(kernel).shape == kernel.shape}
-    return found
-
-
-def _quantised(kernel: Array, bits: int, axes: tuple[int, ...] | None) -> Array:
-    scale = np.abs(kernel).max(axis=axes, keepdims=axes is not None) / (2 ** (bits - 1) - 1)
-    found: Array = np.round(kernel / scale) * scale
+        found |= network_causes.in_groups(kernel)
     return found
 
 
@@ -270,20 +298,22 @@ def _masked(first: Evidence) -> Iterator[Hypothesis]:
     share = np.mean(recorded[live] == 0) if live.any() else 0.0
     if not share:
         return
-    together, count = _dropped_together(recorded != 0, live)
-    if factor > 1 and abs(share - (1 - 1 / factor)) < 5 * np.sqrt(share / count):
+    together, dropped, sizes = _draws(recorded != 0, expected)
+    if not is_drawn(dropped, sizes):
+        return
+    if factor > 1 and abs(share - (1 - 1 / factor)) < 5 * np.sqrt(share / dropped.size):
         name = f"dropout of rate {1 - 1 / factor:.3g} is active{together}"
-        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0))
     elif np.isclose(factor, 1, rtol=1e-6):
+        factor = 1.0
         name = f"dropout is active and does not scale what it keeps: {share:.0%} of the numbers are zero{together}"
-        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, one.expected, 0))
     else:
         name = f"{share:.0%} of the numbers are dropped{together}, and those kept are multiplied by {factor:.4g}"
-        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0), fitted=True)
+    yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0), fitted=A_DRAWN_MASK)
 
 
-def _dropped_together(kept: NDArray[np.bool_], live: NDArray[np.bool_]) -> tuple[str, int]:
-    """What is dropped as a whole, in words, and how many draws that makes; `live` says where a mask shows."""
+def _draws(kept: NDArray[np.bool_], expected: Array) -> tuple[str, NDArray[np.bool_], Array]:
+    """What is dropped as a whole, in words, whether each of these is, and the numbers that are dropped with it."""
+    live = expected != 0
     inner = tuple(range(1, kept.ndim))
     kinds = {
         ": whole images, as stochastic depth has it": inner,
@@ -295,8 +325,8 @@ def _dropped_together(kept: NDArray[np.bool_], live: NDArray[np.bool_]) -> tuple
             continue
         seen, dropped = live.any(axis=axes), (live & ~kept).any(axis=axes)
         if seen.size > 1 and live.sum() > 2 * seen.sum() and not (dropped & (live & kept).any(axis=axes)).any():
-            return words, int(seen.sum())
-    return "", kept.size
+            return words, dropped[seen], np.abs(expected).mean(axis=axes)[seen]
+    return "", ~kept[live], expected[live]
 
 
 def _dropped_to_another_value(first: Evidence) -> Iterator[Hypothesis]:
@@ -314,7 +344,9 @@ def _dropped_to_another_value(first: Evidence) -> Iterator[Hypothesis]:
                 )
 
             name = f"alpha dropout of rate {rate:.3g} is active"
-            yield Hypothesis(name, predict, terms=lambda one, shift=shift: np.full(one.expected.shape, abs(shift)))
+            yield Hypothesis(
+                name, predict, A_DRAWN_MASK, terms=lambda one, shift=shift: np.full(one.expected.shape, abs(shift))
+            )
 
 
 def _low_precision(first: Evidence, layer: str) -> Iterator[Hypothesis]:
@@ -562,7 +594,7 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     yield Hypothesis(name, of(lambda z: oracle.relu(z + shift)), fitted=True)
     name = f"{shift:.4g} is added to the activations"
     yield Hypothesis(name, of(lambda z: oracle.relu(z) + shift), fitted=True)
-    threshold = float(z[(recorded == 0) & positive].max(initial=0))
+    threshold = _threshold(z, recorded != 0)
     name = f"the activation passes on what exceeds {threshold:.3g}"
     yield Hypothesis(name, of(lambda z: np.where(z > threshold, z, 0)), fitted=True)
     if positive.sum() != positive.size:
@@ -605,9 +637,9 @@ def _one_number(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     from scipy.optimize import brentq
 
     z, recorded = first.given.preactivations[layer], first.recorded
-    hard = float(np.abs(z[recorded == 0]).max(initial=0))
+    hard = _threshold(np.abs(z), recorded != 0)
     if hard:
-        name = f"the activation is hard shrink of λ = {float(f'{hard:.2g}'):g} instead of ReLU"
+        name = f"the activation is hard shrink of λ = {hard:.4g} instead of ReLU"
         yield Hypothesis(name, lambda one: _hard_shrink(one, layer, hard), fitted=True)
     # One that is neither so small nor so large that it tells nothing.
     place = int(np.abs(np.abs(z) - 1).argmin())
@@ -630,10 +662,15 @@ def _one_number(first: Evidence, layer: str) -> Iterator[Hypothesis]:
                     )
 
 
-def _hard_shrink(one: Evidence, layer: str, largest_dropped: float) -> Array:
-    """z, or nothing where |z| is below a limit just above the largest that is known to be dropped."""
+def _threshold(numbers: Array, passes: NDArray[np.bool_]) -> float:
+    """The roundest number between the largest that is not passed on and the smallest that is."""
+    low, high = float(numbers[~passes].max(initial=0)), float(numbers[passes].min(initial=np.inf))
+    return roundest_between(low, high) if 0 < low < high < np.inf else low
+
+
+def _hard_shrink(one: Evidence, layer: str, limit: float) -> Array:
+    """z, or nothing where |z| is not above a limit."""
     z = one.given.preactivations[layer]
-    limit = float(f"{largest_dropped:.2g}")
     return np.where(np.abs(z) > limit, z, 0)
 
 

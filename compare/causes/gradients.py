@@ -1,6 +1,7 @@
 """Causes of losses and gradients: which loss it is instead, and what became of its gradients on their way."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -201,6 +202,8 @@ def of_gradient(trace: Trace, index: int, name: str, carried: Carried | None = N
     if found:
         return " – or ".join(one.cause for one in found)
     double = trace.recipe.dtype == "float64"
+    if (other := _other_masks(evidence)) is not None:
+        return other
     each = _of_each(evidence, steps, first) or all_kept_in([first], double=double)
     return each or as_noise([one for one in evidence if one.tensor == first.tensor], "the gradients")
 
@@ -273,6 +276,8 @@ def _of_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
     yield Hypothesis(name, lambda one: one.expected + recorded(one, 1))
     name = "the gradients are those of the step before"
     yield Hypothesis(name, lambda one: steps[one.step - 2].gradients[one.tensor] if one.step > 1 else one.expected)
+    name = "the gradients are those of the step before, and nothing in the first step: they come one step late"
+    yield Hypothesis(name, lambda one: steps[one.step - 2].gradients[one.tensor] if one.step > 1 else 0 * one.expected)
     name = "the gradients of the step before are added"
     yield Hypothesis(
         name, lambda one: one.expected + (steps[one.step - 2].gradients[one.tensor] if one.step > 1 else 0)
@@ -326,6 +331,30 @@ def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
             fitted=1,
         )
     yield from network_causes.gradients_on_their_way(fed.step, by_way)
+    yield from _past_other_kernels(fed)
+
+
+def _past_other_kernels(fed: Fed) -> Iterator[Hypothesis]:
+    """That a layer passes the gradient back through another kernel than it was computed with."""
+    for layer in fed.step.layers[1:]:
+        kernel = fed.step.kernel(layer)
+        changes = dict(network_causes.OTHER_KERNELS) if kernel.ndim > 2 else {}
+        if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:
+            changes["the kernel is not transposed: it is square, so the shapes still fit"] = np.transpose
+        for words, change in changes.items():
+            if change(kernel).shape == kernel.shape:
+                yield Hypothesis(
+                    f"on the way back through {layer}, {words}",
+                    _predicting(lambda fed, layer=layer, change=change: _back_through(fed, layer, change)),
+                )
+
+
+def _back_through(fed: Fed, layer: str, change: Callable[[Array], Array]) -> ArraysByName:
+    """The gradients, where one layer's kernel is changed on the way back; its own gradient is not of its numbers."""
+    name = f"{layer}.kernel"
+    weights = fed.step.weights | {name: change(fed.step.weights[name])}
+    passes = oracle.backward(weights, fed.step.inputs, fed.delta / fed.size, fed.step.through)
+    return oracle.by_parameter(weights, passes)
 
 
 def _leaky(fed: Fed, layer: str, delta: Array, slope: float) -> Array:
@@ -370,6 +399,7 @@ def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hyp
         (f"gradients are scaled to a norm of {limit:.4g}", limit),
     ):
         yield Hypothesis(words, lambda one, c=c: c / exact[one.step - 1] * one.expected, fitted=c != 1)
+    yield from _clipped_by_image(steps)
     yield from _clipped_together(evidence, steps)
     yield from _clipped_by_unit(evidence)
     norms = sorted(float(np.linalg.norm(one.recorded)) for one in evidence if not one.is_right)
@@ -385,6 +415,90 @@ def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hyp
     yield Hypothesis(
         f"gradients are clipped to ±{rounded:.4g}", lambda one: np.clip(one.expected, -rounded, rounded), fitted=True
     )
+
+
+def _clipped_by_image(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
+    """Each image's gradient is clipped before they are averaged, to a norm that the output's bias tells."""
+    from scipy.optimize import brentq
+
+    if steps[0].step.recipe.network != "dense" or steps[0].size == 1:
+        return
+    norms = {fed.index: _norms_by_image(fed) for fed in steps}
+    fed = steps[0]
+    recorded = fed.recorded_gradients[f"{fed.step.layers[-1]}.bias"]
+
+    def weights(fed: Fed, limit: float) -> Array:
+        shares: Array = np.minimum(1, limit / np.maximum(norms[fed.index], 1e-300)) / fed.size
+        return shares[:, None]
+
+    def off(limit: float) -> float:
+        return ratio((weights(fed, limit) * fed.delta).sum(axis=0), recorded) - 1
+
+    # Between the least and the largest of the norms it makes a difference.
+    limits = np.geomspace(max(norms[fed.index].min() / 100, 1e-12), norms[fed.index].max(), 40)
+    values = np.array([off(float(limit)) for limit in limits])
+    for at in np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) < 0)[:4]:
+        limit = float(f"{brentq(off, limits[at], limits[at + 1], xtol=1e-15):.4g}")
+        name = (
+            f"the gradient of each image is clipped to a norm of {limit:.4g} before the mean, as private training does"
+        )
+        yield Hypothesis(
+            name,
+            _predicting(lambda fed, limit=limit: fed.step.gradients(weights(fed, limit) * fed.delta)),
+            fitted=1,
+            whole=True,
+        )
+
+
+def _other_masks(evidence: Sequence[Evidence]) -> str | None:
+    """Whether gradients pass other dropout masks than activations did, solved for layer by layer from the output.
+
+    A layer's gradient, of as many inputs as images or more, tells ∂loss/∂pre-activations of each image; that has to be
+    what comes from above, times 1 / (1 − rate) or nothing.
+    """
+    wrong = list(dict.fromkeys(one.given for one in evidence if not one.is_right))
+    if not wrong[0].step.dropped or wrong[0].step.recipe.network != "dense":
+        return None
+    for fed in wrong:
+        solved = _solved_masks(fed)
+        if solved is None or not any((solved[layer] != fed.step.mask(layer)).any() for layer in solved):
+            return None
+        through = {layer: mask * (fed.step.activations[layer] > 0) for layer, mask in solved.items()}
+        gradients = fed.step.gradients(fed.delta / fed.size, lambda layer, delta, of=through: delta * of[layer])
+        of_step = [one for one in evidence if one.given is fed]
+        if any(not one.left_by(gradients[one.tensor]) <= 1 for one in of_step):
+            return None
+    return (
+        "the gradients pass other dropout masks than the activations did, as where a checkpoint draws them anew on "
+        "the way back"
+    )
+
+
+def _solved_masks(fed: Fed) -> ArraysByName | None:
+    """By hidden layer, the mask that its gradient speaks of; None where it speaks of none, or does not tell."""
+    step, masks = fed.step, {}
+    delta = fed.delta / fed.size
+    for layer, above in reversed(list(pairwise(step.layers))):
+        carried = delta @ step.kernel(above).T
+        rows = np.hstack([step.inputs[layer], np.ones((fed.size, 1))])
+        recorded = np.vstack([fed.recorded_gradients[f"{layer}.{kind}"] for kind in ("kernel", "bias")])
+        if not np.isfinite(recorded).all() or np.linalg.matrix_rank(rows) < fed.size:
+            return None
+        found, *_ = np.linalg.lstsq(rows.T, recorded, rcond=None)
+        live = (step.activations[layer] > 0) & (carried != 0)
+        passed = np.abs(found) > step.scale / 2 * np.abs(carried)
+        # What is dropped on the way up is zero there, and nobody can see what its gradient was multiplied with.
+        masks[layer] = np.where(live, passed, step.mask(layer) != 0) * step.scale
+        delta = carried * masks[layer] * (step.activations[layer] > 0)
+    return masks
+
+
+def _norms_by_image(fed: Fed) -> Array:
+    """The norm of each image's gradient in a dense network: of a layer, it is that of its inputs times its delta's."""
+    squares = np.zeros(fed.size)
+    for of_layer in fed.step.backward(fed.delta):
+        squares += ((of_layer.rows**2).sum(axis=1) + 1) * (of_layer.delta**2).sum(axis=1)
+    return np.sqrt(squares)
 
 
 def _clipped_together(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hypothesis]:

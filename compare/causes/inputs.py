@@ -1,6 +1,7 @@
 """Causes of what a run is given otherwise: settings and batches. Initial weights are in `compare/causes/initial.py`."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -348,6 +349,9 @@ def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int
         )
         not_shuffled = f"the training images are not shuffled{see('shuffle-default')}"
         return f"{not_shuffled}: they are taken in the data set's order, {where}"
+    if len(steps) and (steps == 1).mean() > _MOST_FOLLOW:
+        follow = "each batch holds images that follow each other in the data set"
+        return f"{follow}: its parts are shuffled as wholes, not the images"
     return None
 
 
@@ -360,7 +364,8 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
         again = " images of the same batch again," if np.isin(taken[~own], order[:count]).all() else ""
         return f"{others} of the first {count} images are not the recipe's,{again} the others are in its order"
     if (twice := count - len(np.unique(taken))) > 0:
-        return f"images are drawn with replacement: {twice} of the first {count} occur twice in an epoch"
+        often = _classes_by_frequency(digits.y_train[taken], digits)
+        return f"images are drawn with replacement: {twice} of the first {count} occur twice in an epoch{often}"
     if (other := _order_of_another_seed(trace, taken)) is not None:
         return other
     labels = digits.y_train[taken]
@@ -373,7 +378,8 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
         return f"images of the classes {', '.join(map(str, missing))} are left out"
     num_batches, expected = len(trace.batch_hashes) - 1, math.ceil(len(order) / trace.recipe.batch_size)
     if num_batches < expected - 1:
-        return f"an epoch has {num_batches:,} batches instead of {expected:,}: images are held back for validation"
+        fewer = f"an epoch has {num_batches:,} batches instead of {expected:,}"
+        return f"{fewer}: some are left out, as where images are held back for validation"
     reach = int(taken.max()) + 1
     if reach < len(order) / 2 and (reach / len(order)) ** count < _CHANCE:
         told = f"the first {count} images come from the first {reach:,} of {len(order):,}"
@@ -394,6 +400,22 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
         )
     return "the images are shuffled in another order"
 
+
+def _classes_by_frequency(labels: NDArray[np.integer], digits: Digits) -> str:
+    """How often classes are drawn, where that is not as often as the data set has them."""
+    wanted = np.bincount(digits.y_train) * len(labels) / len(digits.y_train)
+    counts = np.bincount(labels, minlength=len(wanted))
+    seen = wanted > 0
+    off = float(((counts - wanted)[seen] ** 2 / wanted[seen]).sum())
+    # A χ² of k classes has the mean k − 1 and the variance 2(k − 1); ten deviations are no chance.
+    if off < seen.sum() - 1 + 10 * math.sqrt(2 * (seen.sum() - 1)):
+        return ""
+    said = ", ".join(f"class {label} {counts[label] / wanted[label]:.2g}" for label in np.flatnonzero(seen)[:10])
+    return f", and classes not as often as the data set has them, but so many times: {said}"
+
+
+_MOST_FOLLOW = 0.8
+"""Of images of batches of ten or more, nine in ten follow the one before; where all are shuffled, none does."""
 
 _CHANCE = 0.01
 _FEW_OF_ITS_ORDER = 0.1
@@ -428,10 +450,7 @@ def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> s
     if len(hashes) == 2 * expected or any(a == b for a, b in pairwise(hashes)):
         return "batches are fed twice"
     if len(hashes) < expected:
-        if len(hashes) == expected - 1 and remainder:
-            return f"the last batch is dropped: it is smaller, {remainder} images"
-        dropped = expected - len(hashes)
-        return f"the last {'batch is' if dropped == 1 else f'{dropped} batches are'} dropped"
+        return _too_few(trace, order, digits)
     if len(hashes) > expected:
         return f"an epoch has {len(hashes) - expected} batches too many"
     if remainder and hashes[-1] == _hash_of(np.append(order[-remainder:], order[: size - remainder]), trace, digits):
@@ -439,6 +458,27 @@ def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> s
     if trace.batch_hashes[-1] == hashes[0]:
         return "every epoch visits the images in the same order"
     return None
+
+
+def _too_few(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str:
+    """Which batches of an epoch are missing, whose images come in the recipe's order."""
+    hashes, size = trace.batch_hashes[:-1], trace.recipe.batch_size
+    dropped, remainder = math.ceil(len(order) / size) - len(hashes), len(order) % size
+
+    def is_own(number: int) -> bool:
+        """Whether batch `number`, from 0, is the recipe's."""
+        return bool(hashes[number] == _hash_of(order[number * size : (number + 1) * size], trace, digits))
+
+    several = "one batch is" if dropped == 1 else f"{dropped} batches are"
+    if is_own(len(hashes) - 1):
+        if dropped == 1 and remainder:
+            return f"the last batch is dropped: it is smaller, {remainder} images"
+        return f"the last {'batch is' if dropped == 1 else f'{dropped} batches are'} dropped"
+    first = bisect_left(range(len(hashes)), True, key=lambda number: not is_own(number))
+    begin = (first + dropped) * size
+    if hashes[first] == _hash_of(order[begin : begin + size], trace, digits):
+        return f"{several} left out of an epoch, from batch {first + 1} on"
+    return f"an epoch has {dropped} batches too few, and from batch {first + 1} on others than the recipe's"
 
 
 def _late_fault(first: Trace, second: Trace) -> str | None:

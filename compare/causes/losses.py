@@ -73,6 +73,11 @@ class Fed:
         """Of the mean cross-entropy."""
         return self.step.gradients(self.delta / self.size)
 
+    @cached_property
+    def flat_gradients(self) -> tuple[Array, Array]:
+        """The recorded gradients and those of the mean cross-entropy, all numbers in a row."""
+        return _flat({name: self.recorded_gradients[name] for name in self.gradients}), _flat(self.gradients)
+
 
 Each = Callable[[Numbers, Fed], Numbers]
 """The loss of every image, (batch,), from its logits."""
@@ -134,6 +139,14 @@ def slopes(each: Each, fed: Fed) -> Array:
     # All classes at once, as a batch as many times as large.
     values = each(moved.reshape(-1, classes), fed.times(classes)).reshape(classes, size)
     found: Array = np.imag(values).T / _H
+    return found
+
+
+def _slopes_of_class(each: Each, fed: Fed, unit: int) -> Array:
+    """∂each/∂one logit, shape (batch,), of a loss that takes each image by itself."""
+    moved = fed.logits.astype(complex)
+    moved[:, unit] += 1j * _H
+    found: Array = np.imag(each(moved, fed)) / _H
     return found
 
 
@@ -396,18 +409,10 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
     def only(chosen: Callable[[Fed], Array]) -> Callable[[Fed], Array]:
         return lambda fed: chosen(fed) / chosen(fed).sum()
 
-    def hardest(share: float, sign: int) -> Callable[[Fed], Array]:
-        def chosen(fed: Fed) -> Array:
-            order = np.argsort(-sign * fed.cross_entropies, kind="stable")
-            return np.isin(np.arange(fed.size), order[: max(1, round(share * fed.size))]).astype(float)
-
-        return only(chosen)
-
     found: dict[str, Callable[[Fed], Array]] = {
         f"the losses of the batch are summed instead of averaged{see('loss-sum-reduction')}": (
             lambda fed: np.ones(fed.size)
         ),
-        "the loss is the largest of the batch": hardest(0.0, 1),
         "the loss is divided by the batch size twice": lambda fed: np.full(fed.size, fed.size**-2.0),
         "only the first image of the batch counts": only(lambda fed: np.eye(fed.size)[0]),
         "only the last image of the batch counts": only(lambda fed: np.eye(fed.size)[-1]),
@@ -425,9 +430,6 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
     found[f"each image is weighted by the probability of its label{DETACHED}"] = lambda fed: (
         np.exp(-fed.cross_entropies) / fed.size
     )
-    for share in (0.25, 0.5, 0.7, 0.75, 0.8):
-        found[f"only the {share:.0%} of the batch with the largest losses count"] = hardest(share, 1)
-        found[f"only the {share:.0%} of the batch with the smallest losses count"] = hardest(share, -1)
     for parts in (2, 4, 8):
         for words, part in (("first", 0), ("last", parts - 1)):
             name = f"only the {words} of {parts} equal parts of the batch counts: the other microbatches are lost"
@@ -669,6 +671,9 @@ def catalogue(steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]
     yield from class_weights(steps)
     yield from place_weights(steps)
     yield from other_labels(steps, index)
+    yield from _hardest(steps, index, by)
+    yield from _penalties_of_some(steps)
+    yield from _added_to_logits(steps, index)
     yield from _two_at_once(steps, index)
     for term in _terms(steps[index].step):
         number = _coefficient(term, steps, index, by)
@@ -706,11 +711,8 @@ def _along(term: _Term, fed: Fed) -> tuple[Array, Array, Array]:
     """
     if term.added_gradients is not None:
         added = term.added_gradients(fed)
-        return (
-            _flat({name: fed.recorded_gradients[name] for name in fed.gradients}),
-            _flat(fed.gradients),
-            _flat({name: added.get(name, np.zeros(array.shape)) for name, array in fed.gradients.items()}),
-        )
+        way = _flat({name: added.get(name, np.zeros(array.shape)) for name, array in fed.gradients.items()})
+        return (*fed.flat_gradients, way)
     layer = fed.step.layers[-1]
     names = [f"{layer}.kernel", f"{layer}.bias"]
     inputs = fed.step.inputs[layer].reshape(fed.size, -1)
@@ -742,7 +744,7 @@ def _solutions(
         unit = int(np.abs(recorded - fed.gradients[f"{fed.step.layers[-1]}.bias"]).argmax())
 
         def off(number: float) -> float:
-            return float(slopes(of(number), fed)[:, unit].mean() - recorded[unit])
+            return float(_slopes_of_class(of(number), fed, unit).mean() - recorded[unit])
 
     values = np.array([off(float(number)) for number in grid])
     for left in np.flatnonzero(np.diff(np.sign(values)) != 0)[:4]:
@@ -767,7 +769,7 @@ def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
     """Weights of the classes that the output's gradients speak of, in both ways to average."""
     classes = steps[0].logits.shape[1]
     seen = np.unique(np.concatenate([fed.labels for fed in steps]))
-    if len(seen) < 2 or classes > 100:
+    if len(seen) < 2 or classes > _MOST_CLASSES:
         return
     divided, plain, wanted = [], [], []
     for fed in steps:
@@ -854,6 +856,32 @@ def place_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
     yield Loss(said, cross_entropy, lambda fed: weights, fitted=True)
 
 
+def _hardest(steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]) -> Iterator[Loss]:
+    """So many images of a batch with the largest or the smallest losses count alone; how many is told by one step."""
+    fed = steps[index]
+    recorded = np.array([fed.recorded]) if by == "loss" else fed.recorded_gradients[f"{fed.step.layers[-1]}.bias"]
+    each = fed.cross_entropies[:, None] if by == "loss" else fed.delta
+    if not np.isfinite(recorded).all() or not np.isfinite(each).all():
+        return
+    counts = np.arange(1, fed.size)[:, None]
+    for sign, words in ((-1, "largest"), (1, "smallest")):
+        sums = each[np.argsort(sign * fed.cross_entropies, kind="stable")].cumsum(axis=0)[:-1]
+        for divisor, said in ((counts, ""), (np.full(counts.shape, fed.size), ", divided by the size of the batch")):
+            if not len(sums):
+                continue
+            share = float(np.abs(sums / divisor - recorded).max(axis=1).argmin() + 1) / fed.size
+
+            def weights(of: Fed, share: float = share, sign: int = sign, *, whole: bool = bool(said)) -> Array:
+                count = max(1, round(share * of.size))
+                chosen = np.argsort(sign * of.cross_entropies, kind="stable")[:count]
+                return np.isin(np.arange(of.size), chosen) / (of.size if whole else count)
+
+            count = round(share * fed.size)
+            of = f"only the {count} of {fed.size} images" if count > 1 else "only the image"
+            name = f"{of} of a batch with the {words} loss{'es count' if count > 1 else ' counts'}{said}"
+            yield Loss(name, cross_entropy, weights, fitted=True)
+
+
 def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
     """A term that is added and a factor of the whole, or two penalties; both numbers are fitted to the gradients."""
     fed = steps[index]
@@ -862,8 +890,8 @@ def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
     along = [(term, *_along(term, fed)) for term in _terms(fed.step)]
     for term, recorded, plain, direction in along:
         # A term that stands instead of a share of the cross-entropy is added to it here.
-        way = direction + plain * term.instead
-        (a, b), *_ = np.linalg.lstsq(np.stack([plain, way], axis=1), recorded, rcond=None)
+        way = direction + plain * term.instead if term.instead else direction
+        (a, b) = _two_coefficients(recorded, plain, way)
         total = a + b if term.instead else a
         number = float(f"{b / total:.3g}") if total else 0.0
         factor = float(f"{total:.6g}")
@@ -877,35 +905,142 @@ def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
                 added_gradients=_scaled(one.added_gradients, factor),
                 fitted=2,
             )
-    penalties = [one for one in along if one[0].added_gradients is not None and one[3].any()]
-    for (first, recorded, plain, way), (second, _, _, other) in combinations(penalties, 2):
-        (a, b), *_ = np.linalg.lstsq(np.stack([way, other], axis=1), recorded - plain, rcond=None)
-        if np.abs(plain + a * way + b * other - recorded).max() > 1e-3 * np.abs(recorded - plain).max():
+    yield from _two_penalties([(term, way) for term, _, _, way in along if term.added_gradients and way.any()], fed)
+
+
+def _two_coefficients(wanted: Array, one: Array, other: Array) -> tuple[float, float]:
+    """Of `a·one + b·other`, which comes closest to `wanted`; zeros where the two are multiples of each other."""
+    squares, product = (float(one @ one), float(other @ other)), float(one @ other)
+    return _solved_pair(squares, product, (float(one @ wanted), float(other @ wanted)))
+
+
+def _solved_pair(squares: tuple[float, float], product: float, wanted: tuple[float, float]) -> tuple[float, float]:
+    determinant = squares[0] * squares[1] - product**2
+    if not determinant > 1e-10 * squares[0] * squares[1]:
+        return 0.0, 0.0
+    a = (squares[1] * wanted[0] - product * wanted[1]) / determinant
+    return a, (squares[0] * wanted[1] - product * wanted[0]) / determinant
+
+
+def _two_penalties(penalties: Sequence[tuple[_Term, Array]], fed: Fed) -> Iterator[Loss]:
+    """Every two penalties that together are what the gradients have beside those of the cross-entropy."""
+    recorded, plain = fed.flat_gradients
+    more = recorded - plain
+    if not penalties or not more.any():
+        return
+    ways = np.stack([way for _, way in penalties])
+    products, wanted = ways @ ways.T, ways @ more
+    square, largest = float(more @ more), float(np.abs(more).max())
+    reaches = np.abs(ways).max(axis=1)
+    for one, other in combinations(range(len(penalties)), 2):
+        a, b = _solved_pair(
+            (products[one, one], products[other, other]), products[one, other], (wanted[one], wanted[other])
+        )
+        # The squares of what is left add up to this; only where it is little are the numbers worth a look.
+        left = square - a * wanted[one] - b * wanted[other]
+        if not left <= more.size * (_OF_WHAT_IS_LEFT * largest) ** 2 + 1e-9 * square:
+            continue
+        # One that adds nothing to the other is none.
+        if min(abs(a) * reaches[one], abs(b) * reaches[other]) <= _OF_WHAT_IS_LEFT * largest:
+            continue
+        if np.abs(a * ways[one] + b * ways[other] - more).max() > _OF_WHAT_IS_LEFT * largest:
             continue
         both = [
-            term.times(float(f"{number:.3g}")) for term, number in ((first, a), (second, b)) if float(f"{number:.3g}")
+            penalties[at][0].times(float(f"{number:.3g}"))
+            for at, number in ((one, a), (other, b))
+            if float(f"{number:.3g}")
         ]
         if len(both) == 2:
             yield _sum(*both)
+
+
+_OF_WHAT_IS_LEFT = 1e-3
+"""What two penalties leave of a gradient where they are right, in float32 too."""
+
+
+def _penalties_of_some(steps: Sequence[Fed]) -> Iterator[Loss]:
+    """A penalty on the parameters whose gradients speak of one, with a number for each of them."""
+    fed = steps[-1]
+    if not all(np.isfinite(array).all() for array in fed.recorded_gradients.values()):
+        return
+    for kind, of, words in (("squares", lambda w: 2 * w, "L2"), ("magnitudes", np.sign, "L1")):
+        numbers: dict[str, float] = {}
+        for name, plain in fed.gradients.items():
+            more, way = fed.recorded_gradients[name] - plain, of(fed.step.weights[name])
+            number = ratio(more, way)
+            if np.isfinite(number) and np.abs(more - number * way).max() < _OF_WHAT_IS_ADDED * np.abs(more).max():
+                numbers[name] = float(f"{number:.3g}")
+        if not numbers or len(numbers) == len(fed.gradients):
+            continue
+        parts = [
+            _penalty("", lambda name, own=own: name == own, kind).times(number)  # type: ignore[arg-type]
+            for own, number in numbers.items()
+        ]
+        squared = "squared " * (kind == "squares")
+        if len(set(numbers.values())) == 1:
+            said = f"{next(iter(numbers.values())):g} times the {squared}numbers of {', '.join(numbers)}"
+        else:
+            said = ", ".join(f"{number:g} times the {squared}numbers of {name}" for name, number in numbers.items())
+        yield replace(_sum(*parts), cause=f"an {words} penalty is added: {said}", fitted=1 + len(set(numbers.values())))
+
+
+_OF_WHAT_IS_ADDED = 1e-2
+"""A gradient that is a penalty's is so to rounding; of small ones float32 leaves some digits."""
+
+
+def _added_to_logits(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
+    """A number of its own for each class that is added to its logit in the loss, as the output's bias has it.
+
+    Its gradient is that of a convex function of these numbers, whose minimum Newton's method finds.
+    """
+    fed = steps[index]
+    recorded = fed.recorded_gradients[f"{fed.step.layers[-1]}.bias"]
+    classes = len(recorded)
+    if not np.isfinite(recorded).all() or not np.isfinite(fed.logits).all() or classes > _MOST_CLASSES:
+        return
+    numbers: Array = np.zeros(classes)
+    for _ in range(50):
+        p = oracle.softmax(fed.logits + numbers)
+        slope = (p - fed.one_hot).mean(axis=0) - recorded
+        if np.abs(slope).max() < 1e-15:
+            break
+        curvature = np.diag(p.mean(axis=0)) - p.T @ p / fed.size
+        numbers -= np.asarray(np.clip(np.linalg.pinv(curvature, rcond=1e-9) @ slope, -2, 2), np.float64)
+    numbers -= numbers.mean()
+    if not np.isfinite(numbers).all() or not np.abs(numbers).max() < _LARGEST_ADDED:
+        return
+    listed = ", ".join(f"{number:.3g}" for number in numbers)
+    yield Loss(
+        f"a number for each class is added to its logit in the loss: {listed} about their mean, as logits are adjusted",
+        lambda z, fed: cross_entropy(z + numbers, fed),
+        fitted=classes,
+    )
+
+
+_LARGEST_ADDED = 50.0
+_MOST_CLASSES = 100
 
 
 def _scaled(gradients: Callable[[Fed], ArraysByName] | None, factor: float) -> Callable[[Fed], ArraysByName] | None:
     return (lambda fed: {name: factor * array for name, array in gradients(fed).items()}) if gradients else None
 
 
-def _sum(one: Loss, two: Loss) -> Loss:
+def _sum(*losses: Loss) -> Loss:
+    """All that these add to the cross-entropy."""
+
     def gradients(fed: Fed) -> ArraysByName:
-        found = dict(one.added_gradients(fed)) if one.added_gradients else {}
-        for name, array in (two.added_gradients(fed) if two.added_gradients else {}).items():
-            found[name] = found.get(name, 0) + array
+        found: ArraysByName = {}
+        for one in losses:
+            for name, array in (one.added_gradients(fed) if one.added_gradients else {}).items():
+                found[name] = found.get(name, 0) + array
         return found
 
     return Loss(
-        f"{one.cause}, and {two.cause}",
+        ", and ".join(one.cause for one in losses),
         cross_entropy,
-        added=lambda fed: one.added(fed) + two.added(fed),
+        added=lambda fed: sum(one.added(fed) for one in losses),
         added_gradients=gradients,
-        fitted=2,
+        fitted=len(losses),
     )
 
 

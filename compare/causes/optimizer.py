@@ -26,6 +26,7 @@ from compare.causes.signatures import (
 )
 from compare.oracle.bounds import Rounding
 from compare.oracle.network import Adam, Array
+from recipe.recipe import KERAS_EPSILON
 
 
 @dataclass(frozen=True)
@@ -315,7 +316,22 @@ def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> Betas:
     if not cause.startswith(f"{symbol} is "):
         return {}
     said = float(cause.split()[2].rstrip(",;"))
-    return {key: said} if 0 <= said < 1 and evidence else {}
+    if not 0 <= said < 1:
+        return {}
+
+    def taken_in(s: OptimizerState) -> tuple[Array, Array, Array]:
+        """The moment before and after the step, and what it takes in."""
+        return (
+            (s.first_before, s.first, s.gradient) if key == "beta_1" else (s.second_before, s.second, s.gradient**2)
+        )
+
+    def left(beta: float) -> float:
+        parts = [(one, *taken_in(one.given)) for one in evidence]
+        return max(one.left_by(beta * before + (1 - beta) * taken) for one, before, _, taken in parts)
+
+    # What the words round matters in float64: a β may be the decimal number, that in float32, or none of the two.
+    before, after, taken = taken_in(max(evidence, key=lambda one: one.recorded.size).given)
+    return {key: min((said, float(np.float32(said)), 1 - ratio(after - before, taken - before)), key=left)}
 
 
 def _named(
@@ -578,6 +594,20 @@ def _of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hyp
                     one.given, one.given.first, largest_second[one.tensor, one.step], epsilon
                 ),
             )
+    largest_corrected: dict[tuple[str, int], Array] = {}
+    for one in sorted(evidence, key=lambda one: one.step):
+        before = largest_corrected.get((one.tensor, one.step - 1), 0 * one.given.second)
+        largest_corrected[one.tensor, one.step] = np.maximum(before, one.given.second / _corrections(one.given)[1] ** 2)
+    for epsilon in dict.fromkeys((first.given.adam.epsilon, 1e-8, 1e-7)):
+        yield Hypothesis(
+            f"the largest corrected second moment so far is used (AMSGrad), with ε = {epsilon:g} behind the root",
+            lambda one, epsilon=epsilon: (
+                one.given.adam.learning_rate
+                / _corrections(one.given)[0]
+                * one.given.first
+                / (np.sqrt(largest_corrected[one.tensor, one.step]) + epsilon)
+            ),
+        )
     yield from (h(*one) for one in _other_optimizers(first.given))
     for cause, predict in _fitted(first):
         terms = _twice_rounded if "decay" in cause else None
@@ -875,10 +905,12 @@ def _to_own_norm(s: OptimizerState, epsilon: float) -> Array:
 def _projected(state: OptimizerState) -> Iterator[Named]:
     """What may be done to the parameters after the update: constraints on the weights."""
 
-    def limited(weights: Array, limit: float, axis: int) -> Array:
+    def limited(weights: Array, limit: float, axis: int, *, keras: bool = False) -> Array:
         if weights.ndim != 2:
             return weights
         norms = np.linalg.norm(weights, axis=axis, keepdims=True)
+        if keras:  # keras/src/constraints/constraints.py
+            return weights * (np.minimum(norms, limit) / (norms + KERAS_EPSILON))
         return weights * np.minimum(1, limit / np.maximum(norms, 1e-300))
 
     constraints: dict[str, Callable[[Array], Array]] = {}
@@ -887,22 +919,24 @@ def _projected(state: OptimizerState) -> Iterator[Named]:
             limit = float(f"{np.linalg.norm(state.after, axis=axis).max():.4g}")
             name = f"after each update, the norm {words} is limited to {limit:.4g}"
             constraints[name] = partial(limited, limit=limit, axis=axis)
+            constraints[f"{name}, as Keras's MaxNorm does"] = partial(limited, limit=limit, axis=axis, keras=True)
     largest = float(f"{np.abs(state.after).max():.4g}")
     name = f"after each update, the weights are clipped to ±{largest:.4g}"
     constraints[name] = lambda weights: np.clip(weights, -largest, largest)
     constraints["after each update, negative weights are set to zero"] = lambda weights: np.maximum(weights, 0)
     for name, constraint in constraints.items():
-        yield name, partial(_constrained, constraint=constraint)
+        yield name, partial(_constrained, constraint=constraint, sums="norm" in name)
     for dtype in ("bfloat16", "float16", *(("float32",) if state.double else ())):
         if (state.after == rounded(state.after, dtype)).all() and np.count_nonzero(state.after) >= ENOUGH_NUMBERS:
             name = f"after each update, the parameters are rounded to {dtype}"
             yield name, partial(_rounded_after, dtype=dtype)
 
 
-def _constrained(s: OptimizerState, constraint: Callable[[Array], Array]) -> Array:
-    """What is subtracted in all; a constraint rounds the weights themselves some more times."""
+def _constrained(s: OptimizerState, constraint: Callable[[Array], Array], *, sums: bool) -> Array:
+    """What is subtracted in all; a constraint rounds the weights themselves some more times, and its sums, if any."""
     predicted, found = s.before - constraint(s.before - _update(s)), s.before - s.after
-    rounds_to = np.abs(predicted - found) <= 8 * s.rounding.unit * np.abs(s.after)
+    roundings = 8 + max(s.after.shape) * sums
+    rounds_to = np.abs(predicted - found) <= roundings * s.rounding.unit * np.abs(s.after)
     return np.where(rounds_to, found, predicted)
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compare.oracle.network import Array
 from differences import find
@@ -200,6 +201,45 @@ def see(name: str) -> str:
     return f" (differences: {find(name).name})"
 
 
+# --- what is drawn ---------------------------------------------------------------------------------
+
+A_DRAWN_MASK = 9
+"""How many numbers a mask that is read off the record counts as fitted: it yields to any rule that needs none."""
+
+
+_SELDOM = np.log(1e6)
+
+
+def is_drawn(dropped: NDArray[np.bool_], of: Array) -> bool:
+    """Whether which numbers are dropped knows nothing of them, as draws do and a threshold does not.
+
+    By the rank sum of those that are dropped (Mann and Whitney 1947), of the numbers and of their sizes.
+    """
+    count, others = int(dropped.sum()), int((~dropped).sum())
+    deviation = np.sqrt(count * others * (count + others + 1) / 12)
+    for numbers in (of, np.abs(of)):
+        _, place, counts = np.unique(numbers.ravel(), return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(counts) - (counts - 1) / 2)[place.ravel()]
+        off = float(ranks[dropped.ravel()].sum()) - count * (count + others + 1) / 2
+        # Of a clean draw, five standard deviations are exceeded once in a million.
+        if deviation and abs(off) > 5 * deviation:
+            return False
+    # Of few that are dropped a sum of ranks says little, but that they are the least of all is as seldom.
+    sizes, most = np.abs(of), min(count, others)
+    are_least = count and others and sizes[dropped].max() < sizes[~dropped].min()
+    return not (are_least and most * np.log((count + others) / most) > _SELDOM)
+
+
+def roundest_between(low: float, high: float) -> float:
+    """The number with the fewest digits from `low`, which is above 0, up to but not including `high`."""
+    for digits in range(1, 17):
+        step = 10.0 ** (np.floor(np.log10(high)) - digits + 1)
+        number = float(f"{np.ceil(low / step) * step:.{digits}g}")
+        if low <= number < high:
+            return number
+    return low
+
+
 # --- numbers ---------------------------------------------------------------------------------------
 
 
@@ -288,7 +328,7 @@ def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool)
     return f"the deviations scatter as rounding what is multiplied to about {bits:.0f} significant bits does: {kinds}"
 
 
-def as_noise(evidence: Sequence[Evidence], what: str = "the numbers") -> str | None:
+def as_noise(evidence: Sequence[Evidence], what: str = "the numbers", where: str = "") -> str | None:
     """Whether noise is added, or multiplied with: normally distributed, or evenly, around nothing or a factor of 1.
 
     This is no proof, and is said so. Sums of many terms are normally distributed too, whatever was done to the terms:
@@ -298,9 +338,9 @@ def as_noise(evidence: Sequence[Evidence], what: str = "the numbers") -> str | N
     if len(wrong) < sum(not one.is_right for one in evidence):
         return None
     added = [(one.recorded - one.expected).ravel() for one in wrong]
-    scattered = all(_is_scattered(one.recorded - one.expected, one.expected) for one in wrong)
+    scattered = all(knows_nothing(one.recorded - one.expected, one.expected) for one in wrong)
     if scattered and (words := _noise(added)) is not None:
-        return f"the deviations look like {words} that is added: no rule fits them"
+        return f"the deviations look like {words} that is added{where}: no rule fits them"
     # What is zero stays so; numbers that are small beside the others are known to fewer digits.
     factors = []
     for one in wrong:
@@ -318,7 +358,7 @@ def as_noise(evidence: Sequence[Evidence], what: str = "the numbers") -> str | N
     return None
 
 
-def _is_scattered(error: Array, expected: Array) -> bool:
+def knows_nothing(error: Array, expected: Array) -> bool:
     """Whether errors have no structure: independent of the numbers, and of the largest singular value of noise."""
     matrix = error.reshape(-1, error.shape[-1]) if error.ndim > 1 else error.reshape(1, -1)
     # Of n×p numbers of deviation 1, that is √n + √p, and seldom a tenth more (Davidson and Szarek 2001).

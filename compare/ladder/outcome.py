@@ -1,7 +1,7 @@
 """The last rung: what the trained networks make of the test images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
@@ -190,7 +190,10 @@ def _history_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str]
         for epoch, (a, b) in enumerate(pairs, 1):
             if abs(a - b) > allowed:
                 where = f"{title} of epoch {epoch}: {a:.6g} in {first_name}, {b:.6g} in {second_name}"
-                cause = "the steps' losses agree: one validation is not of the network after the epoch"
+                cause = (
+                    "the steps' losses agree: one validation is not of the network after the epoch, or not of the test "
+                    "images as they are"
+                )
                 if key == "accuracy":
                     cause = "the steps' losses agree: one accuracy is not of the epoch's steps"
                 return where, cause
@@ -310,7 +313,8 @@ def _prediction_cause(run: RunRecord, images: NDArray[np.floating], logits: NDAr
         if math.isclose(by_run, by_dropout, rel_tol=_AS_DROPOUT_STRAYS):
             return "dropout is active in evaluation: the predictions stray from the final weights' as it makes them"
     other = _other_predictions(run, images, recorded, logits)
-    return f"the predictions are {other or 'not those of the final weights: of another epoch or model'}"
+    unknown = "not those of the final weights on the test images: of another epoch or model, or of other images"
+    return f"the predictions are {other or unknown}"
 
 
 def _other_predictions(
@@ -334,10 +338,26 @@ def _other_predictions(
         return f"not computed in float32: {cause}"
     if np.abs(np.sort(recorded, axis=0) - np.sort(expected, axis=0)).max() < PARTED:
         return "those of the final weights in another order of the images"
-    few = slice(_IMAGES_AT_ONCE)
-    if np.abs(recorded[few] - oracle.softmax(_logits(run, 255 * images[few])[0])).max() < PARTED:
-        return "those of pixels that are not divided by 255"
+    few = images[:_IMAGES_AT_ONCE]
+    for words, change in _OTHER_PIXELS.items():
+        changed = change(few.reshape(-1, *run.recipe.images.image_shape))
+        if changed.shape[1] != changed.shape[2] and "transposed" in words:
+            continue
+        if np.abs(recorded[: len(few)] - oracle.softmax(_logits(run, changed.reshape(few.shape))[0])).max() < PARTED:
+            return f"those of {words}"
     return None
+
+
+_OTHER_PIXELS: dict[str, Callable[[NDArray[np.floating]], NDArray[np.floating]]] = {
+    "pixels that are not divided by 255": lambda maps: 255 * maps,
+    "pixels that are divided by 255 twice": lambda maps: maps / 255,
+    "pixels that are standardised: mean 0.1307 subtracted, divided by 0.3081": lambda maps: (maps - 0.1307) / 0.3081,
+    "pixels that are brought to −1 to 1": lambda maps: 2 * maps - 1,
+    "pixels that are inverted": lambda maps: 1 - maps,
+    "images that are transposed": lambda maps: maps.swapaxes(1, 2),
+    "images that are mirrored": lambda maps: maps[:, :, ::-1],
+}
+"""What the training images may have gone through, or not, and the test images not, or have."""
 
 
 def _fed(recipe: Recipe, images: NDArray[np.floating]) -> NDArray[np.float64]:
