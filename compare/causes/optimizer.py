@@ -919,7 +919,8 @@ def _projected(state: OptimizerState) -> Iterator[Named]:
             limit = float(f"{np.linalg.norm(state.after, axis=axis).max():.4g}")
             name = f"after each update, the norm {words} is limited to {limit:.4g}"
             constraints[name] = partial(limited, limit=limit, axis=axis)
-            constraints[f"{name}, as Keras's MaxNorm does"] = partial(limited, limit=limit, axis=axis, keras=True)
+            if state.double:  # float32 does not tell Keras's form
+                constraints[f"{name}, as Keras's MaxNorm does"] = partial(limited, limit=limit, axis=axis, keras=True)
     largest = float(f"{np.abs(state.after).max():.4g}")
     name = f"after each update, the weights are clipped to ±{largest:.4g}"
     constraints[name] = lambda weights: np.clip(weights, -largest, largest)
