@@ -18,6 +18,7 @@ from compare.causes.signatures import (
     all_kept_in,
     as_noise,
     in_steps,
+    is_drawn,
     named,
     ratio,
     see,
@@ -598,17 +599,29 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("the gradient is transposed", lambda one: one.expected.T)
     name = "the mean over the inputs is taken from the gradient of each unit: gradient centralisation"
     yield Hypothesis(name, lambda one: one.expected - one.expected.mean(0) if one.expected.ndim > 1 else one.expected)
-    live = expected != 0
-    share = float((recorded[live] == 0).mean()) if live.any() else 0.0
-    if 0 < share < 1:
-        kept, dropped = (np.abs(expected[live & (recorded != 0) == chosen]) for chosen in (True, False))
-        smallest = kept.min(initial=np.inf) >= dropped.max(initial=0)
-        why = f"only the largest {1 - share:.0%} are kept" if smallest else "they are masked, or dropped"
-        name = f"{share:.0%} of the gradient's entries are zero: {why}"
-        yield Hypothesis(name, lambda one: np.where(one.recorded == 0, 0, one.expected))
+    yield from _masked(first)
     name = "the gradient of each parameter is scaled to a norm of 1"
     yield Hypothesis(name, lambda one: one.expected / (np.linalg.norm(one.expected) or 1.0))
     yield from network_causes.of_gradient(first)
+
+
+def _masked(first: Evidence) -> Iterator[Hypothesis]:
+    """Some entries are zero, the others right."""
+    recorded, expected = first.recorded, first.expected
+    live = expected != 0
+    zero, kept = live & (recorded == 0), live & (recorded != 0)
+    if not zero.any() or not kept.any():
+        return
+    share = float(zero.sum() / live.sum())
+    why = "they are masked, or dropped"
+    if np.abs(expected[kept]).min() >= np.abs(expected[zero]).max():
+        why = f"only the largest {1 - share:.0%} are kept"
+    elif (expected[zero] < 0).all() and (expected[kept] > 0).all():
+        why = "only those above 0 are kept"
+    elif not is_drawn(recorded[live] == 0, expected[live]):
+        why = "which ones depends on their size"
+    name = f"{share:.0%} of the gradient's entries are zero: {why}"
+    yield Hypothesis(name, lambda one: np.where(one.recorded == 0, 0, one.expected))
 
 
 def _quantised(gradient: Array) -> Array:

@@ -233,10 +233,26 @@ def _source_fault(
     if all(turned):
         kinds = dict.fromkeys(faults[0].removeprefix("images are ") for faults in turned)
         return f"some images are {', others '.join(kinds)}, as augmentation has it{some}"
+    expected = _expected_images(trace, digits, batch)
     if np.isin(grey, (0, 255)).all():
-        return "pixels are black or white: cut at a threshold"
-    kind = augmentation.of_images(grey / 255, _expected_images(trace, digits, batch), digits.x_train)
+        return _black_or_white(grey, expected)
+    kind = augmentation.of_images(grey / 255, expected, digits.x_train)
     return kind or f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
+
+
+def _black_or_white(grey: NDArray[np.uint8], expected: NDArray[np.float64] | None) -> str:
+    """How pixels became black or white."""
+    words = "pixels are black or white"
+    if expected is None:
+        return f"{words}: cut at a threshold, or drawn"
+    level, white = expected.reshape(grey.shape), grey == 255
+    if not white.any() or white.all() or level[~white].max() < level[white].min():
+        return f"{words}: cut at a threshold"
+    # Drawn ones are white as often as they are bright: of n pixels, that scatters by √(Σ p(1 − p)).
+    scatter = math.sqrt(float((level * (1 - level)).sum()))
+    if not white[level == 0].any() and abs(white.sum() - level.sum()) < 5 * scatter:
+        return f"{words}: drawn, with the grey level as the probability"
+    return f"{words}, by no threshold that is the same for all"
 
 
 def _order_fault(trace: Trace, digits: Digits) -> str | None:

@@ -321,9 +321,7 @@ def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> Betas:
 
     def taken_in(s: OptimizerState) -> tuple[Array, Array, Array]:
         """The moment before and after the step, and what it takes in."""
-        return (
-            (s.first_before, s.first, s.gradient) if key == "beta_1" else (s.second_before, s.second, s.gradient**2)
-        )
+        return (s.first_before, s.first, s.gradient) if key == "beta_1" else (s.second_before, s.second, s.gradient**2)
 
     def left(beta: float) -> float:
         parts = [(one, *taken_in(one.given)) for one in evidence]

@@ -325,7 +325,11 @@ def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool)
     if bits < _FEWEST_BITS or bits > (_FLOATS_BITS + 2 if double else _FEWER_THAN_FLOAT):
         return None
     kinds = "bfloat16 has 8, TF32 and float16 have 11" + ", float32 has 24" * double
-    return f"the deviations scatter as rounding what is multiplied to about {bits:.0f} significant bits does: {kinds}"
+    noise = f"or as noise of {size:.1g} of it does"
+    return (
+        f"the deviations scatter as rounding what is multiplied to about {bits:.0f} significant bits does, {noise}: "
+        f"{kinds}"
+    )
 
 
 def as_noise(evidence: Sequence[Evidence], what: str = "the numbers", where: str = "") -> str | None:

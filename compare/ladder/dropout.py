@@ -100,7 +100,9 @@ def _share(tensor: str, draws: NDArray[np.bool_], probability: float, cause: str
 def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
     step = ExactStep.of(trace, index)
     activation, recorded, rate = step.activations[layer], step.dropped[layer], trace.recipe.dropout
-    kept = recorded != 0
+    kept, live = recorded != 0, np.isfinite(activation) & (activation != 0)
+    if not is_drawn(~kept[live], activation[live]):
+        return "which activations are dropped depends on their size: it is no mask that is drawn"
 
     def hypotheses() -> Iterator[Hypothesis]:
         yield Hypothesis("dropout is missing: all activations are passed on as they are", lambda one: activation)
@@ -157,7 +159,5 @@ def _other_masks(trace: Trace, index: int, layer: str, kept: NDArray[np.bool_]) 
         return "one mask is drawn for the whole batch instead of one for each image"
     if other := next((words for words, mask in _masks_nearby(trace, index, layer, len(live)) if fits(mask)), None):
         return f"the mask is that of {other}"
-    if not is_drawn(~kept[live], trace.steps[index].activations[layer][live].astype(np.float64)):
-        return "which activations are dropped depends on their size: it is no mask that is drawn"
     share = 1 - kept[live].mean()
     return f"other activations are dropped than the recipe's masks say, {share:.3g} of all: another generator or seed"
