@@ -23,7 +23,7 @@ def of_images(images: Images, expected: Images | None, training: NDArray[np.uint
     same = np.abs(found - expected).max(axis=(1, 2)) <= _SAME
     some = f" ({int((~same).sum())} of the {len(found)} of the first batch)" if same.any() else ""
     changed = [(a, b) for a, b, is_same in zip(found, expected, same, strict=True) if not is_same]
-    kind = _shifted(changed) or _erased(changed) or _by_image(changed) or _powers(changed)
+    kind = _shifted(changed) or _erased(changed) or _by_image(changed) or _powers(changed) or _by_level(changed)
     kind = kind or _mixed(changed, expected)
     kind = kind or _impulses(changed) or _multiplied(changed) or _noisy(changed)
     kind = kind or _blurred(changed) or _turned_or_scaled(changed) or _resampled(changed)
@@ -287,6 +287,22 @@ def _powers(pairs: Pairs) -> str | None:
             return None
         powers.append(power)
     return f"each image is raised to a power of its own, from {min(powers):.3g} to {max(powers):.3g}: gamma"
+
+
+def _by_level(pairs: Pairs) -> str | None:
+    """Another function of the grey level for each image, which keeps the order of the levels."""
+    for found, wanted in pairs:
+        order = np.argsort(wanted, axis=None, kind="stable")
+        levels, results = wanted.ravel()[order], found.ravel()[order]
+        begins = np.flatnonzero(np.diff(levels, prepend=-1.0) > 0)
+        lowest, highest = np.minimum.reduceat(results, begins), np.maximum.reduceat(results, begins)
+        if (
+            len(begins) < _ENOUGH_LEVELS
+            or (highest - lowest > _SAME).any()
+            or (lowest[1:] < highest[:-1] - _SAME).any()
+        ):
+            return None
+    return "the grey levels of each image go through a function of its own, as where its histogram is equalised"
 
 
 def _mixed(pairs: Pairs, expected: Images) -> str | None:

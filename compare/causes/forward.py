@@ -55,6 +55,7 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
         name = "the layer uses the parameters of the step before"
         yield Hypothesis(name, lambda one: _with_weights_of(one, evidence[max(one.step - 2, 0)].given, layer))
         yield from _averaged_weights(evidence, first, layer)
+        yield from network_causes.with_places_left_out(first, layer)
 
     if (cause := named(evidence, hypotheses())) is not None:
         return cause
@@ -274,12 +275,26 @@ def _after_the_sum(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     if expected.shape[0] > 1:
         name = "the pre-activations of each unit are multiplied by a number of its own"
         yield Hypothesis(name, lambda one: per_unit * one.expected, fitted=per_unit.size)
+    for cap in _caps(recorded, expected):
+        name = f"the pre-activations are capped smoothly at ±{cap:.4g}: c·tanh(z / c)"
+        yield Hypothesis(name, lambda one, cap=cap: cap * np.tanh(one.expected / cap), fitted=True)
     limit = float(np.abs(recorded).max())
     yield Hypothesis(
         f"the pre-activations are clipped to ±{limit:.4g}",
         lambda one: np.clip(one.expected, -limit, limit),
         fitted=True,
     )
+
+
+def _caps(recorded: Array, expected: Array) -> Iterator[float]:
+    """The c of c·tanh(z / c) that gives the largest number."""
+    from scipy.optimize import brentq
+
+    place = int(np.nan_to_num(np.abs(expected)).argmax())
+    found, z = abs(float(recorded.flat[place])), abs(float(expected.flat[place]))
+    if 0 < found < z and np.isfinite(z):
+        cap = float(brentq(lambda c: c * np.tanh(z / c) - found, found, 1e9 * z, xtol=1e-15))
+        yield from dict.fromkeys((float(f"{cap:.3g}"), cap))
 
 
 def _cosines(one: Evidence, layer: str) -> Array:
@@ -589,6 +604,7 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     name = f"the activation is the hard tanh, z cut off at ±{limit:.4g}, instead of ReLU"
     yield Hypothesis(name, of(lambda z: np.clip(z, -limit, limit)), fitted=True)
     yield from _one_number(first, layer)
+    yield from _polynomial(first, layer)
     shift = float((recorded - z)[positive & (recorded != 0)].mean()) if (positive & (recorded != 0)).any() else 0.0
     name = f"the activation is ReLU of z {'+' if shift > 0 else '−'} {abs(shift):.4g}"
     yield Hypothesis(name, of(lambda z: oracle.relu(z + shift)), fitted=True)
@@ -612,6 +628,37 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
             name = f"the activation is swish of β = {number:.4g}, z·σ(βz), instead of ReLU"
             yield Hypothesis(name, of(lambda z, number=number: z * expit(number * z)), fitted=True)
 
+
+def _polynomial(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """A polynomial of ReLU's, of the second degree: squared and scaled ReLUs with a shift."""
+    r = oracle.relu(first.given.preactivations[layer])
+    if not np.isfinite(r).all() or not np.isfinite(first.recorded).all():
+        return
+    parts = np.stack([r.ravel() ** 2, r.ravel(), np.ones(r.size)], axis=1)
+    solved = np.linalg.lstsq(parts, first.recorded.ravel(), rcond=None)[0]
+    for digits in (4, 9):
+        factors = [float(f"{number:.{digits}g}") * bool(abs(number) > _NOTHING) for number in solved]
+        if not factors[0]:
+            continue
+        said = " ".join(
+            f"{number:+.4g}{power}" for number, power in zip(factors, (" r²", " r", ""), strict=True) if number
+        )
+        yield Hypothesis(
+            f"the activation is {said.lstrip('+')}, where r is ReLU",
+            lambda one, p=tuple(factors): (
+                p[2]
+                + sum(
+                    factor * oracle.relu(one.given.preactivations[layer]) ** power
+                    for factor, power in zip(p, (2, 1), strict=False)
+                )
+            ),
+            fitted=3,
+            terms=lambda one, c=factors[2]: np.full(one.recorded.shape, abs(c)),
+        )
+
+
+_NOTHING = 1e-6
+"""A coefficient that rounding alone makes."""
 
 _OF_ONE_NUMBER: dict[str, tuple[Callable[[Array, float], Array], Array]] = {
     "CELU of α = {}": (

@@ -10,6 +10,7 @@ from compare.causes import convolution as network_causes
 from compare.causes import losses
 from compare.causes.losses import Fed, Loss
 from compare.causes.signatures import (
+    A_DRAWN_MASK,
     UNKNOWN,
     Accepted,
     Evidence,
@@ -259,6 +260,7 @@ def _of_all(evidence: Sequence[Evidence], steps: Sequence[Fed], first: Evidence)
         if not is_factor and possible:
             yield Hypothesis(loss.cause, _predicting(loss.gradients), loss.fitted, whole=True)
     yield from _of_steps(steps)
+    yield from _at_other_weights(steps, fed)
     yield from _on_their_way(fed)
     yield from _clipped(evidence, steps)
     yield from _changed(first)
@@ -293,10 +295,84 @@ def _of_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
                     one.expected / divided + ((one.step - 1) % count != 0) * recorded(one, 1)
                 ),
             )
+    if [fed.index for fed in steps] == list(range(len(steps))):
+        kept = _kept_back(steps)
+        yield Hypothesis(
+            "only some entries of a gradient are passed on, the rest is added to the next step's: error feedback",
+            lambda one: np.where(one.recorded == 0, 0, one.expected + kept[one.step - 1][one.tensor]),
+            fitted=A_DRAWN_MASK,
+        )
     for beta in (0.5, 0.9, 0.99):
         for rest in (1.0, 1 - beta):
             name = f"the gradients are smoothed over the steps: {beta:g} of the one before is added"
             yield Hypothesis(name, lambda one, beta=beta, rest=rest: beta * recorded(one, 1) + rest * one.expected)
+
+
+def _kept_back(steps: Sequence[Fed]) -> list[ArraysByName]:
+    """By step, what all steps before have of the gradients more than what was passed on."""
+    found: list[ArraysByName] = [{name: np.zeros(array.shape) for name, array in steps[0].gradients.items()}]
+    for fed in steps[:-1]:
+        found.append(
+            {name: rest + fed.gradients[name] - fed.recorded_gradients[name] for name, rest in found[-1].items()}
+        )
+    return found
+
+
+def _at_weights(weights: Callable[[Fed], ArraysByName]) -> Callable[[Fed], ArraysByName]:
+    """The gradients of a step's batch at other weights than its forward pass had."""
+
+    def gradients(fed: Fed) -> ArraysByName:
+        step = fed.step
+        masks = {layer: mask for layer in step.dropped if (mask := step.mask(layer)) is not None}
+        return oracle.gradients(weights(fed), step.inputs[step.layers[0]], step.labels, masks)
+
+    return gradients
+
+
+def _at_other_weights(steps: Sequence[Fed], first: Fed) -> Iterator[Hypothesis]:
+    """Gradients at the weights of another step, or at some that are moved."""
+
+    def of_step(fed: Fed, by: int) -> ArraysByName:
+        return steps[min(max(fed.index + by, 0), len(steps) - 1)].step.weights
+
+    if len(steps) > 1:
+        for by, words in ((-1, "of the step before: the gradients are stale"), (1, "after the step's update")):
+            of = _predicting(_at_weights(lambda fed, by=by: of_step(fed, by)))
+            # The weights after the last step are no step's.
+            yield Hypothesis(
+                f"the gradients are those at the weights {words}",
+                lambda one, of=of, by=by: one.recorded if one.step - 1 + by == len(steps) else of(one),
+            )
+
+    def moved(fed: Fed, radius: float) -> ArraysByName:
+        share = radius / (_norm(fed.gradients) or 1.0)
+        return {name: array + share * fed.gradients[name] for name, array in fed.step.weights.items()}
+
+    for radius in _radii(first, moved):
+        yield Hypothesis(
+            f"the gradients are those at weights moved by {radius:g} along the gradient: sharpness-aware (SAM)",
+            _predicting(_at_weights(lambda fed, radius=radius: moved(fed, radius))),
+            fitted=1,
+            whole=True,
+        )
+
+
+def _radii(first: Fed, moved: Callable[[Fed, float], ArraysByName]) -> list[float]:
+    """How far weights may be moved: what people choose, and what the output's bias tells."""
+    from scipy.optimize import brentq
+
+    bias = f"{first.step.layers[-1]}.bias"
+    unit = int(np.abs(first.recorded_gradients[bias] - first.gradients[bias]).argmax())
+
+    def off(radius: float) -> float:
+        found = _at_weights(lambda fed: moved(fed, radius))(first)[bias][unit]
+        return float(found - first.recorded_gradients[bias][unit])
+
+    radii = [0.05, 0.1, 0.01, 0.02, 0.5]
+    low, high = off(1e-3), off(1.0)
+    if np.isfinite((low, high)).all() and low * high < 0:
+        radii.append(float(f"{brentq(off, 1e-3, 1.0, xtol=1e-12):.3g}"))
+    return list(dict.fromkeys(radii))
 
 
 def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
@@ -324,6 +400,14 @@ def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
             yield Hypothesis(
                 name, by_way(lambda fed, layer, d, chosen=chosen: fed.step.through(layer, -d if layer in chosen else d))
             )
+    for limit in (1.0, 6.0):
+        name = f"the gradient is stopped where an activation is above {limit:g}, as of a ReLU that is cut off there"
+        yield Hypothesis(
+            name,
+            by_way(
+                lambda fed, layer, d, limit=limit: fed.step.through(layer, d) * (fed.step.activations[layer] <= limit)
+            ),
+        )
     slope = _leak(fed, by_way)
     if slope is not None:
         yield Hypothesis(

@@ -387,13 +387,11 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
     labels = digits.y_train[taken]
     if (np.diff(labels.astype(int)) >= 0).all():
         return "the training images are sorted by their labels"
-    seen = set(labels.tolist())
-    missing = sorted(set(range(trace.recipe.images.num_classes)) - seen)
-    # Of 320 images drawn from ten classes, that one class is missing has a probability of 2e-14.
-    if missing and count * (1 / trace.recipe.images.num_classes) > _ENOUGH_OF_A_CLASS:
-        return f"images of the classes {', '.join(map(str, missing))} are left out"
     num_batches, expected = len(trace.batch_hashes) - 1, math.ceil(len(order) / trace.recipe.batch_size)
-    if num_batches < expected - 1:
+    whole = num_batches >= expected - 1
+    if (missing := _without_classes(labels, trace.recipe.images.num_classes, whole=whole)) is not None:
+        return missing
+    if not whole:
         fewer = f"an epoch has {num_batches:,} batches instead of {expected:,}"
         return f"{fewer}: some are left out, as where images are held back for validation"
     reach = int(taken.max()) + 1
@@ -415,6 +413,19 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
             f"twice, of which chance gives {chance:.0%}"
         )
     return "the images are shuffled in another order"
+
+
+def _without_classes(labels: NDArray[np.integer], num_classes: int, *, whole: bool) -> str | None:
+    """That images of some classes are missing, of so many that it is no chance; `whole` is an epoch of all images."""
+    missing = sorted(set(range(num_classes)) - set(labels.tolist()))
+    # Of 320 images drawn from ten classes, that one class is missing has a probability of 2e-14.
+    if not missing or len(labels) / num_classes <= _ENOUGH_OF_A_CLASS:
+        return None
+    listed = ", ".join(map(str, missing))
+    if not whole:
+        return f"images of the classes {listed} are left out"
+    # An epoch as long as the recipe's has all of them, or others twice.
+    return f"the images are not shuffled evenly: none of the first {len(labels)} is of the classes {listed}"
 
 
 def _classes_by_frequency(labels: NDArray[np.integer], digits: Digits) -> str:

@@ -229,6 +229,16 @@ _REDUCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
 }
 
 
+def _jensen_shannon(z: Numbers, fed: Fed) -> Numbers:
+    """The mean of both divergences from (p + y) / 2, of one-hot y; p·log p of nothing is nothing."""
+    p = _probabilities(z)
+    of_label = _of_label(p, fed)
+    middle = (of_label + 1) / 2
+    both = -np.log(middle) + of_label * (np.log(of_label) - np.log(middle))
+    # Of the other classes p / (p / 2) is 2.
+    return (both + (1 - of_label) * np.log(2)) / 2
+
+
 # --- losses without a free number ------------------------------------------------------------------
 
 
@@ -282,6 +292,7 @@ def _stated() -> dict[str, Each]:
             lambda z, fed: (_probabilities(z) - fed.one_hot * np.log(_probabilities(z) + 1e-7)).mean(axis=1)
         ),
         "the loss is Poisson's of the logits": lambda z, fed: (np.exp(z) - fed.one_hot * z).mean(axis=1),
+        "the loss is the Jensen-Shannon divergence of probabilities and one-hot labels": _jensen_shannon,
         "the loss takes the squared cross-entropy": lambda z, fed: cross_entropy(z, fed) ** 2,
         "the loss takes the root of the cross-entropy": lambda z, fed: np.sqrt(cross_entropy(z, fed)),
         "ReLU is applied to the logits before the softmax of the loss": lambda z, fed: cross_entropy(_positive(z), fed),
@@ -499,6 +510,36 @@ def _penalty(words: str, names: Callable[[str], bool], kind: Literal["squares", 
     return _Term(words, added=value, added_gradients=gradients)
 
 
+def _from_initial(words: str, names: Sequence[str], initial: ArraysByName) -> _Term:
+    """A penalty on the squared distances of parameters from their initial values: L2-SP."""
+
+    def gradients(fed: Fed) -> ArraysByName:
+        return {name: 2 * (fed.step.weights[name] - initial[name]) for name in names}
+
+    def value(fed: Fed) -> float:
+        return sum(float((array**2).sum()) for array in gradients(fed).values()) / 4
+
+    return _Term(words, added=value, added_gradients=gradients)
+
+
+def _orthogonality(kernel: str) -> _Term:
+    """The penalty ‖WᵀW − I‖² on a kernel."""
+
+    def parts(fed: Fed) -> tuple[Array, Array]:
+        weights = fed.step.weights[kernel]
+        return weights, weights.T @ weights - np.eye(weights.shape[1])
+
+    def gradients(fed: Fed) -> ArraysByName:
+        weights, off = parts(fed)
+        return {kernel: 4 * weights @ off}
+
+    return _Term(
+        f"{{}} times ‖WᵀW − I‖² of {kernel} is added: a penalty that makes it orthogonal",
+        added=lambda fed: float((parts(fed)[1] ** 2).sum()),
+        added_gradients=gradients,
+    )
+
+
 def _activity(words: str, layers: Sequence[str], kind: Literal["squares", "magnitudes"]) -> _Term:
     """A penalty on the activations of hidden layers, averaged over the batch."""
 
@@ -577,6 +618,8 @@ def _terms(step: ExactStep) -> Iterator[_Term]:
             yield _penalty(f"{words} {kernel} is added", lambda name, kernel=kernel: name == kernel, kind)  # type: ignore[arg-type]
         if len(kernels) > 2:
             yield _penalty(f"{words} hidden kernels is added", lambda name: name in kernels[:-1], kind)  # type: ignore[arg-type]
+    for kernel in (name for name in kernels if step.weights[name].ndim == 2):
+        yield _orthogonality(kernel)
     hidden = step.layers[:-1]
     for kind, words in (("squares", "squared activations"), ("magnitudes", "activations")):
         if len(hidden) > 1:
@@ -596,6 +639,13 @@ def _entropy_of_smoothed(z: Numbers, share: float) -> float:
     classes = z.shape[1]
     label, other = 1 - share + share / classes, share / classes
     return float(-label * np.log(label) - (classes - 1) * other * np.log(other))
+
+
+def _smoothed_focal(z: Numbers, fed: Fed, gamma: float, alpha: float, share: float) -> Numbers:
+    """Of every class, as Keras's CategoricalFocalCrossentropy has it with label smoothing."""
+    targets = (1 - share) * fed.one_hot + share / z.shape[1]
+    found: Numbers = alpha * (targets * (1 - _probabilities(z)) ** gamma * -_logs(z)).sum(axis=1)
+    return found
 
 
 def _with_numbers() -> dict[str, tuple[Callable[[float], Each], Array]]:
@@ -647,6 +697,17 @@ def _with_numbers() -> dict[str, tuple[Callable[[float], Each], Array]]:
             lambda epsilon: lambda z, fed: -np.log(_of_label(_probabilities(z), fed) + epsilon),
             np.geomspace(1e-9, 0.5, 60),
         ),
+        "the loss of each image is cut off at {}": (
+            lambda limit: lambda z, fed: np.where(cross_entropy(z, fed).real < limit, cross_entropy(z, fed), limit),
+            np.geomspace(0.01, 50, 60),
+        ),
+        **{
+            f"the loss is focal, of {words}, with labels smoothed by {{}}": (
+                lambda share, gamma=gamma, alpha=alpha: partial(_smoothed_focal, gamma=gamma, alpha=alpha, share=share),
+                np.linspace(0.01, 0.6, 12),
+            )
+            for words, gamma, alpha in (("γ = 2", 2, 1), ("γ = 2 and α = 0.25", 2, 0.25), ("γ = 1", 1, 1))
+        },
         "a margin of {} is subtracted from the label's logit": (
             lambda margin: lambda z, fed: cross_entropy(z - margin * fed.one_hot, fed),
             np.linspace(-3, 3, 41),
@@ -675,7 +736,7 @@ def catalogue(steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]
     yield from _penalties_of_some(steps)
     yield from _added_to_logits(steps, index)
     yield from _two_at_once(steps, index)
-    for term in _terms(steps[index].step):
+    for term in (*_terms(steps[index].step), *_terms_of_distance(steps)):
         number = _coefficient(term, steps, index, by)
         for one in dict.fromkeys((float(f"{number:.3g}"), number)) if np.isfinite(number) and number else ():
             yield term.times(one)
@@ -691,6 +752,20 @@ def catalogue(steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]
             continue
         for number in _solutions(of, grid, steps, index, by):
             yield Loss(words.format(f"{number:.4g}"), of(number), fitted=True)
+
+
+def _terms_of_distance(steps: Sequence[Fed]) -> Iterator[_Term]:
+    """Penalties on what has been learned since the first step, where that is among these."""
+    initial = steps[0].step.weights
+    if len(steps) == 1:
+        return
+    kernels = [name for name in initial if name.endswith(".kernel")]
+    for words, names in (("kernels", kernels), ("kernels and biases", list(initial))):
+        yield _from_initial(
+            f"L2-SP: a penalty of {{}} times the squared distance of the {words} from their initial values is added",
+            names,
+            initial,
+        )
 
 
 def _coefficient(term: _Term, steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]) -> float:

@@ -20,6 +20,7 @@ from compare.causes.signatures import (
     Hypothesis,
     all_accepted,
     all_kept_in,
+    as_noise,
     ratio,
     rounded,
     see,
@@ -87,6 +88,10 @@ def of_optimizer(states: States, index: int, name: str) -> str | None:
         wrong = next((part for part in evidence.values() if any(not one.is_right for one in part)), None)
         kept = wrong and all_kept_in([one for one in wrong if not one.is_right], double=all_states[0].double)
         causes = kept or None
+        if not kept and wrong is evidence["parameter"]:
+            # A parameter is off by as much as its update is; a few hundred numbers of the largest tell noise.
+            largest = max((one for one in wrong if not one.is_right), key=lambda one: one.recorded.size).tensor
+            causes = as_noise([one for one in wrong if one.tensor == largest], "the updates", " to the updates")
     return causes
 
 
@@ -845,6 +850,12 @@ def _of_forms(first: Evidence) -> Iterator[Named]:
             share = f", {number * rate:.3g} of the weights in a step" if number > _LARGE_DECAY else ""
             name = f"decoupled weight decay of {number:.3g} (AdamW){share}{words}{see('adamw-decay')}"
             yield name, lambda s, number=number, update=update: update(s) + rate * number * s.before
+        decay = ratio(first.recorded - expected, rate * (state.before - expected))
+        for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
+            name = (
+                f"decoupled weight decay of {number:.3g} (AdamW), applied after the update{words}{see('adamw-decay')}"
+            )
+            yield name, lambda s, d=rate * number, update=update: update(s) + d * (s.before - update(s))
         # Both at once: what a rate and a decay of its own leave.
         number, decayed = _rate_and_decay(first, expected)
         if decayed:
@@ -1005,7 +1016,7 @@ def _lookahead(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypoth
 
 
 def _rates(factor: float, rate: float, words: str, update: Callable[[OptimizerState], Array]) -> Iterator[Named]:
-    for digits in (3, 6):
+    for digits in (3, 6, 17):
         number = float(f"{factor * rate:.{digits}g}") if np.isfinite(factor) else rate
         if f"{number:.6g}" != f"{rate:.6g}":
             name = f"the learning rate is {number:.6g} instead of {rate:.6g}{words}"

@@ -135,10 +135,15 @@ def _fit(rule: Rule, probe: Mapping[str, Moved], moved: Mapping[str, Moved], uni
     return None
 
 
+_ANOTHER_ADAM = "another Adam"
+"""One whose moments are not those that were recorded."""
+
+
 def _said(fit: _Fit, *, told: bool) -> str:
     rate, shrink = (float(f"{number:.4g}") for number in fit.rates)
     details = fit.rule.details if told else ""
-    words = f"not Adam: {fit.rule.name}{details} with a learning rate "
+    instead = "" if fit.rule.name.startswith(_ANOTHER_ADAM) else "not Adam: "
+    words = f"{instead}{fit.rule.name}{details} with a learning rate "
     if fit.by_step:
         return f"{words}that changes from step to step: {', '.join(f'{number:.4g}' for number in fit.by_step)}"
     words += f"of {rate:.4g}"
@@ -427,7 +432,7 @@ def _of_adams_kind(beta_1: float, beta_2: float, stated: float) -> Iterator[Rule
         of: dict[str, Any] = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
         for form in ("Keras", "torch", "inside"):
             words = {"Keras": "in Keras's form", "torch": "in torch's form", "inside": "with ε inside the root"}[form]
-            yield Rule(f"another Adam {said}, {words}", partial(_adam, form=form, **of), details)
+            yield Rule(f"{_ANOTHER_ADAM} {said}, {words}", partial(_adam, form=form, **of), details)
             yield Rule(f"AMSGrad {said}, {words}", partial(_adam, form=form, largest=True, **of), details)
         yield Rule(f"Adamax {said}{see('adamax-epsilon-place')}", partial(_adamax, **of, inside=False), details)
         yield Rule(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes.signatures import kept_in
+from compare.causes.signatures import kept_in, ratio
 from compare.ladder.rung import Rung, RungVerdict
 from compare.ladder.trajectory import (
     MIN_CONTROLS,
@@ -166,7 +166,7 @@ def _results_apart(runs: Runs, controls: Sequence[RunRecord]) -> tuple[str, str]
     if farther_than_controls(parting.weight_difference, differences, first):
         largest = f"the controls' at most {max(differences):.2g}"
         where = f"final weights: ‖ΔW‖ / ‖W‖ is {parting.weight_difference:.2g}, {largest}"
-        return where, "they are not what the same steps led to: averaged, of another step, or rounded"
+        return where, "they are not what the same steps led to: averaged, of another step, or rounded, for example"
     return None
 
 
@@ -313,7 +313,7 @@ def _prediction_cause(run: RunRecord, images: NDArray[np.floating], logits: NDAr
         if np.allclose(quartiles[0], quartiles[1], rtol=_AS_DROPOUT_STRAYS, atol=0):
             return "dropout is active in evaluation: the predictions stray from the final weights' as it makes them"
     other = _other_predictions(run, images, recorded, logits)
-    unknown = "not those of the final weights on the test images: of another epoch or model, or of other images"
+    unknown = "not those of the final weights on the test images: of another epoch, model or images, for example"
     return f"the predictions are {other or unknown}"
 
 
@@ -339,6 +339,8 @@ def _other_predictions(
     if np.abs(np.sort(recorded, axis=0) - np.sort(expected, axis=0)).max() < PARTED:
         return "those of the final weights in another order of the images"
     few = images[:_IMAGES_AT_ONCE]
+    if (temperature := _temperature(recorded, logits)) is not None:
+        return f"those of a softmax with a temperature of {temperature:.4g}"
     for words, change in _OTHER_PIXELS.items():
         changed = change(few.reshape(-1, *run.recipe.images.image_shape))
         if changed.shape[1] != changed.shape[2] and "transposed" in words:
@@ -346,6 +348,19 @@ def _other_predictions(
         if np.abs(recorded[: len(few)] - oracle.softmax(_logits(run, changed.reshape(few.shape))[0])).max() < PARTED:
             return f"those of {words}"
     return None
+
+
+def _temperature(recorded: NDArray[np.float64], logits: NDArray[np.float64]) -> float | None:
+    """What the logits were divided by, where that makes the predictions of all images."""
+    centred, few = logits - logits.mean(axis=1, keepdims=True), slice(_IMAGES_AT_ONCE)
+    with np.errstate(divide="ignore"):
+        logs = np.log(recorded)
+    if not np.isfinite(logs[few]).all():
+        return None
+    slope = ratio(logs[few] - logs[few].mean(axis=1, keepdims=True), centred[few])
+    if not slope > 0 or np.abs(oracle.softmax(slope * logits) - recorded).max() > PARTED:
+        return None
+    return 1 / slope
 
 
 _OTHER_PIXELS: dict[str, Callable[[NDArray[np.floating]], NDArray[np.floating]]] = {
@@ -356,6 +371,12 @@ _OTHER_PIXELS: dict[str, Callable[[NDArray[np.floating]], NDArray[np.floating]]]
     "pixels that are inverted": lambda maps: 1 - maps,
     "images that are transposed": lambda maps: maps.swapaxes(1, 2),
     "images that are mirrored": lambda maps: maps[:, :, ::-1],
+    **{
+        f"images that are shifted by {down} rows and {right} columns": partial(
+            np.roll, shift=(down, right), axis=(1, 2)
+        )
+        for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1))
+    },
 }
 """What the training images may have gone through, or not, and the test images not, or have."""
 

@@ -73,7 +73,7 @@ def _cause(run: RunRecord, kind: str, before: Weights, after: Weights, first: in
         return f"{name} are {times(factor)} between the epochs"
     if kind == "parameters" and (mixed := _mixed_with_the_first(run, before, after)) is not None:
         return mixed
-    return f"{name} are changed between the epochs, by a validation, a callback or a checkpoint"
+    return f"{name} are changed between the epochs, as by a validation, a callback or a checkpoint"
 
 
 def _mixed_with_the_first(run: RunRecord, before: Weights, after: Weights) -> str | None:
@@ -134,7 +134,7 @@ def _between_epochs(run: RunRecord) -> Iterator[Place]:
             elif seen:
                 cause = f"{what} are replaced by {seen}"
             else:
-                cause = f"{what} are changed between the epochs, by a validation, a callback or a checkpoint"
+                cause = f"{what} are changed between the epochs, as by a validation, a callback or a checkpoint"
             yield f"{where}, was {end[:12]}…", cause
 
 
@@ -150,7 +150,7 @@ def _behind_the_last(run: RunRecord) -> Iterator[Place]:
     if run.diverged:
         return
     last = run.windows[-1].steps[-1] if run.windows else None
-    cause = "they are not what the last step left: averaged, of another step, or rounded"
+    cause = "they are not what the last step left: averaged, of another step, or rounded, for example"
     if last and last.number == len(run.step_losses):
         for name, array in run.weights.items():
             if (fault := _difference(array, last.after.parameters[name])) is not None:
