@@ -179,6 +179,7 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
     found: dict[str, Callable[[Array], Array]] = {
         "the kernel is scaled by √(2 / inputs) when it is used: an equalised learning rate": lambda array: gain * array,
         "only the signs of the kernel are used": np.sign,
+        "the kernel is ternary when it is used: 0 where it is small, else one size with its signs": _ternary,
         "the kernel is rounded to bfloat16, and the layer is not": partial(rounded, dtype="bfloat16"),
         "the kernel is rounded to float16, and the layer is not": partial(rounded, dtype="float16"),
     }
@@ -194,6 +195,13 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
         found |= {cause: change for cause, change in changes if change(kernel).shape == kernel.shape}
         found |= network_causes.in_groups(kernel)
     return found
+
+
+def _ternary(kernel: Array) -> Array:
+    """Li, Zhang and Liu, "Ternary Weight Networks" (2016), with their threshold."""
+    size = np.abs(kernel)
+    kept = size > 0.7 * size.mean()
+    return np.sign(kernel) * kept * (size[kept].mean() if kept.any() else 0.0)
 
 
 _NORMALISED_KERNELS: dict[str, Callable[[Array], Array]] = {

@@ -18,11 +18,13 @@ from compare.causes.signatures import (
     all_accepted,
     all_kept_in,
     as_noise,
+    every_accepted,
     in_steps,
     is_drawn,
     named,
     ratio,
     see,
+    simplest,
     times,
 )
 from compare.oracle import network as oracle
@@ -73,9 +75,8 @@ def of_loss(trace: Trace, index: int, carried: Carried | None = None) -> str | N
             yield Hypothesis(loss.cause, lambda one, loss=loss: np.asarray(loss.value(one.given)), loss.fitted)
         yield from _of_other_steps(steps)
 
-    found = all_accepted(evidence, hypotheses())
-    if found:
-        return _told_by_the_gradients(gradient_evidence(trace, carried), found, by_cause, one_step=len(steps) == 1)
+    if every := every_accepted(evidence, hypotheses()):
+        return _told_by_the_gradients(gradient_evidence(trace, carried), every, by_cause, one_step=len(steps) == 1)
     if carried:
         return None  # the size of a deviation says nothing of its precision where others are carried into it
     double = trace.recipe.dtype == "float64"
@@ -124,23 +125,27 @@ def _after_the_update(steps: Sequence[Fed], number: int) -> float:
 
 
 def _told_by_the_gradients(
-    of_gradients: Iterable[Evidence], found: list[Accepted], by_cause: dict[str, Loss], *, one_step: bool
+    of_gradients: Iterable[Evidence], every: list[Accepted], by_cause: dict[str, Loss], *, one_step: bool
 ) -> str | None:
-    """The causes that the gradients do not contradict; which they are of, where it is not the loss that is recorded."""
+    """The causes that the gradients do not contradict; which they are of, where it is not the loss that is recorded.
+
+    `every` are all that explain the losses. One that the gradients speak for goes before a simpler one that they
+    contradict: weights hardly change within a trace, so that the losses alone hardly tell penalties apart.
+    """
     gradients = list(of_gradients)
     plain = all(one.is_right for one in gradients)
-    consistent = [one for one in found if (loss := by_cause.get(one.hypothesis.cause)) and _is_of(loss, gradients)]
+    consistent = [one for one in every if (loss := by_cause.get(one.hypothesis.cause)) and _is_of(loss, gradients)]
     if not consistent and one_step:
         return None
+    found = simplest(consistent or every)
     penalties = [loss for one in found if (loss := by_cause.get(one.hypothesis.cause)) and loss.is_penalty]
     if not consistent and penalties and len(penalties) == len(found):
-        # Weights hardly change within a trace: what is added of them, the losses alone do not tell.
         evidence = found[0].holds[0]
         more = float(evidence.recorded - evidence.expected)
-        what = "a penalty on weights that the gradients do not have"
+        what = "a penalty on weights that the gradients do not have" if plain else "as a penalty on weights adds it"
         return f"{more:.4g} is added to the loss in step {evidence.step}, {what}"
     # A factor that no gradient goes through has no other loss; only gradients speak for it.
-    told = consistent or [one for one in found if not one.cause.endswith(losses.DETACHED)] or found
+    told = found if consistent else [one for one in found if not one.cause.endswith(losses.DETACHED)] or found
     words = " – or ".join(dict.fromkeys(one.cause for one in told))
     return words + ("; the gradients are those of the mean cross-entropy" if plain and not consistent else "")
 
@@ -659,6 +664,10 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
     name = "the gradients are quantised to int8"
     yield Hypothesis(name, lambda one: _quantised(one.expected))
     yield Hypothesis("only the signs of the gradients are used", lambda one: np.sign(one.expected))
+    name = "only the signs of the gradients are used, times their mean size: one bit each"
+    yield Hypothesis(name, lambda one: np.sign(one.expected) * np.abs(one.expected).mean())
+    name = "the gradient of each parameter is divided by its largest entry"
+    yield Hypothesis(name, lambda one: one.expected / (np.abs(one.expected).max() or 1.0))
     for power in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
         if power in (2, 4, 8) and np.isclose(ratio(recorded, expected), power):
             name = f"the gradient is {power} times too large, as where the means of {power} microbatches are added up"

@@ -274,7 +274,8 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     # Of a later step that was fed anything else, `_late_images` speaks.
     known = [[place.get(image.tobytes()) for image in _as_grey(step.images)] for step in trace.steps]
     taken = np.array([index for indices in known if None not in indices for index in indices], np.int64)
-    if (regular := _regular_order(taken, whole_order, recipe.batch_size)) is not None:
+    whole = len(trace.batch_hashes) - 1 >= math.ceil(len(whole_order) / recipe.batch_size)
+    if (regular := _regular_order(taken, whole_order, recipe.batch_size, whole=whole)) is not None:
         return regular
     return _other_order(trace, taken, whole_order, digits)
 
@@ -340,17 +341,23 @@ _SEEDS = (*range(100), 123, 1234, 12345, 1337, 2023, 2024, 2025, 2026, 31337)
 """Seeds that people choose."""
 
 
-def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int) -> str | None:
-    """A rule by which images of the recipe's order, or of the data set, follow each other."""
+def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int, *, whole: bool) -> str | None:
+    """A rule by which images of the recipe's order, or of the data set, follow each other.
+
+    `whole` is an epoch of as many batches as the recipe's: what its first images leave out comes later.
+    """
     position = np.empty(len(order), np.int64)
     position[order] = np.arange(len(order))
     at = position[taken]
     if (steps := np.diff(at)).size and (steps == steps[0]).all():
         if steps[0] == 1 and at[0]:
-            whole = f": the epoch starts with batch {at[0] // size + 1}" if at[0] % size == 0 else ""
-            return f"the first {at[0]:,} images of the order are left out{whole}"
+            begin = f": the epoch starts with batch {at[0] // size + 1}" if at[0] % size == 0 else ""
+            left = "come later" if whole else "are left out"
+            return f"the first {at[0]:,} images of the order {left}{begin}"
         if steps[0] == -1:
             return "the images come in the reverse of the recipe's order"
+        if steps[0] > 1 and whole:
+            return f"every {_ordinal(int(steps[0]))} image of the order is taken, the others later"
         if steps[0] > 1:
             return (
                 f"only every {_ordinal(int(steps[0]))} image of the order is taken, as one of {steps[0]} processes does"

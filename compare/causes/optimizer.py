@@ -388,6 +388,11 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
     yield h("the gradient is not multiplied by 1 − β₁", lambda s: beta * s.first_before + s.gradient)
     yield h("the moment is of the opposite sign", lambda s: beta * s.first_before - (1 - beta) * s.gradient)
     yield h("the moments are those of the step before", lambda s: s.first_before)
+    yield Hypothesis(
+        _CENTRALISED,
+        lambda one: beta * one.given.first_before + (1 - beta) * _centralised(one.given.gradient),
+        terms=lambda one: np.full(one.recorded.shape, (1 - beta) * np.abs(one.given.gradient).mean()),
+    )
     largest = float(f"{max(np.abs(_implied_gradient(one.given)).max() for one in evidence):.4g}")
     name = f"the optimizer uses gradients that are clipped to ±{largest:.4g}"
     clipped = h(
@@ -421,6 +426,16 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
     for number in dict.fromkeys((float(f"{sign:.3g}"), sign)) if np.isfinite(sign) else ():
         name = f"{number:.3g} times the signs of the weights is added to the gradient, as an L1 penalty"
         yield h(name, lambda s, number=number: _first_moment(s) + (1 - beta) * number * np.sign(s.before), fitted=True)
+
+
+_CENTRALISED = "the optimizer takes the mean over the inputs from the gradient of each unit: gradient centralisation"
+
+
+def _centralised(gradient: Array) -> Array:
+    """Without the mean over all but the units; biases as they are."""
+    return (
+        gradient - gradient.mean(axis=tuple(range(gradient.ndim - 1)), keepdims=True) if gradient.ndim > 1 else gradient
+    )
 
 
 _CHANGING_BETA = "β₁ changes from step to step"
@@ -495,6 +510,12 @@ def _of_second_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator
         name = f"β₂ is {decimal:g}, not rounded to float32 as the recipe shares it{see('constants-float32')}"
         yield h(name, lambda s: decimal * s.second_before + (1 - decimal) * s.gradient**2)
     yield h("the squared gradient is not multiplied by 1 − β₂", lambda s: beta * s.second_before + s.gradient**2)
+    yield Hypothesis(
+        _CENTRALISED,
+        lambda one: beta * one.given.second_before + (1 - beta) * _centralised(one.given.gradient) ** 2,
+        # (g − mean)² is off by 2·|g − mean| times what the mean is.
+        terms=lambda one: 2 * (1 - beta) * np.abs(_centralised(one.given.gradient)) * np.abs(one.given.gradient).mean(),
+    )
     name = "the second moment averages |g| instead of g²"
     yield h(name, lambda s: beta * s.second_before + (1 - beta) * np.abs(s.gradient))
     name = "the second moment is that of AdaBelief: (g − m)²"
@@ -739,6 +760,10 @@ def _other_optimizers(state: OptimizerState) -> Iterator[Named]:
     """Optimizers that keep Adam's two moments and make another update of them."""
     adam = state.adam
     rate = adam.learning_rate
+    yield (
+        "the update takes the first moment of the step before",
+        lambda s: adam.update(s.first_before, s.second, s.step),
+    )
     yield "the optimizer is plain gradient descent", lambda s: rate * s.gradient
     yield "the optimizer is gradient descent with the first moment", lambda s: rate * s.first
     yield "the optimizer takes the sign of the first moment", lambda s: rate * np.sign(s.first)

@@ -151,15 +151,25 @@ _NUMBER = re.compile(r"[0-9.]+(e[+-]?[0-9]+)?")
 
 def all_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> list[Accepted]:
     """Those that explain the evidence with the fewest fitted numbers, and of these the ones that leave least."""
+    return simplest(every_accepted(evidence, hypotheses))
+
+
+def every_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> list[Accepted]:
+    """All that explain the evidence, with however many numbers."""
     found: dict[str, Accepted] = {}
     with np.errstate(all="ignore"):
         for hypothesis in hypotheses:
             if hypothesis.cause not in found and (one := accepted(evidence, hypothesis)) is not None:
                 found[hypothesis.cause] = one
-    fewest = min((int(one.hypothesis.fitted) for one in found.values()), default=0)
-    simplest = [one for one in found.values() if int(one.hypothesis.fitted) == fewest]
-    best = min((one.left for one in simplest), default=0.0)
-    chosen = [one for one in simplest if one.left <= max(_ALIKE * best, _AS_GOOD_AS_NOTHING)]
+    return list(found.values())
+
+
+def simplest(found: Sequence[Accepted]) -> list[Accepted]:
+    """Those with the fewest fitted numbers, and of these the ones that leave least."""
+    fewest = min((int(one.hypothesis.fitted) for one in found), default=0)
+    of_fewest = [one for one in found if int(one.hypothesis.fitted) == fewest]
+    best = min((one.left for one in of_fewest), default=0.0)
+    chosen = [one for one in of_fewest if one.left <= max(_ALIKE * best, _AS_GOOD_AS_NOTHING)]
     # A hypothesis that holds everywhere goes before one that needs an excuse, a round number before its neighbours.
     chosen = [one for one in chosen if not one.not_where_right] or chosen
     by_form: dict[str, Accepted] = {}

@@ -116,6 +116,8 @@ def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
         )
         factor = ratio(np.where(kept, recorded, 0), np.where(kept, activation, 0))
         name = f"what dropout keeps is multiplied by {factor:.6g} instead of {step.scale:.6g}"
+        if kept[live].all():
+            name = f"dropout drops nothing, and all activations are multiplied by {factor:.6g}"
         yield Hypothesis(name, lambda one: np.where(kept, factor * activation, 0), fitted=True)
 
     rounding = Rounding.of(trace.recipe.dtype)

@@ -65,6 +65,9 @@ def _cause(run: RunRecord, kind: str, before: Weights, after: Weights, first: in
     for dtype in ("bfloat16", "float16", *(("float32",) if run.recipe.dtype == "float64" else ())):
         if all((after[key] == rounded(array.astype(np.float64), dtype)).all() for key, array in before.items()):
             return f"{name} are rounded to {dtype} between the epochs"
+    for digits in range(1, 7):
+        if all((after[key] == np.round(array, digits).astype(array.dtype)).all() for key, array in before.items()):
+            return f"{name} are rounded to {digits} decimals between the epochs"
     if (epoch := _seen_before(run, kind, after, first)) is not None:
         return f"{name} are replaced by {epoch}"
     flat = [np.concatenate([array.ravel() for array in group.values()]).astype(np.float64) for group in (after, before)]

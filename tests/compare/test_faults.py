@@ -25,7 +25,7 @@ from tests.faults.clean import FEW_BATCHES, ReorderedLayered, digits, trace
 from tests.faults.layered import Layered
 from tests.faults.table import DOCUMENT, with_table
 from tests.faults.zoo import SMALL, Array, Base, Fault, Labels
-from tests.faults.zoo_networks import CNN, ZOO
+from tests.faults.zoo_unseen import CNN, ZOO
 from tests.own_data import NUM_CLASSES, write_archive
 
 TRACED = [
