@@ -432,7 +432,7 @@ def _without_classes(labels: NDArray[np.integer], num_classes: int, *, whole: bo
     if not whole:
         return f"images of the classes {listed} are left out"
     # An epoch as long as the recipe's has all of them, or others twice.
-    return f"the images are not shuffled evenly: none of the first {len(labels)} is of the classes {listed}"
+    return f"images of the classes {listed} are left out, or come later: none of the first {len(labels)} is of them"
 
 
 def _classes_by_frequency(labels: NDArray[np.integer], digits: Digits) -> str:

@@ -649,7 +649,8 @@ def _twice_rounded(one: Evidence) -> Array:
 
 def _numbers(cause: str) -> int:
     """How many things are chosen to fit: the optimizer or its form, its rate, its decay; more digits are one more."""
-    chosen = sum(word in cause for word in ("rate is", "rate of", "decay of", "not Adam", "form", "inside the root"))
+    choices = ("rate is", "rate of", "decay of", "not Adam", "form", "inside the root", "after the update")
+    chosen = sum(word in cause for word in choices)
     rate = re.search(r"rate is ([\d.e+-]+)", cause)
     return chosen + (rate is not None and float(f"{float(rate[1]):.3g}") != float(rate[1]))
 

@@ -78,13 +78,27 @@ class Evidence:
         The bound grows with the numbers: a prediction ten times as large may be off by ten times as much. `terms` are
         the sizes of what is subtracted on the way to a prediction, whose roundings stay where they cancel.
         """
-        if predicted.shape != self.recorded.shape or not np.isfinite(predicted).any():
+        if predicted.shape != self.recorded.shape:
             return float("inf")
-        growth = max(1.0, largest(np.abs(predicted)) / (largest(np.abs(self.expected)) or 1.0))
+        finite = np.isfinite(predicted)
+        if not finite.any():
+            return float("inf")
+        sizes = np.abs(predicted)
+        growth = max(1.0, largest(sizes) / (self._largest_expected or 1.0))
         with np.errstate(all="ignore"):
-            allowed = growth * (self.bound + self.slack) + ROUNDINGS * self.unit * np.maximum(np.abs(predicted), terms)
-            left = distance(self.recorded, predicted) / allowed
-        return float(np.nan_to_num(left, nan=0.0, posinf=np.inf).max(initial=0))
+            allowed = growth * (self.bound + self.slack) + ROUNDINGS * self.unit * np.maximum(sizes, terms)
+            all_finite = self._is_finite and finite.all()
+            off = np.abs(self.recorded - predicted) if all_finite else distance(self.recorded, predicted)
+            # Nothing of nothing is nothing.
+            return float(np.fmax.reduce(off / allowed, axis=None, initial=0.0))
+
+    @cached_property
+    def _largest_expected(self) -> float:
+        return largest(np.abs(self.expected))
+
+    @cached_property
+    def _is_finite(self) -> bool:
+        return bool(np.isfinite(self.recorded).all())
 
 
 @dataclass(frozen=True)

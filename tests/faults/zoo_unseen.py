@@ -58,7 +58,7 @@ class SampledByClass(Base):
         return in_batches(np.random.default_rng(epoch).choice(60_000, 60_000, p=weights / weights.sum()))
 
 
-@kind("data", BATCH, "the images are not shuffled evenly: none of the first 320 is of the classes", whole_epoch=True)
+@kind("data", BATCH, "are left out, or come later: none of the first 320 is of them", whole_epoch=True)
 class SortedByInk(Base):
     """All classes come in the epoch; of the images with the least ink most are ones and sevens."""
 
