@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from compare.causes import convolution as network_causes
-from compare.causes import losses
+from compare.causes import fitted_losses, losses
 from compare.causes.losses import Fed, Loss
 from compare.causes.signatures import (
     A_DRAWN_MASK,
@@ -70,7 +70,7 @@ def of_loss(trace: Trace, index: int, carried: Carried | None = None) -> str | N
     by_cause: dict[str, Loss] = {}
 
     def hypotheses() -> Iterator[Hypothesis]:
-        for loss in losses.catalogue(steps, index, "loss"):
+        for loss in fitted_losses.catalogue(steps, index, "loss"):
             by_cause.setdefault(loss.cause, loss)
             yield Hypothesis(loss.cause, lambda one, loss=loss: np.asarray(loss.value(one.given)), loss.fitted)
         yield from _of_other_steps(steps)
@@ -256,7 +256,7 @@ def _of_all(evidence: Sequence[Evidence], steps: Sequence[Fed], first: Evidence)
     output_is_right = all(
         one.is_right for one in evidence if one.step == first.step and one.tensor.partition(".")[0] == output
     )
-    for loss in losses.catalogue(steps, fed.index, "gradients"):
+    for loss in fitted_losses.catalogue(steps, fed.index, "gradients"):
         is_factor = loss.cause.startswith("the gradient is ")
         # Most losses are ruled out by the output layer alone; the backward pass of convolutions takes its time.
         possible = loss.added_gradients is not None or (
