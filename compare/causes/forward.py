@@ -626,7 +626,7 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
             slopes = np.where(positive, 0, recorded * z).sum(axis=0) / np.where(positive, 0, z**2).sum(axis=0)
         name = f"the activation is a leaky ReLU with a slope of its own for each unit (PReLU){see('prelu-slopes')}"
         rate = first.given.recipe.learning_rate
-        yield Hypothesis(name, partial(_prelu, layer=layer, slopes=slopes, rate=rate), fitted=True)
+        yield Hypothesis(name, partial(_prelu, layer=layer, slopes=slopes, rate=rate), fitted=slopes.size)
     with np.errstate(all="ignore"):
         gate = recorded / z
         betas = np.log(gate / (1 - gate)) / z

@@ -116,8 +116,11 @@ def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
         )
         factor = ratio(np.where(kept, recorded, 0), np.where(kept, activation, 0))
         name = f"what dropout keeps is multiplied by {factor:.6g} instead of {step.scale:.6g}"
-        if kept[live].all():
+        dropped = 1 - kept[live].mean()
+        if not dropped:
             name = f"dropout drops nothing, and all activations are multiplied by {factor:.6g}"
+        elif factor > 1 and abs(dropped - (1 - 1 / factor)) < 5 * math.sqrt(dropped / live.sum()):
+            name = f"the rate is {1 - 1 / factor:.3g} instead of {rate:.3g}, with other masks"
         yield Hypothesis(name, lambda one: np.where(kept, factor * activation, 0), fitted=True)
 
     rounding = Rounding.of(trace.recipe.dtype)

@@ -599,5 +599,20 @@ class TestImagesBrighter(TestImagesChanged):
         return images * self.real(1.5)
 
 
+# --- of the plainest kind --------------------------------------------------------------------------
+
+
+@kind("forward", "passes on of hidden_1", "the rate is 0.25 instead of 0.2, with other masks", **DROPOUT)
+class DropoutOfAnotherRate(Layered):
+    def mask_numbers(self, layer: str, num_images: int) -> tuple[NDArray[np.bool_], float]:
+        kept, _ = super().mask_numbers(layer, num_images)
+        return np.random.default_rng([5, self.num_steps, len(layer)]).random(kept.shape) >= 0.25, 1 / 0.75
+
+
+@kind("forward", HIDDEN, "the activation is a leaky ReLU of slope 0.2 (differences: leaky-relu-slope)")
+class LeakyReluOfAnotherSlope(activating(lambda z: np.where(z > 0, z, 0.2 * z))):  # type: ignore[misc]
+    """One slope for all units, which is fewer numbers than one for each."""
+
+
 if __name__ == "__main__":
     start(__doc__)
