@@ -23,7 +23,7 @@ def of_images(images: Images, expected: Images | None, training: NDArray[np.uint
     same = np.abs(found - expected).max(axis=(1, 2)) <= _SAME
     some = f" ({int((~same).sum())} of the {len(found)} of the first batch)" if same.any() else ""
     changed = [(a, b) for a, b, is_same in zip(found, expected, same, strict=True) if not is_same]
-    kind = _shifted(changed) or _erased(changed) or _by_image(changed) or _powers(changed)
+    kind = _shifted(changed) or _erased(changed) or _by_image(changed) or _powers(changed) or _by_level(changed)
     kind = kind or _mixed(changed, expected)
     kind = kind or _impulses(changed) or _multiplied(changed) or _noisy(changed)
     kind = kind or _blurred(changed) or _turned_or_scaled(changed) or _resampled(changed)
@@ -44,17 +44,8 @@ def _of_pixels(found: Images, expected: Images, training: NDArray[np.uint8]) -> 
         values[float(level)] = float(of_level.mean())
     else:
         return _function(values)
-    pixels = training.reshape(len(training), *expected.shape[1:]) / 255
-    mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
-    for words, changed in (
-        ("the mean image of the training set is subtracted", expected - mean),
-        (
-            "each pixel is standardised by its own mean and deviation over the training set",
-            (expected - mean) / np.where(deviation > 0, deviation, 1),
-        ),
-    ):
-        if np.abs(changed - found).max() <= 1e-4 * max(1, np.abs(found).max()):
-            return words
+    if (words := _by_place(found, expected, training)) is not None:
+        return words
     if all(
         (np.sort(a.ravel()) == np.sort(b.ravel())).all() for a, b in zip(found.round(6), expected.round(6), strict=True)
     ):
@@ -64,6 +55,31 @@ def _of_pixels(found: Images, expected: Images, training: NDArray[np.uint8]) -> 
                 return f"the pixels of an image are moved on by {shift} places, the last ones becoming the first"
         return "the pixels of an image are at other places: permuted"
     return _filtered(found, expected)
+
+
+def _by_place(found: Images, expected: Images, training: NDArray[np.uint8]) -> str | None:
+    """What depends on the place of a pixel in the image: the training set's mean there, and its deviation."""
+    near = 1e-4 * max(1, float(np.abs(found).max()))
+    # The means of all images take long. Where the background is what it was, or not the same in all images, it is
+    # neither.
+    background = expected == 0
+    darkest = np.where(background, found, np.inf).min(axis=0)
+    brightest = np.where(background, found, -np.inf).max(axis=0)
+    seen = background.any(axis=0)
+    if not (np.abs(darkest[seen]) > near).any() or (brightest - darkest)[seen].max() > 2 * near:
+        return None
+    pixels = training.reshape(len(training), *expected.shape[1:]) / 255
+    mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
+    for words, changed in (
+        ("the mean image of the training set is subtracted", expected - mean),
+        (
+            "each pixel is standardised by its own mean and deviation over the training set",
+            (expected - mean) / np.where(deviation > 0, deviation, 1),
+        ),
+    ):
+        if np.abs(changed - found).max() <= near:
+            return words
+    return None
 
 
 def _function(values: dict[float, float]) -> str | None:
@@ -271,6 +287,22 @@ def _powers(pairs: Pairs) -> str | None:
             return None
         powers.append(power)
     return f"each image is raised to a power of its own, from {min(powers):.3g} to {max(powers):.3g}: gamma"
+
+
+def _by_level(pairs: Pairs) -> str | None:
+    """Another function of the grey level for each image, which keeps the order of the levels."""
+    for found, wanted in pairs:
+        order = np.argsort(wanted, axis=None, kind="stable")
+        levels, results = wanted.ravel()[order], found.ravel()[order]
+        begins = np.flatnonzero(np.diff(levels, prepend=-1.0) > 0)
+        lowest, highest = np.minimum.reduceat(results, begins), np.maximum.reduceat(results, begins)
+        if (
+            len(begins) < _ENOUGH_LEVELS
+            or (highest - lowest > _SAME).any()
+            or (lowest[1:] < highest[:-1] - _SAME).any()
+        ):
+            return None
+    return "the grey levels of each image go through a function of its own, as where its histogram is equalised"
 
 
 def _mixed(pairs: Pairs, expected: Images) -> str | None:

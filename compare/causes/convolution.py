@@ -1,13 +1,14 @@
 """The catalogue of signatures for convolutions, pooling, and the way from them to the dense layers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from compare.causes.signatures import Evidence, Hypothesis, see
-from compare.oracle.convolution import is_convolution, unpool, windows
+from compare.oracle.convolution import is_convolution, linear, unpool, windows
 from compare.oracle.network import Array, ArraysByName
 from compare.oracle.step import ExactStep
 from recipe.recipe import POOL_SIZE
@@ -38,6 +39,63 @@ OTHER_KERNELS: dict[str, Callable[[Array], Array]] = {
     ),
 }
 """What may have been done to a convolution's kernel."""
+
+
+def in_groups(kernel: Array) -> dict[str, Callable[[Array], Array]]:
+    """A kernel (rows, columns, channels in, filters) whose filters know the channels of their group alone."""
+    channels, filters = kernel.shape[2:]
+
+    def grouped(array: Array, groups: int) -> Array:
+        same = np.arange(channels)[:, None] * groups // channels == np.arange(filters) * groups // filters
+        return array * same
+
+    return {
+        f"the convolution has {groups} groups: a filter is fed the channels of its group alone": partial(
+            grouped, groups=groups
+        )
+        for groups in range(2, channels + 1)
+        if channels % groups == 0 and filters % groups == 0
+    }
+
+
+def with_places_left_out(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """A convolution some of whose places are not used, as the pre-activations of the first step that is off tell."""
+    step: ExactStep = first.given
+    kernel = step.kernel(layer)
+    if not is_convolution(kernel) or not np.isfinite(first.recorded).all():
+        return
+    places = list(np.ndindex(kernel.shape[:2]))
+    few = slice(_FEW_IMAGES)
+    off = (first.recorded - first.expected)[few].ravel()
+    parts = np.stack(
+        [linear(step.inputs[layer][few], _only(kernel, [place]), 0 * step.bias(layer)).ravel() for place in places],
+        axis=1,
+    )
+    shares = -np.linalg.lstsq(parts, off, rcond=None)[0]
+    missing = [place for place, share in zip(places, shares, strict=True) if abs(share - 1) < _NEAR]
+    if missing and all(abs(share) < _NEAR for place, share in zip(places, shares, strict=True) if place not in missing):
+        listed = ", ".join(f"row {row + 1} column {column + 1}" for row, column in missing)
+        yield Hypothesis(
+            f"places of the kernel are not used: {listed}, as in a masked convolution",
+            lambda one: linear(
+                one.given.inputs[layer],
+                one.given.kernel(layer) - _only(one.given.kernel(layer), missing),
+                one.given.bias(layer),
+            ),
+        )
+
+
+_FEW_IMAGES = 8
+_NEAR = 1e-2
+"""A place that is used, or not, is so to rounding."""
+
+
+def _only(kernel: Array, places: Sequence[tuple[int, ...]]) -> Array:
+    """The kernel with zeros at all other places."""
+    found = np.zeros_like(kernel)
+    for place in places:
+        found[place] = kernel[place]
+    return found
 
 
 def other_inputs(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:

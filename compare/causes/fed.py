@@ -32,6 +32,11 @@ def _batch_norm(epsilon: float, ddof: int = 0) -> Callable[[Array], Array]:
     return normalised
 
 
+def _in_parts(normalise: Callable[[Array], Array], parts: int) -> Callable[[Array], Array]:
+    """Of each part of a batch by itself, as ghost batches and several processes have it."""
+    return lambda x: np.concatenate([normalise(part) for part in np.array_split(x, parts) if len(part)])
+
+
 def _rms_norm(epsilon: float) -> Callable[[Array], Array]:
     return lambda x: x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)
 
@@ -76,6 +81,11 @@ def _unit_length(x: Array) -> Array:
 NORMALISATIONS: dict[str, Callable[[Array], Array]] = {
     **{f"batch normalisation (ε = {e:g}) by the variance over n − 1": _batch_norm(e, 1) for e in (1e-3, 1e-5)},
     **{f"batch normalisation (ε = {e:g})": _batch_norm(e) for e in (1e-3, 1e-5, 1e-6, 1e-8)},
+    **{
+        f"batch normalisation (ε = {e:g}) of each of {parts} parts of the batch": _in_parts(_batch_norm(e), parts)
+        for parts in (2, 4)
+        for e in (1e-3, 1e-5)
+    },
     **{f"layer normalisation (ε = {e:g})": _layer_norm(e) for e in (1e-3, 1e-5, 1e-6, 1e-8, 1e-12)},
     **{f"RMS normalisation (ε = {e:g})": _rms_norm(e) for e in (1e-6, 1e-7, 1e-5, 1e-3, 1e-8, 2.0**-23, 2.0**-52)},
     **{
@@ -196,10 +206,20 @@ def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
                     f"what the layer is fed is shuffled in {groups} groups, as ShuffleNet does",
                     _in_groups(layer, groups),
                 )
+    for bits in (8, 4):
+        name = f"what the layer is fed is quantised to int{bits}, by its largest number"
+        yield name, lambda s, bits=bits: quantised(s.inputs[layer], bits)
     if below is None:
         yield from _other_pixels(step, layer)
     else:
         yield from _other_activations(step, layer, below)
+
+
+def quantised(numbers: Array, bits: int, axes: tuple[int, ...] | None = None) -> Array:
+    """Rounded to the whole numbers of so many bits, the largest of all, or of these axes, being the largest of them."""
+    scale = np.abs(numbers).max(axis=axes, keepdims=axes is not None) / (2 ** (bits - 1) - 1)
+    found: Array = np.round(numbers / scale) * scale
+    return found
 
 
 def _in_groups(layer: str, groups: int) -> Change:

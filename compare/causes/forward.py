@@ -15,6 +15,7 @@ from scipy.special import erf, expit
 from compare.causes import convolution as network_causes
 from compare.causes import fed
 from compare.causes.signatures import (
+    A_DRAWN_MASK,
     ENOUGH_NUMBERS,
     Evidence,
     Hypothesis,
@@ -22,9 +23,11 @@ from compare.causes.signatures import (
     as_noise,
     in_low_precision,
     is_double,
+    is_drawn,
     named,
     ratio,
     rounded,
+    roundest_between,
     rounds_as,
     see,
     times,
@@ -44,13 +47,15 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
     first = evidence[index]
 
     def hypotheses() -> Iterator[Hypothesis]:
-        yield from _other_sums(first, layer)
+        yield from _other_sums(evidence, first, layer)
         yield from _other_kernels(first.given, layer)
         yield from _other_inputs(first, layer)
         yield from _after_the_sum(first, layer)
         yield from _low_precision(first, layer)
         name = "the layer uses the parameters of the step before"
         yield Hypothesis(name, lambda one: _with_weights_of(one, evidence[max(one.step - 2, 0)].given, layer))
+        yield from _averaged_weights(evidence, first, layer)
+        yield from network_causes.with_places_left_out(first, layer)
 
     if (cause := named(evidence, hypotheses())) is not None:
         return cause
@@ -60,11 +65,31 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
         return f"the layer computes in {kept}: {cause}" if "kept in" in cause else cause
     cause = fed.of_dropped_inputs(evidence, layer) or network_causes.of_winograd(evidence, layer)
     cause = cause or _rounds_as(evidence, layer, trace.recipe.dtype)
-    return cause or as_noise(evidence)
+    return cause or as_noise(evidence, where=", to them or to what the layer is fed")
 
 
 def _with_weights_of(one: Evidence, other: ExactStep, layer: str) -> Array:
     return linear(one.given.inputs[layer], other.kernel(layer), other.bias(layer))
+
+
+def _averaged_weights(evidence: Sequence[Evidence], first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """An exponential moving average of the parameters, which begins with the initial ones."""
+    if first.step == 1:
+        return
+    kept = ratio(first.recorded - first.expected, _with_weights_of(first, evidence[0].given, layer) - first.expected)
+    for share in dict.fromkeys((float(f"{kept:.3g}"), kept)) if first.step == 2 and 0 < kept < 1 else ():
+        kernel, bias = _of(evidence[0].given, layer)[1:]
+        averages = []
+        for one in evidence:
+            kernel = share * kernel + (1 - share) * one.given.kernel(layer)
+            bias = share * bias + (1 - share) * one.given.bias(layer)
+            averages.append((kernel, bias))
+        name = f"the layer uses a moving average of the parameters, which keeps {share:.4g} a step"
+        yield Hypothesis(
+            name,
+            lambda one, averages=averages: linear(one.given.inputs[layer], *averages[one.step - 1]),
+            fitted=True,
+        )
 
 
 def _linear_evidence(trace: Trace, layer: str) -> list[Evidence]:
@@ -85,10 +110,12 @@ def _of(step: ExactStep, layer: str) -> tuple[Array, Array, Array]:
     return step.inputs[layer], step.kernel(layer), step.bias(layer)
 
 
-def _other_sums(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+def _other_sums(evidence: Sequence[Evidence], first: Evidence, layer: str) -> Iterator[Hypothesis]:
     """What else is made of the inputs, the kernel and the bias, or recorded in their place."""
     step: ExactStep = first.given
-    yield Hypothesis("the bias is missing from the layer", lambda one: one.expected - one.given.bias(layer))
+    behind = all(_adds_bias_to_relu(one, layer) for one in evidence if not one.is_right)
+    name = "the bias is added after the activation, not before it" if behind else "the bias is missing from the layer"
+    yield Hypothesis(name, lambda one: one.expected - one.given.bias(layer))
     yield Hypothesis("the bias is added twice", lambda one: one.expected + one.given.bias(layer))
     yield Hypothesis("the bias is subtracted", lambda one: one.expected - 2 * one.given.bias(layer))
     last = layer == step.layers[-1]
@@ -112,6 +139,13 @@ def _other_sums(first: Evidence, layer: str) -> Iterator[Hypothesis]:
                 skip = lambda one, other=other: one.expected + one.given.activations[other]  # noqa: E731
                 if other != step.below(layer):
                     yield Hypothesis(name, skip)
+
+
+def _adds_bias_to_relu(one: Evidence, layer: str) -> bool:
+    """Whether the recorded activations are those of the recorded pre-activations with the bias added."""
+    recorded, bias = one.given.activations[layer], one.given.bias(layer)
+    expected = oracle.relu(one.recorded) + bias
+    return bool((np.abs(recorded - expected) <= 4 * one.unit * (np.abs(one.recorded) + np.abs(bias))).all())
 
 
 def _other_kernels(step: ExactStep, layer: str) -> Iterator[Hypothesis]:
@@ -145,12 +179,13 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
     found: dict[str, Callable[[Array], Array]] = {
         "the kernel is scaled by √(2 / inputs) when it is used: an equalised learning rate": lambda array: gain * array,
         "only the signs of the kernel are used": np.sign,
+        "the kernel is ternary when it is used: 0 where it is small, else one size with its signs": _ternary,
         "the kernel is rounded to bfloat16, and the layer is not": partial(rounded, dtype="bfloat16"),
         "the kernel is rounded to float16, and the layer is not": partial(rounded, dtype="float16"),
     }
     for bits in (8, 4):
         for words, axes in (("", None), (", unit by unit", tuple(range(kernel.ndim - 1)))):
-            found[f"the kernel is quantised to int{bits}{words}"] = partial(_quantised, bits=bits, axes=axes)
+            found[f"the kernel is quantised to int{bits}{words}"] = partial(fed.quantised, bits=bits, axes=axes)
     if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:
         found[f"the kernel is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}"] = (
             np.transpose
@@ -158,13 +193,15 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
     if kernel.ndim == 4:
         changes = network_causes.OTHER_KERNELS.items()
         found |= {cause: change for cause, change in changes if change(kernel).shape == kernel.shape}
+        found |= network_causes.in_groups(kernel)
     return found
 
 
-def _quantised(kernel: Array, bits: int, axes: tuple[int, ...] | None) -> Array:
-    scale = np.abs(kernel).max(axis=axes, keepdims=axes is not None) / (2 ** (bits - 1) - 1)
-    found: Array = np.round(kernel / scale) * scale
-    return found
+def _ternary(kernel: Array) -> Array:
+    """Li, Zhang and Liu, "Ternary Weight Networks" (2016), with their threshold."""
+    size = np.abs(kernel)
+    kept = size > 0.7 * size.mean()
+    return np.sign(kernel) * kept * (size[kept].mean() if kept.any() else 0.0)
 
 
 _NORMALISED_KERNELS: dict[str, Callable[[Array], Array]] = {
@@ -246,12 +283,26 @@ def _after_the_sum(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     if expected.shape[0] > 1:
         name = "the pre-activations of each unit are multiplied by a number of its own"
         yield Hypothesis(name, lambda one: per_unit * one.expected, fitted=per_unit.size)
+    for cap in _caps(recorded, expected):
+        name = f"the pre-activations are capped smoothly at ±{cap:.4g}: c·tanh(z / c)"
+        yield Hypothesis(name, lambda one, cap=cap: cap * np.tanh(one.expected / cap), fitted=True)
     limit = float(np.abs(recorded).max())
     yield Hypothesis(
         f"the pre-activations are clipped to ±{limit:.4g}",
         lambda one: np.clip(one.expected, -limit, limit),
         fitted=True,
     )
+
+
+def _caps(recorded: Array, expected: Array) -> Iterator[float]:
+    """The c of c·tanh(z / c) that gives the largest number."""
+    from scipy.optimize import brentq
+
+    place = int(np.nan_to_num(np.abs(expected)).argmax())
+    found, z = abs(float(recorded.flat[place])), abs(float(expected.flat[place]))
+    if 0 < found < z and np.isfinite(z):
+        cap = float(brentq(lambda c: c * np.tanh(z / c) - found, found, 1e9 * z, xtol=1e-15))
+        yield from dict.fromkeys((float(f"{cap:.3g}"), cap))
 
 
 def _cosines(one: Evidence, layer: str) -> Array:
@@ -270,20 +321,22 @@ def _masked(first: Evidence) -> Iterator[Hypothesis]:
     share = np.mean(recorded[live] == 0) if live.any() else 0.0
     if not share:
         return
-    together, count = _dropped_together(recorded != 0, live)
-    if factor > 1 and abs(share - (1 - 1 / factor)) < 5 * np.sqrt(share / count):
+    together, dropped, sizes = _draws(recorded != 0, expected)
+    if not is_drawn(dropped, sizes):
+        return
+    if factor > 1 and abs(share - (1 - 1 / factor)) < 5 * np.sqrt(share / dropped.size):
         name = f"dropout of rate {1 - 1 / factor:.3g} is active{together}"
-        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0))
     elif np.isclose(factor, 1, rtol=1e-6):
+        factor = 1.0
         name = f"dropout is active and does not scale what it keeps: {share:.0%} of the numbers are zero{together}"
-        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, one.expected, 0))
     else:
         name = f"{share:.0%} of the numbers are dropped{together}, and those kept are multiplied by {factor:.4g}"
-        yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0), fitted=True)
+    yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0), fitted=A_DRAWN_MASK)
 
 
-def _dropped_together(kept: NDArray[np.bool_], live: NDArray[np.bool_]) -> tuple[str, int]:
-    """What is dropped as a whole, in words, and how many draws that makes; `live` says where a mask shows."""
+def _draws(kept: NDArray[np.bool_], expected: Array) -> tuple[str, NDArray[np.bool_], Array]:
+    """What is dropped as a whole, in words, whether each of these is, and the numbers that are dropped with it."""
+    live = expected != 0
     inner = tuple(range(1, kept.ndim))
     kinds = {
         ": whole images, as stochastic depth has it": inner,
@@ -295,8 +348,8 @@ def _dropped_together(kept: NDArray[np.bool_], live: NDArray[np.bool_]) -> tuple
             continue
         seen, dropped = live.any(axis=axes), (live & ~kept).any(axis=axes)
         if seen.size > 1 and live.sum() > 2 * seen.sum() and not (dropped & (live & kept).any(axis=axes)).any():
-            return words, int(seen.sum())
-    return "", kept.size
+            return words, dropped[seen], np.abs(expected).mean(axis=axes)[seen]
+    return "", ~kept[live], expected[live]
 
 
 def _dropped_to_another_value(first: Evidence) -> Iterator[Hypothesis]:
@@ -314,7 +367,9 @@ def _dropped_to_another_value(first: Evidence) -> Iterator[Hypothesis]:
                 )
 
             name = f"alpha dropout of rate {rate:.3g} is active"
-            yield Hypothesis(name, predict, terms=lambda one, shift=shift: np.full(one.expected.shape, abs(shift)))
+            yield Hypothesis(
+                name, predict, A_DRAWN_MASK, terms=lambda one, shift=shift: np.full(one.expected.shape, abs(shift))
+            )
 
 
 def _low_precision(first: Evidence, layer: str) -> Iterator[Hypothesis]:
@@ -557,12 +612,13 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     name = f"the activation is the hard tanh, z cut off at ±{limit:.4g}, instead of ReLU"
     yield Hypothesis(name, of(lambda z: np.clip(z, -limit, limit)), fitted=True)
     yield from _one_number(first, layer)
+    yield from _polynomial(first, layer)
     shift = float((recorded - z)[positive & (recorded != 0)].mean()) if (positive & (recorded != 0)).any() else 0.0
     name = f"the activation is ReLU of z {'+' if shift > 0 else '−'} {abs(shift):.4g}"
     yield Hypothesis(name, of(lambda z: oracle.relu(z + shift)), fitted=True)
     name = f"{shift:.4g} is added to the activations"
     yield Hypothesis(name, of(lambda z: oracle.relu(z) + shift), fitted=True)
-    threshold = float(z[(recorded == 0) & positive].max(initial=0))
+    threshold = _threshold(z, recorded != 0)
     name = f"the activation passes on what exceeds {threshold:.3g}"
     yield Hypothesis(name, of(lambda z: np.where(z > threshold, z, 0)), fitted=True)
     if positive.sum() != positive.size:
@@ -570,7 +626,7 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
             slopes = np.where(positive, 0, recorded * z).sum(axis=0) / np.where(positive, 0, z**2).sum(axis=0)
         name = f"the activation is a leaky ReLU with a slope of its own for each unit (PReLU){see('prelu-slopes')}"
         rate = first.given.recipe.learning_rate
-        yield Hypothesis(name, partial(_prelu, layer=layer, slopes=slopes, rate=rate), fitted=True)
+        yield Hypothesis(name, partial(_prelu, layer=layer, slopes=slopes, rate=rate), fitted=slopes.size)
     with np.errstate(all="ignore"):
         gate = recorded / z
         betas = np.log(gate / (1 - gate)) / z
@@ -580,6 +636,37 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
             name = f"the activation is swish of β = {number:.4g}, z·σ(βz), instead of ReLU"
             yield Hypothesis(name, of(lambda z, number=number: z * expit(number * z)), fitted=True)
 
+
+def _polynomial(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """A polynomial of ReLU's, of the second degree: squared and scaled ReLUs with a shift."""
+    r = oracle.relu(first.given.preactivations[layer])
+    if not np.isfinite(r).all() or not np.isfinite(first.recorded).all():
+        return
+    parts = np.stack([r.ravel() ** 2, r.ravel(), np.ones(r.size)], axis=1)
+    solved = np.linalg.lstsq(parts, first.recorded.ravel(), rcond=None)[0]
+    for digits in (4, 9):
+        factors = [float(f"{number:.{digits}g}") * bool(abs(number) > _NOTHING) for number in solved]
+        if not factors[0]:
+            continue
+        said = " ".join(
+            f"{number:+.4g}{power}" for number, power in zip(factors, (" r²", " r", ""), strict=True) if number
+        )
+        yield Hypothesis(
+            f"the activation is {said.lstrip('+')}, where r is ReLU",
+            lambda one, p=tuple(factors): (
+                p[2]
+                + sum(
+                    factor * oracle.relu(one.given.preactivations[layer]) ** power
+                    for factor, power in zip(p, (2, 1), strict=False)
+                )
+            ),
+            fitted=3,
+            terms=lambda one, c=factors[2]: np.full(one.recorded.shape, abs(c)),
+        )
+
+
+_NOTHING = 1e-6
+"""A coefficient that rounding alone makes."""
 
 _OF_ONE_NUMBER: dict[str, tuple[Callable[[Array, float], Array], Array]] = {
     "CELU of α = {}": (
@@ -605,9 +692,9 @@ def _one_number(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     from scipy.optimize import brentq
 
     z, recorded = first.given.preactivations[layer], first.recorded
-    hard = float(np.abs(z[recorded == 0]).max(initial=0))
+    hard = _threshold(np.abs(z), recorded != 0)
     if hard:
-        name = f"the activation is hard shrink of λ = {float(f'{hard:.2g}'):g} instead of ReLU"
+        name = f"the activation is hard shrink of λ = {hard:.4g} instead of ReLU"
         yield Hypothesis(name, lambda one: _hard_shrink(one, layer, hard), fitted=True)
     # One that is neither so small nor so large that it tells nothing.
     place = int(np.abs(np.abs(z) - 1).argmin())
@@ -630,10 +717,15 @@ def _one_number(first: Evidence, layer: str) -> Iterator[Hypothesis]:
                     )
 
 
-def _hard_shrink(one: Evidence, layer: str, largest_dropped: float) -> Array:
-    """z, or nothing where |z| is below a limit just above the largest that is known to be dropped."""
+def _threshold(numbers: Array, passes: NDArray[np.bool_]) -> float:
+    """The roundest number between the largest that is not passed on and the smallest that is."""
+    low, high = float(numbers[~passes].max(initial=0)), float(numbers[passes].min(initial=np.inf))
+    return roundest_between(low, high) if 0 < low < high < np.inf else low
+
+
+def _hard_shrink(one: Evidence, layer: str, limit: float) -> Array:
+    """z, or nothing where |z| is not above a limit."""
     z = one.given.preactivations[layer]
-    limit = float(f"{largest_dropped:.2g}")
     return np.where(np.abs(z) > limit, z, 0)
 
 

@@ -1,14 +1,16 @@
 """Causes of losses and gradients: which loss it is instead, and what became of its gradients on their way."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from compare.causes import convolution as network_causes
-from compare.causes import losses
+from compare.causes import fitted_losses, losses
 from compare.causes.losses import Fed, Loss
 from compare.causes.signatures import (
+    A_DRAWN_MASK,
     UNKNOWN,
     Accepted,
     Evidence,
@@ -16,10 +18,13 @@ from compare.causes.signatures import (
     all_accepted,
     all_kept_in,
     as_noise,
+    every_accepted,
     in_steps,
+    is_drawn,
     named,
     ratio,
     see,
+    simplest,
     times,
 )
 from compare.oracle import network as oracle
@@ -65,14 +70,13 @@ def of_loss(trace: Trace, index: int, carried: Carried | None = None) -> str | N
     by_cause: dict[str, Loss] = {}
 
     def hypotheses() -> Iterator[Hypothesis]:
-        for loss in losses.catalogue(steps, index, "loss"):
+        for loss in fitted_losses.catalogue(steps, index, "loss"):
             by_cause.setdefault(loss.cause, loss)
             yield Hypothesis(loss.cause, lambda one, loss=loss: np.asarray(loss.value(one.given)), loss.fitted)
         yield from _of_other_steps(steps)
 
-    found = all_accepted(evidence, hypotheses())
-    if found:
-        return _told_by_the_gradients(gradient_evidence(trace, carried), found, by_cause, one_step=len(steps) == 1)
+    if every := every_accepted(evidence, hypotheses()):
+        return _told_by_the_gradients(gradient_evidence(trace, carried), every, by_cause, one_step=len(steps) == 1)
     if carried:
         return None  # the size of a deviation says nothing of its precision where others are carried into it
     double = trace.recipe.dtype == "float64"
@@ -121,23 +125,27 @@ def _after_the_update(steps: Sequence[Fed], number: int) -> float:
 
 
 def _told_by_the_gradients(
-    of_gradients: Iterable[Evidence], found: list[Accepted], by_cause: dict[str, Loss], *, one_step: bool
+    of_gradients: Iterable[Evidence], every: list[Accepted], by_cause: dict[str, Loss], *, one_step: bool
 ) -> str | None:
-    """The causes that the gradients do not contradict; which they are of, where it is not the loss that is recorded."""
+    """The causes that the gradients do not contradict; which they are of, where it is not the loss that is recorded.
+
+    `every` are all that explain the losses. One that the gradients speak for goes before a simpler one that they
+    contradict: weights hardly change within a trace, so that the losses alone hardly tell penalties apart.
+    """
     gradients = list(of_gradients)
     plain = all(one.is_right for one in gradients)
-    consistent = [one for one in found if (loss := by_cause.get(one.hypothesis.cause)) and _is_of(loss, gradients)]
+    consistent = [one for one in every if (loss := by_cause.get(one.hypothesis.cause)) and _is_of(loss, gradients)]
     if not consistent and one_step:
         return None
+    found = simplest(consistent or every)
     penalties = [loss for one in found if (loss := by_cause.get(one.hypothesis.cause)) and loss.is_penalty]
     if not consistent and penalties and len(penalties) == len(found):
-        # Weights hardly change within a trace: what is added of them, the losses alone do not tell.
         evidence = found[0].holds[0]
         more = float(evidence.recorded - evidence.expected)
-        what = "a penalty on weights that the gradients do not have"
+        what = "a penalty on weights that the gradients do not have" if plain else "as a penalty on weights adds it"
         return f"{more:.4g} is added to the loss in step {evidence.step}, {what}"
     # A factor that no gradient goes through has no other loss; only gradients speak for it.
-    told = consistent or [one for one in found if not one.cause.endswith(losses.DETACHED)] or found
+    told = found if consistent else [one for one in found if not one.cause.endswith(losses.DETACHED)] or found
     words = " – or ".join(dict.fromkeys(one.cause for one in told))
     return words + ("; the gradients are those of the mean cross-entropy" if plain and not consistent else "")
 
@@ -201,6 +209,8 @@ def of_gradient(trace: Trace, index: int, name: str, carried: Carried | None = N
     if found:
         return " – or ".join(one.cause for one in found)
     double = trace.recipe.dtype == "float64"
+    if (other := _other_masks(evidence)) is not None:
+        return other
     each = _of_each(evidence, steps, first) or all_kept_in([first], double=double)
     return each or as_noise([one for one in evidence if one.tensor == first.tensor], "the gradients")
 
@@ -246,7 +256,7 @@ def _of_all(evidence: Sequence[Evidence], steps: Sequence[Fed], first: Evidence)
     output_is_right = all(
         one.is_right for one in evidence if one.step == first.step and one.tensor.partition(".")[0] == output
     )
-    for loss in losses.catalogue(steps, fed.index, "gradients"):
+    for loss in fitted_losses.catalogue(steps, fed.index, "gradients"):
         is_factor = loss.cause.startswith("the gradient is ")
         # Most losses are ruled out by the output layer alone; the backward pass of convolutions takes its time.
         possible = loss.added_gradients is not None or (
@@ -255,6 +265,7 @@ def _of_all(evidence: Sequence[Evidence], steps: Sequence[Fed], first: Evidence)
         if not is_factor and possible:
             yield Hypothesis(loss.cause, _predicting(loss.gradients), loss.fitted, whole=True)
     yield from _of_steps(steps)
+    yield from _at_other_weights(steps, fed)
     yield from _on_their_way(fed)
     yield from _clipped(evidence, steps)
     yield from _changed(first)
@@ -273,6 +284,8 @@ def _of_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
     yield Hypothesis(name, lambda one: one.expected + recorded(one, 1))
     name = "the gradients are those of the step before"
     yield Hypothesis(name, lambda one: steps[one.step - 2].gradients[one.tensor] if one.step > 1 else one.expected)
+    name = "the gradients are those of the step before, and nothing in the first step: they come one step late"
+    yield Hypothesis(name, lambda one: steps[one.step - 2].gradients[one.tensor] if one.step > 1 else 0 * one.expected)
     name = "the gradients of the step before are added"
     yield Hypothesis(
         name, lambda one: one.expected + (steps[one.step - 2].gradients[one.tensor] if one.step > 1 else 0)
@@ -287,10 +300,84 @@ def _of_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
                     one.expected / divided + ((one.step - 1) % count != 0) * recorded(one, 1)
                 ),
             )
+    if [fed.index for fed in steps] == list(range(len(steps))):
+        kept = _kept_back(steps)
+        yield Hypothesis(
+            "only some entries of a gradient are passed on, the rest is added to the next step's: error feedback",
+            lambda one: np.where(one.recorded == 0, 0, one.expected + kept[one.step - 1][one.tensor]),
+            fitted=A_DRAWN_MASK,
+        )
     for beta in (0.5, 0.9, 0.99):
         for rest in (1.0, 1 - beta):
             name = f"the gradients are smoothed over the steps: {beta:g} of the one before is added"
             yield Hypothesis(name, lambda one, beta=beta, rest=rest: beta * recorded(one, 1) + rest * one.expected)
+
+
+def _kept_back(steps: Sequence[Fed]) -> list[ArraysByName]:
+    """By step, what all steps before have of the gradients more than what was passed on."""
+    found: list[ArraysByName] = [{name: np.zeros(array.shape) for name, array in steps[0].gradients.items()}]
+    for fed in steps[:-1]:
+        found.append(
+            {name: rest + fed.gradients[name] - fed.recorded_gradients[name] for name, rest in found[-1].items()}
+        )
+    return found
+
+
+def _at_weights(weights: Callable[[Fed], ArraysByName]) -> Callable[[Fed], ArraysByName]:
+    """The gradients of a step's batch at other weights than its forward pass had."""
+
+    def gradients(fed: Fed) -> ArraysByName:
+        step = fed.step
+        masks = {layer: mask for layer in step.dropped if (mask := step.mask(layer)) is not None}
+        return oracle.gradients(weights(fed), step.inputs[step.layers[0]], step.labels, masks)
+
+    return gradients
+
+
+def _at_other_weights(steps: Sequence[Fed], first: Fed) -> Iterator[Hypothesis]:
+    """Gradients at the weights of another step, or at some that are moved."""
+
+    def of_step(fed: Fed, by: int) -> ArraysByName:
+        return steps[min(max(fed.index + by, 0), len(steps) - 1)].step.weights
+
+    if len(steps) > 1:
+        for by, words in ((-1, "of the step before: the gradients are stale"), (1, "after the step's update")):
+            of = _predicting(_at_weights(lambda fed, by=by: of_step(fed, by)))
+            # The weights after the last step are no step's.
+            yield Hypothesis(
+                f"the gradients are those at the weights {words}",
+                lambda one, of=of, by=by: one.recorded if one.step - 1 + by == len(steps) else of(one),
+            )
+
+    def moved(fed: Fed, radius: float) -> ArraysByName:
+        share = radius / (_norm(fed.gradients) or 1.0)
+        return {name: array + share * fed.gradients[name] for name, array in fed.step.weights.items()}
+
+    for radius in _radii(first, moved):
+        yield Hypothesis(
+            f"the gradients are those at weights moved by {radius:g} along the gradient: sharpness-aware (SAM)",
+            _predicting(_at_weights(lambda fed, radius=radius: moved(fed, radius))),
+            fitted=1,
+            whole=True,
+        )
+
+
+def _radii(first: Fed, moved: Callable[[Fed, float], ArraysByName]) -> list[float]:
+    """How far weights may be moved: what people choose, and what the output's bias tells."""
+    from scipy.optimize import brentq
+
+    bias = f"{first.step.layers[-1]}.bias"
+    unit = int(np.abs(first.recorded_gradients[bias] - first.gradients[bias]).argmax())
+
+    def off(radius: float) -> float:
+        found = _at_weights(lambda fed: moved(fed, radius))(first)[bias][unit]
+        return float(found - first.recorded_gradients[bias][unit])
+
+    radii = [0.05, 0.1, 0.01, 0.02, 0.5]
+    low, high = off(1e-3), off(1.0)
+    if np.isfinite((low, high)).all() and low * high < 0:
+        radii.append(float(f"{brentq(off, 1e-3, 1.0, xtol=1e-12):.3g}"))
+    return list(dict.fromkeys(radii))
 
 
 def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
@@ -318,6 +405,14 @@ def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
             yield Hypothesis(
                 name, by_way(lambda fed, layer, d, chosen=chosen: fed.step.through(layer, -d if layer in chosen else d))
             )
+    for limit in (1.0, 6.0):
+        name = f"the gradient is stopped where an activation is above {limit:g}, as of a ReLU that is cut off there"
+        yield Hypothesis(
+            name,
+            by_way(
+                lambda fed, layer, d, limit=limit: fed.step.through(layer, d) * (fed.step.activations[layer] <= limit)
+            ),
+        )
     slope = _leak(fed, by_way)
     if slope is not None:
         yield Hypothesis(
@@ -326,6 +421,30 @@ def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
             fitted=1,
         )
     yield from network_causes.gradients_on_their_way(fed.step, by_way)
+    yield from _past_other_kernels(fed)
+
+
+def _past_other_kernels(fed: Fed) -> Iterator[Hypothesis]:
+    """That a layer passes the gradient back through another kernel than it was computed with."""
+    for layer in fed.step.layers[1:]:
+        kernel = fed.step.kernel(layer)
+        changes = dict(network_causes.OTHER_KERNELS) if kernel.ndim > 2 else {}
+        if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:
+            changes["the kernel is not transposed: it is square, so the shapes still fit"] = np.transpose
+        for words, change in changes.items():
+            if change(kernel).shape == kernel.shape:
+                yield Hypothesis(
+                    f"on the way back through {layer}, {words}",
+                    _predicting(lambda fed, layer=layer, change=change: _back_through(fed, layer, change)),
+                )
+
+
+def _back_through(fed: Fed, layer: str, change: Callable[[Array], Array]) -> ArraysByName:
+    """The gradients, where one layer's kernel is changed on the way back; its own gradient is not of its numbers."""
+    name = f"{layer}.kernel"
+    weights = fed.step.weights | {name: change(fed.step.weights[name])}
+    passes = oracle.backward(weights, fed.step.inputs, fed.delta / fed.size, fed.step.through)
+    return oracle.by_parameter(weights, passes)
 
 
 def _leaky(fed: Fed, layer: str, delta: Array, slope: float) -> Array:
@@ -370,6 +489,7 @@ def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hyp
         (f"gradients are scaled to a norm of {limit:.4g}", limit),
     ):
         yield Hypothesis(words, lambda one, c=c: c / exact[one.step - 1] * one.expected, fitted=c != 1)
+    yield from _clipped_by_image(steps)
     yield from _clipped_together(evidence, steps)
     yield from _clipped_by_unit(evidence)
     norms = sorted(float(np.linalg.norm(one.recorded)) for one in evidence if not one.is_right)
@@ -385,6 +505,90 @@ def _clipped(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hyp
     yield Hypothesis(
         f"gradients are clipped to ±{rounded:.4g}", lambda one: np.clip(one.expected, -rounded, rounded), fitted=True
     )
+
+
+def _clipped_by_image(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
+    """Each image's gradient is clipped before they are averaged, to a norm that the output's bias tells."""
+    from scipy.optimize import brentq
+
+    if steps[0].step.recipe.network != "dense" or steps[0].size == 1:
+        return
+    norms = {fed.index: _norms_by_image(fed) for fed in steps}
+    fed = steps[0]
+    recorded = fed.recorded_gradients[f"{fed.step.layers[-1]}.bias"]
+
+    def weights(fed: Fed, limit: float) -> Array:
+        shares: Array = np.minimum(1, limit / np.maximum(norms[fed.index], 1e-300)) / fed.size
+        return shares[:, None]
+
+    def off(limit: float) -> float:
+        return ratio((weights(fed, limit) * fed.delta).sum(axis=0), recorded) - 1
+
+    # Between the least and the largest of the norms it makes a difference.
+    limits = np.geomspace(max(norms[fed.index].min() / 100, 1e-12), norms[fed.index].max(), 40)
+    values = np.array([off(float(limit)) for limit in limits])
+    for at in np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) < 0)[:4]:
+        limit = float(f"{brentq(off, limits[at], limits[at + 1], xtol=1e-15):.4g}")
+        name = (
+            f"the gradient of each image is clipped to a norm of {limit:.4g} before the mean, as private training does"
+        )
+        yield Hypothesis(
+            name,
+            _predicting(lambda fed, limit=limit: fed.step.gradients(weights(fed, limit) * fed.delta)),
+            fitted=1,
+            whole=True,
+        )
+
+
+def _other_masks(evidence: Sequence[Evidence]) -> str | None:
+    """Whether gradients pass other dropout masks than activations did, solved for layer by layer from the output.
+
+    A layer's gradient, of as many inputs as images or more, tells ∂loss/∂pre-activations of each image; that has to be
+    what comes from above, times 1 / (1 − rate) or nothing.
+    """
+    wrong = list(dict.fromkeys(one.given for one in evidence if not one.is_right))
+    if not wrong[0].step.dropped or wrong[0].step.recipe.network != "dense":
+        return None
+    for fed in wrong:
+        solved = _solved_masks(fed)
+        if solved is None or not any((solved[layer] != fed.step.mask(layer)).any() for layer in solved):
+            return None
+        through = {layer: mask * (fed.step.activations[layer] > 0) for layer, mask in solved.items()}
+        gradients = fed.step.gradients(fed.delta / fed.size, lambda layer, delta, of=through: delta * of[layer])
+        of_step = [one for one in evidence if one.given is fed]
+        if any(not one.left_by(gradients[one.tensor]) <= 1 for one in of_step):
+            return None
+    return (
+        "the gradients pass other dropout masks than the activations did, as where a checkpoint draws them anew on "
+        "the way back"
+    )
+
+
+def _solved_masks(fed: Fed) -> ArraysByName | None:
+    """By hidden layer, the mask that its gradient speaks of; None where it speaks of none, or does not tell."""
+    step, masks = fed.step, {}
+    delta = fed.delta / fed.size
+    for layer, above in reversed(list(pairwise(step.layers))):
+        carried = delta @ step.kernel(above).T
+        rows = np.hstack([step.inputs[layer], np.ones((fed.size, 1))])
+        recorded = np.vstack([fed.recorded_gradients[f"{layer}.{kind}"] for kind in ("kernel", "bias")])
+        if not np.isfinite(recorded).all() or np.linalg.matrix_rank(rows) < fed.size:
+            return None
+        found, *_ = np.linalg.lstsq(rows.T, recorded, rcond=None)
+        live = (step.activations[layer] > 0) & (carried != 0)
+        passed = np.abs(found) > step.scale / 2 * np.abs(carried)
+        # What is dropped on the way up is zero there, and nobody can see what its gradient was multiplied with.
+        masks[layer] = np.where(live, passed, step.mask(layer) != 0) * step.scale
+        delta = carried * masks[layer] * (step.activations[layer] > 0)
+    return masks
+
+
+def _norms_by_image(fed: Fed) -> Array:
+    """The norm of each image's gradient in a dense network: of a layer, it is that of its inputs times its delta's."""
+    squares = np.zeros(fed.size)
+    for of_layer in fed.step.backward(fed.delta):
+        squares += ((of_layer.rows**2).sum(axis=1) + 1) * (of_layer.delta**2).sum(axis=1)
+    return np.sqrt(squares)
 
 
 def _clipped_together(evidence: Sequence[Evidence], steps: Sequence[Fed]) -> Iterator[Hypothesis]:
@@ -460,6 +664,10 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
     name = "the gradients are quantised to int8"
     yield Hypothesis(name, lambda one: _quantised(one.expected))
     yield Hypothesis("only the signs of the gradients are used", lambda one: np.sign(one.expected))
+    name = "only the signs of the gradients are used, times their mean size: one bit each"
+    yield Hypothesis(name, lambda one: np.sign(one.expected) * np.abs(one.expected).mean())
+    name = "the gradient of each parameter is divided by its largest entry"
+    yield Hypothesis(name, lambda one: one.expected / (np.abs(one.expected).max() or 1.0))
     for power in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
         if power in (2, 4, 8) and np.isclose(ratio(recorded, expected), power):
             name = f"the gradient is {power} times too large, as where the means of {power} microbatches are added up"
@@ -484,17 +692,29 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("the gradient is transposed", lambda one: one.expected.T)
     name = "the mean over the inputs is taken from the gradient of each unit: gradient centralisation"
     yield Hypothesis(name, lambda one: one.expected - one.expected.mean(0) if one.expected.ndim > 1 else one.expected)
-    live = expected != 0
-    share = float((recorded[live] == 0).mean()) if live.any() else 0.0
-    if 0 < share < 1:
-        kept, dropped = (np.abs(expected[live & (recorded != 0) == chosen]) for chosen in (True, False))
-        smallest = kept.min(initial=np.inf) >= dropped.max(initial=0)
-        why = f"only the largest {1 - share:.0%} are kept" if smallest else "they are masked, or dropped"
-        name = f"{share:.0%} of the gradient's entries are zero: {why}"
-        yield Hypothesis(name, lambda one: np.where(one.recorded == 0, 0, one.expected))
+    yield from _masked(first)
     name = "the gradient of each parameter is scaled to a norm of 1"
     yield Hypothesis(name, lambda one: one.expected / (np.linalg.norm(one.expected) or 1.0))
     yield from network_causes.of_gradient(first)
+
+
+def _masked(first: Evidence) -> Iterator[Hypothesis]:
+    """Some entries are zero, the others right."""
+    recorded, expected = first.recorded, first.expected
+    live = expected != 0
+    zero, kept = live & (recorded == 0), live & (recorded != 0)
+    if not zero.any() or not kept.any():
+        return
+    share = float(zero.sum() / live.sum())
+    why = "they are masked, or dropped"
+    if np.abs(expected[kept]).min() >= np.abs(expected[zero]).max():
+        why = f"only the largest {1 - share:.0%} are kept"
+    elif (expected[zero] < 0).all() and (expected[kept] > 0).all():
+        why = "only those above 0 are kept"
+    elif not is_drawn(recorded[live] == 0, expected[live]):
+        why = "which ones depends on their size"
+    name = f"{share:.0%} of the gradient's entries are zero: {why}"
+    yield Hypothesis(name, lambda one: np.where(one.recorded == 0, 0, one.expected))
 
 
 def _quantised(gradient: Array) -> Array:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from compare.causes.convolution import FLATTENED, OTHER_KERNELS
-from compare.causes.signatures import UNKNOWN, ratio, rounded, see
+from compare.causes.signatures import UNKNOWN, knows_nothing, ratio, rounded, see
 from compare.oracle.convolution import is_convolution
 from recipe import Recipe
 from recipe.initial_weights import initial_weights
@@ -166,13 +166,42 @@ def _near(parameter: str, recorded: NDArray[np.float64], wanted: NDArray[np.floa
         return f"{changed:.1%} of {parameter} holds other numbers, the rest is right"
     if (np.abs(recorded) == np.abs(wanted)).all():
         return f"{parameter} has other signs"
+    if (changed_units := _unit_by_unit(recorded, wanted)) is not None:
+        return f"{parameter} {changed_units}"
     if difference.std() < 0.5 * wanted.std():
-        return f"noise of standard deviation {difference.std():.3g} is added to {parameter}"
+        return _nearby(parameter, difference, wanted)
     columns = ((recorded**2).sum(axis=0), (wanted**2).sum(axis=0))
     if recorded.ndim == 2 and all((np.sort(a) == np.sort(b)).all() for a, b in zip(recorded.T, wanted.T, strict=True)):
         return f"the inputs of {parameter} are in another order"
     if np.allclose(np.sort(columns[0].ravel()), np.sort(columns[1].ravel()), rtol=1e-6):
         return f"the units of {parameter} are in another order"
+    return None
+
+
+def _nearby(parameter: str, difference: NDArray[np.float64], wanted: NDArray[np.float64]) -> str:
+    """What may lie between numbers that are near each other."""
+    if knows_nothing(difference, wanted):
+        return f"noise of standard deviation {difference.std():.3g} is added to {parameter}"
+    away = f"{difference.std() / wanted.std():.2g} of their deviation away"
+    return f"{parameter} is near the recipe's numbers, {away}, by no noise: they were changed, or trained already"
+
+
+def _unit_by_unit(recorded: NDArray[np.float64], wanted: NDArray[np.float64]) -> str | None:
+    """Whether the weights into each unit are multiplied by a number, or have one added; or those out of each input."""
+    if wanted.ndim == 1:
+        return None
+    places = tuple(range(wanted.ndim - 1))
+    for axes, words in ((places, "into each unit"), (wanted.ndim - 1, "out of each input")):
+        with np.errstate(all="ignore"):
+            factors = (recorded * wanted).sum(axis=axes, keepdims=True) / (wanted**2).sum(axis=axes, keepdims=True)
+        shift = (recorded - wanted).mean(axis=axes, keepdims=True)
+        if np.allclose(recorded, factors * wanted, rtol=1e-5, atol=0):
+            norms = np.linalg.norm(recorded.reshape(-1, recorded.shape[-1]), axis=0)
+            length = f", to a length of {norms[0]:.4g}" if axes == places and np.ptp(norms) < 1e-5 * norms[0] else ""
+            return f"has the weights {words} multiplied by a number of their own{length}"
+        if np.allclose(recorded, wanted + shift, rtol=1e-5, atol=1e-7):
+            centred = np.abs(recorded.mean(axis=axes)).max() < 1e-6
+            return f"has a number of its own added to the weights {words}" + (": their mean is taken off" * centred)
     return None
 
 
@@ -187,6 +216,9 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return places * shape[-2], places * shape[-1]
 
 
+_BY_UNITS = " by the number of units in place of inputs (fan_out)"
+
+
 def _limits(inputs: int, units: int) -> dict[str, float]:
     """The limits of uniform initialisers."""
     return {
@@ -195,6 +227,8 @@ def _limits(inputs: int, units: int) -> dict[str, float]:
         "He uniform": math.sqrt(6 / inputs),
         "LeCun uniform": math.sqrt(3 / inputs),
         "Keras's RandomUniform": 0.05,
+        f"He uniform{_BY_UNITS}": math.sqrt(6 / units),
+        f"LeCun uniform{_BY_UNITS}": math.sqrt(3 / units),
         "Glorot uniform times √2, torch's gain of ReLU": math.sqrt(12 / (inputs + units)),
         "Glorot uniform times 5/3, torch's gain of tanh": 5 / 3 * math.sqrt(6 / (inputs + units)),
     }
@@ -207,6 +241,8 @@ def _deviations(inputs: int, units: int) -> dict[str, float]:
         "He normal": math.sqrt(2 / inputs),
         "LeCun normal": math.sqrt(1 / inputs),
         "Keras's RandomNormal": 0.05,
+        f"He normal{_BY_UNITS}": math.sqrt(2 / units),
+        f"LeCun normal{_BY_UNITS}": math.sqrt(1 / units),
         "a standard normal": 1.0,
         "Glorot normal times √2, torch's gain of ReLU": math.sqrt(4 / (inputs + units)),
     }

@@ -1,6 +1,7 @@
 """Causes of what a run is given otherwise: settings and batches. Initial weights are in `compare/causes/initial.py`."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -232,10 +233,26 @@ def _source_fault(
     if all(turned):
         kinds = dict.fromkeys(faults[0].removeprefix("images are ") for faults in turned)
         return f"some images are {', others '.join(kinds)}, as augmentation has it{some}"
+    expected = _expected_images(trace, digits, batch)
     if np.isin(grey, (0, 255)).all():
-        return "pixels are black or white: cut at a threshold"
-    kind = augmentation.of_images(grey / 255, _expected_images(trace, digits, batch), digits.x_train)
+        return _black_or_white(grey, expected)
+    kind = augmentation.of_images(grey / 255, expected, digits.x_train)
     return kind or f"{len(missing)} of the {len(grey)} images of the first batch are not in the data set"
+
+
+def _black_or_white(grey: NDArray[np.uint8], expected: NDArray[np.float64] | None) -> str:
+    """How pixels became black or white."""
+    words = "pixels are black or white"
+    if expected is None:
+        return f"{words}: cut at a threshold, or drawn"
+    level, white = expected.reshape(grey.shape), grey == 255
+    if not white.any() or white.all() or level[~white].max() < level[white].min():
+        return f"{words}: cut at a threshold"
+    # Drawn ones are white as often as they are bright: of n pixels, that scatters by √(Σ p(1 − p)).
+    scatter = math.sqrt(float((level * (1 - level)).sum()))
+    if not white[level == 0].any() and abs(white.sum() - level.sum()) < 5 * scatter:
+        return f"{words}: drawn, with the grey level as the probability"
+    return f"{words}, by no threshold that is the same for all"
 
 
 def _order_fault(trace: Trace, digits: Digits) -> str | None:
@@ -257,7 +274,8 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     # Of a later step that was fed anything else, `_late_images` speaks.
     known = [[place.get(image.tobytes()) for image in _as_grey(step.images)] for step in trace.steps]
     taken = np.array([index for indices in known if None not in indices for index in indices], np.int64)
-    if (regular := _regular_order(taken, whole_order, recipe.batch_size)) is not None:
+    whole = len(trace.batch_hashes) - 1 >= math.ceil(len(whole_order) / recipe.batch_size)
+    if (regular := _regular_order(taken, whole_order, recipe.batch_size, whole=whole)) is not None:
         return regular
     return _other_order(trace, taken, whole_order, digits)
 
@@ -323,17 +341,23 @@ _SEEDS = (*range(100), 123, 1234, 12345, 1337, 2023, 2024, 2025, 2026, 31337)
 """Seeds that people choose."""
 
 
-def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int) -> str | None:
-    """A rule by which images of the recipe's order, or of the data set, follow each other."""
+def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int, *, whole: bool) -> str | None:
+    """A rule by which images of the recipe's order, or of the data set, follow each other.
+
+    `whole` is an epoch of as many batches as the recipe's: what its first images leave out comes later.
+    """
     position = np.empty(len(order), np.int64)
     position[order] = np.arange(len(order))
     at = position[taken]
     if (steps := np.diff(at)).size and (steps == steps[0]).all():
         if steps[0] == 1 and at[0]:
-            whole = f": the epoch starts with batch {at[0] // size + 1}" if at[0] % size == 0 else ""
-            return f"the first {at[0]:,} images of the order are left out{whole}"
+            begin = f": the epoch starts with batch {at[0] // size + 1}" if at[0] % size == 0 else ""
+            left = "come later" if whole else "are left out"
+            return f"the first {at[0]:,} images of the order {left}{begin}"
         if steps[0] == -1:
             return "the images come in the reverse of the recipe's order"
+        if steps[0] > 1 and whole:
+            return f"every {_ordinal(int(steps[0]))} image of the order is taken, the others later"
         if steps[0] > 1:
             return (
                 f"only every {_ordinal(int(steps[0]))} image of the order is taken, as one of {steps[0]} processes does"
@@ -348,6 +372,9 @@ def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int
         )
         not_shuffled = f"the training images are not shuffled{see('shuffle-default')}"
         return f"{not_shuffled}: they are taken in the data set's order, {where}"
+    if len(steps) and (steps == 1).mean() > _MOST_FOLLOW:
+        follow = "each batch holds images that follow each other in the data set"
+        return f"{follow}: its parts are shuffled as wholes, not the images"
     return None
 
 
@@ -360,20 +387,20 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
         again = " images of the same batch again," if np.isin(taken[~own], order[:count]).all() else ""
         return f"{others} of the first {count} images are not the recipe's,{again} the others are in its order"
     if (twice := count - len(np.unique(taken))) > 0:
-        return f"images are drawn with replacement: {twice} of the first {count} occur twice in an epoch"
+        often = _classes_by_frequency(digits.y_train[taken], digits)
+        return f"images are drawn with replacement: {twice} of the first {count} occur twice in an epoch{often}"
     if (other := _order_of_another_seed(trace, taken)) is not None:
         return other
     labels = digits.y_train[taken]
     if (np.diff(labels.astype(int)) >= 0).all():
         return "the training images are sorted by their labels"
-    seen = set(labels.tolist())
-    missing = sorted(set(range(trace.recipe.images.num_classes)) - seen)
-    # Of 320 images drawn from ten classes, that one class is missing has a probability of 2e-14.
-    if missing and count * (1 / trace.recipe.images.num_classes) > _ENOUGH_OF_A_CLASS:
-        return f"images of the classes {', '.join(map(str, missing))} are left out"
     num_batches, expected = len(trace.batch_hashes) - 1, math.ceil(len(order) / trace.recipe.batch_size)
-    if num_batches < expected - 1:
-        return f"an epoch has {num_batches:,} batches instead of {expected:,}: images are held back for validation"
+    whole = num_batches >= expected - 1
+    if (missing := _without_classes(labels, trace.recipe.images.num_classes, whole=whole)) is not None:
+        return missing
+    if not whole:
+        fewer = f"an epoch has {num_batches:,} batches instead of {expected:,}"
+        return f"{fewer}: some are left out, as where images are held back for validation"
     reach = int(taken.max()) + 1
     if reach < len(order) / 2 and (reach / len(order)) ** count < _CHANCE:
         told = f"the first {count} images come from the first {reach:,} of {len(order):,}"
@@ -394,6 +421,35 @@ def _other_order(trace: Trace, taken: NDArray[np.int64], order: NDArray[np.int32
         )
     return "the images are shuffled in another order"
 
+
+def _without_classes(labels: NDArray[np.integer], num_classes: int, *, whole: bool) -> str | None:
+    """That images of some classes are missing, of so many that it is no chance; `whole` is an epoch of all images."""
+    missing = sorted(set(range(num_classes)) - set(labels.tolist()))
+    # Of 320 images drawn from ten classes, that one class is missing has a probability of 2e-14.
+    if not missing or len(labels) / num_classes <= _ENOUGH_OF_A_CLASS:
+        return None
+    listed = ", ".join(map(str, missing))
+    if not whole:
+        return f"images of the classes {listed} are left out"
+    # An epoch as long as the recipe's has all of them, or others twice.
+    return f"images of the classes {listed} are left out, or come later: none of the first {len(labels)} is of them"
+
+
+def _classes_by_frequency(labels: NDArray[np.integer], digits: Digits) -> str:
+    """How often classes are drawn, where that is not as often as the data set has them."""
+    wanted = np.bincount(digits.y_train) * len(labels) / len(digits.y_train)
+    counts = np.bincount(labels, minlength=len(wanted))
+    seen = wanted > 0
+    off = float(((counts - wanted)[seen] ** 2 / wanted[seen]).sum())
+    # A χ² of k classes has the mean k − 1 and the variance 2(k − 1); ten deviations are no chance.
+    if off < seen.sum() - 1 + 10 * math.sqrt(2 * (seen.sum() - 1)):
+        return ""
+    said = ", ".join(f"class {label} {counts[label] / wanted[label]:.2g}" for label in np.flatnonzero(seen)[:10])
+    return f", and classes not as often as the data set has them, but so many times: {said}"
+
+
+_MOST_FOLLOW = 0.8
+"""Of images of batches of ten or more, nine in ten follow the one before; where all are shuffled, none does."""
 
 _CHANCE = 0.01
 _FEW_OF_ITS_ORDER = 0.1
@@ -428,10 +484,7 @@ def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> s
     if len(hashes) == 2 * expected or any(a == b for a, b in pairwise(hashes)):
         return "batches are fed twice"
     if len(hashes) < expected:
-        if len(hashes) == expected - 1 and remainder:
-            return f"the last batch is dropped: it is smaller, {remainder} images"
-        dropped = expected - len(hashes)
-        return f"the last {'batch is' if dropped == 1 else f'{dropped} batches are'} dropped"
+        return _too_few(trace, order, digits)
     if len(hashes) > expected:
         return f"an epoch has {len(hashes) - expected} batches too many"
     if remainder and hashes[-1] == _hash_of(np.append(order[-remainder:], order[: size - remainder]), trace, digits):
@@ -439,6 +492,27 @@ def _sequence_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> s
     if trace.batch_hashes[-1] == hashes[0]:
         return "every epoch visits the images in the same order"
     return None
+
+
+def _too_few(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str:
+    """Which batches of an epoch are missing, whose images come in the recipe's order."""
+    hashes, size = trace.batch_hashes[:-1], trace.recipe.batch_size
+    dropped, remainder = math.ceil(len(order) / size) - len(hashes), len(order) % size
+
+    def is_own(number: int) -> bool:
+        """Whether batch `number`, from 0, is the recipe's."""
+        return bool(hashes[number] == _hash_of(order[number * size : (number + 1) * size], trace, digits))
+
+    several = "one batch is" if dropped == 1 else f"{dropped} batches are"
+    if is_own(len(hashes) - 1):
+        if dropped == 1 and remainder:
+            return f"the last batch is dropped: it is smaller, {remainder} images"
+        return f"the last {'batch is' if dropped == 1 else f'{dropped} batches are'} dropped"
+    first = bisect_left(range(len(hashes)), True, key=lambda number: not is_own(number))
+    begin = (first + dropped) * size
+    if hashes[first] == _hash_of(order[begin : begin + size], trace, digits):
+        return f"{several} left out of an epoch, from batch {first + 1} on"
+    return f"an epoch has {dropped} batches too few, and from batch {first + 1} on others than the recipe's"
 
 
 def _late_fault(first: Trace, second: Trace) -> str | None:

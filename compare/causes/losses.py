@@ -1,21 +1,20 @@
-"""The catalogue of losses: what is minimised in place of the mean cross-entropy, its value and its gradients.
+"""Losses: what is minimised in place of the mean cross-entropy, its value and its gradients, without a fitted number.
 
 The rungs `loss` and `gradients` both draw on it, so that a loss which explains the one explains the other. Each loss
 is stated as its value for every image; ∂loss/∂logits follows by a complex step, f(z + ih)/h, which is exact to
 rounding (Squire and Trapp, "Using Complex Variables to Estimate Derivatives of Real Functions", 1998).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import combinations, groupby
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes.signatures import ratio, rounded, see, times
+from compare.causes.signatures import rounded, see
 from compare.oracle import network as oracle
 from compare.oracle.network import Array, ArraysByName
 from compare.oracle.step import ExactStep
@@ -26,6 +25,11 @@ Numbers = NDArray[Any]
 
 _H = 1e-30
 """The complex step: nothing is subtracted, so that it may be as small as there are numbers."""
+
+
+def flat(gradients: ArraysByName) -> Array:
+    """All numbers in a row."""
+    return np.concatenate([array.ravel() for array in gradients.values()])
 
 
 class Fed:
@@ -73,12 +77,18 @@ class Fed:
         """Of the mean cross-entropy."""
         return self.step.gradients(self.delta / self.size)
 
+    @cached_property
+    def flat_gradients(self) -> tuple[Array, Array]:
+        """The recorded gradients and those of the mean cross-entropy, all numbers in a row."""
+        return flat({name: self.recorded_gradients[name] for name in self.gradients}), flat(self.gradients)
+
 
 Each = Callable[[Numbers, Fed], Numbers]
 """The loss of every image, (batch,), from its logits."""
 
 
-def _mean(fed: Fed) -> Array:
+def mean_weights(fed: Fed) -> Array:
+    """What each image's loss is multiplied with in the mean, shape (batch,)."""
     return np.full(fed.size, 1 / fed.size)
 
 
@@ -97,7 +107,7 @@ class Loss:
 
     cause: str
     each: Each
-    weights: Callable[[Fed], Array] = _mean
+    weights: Callable[[Fed], Array] = mean_weights
     added: Callable[[Fed], float] = lambda fed: 0.0
     added_gradients: Callable[[Fed], ArraysByName] | None = None
     fitted: int = 0
@@ -137,6 +147,14 @@ def slopes(each: Each, fed: Fed) -> Array:
     return found
 
 
+def slopes_of_class(each: Each, fed: Fed, unit: int) -> Array:
+    """∂each/∂one logit, shape (batch,), of a loss that takes each image by itself."""
+    moved = fed.logits.astype(complex)
+    moved[:, unit] += 1j * _H
+    found: Array = np.imag(each(moved, fed)) / _H
+    return found
+
+
 def _takes_the_batch_together(each: Each, fed: Fed) -> bool:
     """Whether an image's loss changes where the logits of another do."""
     other = fed.logits.copy()
@@ -163,17 +181,19 @@ def _slopes_together(each: Each, fed: Fed) -> Array:
 # --- in complex numbers too ------------------------------------------------------------------------
 
 
-def _logs(z: Numbers) -> Numbers:
+def logs(z: Numbers) -> Numbers:
     """The logarithm of the softmax."""
     shifted = z - z.real.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def _probabilities(z: Numbers) -> Numbers:
-    return np.exp(_logs(z))
+def probabilities(z: Numbers) -> Numbers:
+    """The softmax."""
+    return np.exp(logs(z))
 
 
-def _of_label(values: Numbers, fed: Fed) -> Numbers:
+def at_label(values: Numbers, fed: Fed) -> Numbers:
+    """Of (batch, classes) the number of each image's label, shape (batch,)."""
     return values[np.arange(fed.size), fed.labels]
 
 
@@ -181,7 +201,8 @@ def _positive(values: Numbers) -> Numbers:
     return np.where(values.real > 0, values, 0)
 
 
-def _magnitude(values: Numbers) -> Numbers:
+def magnitude(values: Numbers) -> Numbers:
+    """|x| of the real part, whose sign the imaginary part takes on."""
     return np.where(values.real > 0, values, -values)
 
 
@@ -189,13 +210,14 @@ def _sigmoid(z: Numbers) -> Numbers:
     return np.where(z.real > 0, 1 / (1 + np.exp(-_positive(z))), np.exp(-_positive(-z)) / (1 + np.exp(-_positive(-z))))
 
 
-def _softplus(z: Numbers) -> Numbers:
-    return _positive(z) + np.log1p(np.exp(-_magnitude(z)))
+def softplus(z: Numbers) -> Numbers:
+    """Log(1 + exp z)."""
+    return _positive(z) + np.log1p(np.exp(-magnitude(z)))
 
 
 def cross_entropy(z: Numbers, fed: Fed) -> Numbers:
     """Of every image."""
-    return -_of_label(_logs(z), fed)
+    return -at_label(logs(z), fed)
 
 
 def _best_other(values: Numbers, fed: Fed) -> Numbers:
@@ -210,10 +232,20 @@ def _binary(p: Numbers, fed: Fed) -> Numbers:
     return -(fed.one_hot * np.log(p) + wrong)
 
 
-_REDUCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
+REDUCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
     "averaged over the classes": lambda values: values.mean(axis=1),
     "added up over the classes": lambda values: values.sum(axis=1),
 }
+
+
+def _jensen_shannon(z: Numbers, fed: Fed) -> Numbers:
+    """The mean of both divergences from (p + y) / 2, of one-hot y; p·log p of nothing is nothing."""
+    p = probabilities(z)
+    right = at_label(p, fed)
+    middle = (right + 1) / 2
+    both = -np.log(middle) + right * (np.log(right) - np.log(middle))
+    # Of the other classes p / (p / 2) is 2.
+    return (both + (1 - right) * np.log(2)) / 2
 
 
 # --- losses without a free number ------------------------------------------------------------------
@@ -223,52 +255,53 @@ def _stated() -> dict[str, Each]:
     """Losses of other kinds, by name."""
     found: dict[str, Each] = {
         f"softmax is applied twice: such a loss never falls below 1.4612{see('cross-entropy-input')}": (
-            lambda z, fed: cross_entropy(_probabilities(z), fed)
+            lambda z, fed: cross_entropy(probabilities(z), fed)
         ),
-        "softmax is applied three times": lambda z, fed: cross_entropy(_probabilities(_probabilities(z)), fed),
+        "softmax is applied three times": lambda z, fed: cross_entropy(probabilities(probabilities(z)), fed),
         f"the loss is averaged over the classes too{see('kl-divergence')}": (
             lambda z, fed: cross_entropy(z, fed) / z.shape[1]
         ),
         "the loss is measured in bits: a logarithm of base 2": lambda z, fed: cross_entropy(z, fed) / np.log(2),
         "the loss has a logarithm of base 10": lambda z, fed: cross_entropy(z, fed) / np.log(10),
-        "the probability itself is taken for its logarithm": lambda z, fed: -_of_label(_probabilities(z), fed),
-        "the logit itself is taken for the logarithm of the probability": lambda z, fed: -_of_label(z, fed),
-        "the loss is 1 − the probability of the label": lambda z, fed: 1 - _of_label(_probabilities(z), fed),
+        "the probability itself is taken for its logarithm": lambda z, fed: -at_label(probabilities(z), fed),
+        "the logit itself is taken for the logarithm of the probability": lambda z, fed: -at_label(z, fed),
+        "the loss is 1 − the probability of the label": lambda z, fed: 1 - at_label(probabilities(z), fed),
         "the loss has the wrong sign": lambda z, fed: -cross_entropy(z, fed),
         f"each image is held against every label of the batch: shapes are broadcast{see('loss-broadcast')}": (
-            lambda z, fed: -_logs(z)[:, fed.labels].mean(axis=1)
+            lambda z, fed: -logs(z)[:, fed.labels].mean(axis=1)
         ),
         f"each image is held against every label of the batch, and they are added up{see('loss-broadcast')}": (
-            lambda z, fed: -_logs(z)[:, fed.labels].sum(axis=1)
+            lambda z, fed: -logs(z)[:, fed.labels].sum(axis=1)
         ),
         "the loss is cross-entropy of the sigmoids, not the softmax": (
-            lambda z, fed: np.log(1 / _of_label(_sigmoid(z), fed))
+            lambda z, fed: np.log(1 / at_label(_sigmoid(z), fed))
         ),
         "the categorical hinge loss takes the probabilities": (
-            lambda z, fed: _positive(1 + _best_other(_probabilities(z), fed) - _of_label(_probabilities(z), fed))
+            lambda z, fed: _positive(1 + _best_other(probabilities(z), fed) - at_label(probabilities(z), fed))
         ),
         "the categorical hinge loss takes the logits": (
-            lambda z, fed: _positive(1 + _best_other(z, fed) - _of_label(z, fed))
+            lambda z, fed: _positive(1 + _best_other(z, fed) - at_label(z, fed))
         ),
         "the multi-class margin loss takes the logits": (
-            lambda z, fed: (_positive(1 - _of_label(z, fed)[:, None] + z).sum(axis=1) - 1) / z.shape[1]
+            lambda z, fed: (_positive(1 - at_label(z, fed)[:, None] + z).sum(axis=1) - 1) / z.shape[1]
         ),
         "the multi-class margin loss takes the probabilities": (
             lambda z, fed: (
-                (_positive(1 - _of_label(_probabilities(z), fed)[:, None] + _probabilities(z)).sum(axis=1) - 1)
+                (_positive(1 - at_label(probabilities(z), fed)[:, None] + probabilities(z)).sum(axis=1) - 1)
                 / z.shape[1]
             )
         ),
         "the loss is the negative cosine of probabilities and one-hot labels": (
-            lambda z, fed: -_of_label(_probabilities(z), fed) / np.sqrt((_probabilities(z) ** 2).sum(axis=1))
+            lambda z, fed: -at_label(probabilities(z), fed) / np.sqrt((probabilities(z) ** 2).sum(axis=1))
         ),
         "the loss is 1 − the cosine of probabilities and one-hot labels": (
-            lambda z, fed: 1 - _of_label(_probabilities(z), fed) / np.sqrt((_probabilities(z) ** 2).sum(axis=1))
+            lambda z, fed: 1 - at_label(probabilities(z), fed) / np.sqrt((probabilities(z) ** 2).sum(axis=1))
         ),
         "the loss is Poisson's of the probabilities": (
-            lambda z, fed: (_probabilities(z) - fed.one_hot * np.log(_probabilities(z) + 1e-7)).mean(axis=1)
+            lambda z, fed: (probabilities(z) - fed.one_hot * np.log(probabilities(z) + 1e-7)).mean(axis=1)
         ),
         "the loss is Poisson's of the logits": lambda z, fed: (np.exp(z) - fed.one_hot * z).mean(axis=1),
+        "the loss is the Jensen-Shannon divergence of probabilities and one-hot labels": _jensen_shannon,
         "the loss takes the squared cross-entropy": lambda z, fed: cross_entropy(z, fed) ** 2,
         "the loss takes the root of the cross-entropy": lambda z, fed: np.sqrt(cross_entropy(z, fed)),
         "ReLU is applied to the logits before the softmax of the loss": lambda z, fed: cross_entropy(_positive(z), fed),
@@ -277,7 +310,7 @@ def _stated() -> dict[str, Each]:
             lambda z, fed: cross_entropy(_sigmoid(z), fed)
         ),
         "the softmax of the loss runs over the batch instead of the classes": (
-            lambda z, fed: -_of_label(_logs(z.T).T, fed)
+            lambda z, fed: -at_label(logs(z.T).T, fed)
         ),
     }
     return found
@@ -286,28 +319,28 @@ def _stated() -> dict[str, Each]:
 def _of_each_class() -> dict[str, Each]:
     """Losses of each class by itself, in all ways to add them up."""
     found: dict[str, Each] = {}
-    reductions = _REDUCTIONS | {"half its sum over the classes": lambda values: values.sum(axis=1) / 2}
+    reductions = REDUCTIONS | {"half its sum over the classes": lambda values: values.sum(axis=1) / 2}
     kinds: dict[str, Each] = {
-        "binary cross-entropy of the probabilities": lambda z, fed: _binary(_probabilities(z), fed),
-        "binary cross-entropy of the logits": lambda z, fed: _softplus(z) - fed.one_hot * z,
-        "the mean squared error of the probabilities": lambda z, fed: (_probabilities(z) - fed.one_hot) ** 2,
+        "binary cross-entropy of the probabilities": lambda z, fed: _binary(probabilities(z), fed),
+        "binary cross-entropy of the logits": lambda z, fed: softplus(z) - fed.one_hot * z,
+        "the mean squared error of the probabilities": lambda z, fed: (probabilities(z) - fed.one_hot) ** 2,
         "the mean squared error of the logits": lambda z, fed: (z - fed.one_hot) ** 2,
         "the mean squared error of the sigmoids": lambda z, fed: (_sigmoid(z) - fed.one_hot) ** 2,
-        "the mean absolute error of the probabilities": lambda z, fed: _magnitude(_probabilities(z) - fed.one_hot),
-        "the mean absolute error of the logits": lambda z, fed: _magnitude(z - fed.one_hot),
+        "the mean absolute error of the probabilities": lambda z, fed: magnitude(probabilities(z) - fed.one_hot),
+        "the mean absolute error of the logits": lambda z, fed: magnitude(z - fed.one_hot),
         "the Huber loss (smooth L1) of the logits": lambda z, fed: np.where(
-            np.abs((z - fed.one_hot).real) < 1, (z - fed.one_hot) ** 2 / 2, _magnitude(z - fed.one_hot) - 0.5
+            np.abs((z - fed.one_hot).real) < 1, (z - fed.one_hot) ** 2 / 2, magnitude(z - fed.one_hot) - 0.5
         ),
-        "the Huber loss (smooth L1) of the probabilities": lambda z, fed: (_probabilities(z) - fed.one_hot) ** 2 / 2,
-        "the log-cosh of the probabilities' errors": lambda z, fed: np.log(np.cosh(_probabilities(z) - fed.one_hot)),
+        "the Huber loss (smooth L1) of the probabilities": lambda z, fed: (probabilities(z) - fed.one_hot) ** 2 / 2,
+        "the log-cosh of the probabilities' errors": lambda z, fed: np.log(np.cosh(probabilities(z) - fed.one_hot)),
         "the log-cosh of the logits' errors": lambda z, fed: np.log(np.cosh(z - fed.one_hot)),
-        "the hinge loss of the probabilities": lambda z, fed: _positive(1 - (2 * fed.one_hot - 1) * _probabilities(z)),
+        "the hinge loss of the probabilities": lambda z, fed: _positive(1 - (2 * fed.one_hot - 1) * probabilities(z)),
         "the hinge loss of the logits": lambda z, fed: _positive(1 - (2 * fed.one_hot - 1) * z),
         "the squared hinge loss of the probabilities": (
-            lambda z, fed: _positive(1 - (2 * fed.one_hot - 1) * _probabilities(z)) ** 2
+            lambda z, fed: _positive(1 - (2 * fed.one_hot - 1) * probabilities(z)) ** 2
         ),
         "the squared hinge loss of the logits": lambda z, fed: _positive(1 - (2 * fed.one_hot - 1) * z) ** 2,
-        "the soft-margin loss of the logits": lambda z, fed: _softplus(-(2 * fed.one_hot - 1) * z),
+        "the soft-margin loss of the logits": lambda z, fed: softplus(-(2 * fed.one_hot - 1) * z),
     }
     for kind, each in kinds.items():
         for words, reduced in reductions.items():
@@ -336,7 +369,7 @@ def _of_usual_numbers() -> dict[str, Each]:
     found: dict[str, Each] = {}
     for gamma in (1, 1.5, 2, 3):
         for alpha in (0.25, 0.5, 0.75):
-            for words, reduced in _REDUCTIONS.items():
+            for words, reduced in REDUCTIONS.items():
                 name = f"the loss is the focal loss of the sigmoids, of γ = {gamma:g} and α = {alpha:g}, {words}"
                 found[name] = lambda z, fed, gamma=gamma, alpha=alpha, reduced=reduced: reduced(
                     _sigmoid_focal(z, fed, gamma, alpha)
@@ -345,11 +378,11 @@ def _of_usual_numbers() -> dict[str, Each]:
         for alpha in (1, 0.25):
             name = f"the loss is focal, of γ = {gamma:g}" + (f" and α = {alpha:g}" if alpha != 1 else "")
             found[name] = lambda z, fed, gamma=gamma, alpha=alpha: (
-                alpha * (1 - _of_label(_probabilities(z), fed)) ** gamma * cross_entropy(z, fed)
+                alpha * (1 - at_label(probabilities(z), fed)) ** gamma * cross_entropy(z, fed)
             )
     for epsilon in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2):
         name = f"{epsilon:g} is added to the probabilities before the logarithm"
-        found[name] = lambda z, fed, epsilon=epsilon: -np.log(_of_label(_probabilities(z), fed) + epsilon)
+        found[name] = lambda z, fed, epsilon=epsilon: -np.log(at_label(probabilities(z), fed) + epsilon)
     for limit in (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1):
         name = f"the probabilities are clipped to [{limit:g}, 1 - {limit:g}] before the logarithm"
         found[name + (see("cross-entropy-clip") if limit == 1e-7 else "")] = _clipped(limit)
@@ -364,13 +397,13 @@ def _sigmoid_focal(z: Numbers, fed: Fed, gamma: float, alpha: float) -> Numbers:
     """Of every class by itself, as torchvision/ops/focal_loss.py and Keras's BinaryFocalCrossentropy have it."""
     p, hot = _sigmoid(z), fed.one_hot == 1
     rest = np.where(hot, 1 - p, p) ** gamma
-    return np.where(hot, alpha, 1 - alpha) * rest * (_softplus(z) - fed.one_hot * z)
+    return np.where(hot, alpha, 1 - alpha) * rest * (softplus(z) - fed.one_hot * z)
 
 
 def _dice(
     z: Numbers, fed: Fed, denominator: Callable[[Numbers, Fed, int | None], Numbers], axis: int | None, smooth: float
 ) -> Numbers:
-    p = _probabilities(z)
+    p = probabilities(z)
     both = 2 * (p * fed.one_hot).sum(axis=axis) + smooth
     each = 1 - both / (denominator(p, fed, axis) + smooth)
     return each if axis == 1 else np.full(fed.size, np.mean(each))
@@ -380,7 +413,7 @@ def _clipped(limit: float) -> Each:
     def each(z: Numbers, fed: Fed) -> Numbers:
         real = np.dtype(fed.step.recipe.dtype).type
         low, high = limit, float(real(1 - limit))
-        p = _of_label(_probabilities(z), fed)
+        p = at_label(probabilities(z), fed)
         return -np.log(np.where(p.real < low, low, np.where(p.real > high, high, p)))
 
     return each
@@ -396,18 +429,10 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
     def only(chosen: Callable[[Fed], Array]) -> Callable[[Fed], Array]:
         return lambda fed: chosen(fed) / chosen(fed).sum()
 
-    def hardest(share: float, sign: int) -> Callable[[Fed], Array]:
-        def chosen(fed: Fed) -> Array:
-            order = np.argsort(-sign * fed.cross_entropies, kind="stable")
-            return np.isin(np.arange(fed.size), order[: max(1, round(share * fed.size))]).astype(float)
-
-        return only(chosen)
-
     found: dict[str, Callable[[Fed], Array]] = {
         f"the losses of the batch are summed instead of averaged{see('loss-sum-reduction')}": (
             lambda fed: np.ones(fed.size)
         ),
-        "the loss is the largest of the batch": hardest(0.0, 1),
         "the loss is divided by the batch size twice": lambda fed: np.full(fed.size, fed.size**-2.0),
         "only the first image of the batch counts": only(lambda fed: np.eye(fed.size)[0]),
         "only the last image of the batch counts": only(lambda fed: np.eye(fed.size)[-1]),
@@ -425,9 +450,6 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
     found[f"each image is weighted by the probability of its label{DETACHED}"] = lambda fed: (
         np.exp(-fed.cross_entropies) / fed.size
     )
-    for share in (0.25, 0.5, 0.7, 0.75, 0.8):
-        found[f"only the {share:.0%} of the batch with the largest losses count"] = hardest(share, 1)
-        found[f"only the {share:.0%} of the batch with the smallest losses count"] = hardest(share, -1)
     for parts in (2, 4, 8):
         for words, part in (("first", 0), ("last", parts - 1)):
             name = f"only the {words} of {parts} equal parts of the batch counts: the other microbatches are lost"
@@ -444,570 +466,3 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
 
 STATED: dict[str, Each] = _stated() | _of_each_class() | _of_overlap() | _of_usual_numbers()
 WEIGHTS: dict[str, Callable[[Fed], Array]] = _weights()
-
-
-# --- terms that are added --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Term:
-    """Something that is added to the loss, times a number that is fitted: as each image's, or as a penalty."""
-
-    words: str
-    each: Each | None = None
-    added: Callable[[Fed], float] | None = None
-    added_gradients: Callable[[Fed], ArraysByName] | None = None
-    instead: bool = False
-    """Whether as much of the cross-entropy is left out as is added."""
-
-    def times(self, number: float) -> Loss:
-        def each(z: Numbers, fed: Fed) -> Numbers:
-            plain = cross_entropy(z, fed)
-            if self.each is None:
-                return plain
-            return (
-                (1 - number) * plain + number * self.each(z, fed)
-                if self.instead
-                else (plain + number * self.each(z, fed))
-            )
-
-        added, gradients = self.added, self.added_gradients
-        return Loss(
-            self.words.format(f"{number:.4g}"),
-            each,
-            added=(lambda fed: number * added(fed)) if added else (lambda fed: 0.0),
-            added_gradients=(lambda fed: {name: number * array for name, array in gradients(fed).items()})
-            if gradients
-            else None,
-            fitted=True,
-        )
-
-
-def _penalty(words: str, names: Callable[[str], bool], kind: Literal["squares", "magnitudes"]) -> _Term:
-    def chosen(fed: Fed) -> ArraysByName:
-        return {name: array for name, array in fed.step.weights.items() if names(name)}
-
-    def value(fed: Fed) -> float:
-        of = np.square if kind == "squares" else np.abs
-        return sum(float(of(array).sum()) for array in chosen(fed).values())
-
-    def gradients(fed: Fed) -> ArraysByName:
-        return {name: 2 * array if kind == "squares" else np.sign(array) for name, array in chosen(fed).items()}
-
-    return _Term(words, added=value, added_gradients=gradients)
-
-
-def _activity(words: str, layers: Sequence[str], kind: Literal["squares", "magnitudes"]) -> _Term:
-    """A penalty on the activations of hidden layers, averaged over the batch."""
-
-    def value(fed: Fed) -> float:
-        of = np.square if kind == "squares" else np.abs
-        return sum(float(of(fed.step.activations[layer]).sum()) for layer in layers) / fed.size
-
-    def gradients(fed: Fed) -> ArraysByName:
-        step = fed.step
-
-        def through(layer: str, delta: Array) -> Array:
-            passed = step.through(layer, delta)
-            if layer not in layers:
-                return passed
-            a = step.activations[layer]
-            return passed + (2 * a if kind == "squares" else np.sign(a)) * (a > 0) / fed.size
-
-        return step.gradients(np.zeros(fed.logits.shape), through)
-
-    return _Term(words, added=value, added_gradients=gradients)
-
-
-def _terms(step: ExactStep) -> Iterator[_Term]:
-    """The terms that may be added to the loss, of a network like this."""
-    yield _Term(
-        f"labels are smoothed by {{}}{see('label-smoothing-sparse')}",
-        lambda z, fed: -_logs(z).mean(axis=1),
-        instead=True,
-    )
-    yield _Term("{} times the cross-entropy of a uniform distribution is added", lambda z, fed: -_logs(z).mean(axis=1))
-    yield _Term("a constant is added: {}", added=lambda fed: 1.0, added_gradients=lambda fed: {})
-    yield _Term(
-        "{} times the negative entropy of the predictions is added: a confidence penalty",
-        lambda z, fed: (_probabilities(z) * _logs(z)).sum(axis=1),
-    )
-    yield _Term(
-        "{} of the loss is the entropy of the predictions: soft bootstrapping",
-        lambda z, fed: -(_probabilities(z) * _logs(z)).sum(axis=1),
-        instead=True,
-    )
-    yield _Term("{} times the sum of the logits' magnitudes is added", lambda z, fed: _magnitude(z).sum(axis=1))
-    yield _Term(
-        "{} times the sum of the logits' squared distances from their mean is added",
-        lambda z, fed: ((z - z.mean(axis=1, keepdims=True)) ** 2).sum(axis=1),
-    )
-    yield _Term(
-        "{} times the squared log of the softmax's denominator is added: a z-loss",
-        lambda z, fed: (z - _logs(z))[:, 0] ** 2,
-    )
-    yield _Term("{} times the sum of the squared logits is added", lambda z, fed: (z**2).sum(axis=1))
-    yield _Term(
-        "{} times (1 − the probability of the label) is added, as PolyLoss has it",
-        lambda z, fed: 1 - _of_label(_probabilities(z), fed),
-    )
-    yield _Term(
-        "{} times the summed squared error of the probabilities is added",
-        lambda z, fed: ((_probabilities(z) - fed.one_hot) ** 2).sum(axis=1),
-    )
-    yield _Term(
-        "{} of the loss is the summed squared error of the probabilities",
-        lambda z, fed: ((_probabilities(z) - fed.one_hot) ** 2).sum(axis=1),
-        instead=True,
-    )
-    yield _Term(
-        "{} times binary cross-entropy of the logits, added up over the classes, is added",
-        lambda z, fed: (_softplus(z) - fed.one_hot * z).sum(axis=1),
-    )
-    kernels = [name for name in step.weights if name.endswith(".kernel")]
-    for kind, words in (
-        ("squares", "an L2 penalty of {} times the squared"),
-        ("magnitudes", "an L1 penalty of {} times the"),
-    ):
-        yield _penalty(f"{words} kernels is added", lambda name: name in kernels, kind)  # type: ignore[arg-type]
-        yield _penalty(f"{words} kernels and biases is added", lambda name: True, kind)  # type: ignore[arg-type]
-        for kernel in kernels if len(kernels) > 1 else ():
-            yield _penalty(f"{words} {kernel} is added", lambda name, kernel=kernel: name == kernel, kind)  # type: ignore[arg-type]
-        if len(kernels) > 2:
-            yield _penalty(f"{words} hidden kernels is added", lambda name: name in kernels[:-1], kind)  # type: ignore[arg-type]
-    hidden = step.layers[:-1]
-    for kind, words in (("squares", "squared activations"), ("magnitudes", "activations")):
-        if len(hidden) > 1:
-            yield _activity(f"{{}} times the {words} of the hidden layers is added", hidden, kind)  # type: ignore[arg-type]
-        for layer in hidden:
-            yield _activity(f"{{}} times the {words} of {layer} is added", [layer], kind)  # type: ignore[arg-type]
-
-
-# --- losses with a number --------------------------------------------------------------------------
-
-
-_AS_SMOOTHED = "the loss is the KL divergence from labels smoothed by"
-"""Whose gradients are those of the cross-entropy with such labels."""
-
-
-def _entropy_of_smoothed(z: Numbers, share: float) -> float:
-    classes = z.shape[1]
-    label, other = 1 - share + share / classes, share / classes
-    return float(-label * np.log(label) - (classes - 1) * other * np.log(other))
-
-
-def _with_numbers() -> dict[str, tuple[Callable[[float], Each], Array]]:
-    """By name, losses of one number that is not a factor, and where to look for it."""
-    return {
-        "the loss is focal, of γ = {}": (
-            lambda gamma: lambda z, fed: (1 - _of_label(_probabilities(z), fed)) ** gamma * cross_entropy(z, fed),
-            np.linspace(0.05, 6, 40),
-        ),
-        f"{_AS_SMOOTHED} {{}}": (
-            lambda share: (
-                lambda z, fed: (
-                    cross_entropy(z, fed) * (1 - share) - share * _logs(z).mean(axis=1) - _entropy_of_smoothed(z, share)
-                )
-            ),
-            np.linspace(0.01, 0.9, 40),
-        ),
-        **{
-            f"the loss is binary cross-entropy of the logits with labels smoothed by {{}}, {words}": (
-                lambda share, reduced=reduced: (
-                    lambda z, fed: reduced(_softplus(z) - ((1 - share) * fed.one_hot + share / 2) * z)
-                ),
-                np.linspace(0.005, 0.9, 30),
-            )
-            for words, reduced in _REDUCTIONS.items()
-        },
-        **{
-            f"the loss is binary cross-entropy of the logits with a pos_weight of {{}}, {words}": (
-                lambda weight, reduced=reduced: (
-                    lambda z, fed: reduced(weight * fed.one_hot * _softplus(-z) + (1 - fed.one_hot) * _softplus(z))
-                ),
-                np.geomspace(0.01, 1000, 30),
-            )
-            for words, reduced in _REDUCTIONS.items()
-        },
-        "the logits are divided by a temperature of {} in the loss": (
-            lambda t: lambda z, fed: cross_entropy(z / t, fed),
-            np.geomspace(0.02, 50, 60),
-        ),
-        "the logits are divided by a temperature of {} in the loss, which is multiplied by its square": (
-            lambda t: lambda z, fed: t**2 * cross_entropy(z / t, fed),
-            np.geomspace(0.02, 50, 60),
-        ),
-        "the loss is the generalised cross-entropy (1 − p^q) / q of q = {}": (
-            lambda q: lambda z, fed: (1 - _of_label(_probabilities(z), fed) ** q) / q,
-            np.linspace(0.05, 3, 40),
-        ),
-        "{} is added to the probabilities before the logarithm": (
-            lambda epsilon: lambda z, fed: -np.log(_of_label(_probabilities(z), fed) + epsilon),
-            np.geomspace(1e-9, 0.5, 60),
-        ),
-        "a margin of {} is subtracted from the label's logit": (
-            lambda margin: lambda z, fed: cross_entropy(z - margin * fed.one_hot, fed),
-            np.linspace(-3, 3, 41),
-        ),
-        "the logits are clipped to ±{} in the loss": (
-            lambda limit: (
-                lambda z, fed: cross_entropy(np.where(np.abs(z.real) < limit, z, np.clip(z.real, -limit, limit)), fed)
-            ),
-            np.geomspace(0.01, 20, 60),
-        ),
-        "the logits are capped smoothly at ±{} in the loss: c·tanh(z / c)": (
-            lambda limit: lambda z, fed: cross_entropy(limit * np.tanh(z / limit), fed),
-            np.geomspace(0.1, 100, 60),
-        ),
-    }
-
-
-def catalogue(steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]) -> Iterator[Loss]:
-    """All losses; a number of one is fitted to the losses of all steps, or to the gradients of step `index`."""
-    yield from (Loss(cause, each) for cause, each in STATED.items())
-    yield from (Loss(cause, cross_entropy, weights) for cause, weights in WEIGHTS.items())
-    yield from class_weights(steps)
-    yield from place_weights(steps)
-    yield from other_labels(steps, index)
-    yield from _two_at_once(steps, index)
-    for term in _terms(steps[index].step):
-        number = _coefficient(term, steps, index, by)
-        for one in dict.fromkeys((float(f"{number:.3g}"), number)) if np.isfinite(number) and number else ():
-            yield term.times(one)
-    factor = 1 + _coefficient(_Term("", cross_entropy), steps, index, by)
-    yield Loss(
-        f"the {'loss' if by == 'loss' else 'gradient'} is {times(factor)}",
-        cross_entropy,
-        lambda fed: factor * _mean(fed),
-        fitted=True,
-    )
-    for words, (of, grid) in _with_numbers().items():
-        if by == "gradients" and words.startswith(_AS_SMOOTHED):
-            continue
-        for number in _solutions(of, grid, steps, index, by):
-            yield Loss(words.format(f"{number:.4g}"), of(number), fitted=True)
-
-
-def _coefficient(term: _Term, steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]) -> float:
-    """The number that brings a term closest to what is found beside the cross-entropy."""
-    one, zero = term.times(1.0), Loss("", cross_entropy)
-    if by == "loss":
-        values = np.array([one.value(fed) - zero.value(fed) for fed in steps])
-        return ratio(np.array([fed.recorded - fed.cross_entropies.mean() for fed in steps]), values)
-    fed = steps[index]
-    recorded, plain, direction = _along(term, fed)
-    return ratio(recorded - plain, direction)
-
-
-def _along(term: _Term, fed: Fed) -> tuple[Array, Array, Array]:
-    """The recorded gradients, those of the mean cross-entropy, and what one unit of a term adds to these, each flat.
-
-    Of a term of the logits the output layer's alone: they tell it, and take no backward pass.
-    """
-    if term.added_gradients is not None:
-        added = term.added_gradients(fed)
-        return (
-            _flat({name: fed.recorded_gradients[name] for name in fed.gradients}),
-            _flat(fed.gradients),
-            _flat({name: added.get(name, np.zeros(array.shape)) for name, array in fed.gradients.items()}),
-        )
-    layer = fed.step.layers[-1]
-    names = [f"{layer}.kernel", f"{layer}.bias"]
-    inputs = fed.step.inputs[layer].reshape(fed.size, -1)
-    delta = (slopes(term.times(1.0).each, fed) - fed.delta) / fed.size
-    return (
-        _flat({name: fed.recorded_gradients[name] for name in names}),
-        _flat({name: fed.gradients[name] for name in names}),
-        np.concatenate([(inputs.T @ delta).ravel(), delta.sum(axis=0)]),
-    )
-
-
-def _flat(gradients: ArraysByName) -> Array:
-    return np.concatenate([array.ravel() for array in gradients.values()])
-
-
-def _solutions(
-    of: Callable[[float], Each], grid: Array, steps: Sequence[Fed], index: int, by: Literal["loss", "gradients"]
-) -> Iterator[float]:
-    """The numbers for which the loss of step `index` is the recorded one, or the output's largest bias gradient."""
-    from scipy.optimize import brentq
-
-    fed = steps[index]
-    if by == "loss":
-
-        def off(number: float) -> float:
-            return float(of(number)(fed.logits, fed).mean()) - fed.recorded
-    else:
-        recorded = fed.recorded_gradients[f"{fed.step.layers[-1]}.bias"]
-        unit = int(np.abs(recorded - fed.gradients[f"{fed.step.layers[-1]}.bias"]).argmax())
-
-        def off(number: float) -> float:
-            return float(slopes(of(number), fed)[:, unit].mean() - recorded[unit])
-
-    values = np.array([off(float(number)) for number in grid])
-    for left in np.flatnonzero(np.diff(np.sign(values)) != 0)[:4]:
-        if np.isfinite(values[left : left + 2]).all():
-            number = float(brentq(off, grid[left], grid[left + 1], xtol=1e-15, rtol=1e-14))
-            yield from dict.fromkeys((float(f"{number:.3g}"), number))
-
-
-# --- weights of classes, other labels: solved for --------------------------------------------------
-
-
-def _output_parts(fed: Fed) -> tuple[Array, Array]:
-    """What each image adds to the output layer's gradients, (batch, numbers), and the recorded ones."""
-    layer = fed.step.layers[-1]
-    inputs = np.hstack([fed.step.inputs[layer].reshape(fed.size, -1), np.ones((fed.size, 1))])
-    parts = (inputs[:, :, None] * fed.delta[:, None, :]).reshape(fed.size, -1)
-    gradients = fed.recorded_gradients
-    return parts, np.vstack([gradients[f"{layer}.kernel"], gradients[f"{layer}.bias"]]).ravel()
-
-
-def class_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
-    """Weights of the classes that the output's gradients speak of, in both ways to average."""
-    classes = steps[0].logits.shape[1]
-    seen = np.unique(np.concatenate([fed.labels for fed in steps]))
-    if len(seen) < 2 or classes > 100:
-        return
-    divided, plain, wanted = [], [], []
-    for fed in steps:
-        parts, recorded = _output_parts(fed)
-        if not np.isfinite(recorded).all() or not np.isfinite(parts).all():
-            return
-        of_class = np.array([parts[fed.labels == label].sum(axis=0) for label in seen]).T
-        counts = np.array([(fed.labels == label).sum() for label in seen])
-        plain.append(of_class / fed.size)
-        wanted.append(recorded)
-        divided.append(of_class - recorded[:, None] * counts)
-    kinds = {
-        f"which divides by the weights of the batch's labels, as torch does{see('class-weights-mean')}": (
-            np.linalg.svd(np.vstack(divided), full_matrices=False)[2][-1],
-            True,
-        ),
-        f"which divides by the number of images, as Keras does{see('class-weights-mean')}": (
-            np.linalg.lstsq(np.vstack(plain), np.concatenate(wanted), rcond=None)[0],
-            False,
-        ),
-    }
-    for words, (solved, normalised) in kinds.items():
-        # Only their ratios show; the least of them may be the round one, or the usual.
-        usual = _roundest(solved) if normalised else 1.0
-        relative = solved / usual
-        relative = np.where(np.abs(relative) < 1e-5 * np.abs(relative).max(), 0, relative)
-        rounded_weights = np.array([float(f"{number:.3g}") for number in relative])
-        if not np.abs(rounded_weights - relative).max() < 1e-3 * np.abs(relative).max() or (relative < -1e-3).any():
-            continue
-        if np.ptp(rounded_weights) < 1e-3:
-            continue
-        for weights in (rounded_weights, relative):
-            by_label = np.ones(classes)
-            by_label[seen] = weights
-            yield Loss(
-                f"classes have weights in the mean, {words}: {_weighing(seen, weights)}",
-                cross_entropy,
-                lambda fed, by_label=by_label, normalised=normalised: (
-                    by_label[fed.labels] / (by_label[fed.labels].sum() if normalised else fed.size)
-                ),
-                fitted=True,
-            )
-
-
-def _roundest(weights: Array) -> float:
-    """Which of several numbers has to be 1 for all to be as round as may be."""
-    choices = [float(np.median(weights)), *sorted(map(float, weights), key=abs)]
-
-    def off(usual: float) -> float:
-        relative = weights / usual
-        return float(np.abs(relative - np.round(relative, 2)).max())
-
-    choices = [one for one in choices if one]
-    # The median unless another is rounder by far.
-    best = min(choices, key=off, default=1.0)
-    return choices[0] if choices and off(choices[0]) < 2 * off(best) + 1e-3 else best
-
-
-def place_weights(steps: Sequence[Fed]) -> Iterator[Loss]:
-    """Weights of the images by their place in the batch, where the output's gradients tell them in every step."""
-    found = []
-    for fed in steps:
-        parts, recorded = _output_parts(fed)
-        finite = np.isfinite(recorded).all() and np.isfinite(parts).all()
-        if len(parts) > parts.shape[1] or fed.size != steps[0].size or not finite:
-            return
-        solved, _, rank, _ = np.linalg.lstsq(parts.T, recorded, rcond=None)
-        if rank < fed.size:
-            return
-        found.append(solved)
-    weights = np.median(found, axis=0)
-    if np.abs(np.array(found) - weights).max() > 1e-3 * np.abs(weights).max() or np.ptp(weights) < 1e-3 * weights.max():
-        return
-    weights = np.where(np.abs(weights) < 1e-5 * np.abs(weights).max(), 0, weights)
-    first, last = (float(f"{weight * len(weights):.3g}") for weight in (weights[0], weights[-1]))
-    line = np.linspace(first, last, len(weights)) / len(weights)
-    if np.abs(line - weights).max() < 1e-3 * np.abs(weights).max():
-        said = f"images are weighted by their place in the batch, in a straight line from {first:g} to {last:g}"
-        yield Loss(said, cross_entropy, lambda fed: line, fitted=True)
-    listed = [f"{weight * len(weights):.3g}" for weight in weights]
-    runs = [(number, len(list(group))) for number, group in groupby(listed)]
-    said = ", ".join(f"{count} of {number}" if count > 1 else number for number, count in runs[:8])
-    said = f"images are weighted by their place in the batch: {said}{', …' if runs[8:] else ''}"
-    yield Loss(said, cross_entropy, lambda fed: weights, fitted=True)
-
-
-def _two_at_once(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
-    """A term that is added and a factor of the whole, or two penalties; both numbers are fitted to the gradients."""
-    fed = steps[index]
-    if not all(np.isfinite(array).all() for array in fed.recorded_gradients.values()):
-        return
-    along = [(term, *_along(term, fed)) for term in _terms(fed.step)]
-    for term, recorded, plain, direction in along:
-        # A term that stands instead of a share of the cross-entropy is added to it here.
-        way = direction + plain * term.instead
-        (a, b), *_ = np.linalg.lstsq(np.stack([plain, way], axis=1), recorded, rcond=None)
-        total = a + b if term.instead else a
-        number = float(f"{b / total:.3g}") if total else 0.0
-        factor = float(f"{total:.6g}")
-        if number and abs(factor - 1) > 1e-4 and 0 < abs(number) < 100:
-            one = term.times(number)
-            yield replace(
-                one,
-                cause=f"the loss is {times(factor)}; in it, {one.cause}",
-                weights=lambda fed, factor=factor: factor * _mean(fed),
-                added=lambda fed, one=one, factor=factor: factor * one.added(fed),
-                added_gradients=_scaled(one.added_gradients, factor),
-                fitted=2,
-            )
-    penalties = [one for one in along if one[0].added_gradients is not None and one[3].any()]
-    for (first, recorded, plain, way), (second, _, _, other) in combinations(penalties, 2):
-        (a, b), *_ = np.linalg.lstsq(np.stack([way, other], axis=1), recorded - plain, rcond=None)
-        if np.abs(plain + a * way + b * other - recorded).max() > 1e-3 * np.abs(recorded - plain).max():
-            continue
-        both = [
-            term.times(float(f"{number:.3g}")) for term, number in ((first, a), (second, b)) if float(f"{number:.3g}")
-        ]
-        if len(both) == 2:
-            yield _sum(*both)
-
-
-def _scaled(gradients: Callable[[Fed], ArraysByName] | None, factor: float) -> Callable[[Fed], ArraysByName] | None:
-    return (lambda fed: {name: factor * array for name, array in gradients(fed).items()}) if gradients else None
-
-
-def _sum(one: Loss, two: Loss) -> Loss:
-    def gradients(fed: Fed) -> ArraysByName:
-        found = dict(one.added_gradients(fed)) if one.added_gradients else {}
-        for name, array in (two.added_gradients(fed) if two.added_gradients else {}).items():
-            found[name] = found.get(name, 0) + array
-        return found
-
-    return Loss(
-        f"{one.cause}, and {two.cause}",
-        cross_entropy,
-        added=lambda fed: one.added(fed) + two.added(fed),
-        added_gradients=gradients,
-        fitted=2,
-    )
-
-
-def _weighing(labels: Array, weights: Array) -> str:
-    usual = float(np.median(weights))
-    others = [
-        (label, weight) for label, weight in zip(labels, weights, strict=True) if abs(weight - usual) > 1e-3 * usual
-    ]
-    said = ", ".join(f"class {label} {weight:.3g}" for label, weight in others[:10])
-    return f"{said}, the others {usual:.3g}" if len(others) < len(labels) else said
-
-
-def other_labels(steps: Sequence[Fed], index: int) -> Iterator[Loss]:
-    """Labels other than the batch's, solved for: the targets that the output layer's gradients speak of."""
-    solved = {fed.index: _targets(fed) for fed in steps}
-    targets = {fed.index: _wrong_one_by_one(fed) if (t := solved[fed.index]) is None else t for fed in steps}
-    if not any(found is None for found in solved.values()):
-        yield from _soft_labels(targets, steps[0].step.recipe.dtype)
-    labels = {number: found.argmax(axis=1) for number, found in targets.items()}
-    # An image's target is known the less the fewer images there are to tell it from.
-    if all(np.abs(found - np.eye(found.shape[1])[labels[n]]).max() < 0.05 for n, found in targets.items()):
-        own = steps[index]
-        wrong = int((labels[index] != own.labels).sum())
-        if wrong:
-            yield Loss(
-                f"the loss takes other labels than the batch's{_how(steps, labels, wrong, own)}",
-                lambda z, fed: -_logs(z)[np.arange(fed.size), np.resize(labels[fed.index], fed.size)],
-            )
-
-
-def _soft_labels(targets: dict[int, Array], recipe_dtype: str) -> Iterator[Loss]:
-    """Targets that are shares of classes, if what was solved for is such."""
-    together = np.concatenate(list(targets.values()))
-    tolerance = 1e-2 if recipe_dtype == "float32" else 1e-6
-    if np.abs(together.sum(axis=1) - 1).max() > tolerance or together.min() < -tolerance:
-        return
-    several = (together > tolerance).sum(axis=1)
-    shares = 1 - together.max(axis=1)[several > 1]
-    if not shares.size:
-        return
-    told = f": up to {shares.max():.3g} of another class, as mixup has it" if several.max() == 2 else ""
-    for digits in (2, 3, None):
-        chosen = targets if digits is None else {number: found.round(digits) for number, found in targets.items()}
-        yield Loss(
-            f"the loss takes soft labels, shares of classes{told}",
-            lambda z, fed, chosen=chosen: -(np.resize(chosen[fed.index], z.shape) * _logs(z)).sum(axis=1),
-            fitted=3,
-        )
-
-
-def _how(steps: Sequence[Fed], labels: dict[int, NDArray[np.int64]], wrong: int, own: Fed) -> str:
-    classes = own.logits.shape[1]
-    pairs = {(int(a), int(b)) for fed in steps for a, b in zip(fed.labels, labels[fed.index], strict=True)}
-    if len({(b - a) % classes for a, b in pairs}) == 1:
-        return f": they are off by {(next(iter(pairs))[1] - next(iter(pairs))[0]) % classes}"
-    if len(pairs) == len({a for a, _ in pairs}):
-        changed = ", ".join(f"{a} counts as {b}" for a, b in sorted(pairs) if a != b)
-        return f": {changed}"
-    for shift in (1, -1):
-        if all((np.roll(fed.labels, shift) == labels[fed.index]).all() for fed in steps):
-            return ": each image has its neighbour's"
-    if all((fed.labels[::-1] == labels[fed.index]).all() for fed in steps):
-        return ": they are in reverse order"
-    return f" for {wrong} of {own.size} images in step {own.index + 1}"
-
-
-def _targets(fed: Fed) -> Array | None:
-    """The targets t of ∂loss/∂logits = (p − t) / batch, where the output's gradients have one solution."""
-    layer = fed.step.layers[-1]
-    inputs = np.hstack([fed.step.inputs[layer].reshape(fed.size, -1), np.ones((fed.size, 1))])
-    gradients = fed.recorded_gradients
-    recorded = np.vstack([gradients[f"{layer}.kernel"], gradients[f"{layer}.bias"]])
-    if not np.isfinite(recorded).all() or not np.isfinite(inputs).all():
-        return None
-    singular = np.linalg.svd(inputs, compute_uv=False)
-    eps = np.finfo(fed.step.recipe.dtype).eps
-    if len(singular) < fed.size or singular[-1] < 1e3 * eps * singular[0]:
-        return None
-    delta, *_ = np.linalg.lstsq(inputs.T, recorded, rcond=None)
-    found: Array = oracle.softmax(fed.logits) - fed.size * delta
-    return found
-
-
-def _wrong_one_by_one(fed: Fed) -> Array:
-    """The targets, where only a few labels are wrong: each time the one that explains most of what is left."""
-    layer = fed.step.layers[-1]
-    inputs = np.hstack([fed.step.inputs[layer].reshape(fed.size, -1), np.ones((fed.size, 1))]) / fed.size
-    gradients, plain = fed.recorded_gradients, fed.gradients
-    left = np.vstack([gradients[f"{layer}.{kind}"] - plain[f"{layer}.{kind}"] for kind in ("kernel", "bias")])
-    targets, norms = fed.one_hot.copy(), (inputs**2).sum(axis=1)
-    start = float((left**2).sum())
-    for _ in range(fed.size // 4):
-        # An image's label y that is c instead adds inputs ⊗ (e_y − e_c) to the gradient.
-        along = inputs @ left
-        gains = 2 * (along[np.arange(fed.size), fed.labels][:, None] - along) - 2 * norms[:, None]
-        gains[targets != fed.one_hot] = -np.inf
-        gains[targets.argmax(axis=1) != fed.labels] = -np.inf
-        gains[np.arange(fed.size), fed.labels] = -np.inf
-        image, label = np.unravel_index(int(gains.argmax()), gains.shape)
-        if gains[image, label] <= 1e-9 * start:
-            break
-        left[:, fed.labels[image]] -= inputs[image]
-        left[:, label] += inputs[image]
-        targets[image] = np.eye(targets.shape[1])[label]
-    return targets

@@ -20,12 +20,14 @@ from compare.causes.signatures import (
     Hypothesis,
     all_accepted,
     all_kept_in,
+    as_noise,
     ratio,
     rounded,
     see,
 )
 from compare.oracle.bounds import Rounding
 from compare.oracle.network import Adam, Array
+from recipe.recipe import KERAS_EPSILON
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ def of_optimizer(states: States, index: int, name: str) -> str | None:
         wrong = next((part for part in evidence.values() if any(not one.is_right for one in part)), None)
         kept = wrong and all_kept_in([one for one in wrong if not one.is_right], double=all_states[0].double)
         causes = kept or None
+        if not kept and wrong is evidence["parameter"]:
+            # A parameter is off by as much as its update is; a few hundred numbers of the largest tell noise.
+            largest = max((one for one in wrong if not one.is_right), key=lambda one: one.recorded.size).tensor
+            causes = as_noise([one for one in wrong if one.tensor == largest], "the updates", " to the updates")
     return causes
 
 
@@ -315,7 +321,20 @@ def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> Betas:
     if not cause.startswith(f"{symbol} is "):
         return {}
     said = float(cause.split()[2].rstrip(",;"))
-    return {key: said} if 0 <= said < 1 and evidence else {}
+    if not 0 <= said < 1:
+        return {}
+
+    def taken_in(s: OptimizerState) -> tuple[Array, Array, Array]:
+        """The moment before and after the step, and what it takes in."""
+        return (s.first_before, s.first, s.gradient) if key == "beta_1" else (s.second_before, s.second, s.gradient**2)
+
+    def left(beta: float) -> float:
+        parts = [(one, *taken_in(one.given)) for one in evidence]
+        return max(one.left_by(beta * before + (1 - beta) * taken) for one, before, _, taken in parts)
+
+    # What the words round matters in float64: a β may be the decimal number, that in float32, or none of the two.
+    before, after, taken = taken_in(max(evidence, key=lambda one: one.recorded.size).given)
+    return {key: min((said, float(np.float32(said)), 1 - ratio(after - before, taken - before)), key=left)}
 
 
 def _named(
@@ -369,6 +388,11 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
     yield h("the gradient is not multiplied by 1 − β₁", lambda s: beta * s.first_before + s.gradient)
     yield h("the moment is of the opposite sign", lambda s: beta * s.first_before - (1 - beta) * s.gradient)
     yield h("the moments are those of the step before", lambda s: s.first_before)
+    yield Hypothesis(
+        _CENTRALISED,
+        lambda one: beta * one.given.first_before + (1 - beta) * _centralised(one.given.gradient),
+        terms=lambda one: np.full(one.recorded.shape, (1 - beta) * np.abs(one.given.gradient).mean()),
+    )
     largest = float(f"{max(np.abs(_implied_gradient(one.given)).max() for one in evidence):.4g}")
     name = f"the optimizer uses gradients that are clipped to ±{largest:.4g}"
     clipped = h(
@@ -402,6 +426,16 @@ def _of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
     for number in dict.fromkeys((float(f"{sign:.3g}"), sign)) if np.isfinite(sign) else ():
         name = f"{number:.3g} times the signs of the weights is added to the gradient, as an L1 penalty"
         yield h(name, lambda s, number=number: _first_moment(s) + (1 - beta) * number * np.sign(s.before), fitted=True)
+
+
+_CENTRALISED = "the optimizer takes the mean over the inputs from the gradient of each unit: gradient centralisation"
+
+
+def _centralised(gradient: Array) -> Array:
+    """Without the mean over all but the units; biases as they are."""
+    return (
+        gradient - gradient.mean(axis=tuple(range(gradient.ndim - 1)), keepdims=True) if gradient.ndim > 1 else gradient
+    )
 
 
 _CHANGING_BETA = "β₁ changes from step to step"
@@ -476,6 +510,12 @@ def _of_second_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator
         name = f"β₂ is {decimal:g}, not rounded to float32 as the recipe shares it{see('constants-float32')}"
         yield h(name, lambda s: decimal * s.second_before + (1 - decimal) * s.gradient**2)
     yield h("the squared gradient is not multiplied by 1 − β₂", lambda s: beta * s.second_before + s.gradient**2)
+    yield Hypothesis(
+        _CENTRALISED,
+        lambda one: beta * one.given.second_before + (1 - beta) * _centralised(one.given.gradient) ** 2,
+        # (g − mean)² is off by 2·|g − mean| times what the mean is.
+        terms=lambda one: 2 * (1 - beta) * np.abs(_centralised(one.given.gradient)) * np.abs(one.given.gradient).mean(),
+    )
     name = "the second moment averages |g| instead of g²"
     yield h(name, lambda s: beta * s.second_before + (1 - beta) * np.abs(s.gradient))
     name = "the second moment is that of AdaBelief: (g − m)²"
@@ -578,6 +618,20 @@ def _of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hyp
                     one.given, one.given.first, largest_second[one.tensor, one.step], epsilon
                 ),
             )
+    largest_corrected: dict[tuple[str, int], Array] = {}
+    for one in sorted(evidence, key=lambda one: one.step):
+        before = largest_corrected.get((one.tensor, one.step - 1), 0 * one.given.second)
+        largest_corrected[one.tensor, one.step] = np.maximum(before, one.given.second / _corrections(one.given)[1] ** 2)
+    for epsilon in dict.fromkeys((first.given.adam.epsilon, 1e-8, 1e-7)):
+        yield Hypothesis(
+            f"the largest corrected second moment so far is used (AMSGrad), with ε = {epsilon:g} behind the root",
+            lambda one, epsilon=epsilon: (
+                one.given.adam.learning_rate
+                / _corrections(one.given)[0]
+                * one.given.first
+                / (np.sqrt(largest_corrected[one.tensor, one.step]) + epsilon)
+            ),
+        )
     yield from (h(*one) for one in _other_optimizers(first.given))
     for cause, predict in _fitted(first):
         terms = _twice_rounded if "decay" in cause else None
@@ -595,7 +649,8 @@ def _twice_rounded(one: Evidence) -> Array:
 
 def _numbers(cause: str) -> int:
     """How many things are chosen to fit: the optimizer or its form, its rate, its decay; more digits are one more."""
-    chosen = sum(word in cause for word in ("rate is", "rate of", "decay of", "not Adam", "form", "inside the root"))
+    choices = ("rate is", "rate of", "decay of", "not Adam", "form", "inside the root", "after the update")
+    chosen = sum(word in cause for word in choices)
     rate = re.search(r"rate is ([\d.e+-]+)", cause)
     return chosen + (rate is not None and float(f"{float(rate[1]):.3g}") != float(rate[1]))
 
@@ -706,6 +761,10 @@ def _other_optimizers(state: OptimizerState) -> Iterator[Named]:
     """Optimizers that keep Adam's two moments and make another update of them."""
     adam = state.adam
     rate = adam.learning_rate
+    yield (
+        "the update takes the first moment of the step before",
+        lambda s: adam.update(s.first_before, s.second, s.step),
+    )
     yield "the optimizer is plain gradient descent", lambda s: rate * s.gradient
     yield "the optimizer is gradient descent with the first moment", lambda s: rate * s.first
     yield "the optimizer takes the sign of the first moment", lambda s: rate * np.sign(s.first)
@@ -817,6 +876,12 @@ def _of_forms(first: Evidence) -> Iterator[Named]:
             share = f", {number * rate:.3g} of the weights in a step" if number > _LARGE_DECAY else ""
             name = f"decoupled weight decay of {number:.3g} (AdamW){share}{words}{see('adamw-decay')}"
             yield name, lambda s, number=number, update=update: update(s) + rate * number * s.before
+        decay = ratio(first.recorded - expected, rate * (state.before - expected))
+        for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
+            name = (
+                f"decoupled weight decay of {number:.3g} (AdamW), applied after the update{words}{see('adamw-decay')}"
+            )
+            yield name, lambda s, d=rate * number, update=update: update(s) + d * (s.before - update(s))
         # Both at once: what a rate and a decay of its own leave.
         number, decayed = _rate_and_decay(first, expected)
         if decayed:
@@ -875,10 +940,12 @@ def _to_own_norm(s: OptimizerState, epsilon: float) -> Array:
 def _projected(state: OptimizerState) -> Iterator[Named]:
     """What may be done to the parameters after the update: constraints on the weights."""
 
-    def limited(weights: Array, limit: float, axis: int) -> Array:
+    def limited(weights: Array, limit: float, axis: int, *, keras: bool = False) -> Array:
         if weights.ndim != 2:
             return weights
         norms = np.linalg.norm(weights, axis=axis, keepdims=True)
+        if keras:  # keras/src/constraints/constraints.py
+            return weights * (np.minimum(norms, limit) / (norms + KERAS_EPSILON))
         return weights * np.minimum(1, limit / np.maximum(norms, 1e-300))
 
     constraints: dict[str, Callable[[Array], Array]] = {}
@@ -887,22 +954,25 @@ def _projected(state: OptimizerState) -> Iterator[Named]:
             limit = float(f"{np.linalg.norm(state.after, axis=axis).max():.4g}")
             name = f"after each update, the norm {words} is limited to {limit:.4g}"
             constraints[name] = partial(limited, limit=limit, axis=axis)
+            if state.double:  # float32 does not tell Keras's form
+                constraints[f"{name}, as Keras's MaxNorm does"] = partial(limited, limit=limit, axis=axis, keras=True)
     largest = float(f"{np.abs(state.after).max():.4g}")
     name = f"after each update, the weights are clipped to ±{largest:.4g}"
     constraints[name] = lambda weights: np.clip(weights, -largest, largest)
     constraints["after each update, negative weights are set to zero"] = lambda weights: np.maximum(weights, 0)
     for name, constraint in constraints.items():
-        yield name, partial(_constrained, constraint=constraint)
+        yield name, partial(_constrained, constraint=constraint, sums="norm" in name)
     for dtype in ("bfloat16", "float16", *(("float32",) if state.double else ())):
         if (state.after == rounded(state.after, dtype)).all() and np.count_nonzero(state.after) >= ENOUGH_NUMBERS:
             name = f"after each update, the parameters are rounded to {dtype}"
             yield name, partial(_rounded_after, dtype=dtype)
 
 
-def _constrained(s: OptimizerState, constraint: Callable[[Array], Array]) -> Array:
-    """What is subtracted in all; a constraint rounds the weights themselves some more times."""
+def _constrained(s: OptimizerState, constraint: Callable[[Array], Array], *, sums: bool) -> Array:
+    """What is subtracted in all; a constraint rounds the weights themselves some more times, and its sums, if any."""
     predicted, found = s.before - constraint(s.before - _update(s)), s.before - s.after
-    rounds_to = np.abs(predicted - found) <= 8 * s.rounding.unit * np.abs(s.after)
+    roundings = 8 + max(s.after.shape) * sums
+    rounds_to = np.abs(predicted - found) <= roundings * s.rounding.unit * np.abs(s.after)
     return np.where(rounds_to, found, predicted)
 
 
@@ -972,7 +1042,7 @@ def _lookahead(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypoth
 
 
 def _rates(factor: float, rate: float, words: str, update: Callable[[OptimizerState], Array]) -> Iterator[Named]:
-    for digits in (3, 6):
+    for digits in (3, 6, 17):
         number = float(f"{factor * rate:.{digits}g}") if np.isfinite(factor) else rate
         if f"{number:.6g}" != f"{rate:.6g}":
             name = f"the learning rate is {number:.6g} instead of {rate:.6g}{words}"

@@ -60,7 +60,8 @@ def of_another_optimizer(moved: Mapping[str, Moved], unit: float, adam: Adam) ->
             break
         probe[name] = moved[name]
     with np.errstate(all="ignore"):
-        fits = (_fit(rule, probe, moved, unit) for rule in _rules(adam, moved))
+        possible = (rule for rule in _rules(adam, moved) if _begins_so(rule, moved, unit))
+        fits = (_fit(rule, probe, moved, unit) for rule in possible)
         found = [fit for fit in fits if fit is not None]
     # Of rules that do, those with the fewest numbers of their own, and of these the ones that leave least.
     fewest = min((fit.numbers for fit in found), default=0)
@@ -105,6 +106,23 @@ class _Fit(NamedTuple):
         )
 
 
+def _begins_so(rule: Rule, moved: Mapping[str, Moved], unit: float) -> bool:
+    """Whether a rule can take the first step of the parameters that are zero, as biases are: no decay moves those.
+
+    Each has a rate of its own here, which all that the parameters have in common makes no worse.
+    """
+    for name, steps in moved.items():
+        if len(steps) == 0 or steps[0][0].any():
+            continue
+        update, before, found = next(_played(rule, _Decay(0.0), name, steps))
+        square = float((update * update).sum())
+        rate = float((found * update).sum()) / square if square else 0.0
+        # The rate that fits best in the mean may leave √n times as much of one number as the one that all share.
+        if np.isfinite(rate) and _off(rate * update, before, found, unit) > 1 + np.sqrt(update.size):
+            return False
+    return True
+
+
 def _fit(rule: Rule, probe: Mapping[str, Moved], moved: Mapping[str, Moved], unit: float) -> _Fit | None:
     """How a rule moves the parameters as recorded, without weight decay if that does: one number less is fitted."""
     for decay in [_Decay(0.0), *(_Decay(number, of) for number in _DECAYS for of in ("", ".kernel"))]:
@@ -117,10 +135,15 @@ def _fit(rule: Rule, probe: Mapping[str, Moved], moved: Mapping[str, Moved], uni
     return None
 
 
+_ANOTHER_ADAM = "another Adam"
+"""One whose moments are not those that were recorded."""
+
+
 def _said(fit: _Fit, *, told: bool) -> str:
     rate, shrink = (float(f"{number:.4g}") for number in fit.rates)
     details = fit.rule.details if told else ""
-    words = f"not Adam: {fit.rule.name}{details} with a learning rate "
+    instead = "" if fit.rule.name.startswith(_ANOTHER_ADAM) else "not Adam: "
+    words = f"{instead}{fit.rule.name}{details} with a learning rate "
     if fit.by_step:
         return f"{words}that changes from step to step: {', '.join(f'{number:.4g}' for number in fit.by_step)}"
     words += f"of {rate:.4g}"
@@ -242,6 +265,12 @@ def _rules(adam: Adam, moved: Mapping[str, Moved]) -> Iterator[Rule]:
         lambda g, t, memory: g / (np.linalg.norm(g) or 1.0),
         numbers=0,
     )
+    for momentum in (0.9, 0.0):
+        for words, biases in (("", True), (", of the kernels alone", False)):
+            yield Rule(
+                f"LARS of momentum {momentum:g} with a trust of 0.001{words}",
+                partial(_lars, momentum=momentum, trust=1e-3, biases=biases),
+            )
     yield from _adaptive()
     betas = {(adam.beta_1, adam.beta_2), (0.9, 0.999), (0.9, 0.99), (0.95, 0.999), (0.5, 0.999), (0.9, 0.95)}
     betas |= {(0.8, 0.999), (0.0, 0.999), (0.9, 0.9), (0.99, 0.999), (0.9, 0.9999), (0.85, 0.999)}
@@ -288,6 +317,14 @@ def _rprop(g: Array, t: int, memory: Memory) -> Array:
     memory["size"] = memory.get("size", 1 + 0 * g) * np.where(same > 0, 1.2, np.where(same < 0, 0.5, 1))
     memory["g"] = np.where(same < 0, 0, g)
     return np.sign(memory["g"]) * memory["size"]
+
+
+def _lars(g: Array, t: int, memory: Memory, *, momentum: float, trust: float, biases: bool) -> Array:
+    """You, Gitman and Ginsburg (2017): momentum of gradients as long as a share of the weights; 1 of weights of 0."""
+    norms = float(np.linalg.norm(memory["parameter"])), float(np.linalg.norm(g))
+    scale = trust * norms[0] / norms[1] if all(norms) and (biases or g.ndim > 1) else 1.0
+    memory["m"] = momentum * memory.get("m", 0 * g) + scale * g
+    return memory["m"]
 
 
 def _adafactor(g: Array, t: int, memory: Memory, *, floor: float, in_square: bool) -> Array:
@@ -395,7 +432,7 @@ def _of_adams_kind(beta_1: float, beta_2: float, stated: float) -> Iterator[Rule
         of: dict[str, Any] = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
         for form in ("Keras", "torch", "inside"):
             words = {"Keras": "in Keras's form", "torch": "in torch's form", "inside": "with ε inside the root"}[form]
-            yield Rule(f"another Adam {said}, {words}", partial(_adam, form=form, **of), details)
+            yield Rule(f"{_ANOTHER_ADAM} {said}, {words}", partial(_adam, form=form, **of), details)
             yield Rule(f"AMSGrad {said}, {words}", partial(_adam, form=form, largest=True, **of), details)
         yield Rule(f"Adamax {said}{see('adamax-epsilon-place')}", partial(_adamax, **of, inside=False), details)
         yield Rule(

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compare.oracle.network import Array
 from differences import find
@@ -77,13 +78,27 @@ class Evidence:
         The bound grows with the numbers: a prediction ten times as large may be off by ten times as much. `terms` are
         the sizes of what is subtracted on the way to a prediction, whose roundings stay where they cancel.
         """
-        if predicted.shape != self.recorded.shape or not np.isfinite(predicted).any():
+        if predicted.shape != self.recorded.shape:
             return float("inf")
-        growth = max(1.0, largest(np.abs(predicted)) / (largest(np.abs(self.expected)) or 1.0))
+        finite = np.isfinite(predicted)
+        if not finite.any():
+            return float("inf")
+        sizes = np.abs(predicted)
+        growth = max(1.0, largest(sizes) / (self._largest_expected or 1.0))
         with np.errstate(all="ignore"):
-            allowed = growth * (self.bound + self.slack) + ROUNDINGS * self.unit * np.maximum(np.abs(predicted), terms)
-            left = distance(self.recorded, predicted) / allowed
-        return float(np.nan_to_num(left, nan=0.0, posinf=np.inf).max(initial=0))
+            allowed = growth * (self.bound + self.slack) + ROUNDINGS * self.unit * np.maximum(sizes, terms)
+            all_finite = self._is_finite and finite.all()
+            off = np.abs(self.recorded - predicted) if all_finite else distance(self.recorded, predicted)
+            # Nothing of nothing is nothing.
+            return float(np.fmax.reduce(off / allowed, axis=None, initial=0.0))
+
+    @cached_property
+    def _largest_expected(self) -> float:
+        return largest(np.abs(self.expected))
+
+    @cached_property
+    def _is_finite(self) -> bool:
+        return bool(np.isfinite(self.recorded).all())
 
 
 @dataclass(frozen=True)
@@ -150,15 +165,25 @@ _NUMBER = re.compile(r"[0-9.]+(e[+-]?[0-9]+)?")
 
 def all_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> list[Accepted]:
     """Those that explain the evidence with the fewest fitted numbers, and of these the ones that leave least."""
+    return simplest(every_accepted(evidence, hypotheses))
+
+
+def every_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> list[Accepted]:
+    """All that explain the evidence, with however many numbers."""
     found: dict[str, Accepted] = {}
     with np.errstate(all="ignore"):
         for hypothesis in hypotheses:
             if hypothesis.cause not in found and (one := accepted(evidence, hypothesis)) is not None:
                 found[hypothesis.cause] = one
-    fewest = min((int(one.hypothesis.fitted) for one in found.values()), default=0)
-    simplest = [one for one in found.values() if int(one.hypothesis.fitted) == fewest]
-    best = min((one.left for one in simplest), default=0.0)
-    chosen = [one for one in simplest if one.left <= max(_ALIKE * best, _AS_GOOD_AS_NOTHING)]
+    return list(found.values())
+
+
+def simplest(found: Sequence[Accepted]) -> list[Accepted]:
+    """Those with the fewest fitted numbers, and of these the ones that leave least."""
+    fewest = min((int(one.hypothesis.fitted) for one in found), default=0)
+    of_fewest = [one for one in found if int(one.hypothesis.fitted) == fewest]
+    best = min((one.left for one in of_fewest), default=0.0)
+    chosen = [one for one in of_fewest if one.left <= max(_ALIKE * best, _AS_GOOD_AS_NOTHING)]
     # A hypothesis that holds everywhere goes before one that needs an excuse, a round number before its neighbours.
     chosen = [one for one in chosen if not one.not_where_right] or chosen
     by_form: dict[str, Accepted] = {}
@@ -198,6 +223,45 @@ def _listed(words: Sequence[str]) -> str:
 def see(name: str) -> str:
     """Where the catalogue of differences says the same: its entry, which `mnist-compare differences NAME` shows."""
     return f" (differences: {find(name).name})"
+
+
+# --- what is drawn ---------------------------------------------------------------------------------
+
+A_DRAWN_MASK = 9
+"""How many numbers a mask that is read off the record counts as fitted: it yields to any rule that needs none."""
+
+
+_SELDOM = np.log(1e6)
+
+
+def is_drawn(dropped: NDArray[np.bool_], of: Array) -> bool:
+    """Whether which numbers are dropped knows nothing of them, as draws do and a threshold does not.
+
+    By the rank sum of those that are dropped (Mann and Whitney 1947), of the numbers and of their sizes.
+    """
+    count, others = int(dropped.sum()), int((~dropped).sum())
+    deviation = np.sqrt(count * others * (count + others + 1) / 12)
+    for numbers in (of, np.abs(of)):
+        _, place, counts = np.unique(numbers.ravel(), return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(counts) - (counts - 1) / 2)[place.ravel()]
+        off = float(ranks[dropped.ravel()].sum()) - count * (count + others + 1) / 2
+        # Of a clean draw, five standard deviations are exceeded once in a million.
+        if deviation and abs(off) > 5 * deviation:
+            return False
+    # Of few that are dropped a sum of ranks says little, but that they are the least of all is as seldom.
+    sizes, most = np.abs(of), min(count, others)
+    are_least = count and others and sizes[dropped].max() < sizes[~dropped].min()
+    return not (are_least and most * np.log((count + others) / most) > _SELDOM)
+
+
+def roundest_between(low: float, high: float) -> float:
+    """The number with the fewest digits from `low`, which is above 0, up to but not including `high`."""
+    for digits in range(1, 17):
+        step = 10.0 ** (np.floor(np.log10(high)) - digits + 1)
+        number = float(f"{np.ceil(low / step) * step:.{digits}g}")
+        if low <= number < high:
+            return number
+    return low
 
 
 # --- numbers ---------------------------------------------------------------------------------------
@@ -285,10 +349,14 @@ def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool)
     if bits < _FEWEST_BITS or bits > (_FLOATS_BITS + 2 if double else _FEWER_THAN_FLOAT):
         return None
     kinds = "bfloat16 has 8, TF32 and float16 have 11" + ", float32 has 24" * double
-    return f"the deviations scatter as rounding what is multiplied to about {bits:.0f} significant bits does: {kinds}"
+    noise = f"or as noise of {size:.1g} of it does"
+    return (
+        f"the deviations scatter as rounding what is multiplied to about {bits:.0f} significant bits does, {noise}: "
+        f"{kinds}"
+    )
 
 
-def as_noise(evidence: Sequence[Evidence], what: str = "the numbers") -> str | None:
+def as_noise(evidence: Sequence[Evidence], what: str = "the numbers", where: str = "") -> str | None:
     """Whether noise is added, or multiplied with: normally distributed, or evenly, around nothing or a factor of 1.
 
     This is no proof, and is said so. Sums of many terms are normally distributed too, whatever was done to the terms:
@@ -298,9 +366,9 @@ def as_noise(evidence: Sequence[Evidence], what: str = "the numbers") -> str | N
     if len(wrong) < sum(not one.is_right for one in evidence):
         return None
     added = [(one.recorded - one.expected).ravel() for one in wrong]
-    scattered = all(_is_scattered(one.recorded - one.expected, one.expected) for one in wrong)
+    scattered = all(knows_nothing(one.recorded - one.expected, one.expected) for one in wrong)
     if scattered and (words := _noise(added)) is not None:
-        return f"the deviations look like {words} that is added: no rule fits them"
+        return f"the deviations look like {words} that is added{where}: no rule fits them"
     # What is zero stays so; numbers that are small beside the others are known to fewer digits.
     factors = []
     for one in wrong:
@@ -318,7 +386,7 @@ def as_noise(evidence: Sequence[Evidence], what: str = "the numbers") -> str | N
     return None
 
 
-def _is_scattered(error: Array, expected: Array) -> bool:
+def knows_nothing(error: Array, expected: Array) -> bool:
     """Whether errors have no structure: independent of the numbers, and of the largest singular value of noise."""
     matrix = error.reshape(-1, error.shape[-1]) if error.ndim > 1 else error.reshape(1, -1)
     # Of n×p numbers of deviation 1, that is √n + √p, and seldom a tenth more (Davidson and Szarek 2001).

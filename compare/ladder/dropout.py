@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes.signatures import Evidence, Hypothesis, kept_in, named, ratio
+from compare.causes.signatures import Evidence, Hypothesis, is_drawn, kept_in, named, ratio
 from compare.ladder.check import Check
 from compare.oracle.bounds import Rounding
 from compare.oracle.network import Array
@@ -47,26 +48,40 @@ def _draws(trace: Trace, index: int, layer: str) -> Iterator[Check]:
     """How often activations are dropped, and how often two draws agree."""
     rate = trace.recipe.dropout
     live, dropped = _decisions(trace, index, layer)
-    yield _share(f"step {index + 1}: share that dropout drops of {layer}", dropped[live], rate, "the rate is another")
+    share = dropped[live]
+    another = f"the rate is another: {share.mean():.3g} of the activations are dropped" if len(share) else ""
+    yield _share(f"step {index + 1}: share that dropout drops of {layer}", share, rate, another)
     agreement = rate**2 + (1 - rate) ** 2
     half = len(live) // 2
     both = live[:half] & live[half : 2 * half]
+    alike = (dropped[:half] == dropped[half : 2 * half])[both]
     yield _share(
         f"step {index + 1}: agreement of two images' masks of {layer}",
-        (dropped[:half] == dropped[half : 2 * half])[both],
+        alike,
         agreement,
-        "one mask is drawn for the whole batch instead of one for each image",
+        "one mask is drawn for the whole batch instead of one for each image"
+        if alike.all()
+        else f"two images' masks agree in {_percent(alike)} of their numbers, not in the {agreement:.0%} of masks that "
+        "are drawn for each image by itself",
     )
     if index:
         live_before, dropped_before = _decisions(trace, index - 1, layer)
         size = min(len(live), len(live_before))
         both = live[:size] & live_before[:size]
+        alike = (dropped[:size] == dropped_before[:size])[both]
         yield _share(
             f"step {index + 1}: agreement with the masks before of {layer}",
-            (dropped[:size] == dropped_before[:size])[both],
+            alike,
             agreement,
-            "the same mask is used in every step",
+            "the same mask is used in every step"
+            if alike.all()
+            else f"the masks of two steps agree in {_percent(alike)} of their numbers, not in the {agreement:.0%} of "
+            "masks that are drawn anew",
         )
+
+
+def _percent(draws: NDArray[np.bool_]) -> str:
+    return f"{draws.mean() if len(draws) else 0:.0%}"
 
 
 def _decisions(trace: Trace, index: int, layer: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -85,7 +100,9 @@ def _share(tensor: str, draws: NDArray[np.bool_], probability: float, cause: str
 def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
     step = ExactStep.of(trace, index)
     activation, recorded, rate = step.activations[layer], step.dropped[layer], trace.recipe.dropout
-    kept = recorded != 0
+    kept, live = recorded != 0, np.isfinite(activation) & (activation != 0)
+    if not is_drawn(~kept[live], activation[live]):
+        return "which activations are dropped depends on their size: it is no mask that is drawn"
 
     def hypotheses() -> Iterator[Hypothesis]:
         yield Hypothesis("dropout is missing: all activations are passed on as they are", lambda one: activation)
@@ -99,11 +116,35 @@ def _cause(trace: Trace, index: int, layer: str, expected: Array) -> str | None:
         )
         factor = ratio(np.where(kept, recorded, 0), np.where(kept, activation, 0))
         name = f"what dropout keeps is multiplied by {factor:.6g} instead of {step.scale:.6g}"
+        dropped = 1 - kept[live].mean()
+        if not dropped:
+            name = f"dropout drops nothing, and all activations are multiplied by {factor:.6g}"
+        elif factor > 1 and abs(dropped - (1 - 1 / factor)) < 5 * math.sqrt(dropped / live.sum()):
+            name = f"the rate is {1 - 1 / factor:.3g} instead of {rate:.3g}, with other masks"
         yield Hypothesis(name, lambda one: np.where(kept, factor * activation, 0), fitted=True)
 
     rounding = Rounding.of(trace.recipe.dtype)
     evidence = [Evidence(index + 1, layer, recorded, expected, rounding.dropout(expected, rate), rounding.unit)]
     return named(evidence, hypotheses()) or kept_in(recorded, double=trace.recipe.dtype == "float64")
+
+
+def _masks_nearby(trace: Trace, index: int, layer: str, num_images: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """The recipe's masks of another layer of as many units, of another step, epoch or seed."""
+    recipe, units = trace.recipe, trace.steps[index].activations[layer].shape[1]
+    for other, mask in shared_masks(recipe, index, num_images).items():
+        if other != layer and mask.shape[1] == units:
+            yield other, mask != 0
+    for step in range(max(0, index - 2), index + 3):
+        if step != index:
+            yield f"step {step + 1}", shared_masks(recipe, step, num_images)[layer] != 0
+    yield "epoch 2", shared_masks(recipe, index, num_images, 1)[layer] != 0
+    for seed in range(_FEW_SEEDS):
+        if seed != recipe.seed:
+            yield f"seed {seed}", shared_masks(replace(recipe, seed=seed), index, num_images)[layer] != 0
+
+
+_FEW_SEEDS = 11
+"""From 0 on, which people choose."""
 
 
 def _other_masks(trace: Trace, index: int, layer: str, kept: NDArray[np.bool_]) -> str:
@@ -121,5 +162,7 @@ def _other_masks(trace: Trace, index: int, layer: str, kept: NDArray[np.bool_]) 
     anywhere = np.where(live, kept, False).any(axis=0)
     if len(live) > 1 and fits(np.broadcast_to(anywhere, live.shape)):
         return "one mask is drawn for the whole batch instead of one for each image"
+    if other := next((words for words, mask in _masks_nearby(trace, index, layer, len(live)) if fits(mask)), None):
+        return f"the mask is that of {other}"
     share = 1 - kept[live].mean()
     return f"other activations are dropped than the recipe's masks say, {share:.3g} of all: another generator or seed"

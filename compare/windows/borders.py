@@ -45,7 +45,7 @@ def _between_windows(run: RunRecord) -> Iterator[Place]:
                 if (fault := _difference(array, before[name])) is not None:
                     what = name if kind == "parameters" else f"the {kind.replace('_', ' ')[:-1]} of {name}"
                     where = f"{place(later.first, run.recipe)}, begins with another state than the step before left: "
-                    yield f"{where}{what}{fault}", _cause(run, kind, before, after)
+                    yield f"{where}{what}{fault}", _cause(run, kind, before, after, later.first)
 
 
 def _difference(array: np.ndarray, expected: np.ndarray) -> str | None:
@@ -57,35 +57,56 @@ def _difference(array: np.ndarray, expected: np.ndarray) -> str | None:
     return f" at {index} is {array[index]:.9g}, was {expected[index]:.9g}"
 
 
-def _cause(run: RunRecord, kind: str, before: Weights, after: Weights) -> str:
-    """What was done to the parameters or to a moment between two epochs."""
+def _cause(run: RunRecord, kind: str, before: Weights, after: Weights, first: int) -> str:
+    """What was done to the parameters or to a moment before step `first`, from 1, which an epoch begins with."""
     name = "the weights" if kind == "parameters" else "Adam's moments"
     if not any(array.any() for array in after.values()):
         return f"{name} are zero again: a new optimizer" if kind != "parameters" else f"{name} are set to zero"
     for dtype in ("bfloat16", "float16", *(("float32",) if run.recipe.dtype == "float64" else ())):
         if all((after[key] == rounded(array.astype(np.float64), dtype)).all() for key, array in before.items()):
             return f"{name} are rounded to {dtype} between the epochs"
-    if (epoch := _seen_before(run, kind, after)) is not None:
+    for digits in range(1, 7):
+        if all((after[key] == np.round(array, digits).astype(array.dtype)).all() for key, array in before.items()):
+            return f"{name} are rounded to {digits} decimals between the epochs"
+    if (epoch := _seen_before(run, kind, after, first)) is not None:
         return f"{name} are replaced by {epoch}"
     flat = [np.concatenate([array.ravel() for array in group.values()]).astype(np.float64) for group in (after, before)]
     factor = ratio(*flat)
     if np.allclose(flat[0], factor * flat[1], rtol=1e-4, atol=0):
         return f"{name} are {times(factor)} between the epochs"
-    return f"{name} are changed between the epochs, by a validation, a callback or a checkpoint"
+    if kind == "parameters" and (mixed := _mixed_with_the_first(run, before, after)) is not None:
+        return mixed
+    return f"{name} are changed between the epochs, as by a validation, a callback or a checkpoint"
 
 
-def _seen_before(run: RunRecord, kind: str, after: Weights) -> str | None:
-    """Which earlier state a group of parameters is."""
+def _mixed_with_the_first(run: RunRecord, before: Weights, after: Weights) -> str | None:
+    """Whether the weights are pulled back towards the initial ones: a share of the way, the same for all of them."""
+    if not run.windows or run.windows[0].first != 1:
+        return None
+    first = run.windows[0].before.parameters
+    was, now, initial = (
+        np.concatenate([group[name].ravel() for name in before]).astype(np.float64) for group in (before, after, first)
+    )
+    share = float(f"{ratio(now - was, initial - was):.3g}")
+    allowed = 8 * np.finfo(run.recipe.dtype).eps * np.maximum(np.abs(was), np.abs(initial))
+    if not 0 < share < 1 or not (np.abs(was + share * (initial - was) - now) <= allowed).all():
+        return None
+    return f"the weights become {1 - share:.3g} of their own and {share:.3g} of the initial ones: an average of the two"
+
+
+def _seen_before(run: RunRecord, kind: str, after: Weights, first: int) -> str | None:
+    """Which state before step `first`, from 1, a group of parameters is."""
     if kind != "parameters":
         return None
     found = {
         hash_arrays(window.before.parameters): f"those before {place(window.first, run.recipe)}"
         for window in reversed(run.windows)
+        if window.first < first
     }
-    states = run.epoch_states
-    return {**found, **(_by_hash(states.weights_at_begin, states.weights_at_end) if states else {})}.get(
-        hash_arrays(after)
-    )
+    states, epochs = run.epoch_states, (first - 1) // num_steps_per_epoch(run.recipe)
+    if states:
+        found |= _by_hash(states.weights_at_begin[:epochs], states.weights_at_end[:epochs])
+    return found.get(hash_arrays(after))
 
 
 def _by_hash(begins: list[str], ends: list[str]) -> dict[str, str]:
@@ -116,7 +137,7 @@ def _between_epochs(run: RunRecord) -> Iterator[Place]:
             elif seen:
                 cause = f"{what} are replaced by {seen}"
             else:
-                cause = f"{what} are changed between the epochs, by a validation, a callback or a checkpoint"
+                cause = f"{what} are changed between the epochs, as by a validation, a callback or a checkpoint"
             yield f"{where}, was {end[:12]}…", cause
 
 
@@ -132,14 +153,14 @@ def _behind_the_last(run: RunRecord) -> Iterator[Place]:
     if run.diverged:
         return
     last = run.windows[-1].steps[-1] if run.windows else None
-    cause = "they are not what the last step left: averaged, of another step, or rounded"
+    cause = "they are not what the last step left: averaged, of another step, or rounded, for example"
     if last and last.number == len(run.step_losses):
         for name, array in run.weights.items():
             if (fault := _difference(array, last.after.parameters[name])) is not None:
-                seen = _seen_before(run, "parameters", run.weights)
+                seen = _seen_before(run, "parameters", run.weights, len(run.step_losses))
                 yield f"final weights: {name}{fault} after the last step", f"they are {seen}" if seen else cause
                 return
     states = run.epoch_states
     if states and states.weights_at_end and states.weights_at_end[-1] != hash_arrays(run.weights):
-        seen = _seen_before(run, "parameters", run.weights)
+        seen = _seen_before(run, "parameters", run.weights, len(run.step_losses))
         yield "final weights: not those that the last epoch ended with", f"they are {seen}" if seen else cause

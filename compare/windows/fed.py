@@ -1,6 +1,6 @@
 """What every step of a training was fed: two sums of each batch, and the images and labels of its windows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -59,7 +59,7 @@ def fed_fault(run: RunRecord, watched: Watched | None, digits: mnist.Digits) -> 
     of_windows = _fault_of_windows(watched, digits) if watched else None
     if run.fed is None or run.recipe.batch_order != "shared":
         return of_windows
-    expected = _expected(run.recipe, digits)
+    expected = _expected(run.recipe, digits, _orders(run.recipe))
     unlike = np.flatnonzero(expected.unlike(run.fed))
     if not len(unlike):
         return of_windows
@@ -67,14 +67,14 @@ def fed_fault(run: RunRecord, watched: Watched | None, digits: mnist.Digits) -> 
     if of_windows and of_windows.number <= first + 1:
         cause = of_windows.cause
         if of_windows.number == first + 1 and cause == input_causes.OTHER_IMAGES:
-            cause = _cause_of_sums(run, expected, first)
+            cause = _cause_of_sums(run, expected, first, digits)
         return of_windows._replace(num_steps=max(of_windows.num_steps, len(unlike)), cause=cause)
     where = (
         f"{place(first + 1, run.recipe)}: its pixels add up to {run.fed.pixel_sums[first]:.9g}, those of the recipe's "
         f"batch to {expected.pixels[first]:.9g}; its classes to {run.fed.class_sums[first]:.9g}, the recipe's to "
         f"{expected.classes[first]:.9g}"
     )
-    return Fault(first + 1, len(unlike), where, _cause_of_sums(run, expected, first))
+    return Fault(first + 1, len(unlike), where, _cause_of_sums(run, expected, first, digits))
 
 
 def _orders(recipe: Recipe) -> Iterator[NDArray[np.int32]]:
@@ -82,8 +82,8 @@ def _orders(recipe: Recipe) -> Iterator[NDArray[np.int32]]:
     return (epoch_order(recipe.seed, epoch, num_images) for epoch in range(recipe.epochs))
 
 
-def _expected(recipe: Recipe, digits: mnist.Digits) -> _Expected:
-    """The sums of every batch of the recipe."""
+def _expected(recipe: Recipe, digits: mnist.Digits, orders: Iterable[NDArray[np.int32]]) -> _Expected:
+    """The sums of every batch of epochs that visit the images in these orders."""
     rounding, real = Rounding.of(recipe.dtype), np.dtype(recipe.dtype).type
     flat = digits.x_train.reshape(len(digits.x_train), -1)
     values = (np.arange(256).astype(real) / real(255)).astype(np.float64)
@@ -94,7 +94,7 @@ def _expected(recipe: Recipe, digits: mnist.Digits) -> _Expected:
     weights = place_weights(recipe.batch_size)[np.arange(len(flat)) % recipe.batch_size]
     parts: list[list[NDArray[np.float64]]] = [[], [], [], []]
     exact_to = 2.0 ** (np.finfo(recipe.dtype).nmant + 1)
-    for order in _orders(recipe):
+    for order in orders:
         pixels = np.add.reduceat(sums[order], starts)
         terms = np.add.reduceat(inked[order], starts) + 1
         classes = np.add.reduceat(digits.y_train[order].astype(np.float64) * weights, starts)
@@ -106,7 +106,7 @@ def _expected(recipe: Recipe, digits: mnist.Digits) -> _Expected:
     return _Expected(*map(np.concatenate, parts))
 
 
-def _cause_of_sums(run: RunRecord, expected: _Expected, first: int) -> str:
+def _cause_of_sums(run: RunRecord, expected: _Expected, first: int, digits: mnist.Digits) -> str:
     """Why the sums of step `first`, from 0, and perhaps of later ones are others."""
     fed, per_epoch = run.fed, num_steps_per_epoch(run.recipe)
     if fed is None:
@@ -121,6 +121,8 @@ def _cause_of_sums(run: RunRecord, expected: _Expected, first: int) -> str:
     of_epoch = slice(first, (epoch + 1) * per_epoch)
     if epoch and not expected.unlike(fed, -epoch * per_epoch)[of_epoch].any():
         return f"epoch {epoch + 1} visits the images in the order of the first epoch"
+    if (known := _other_order(run, epoch, first, digits)) is not None:
+        return known
     others = range(epoch * per_epoch, min((epoch + 1) * per_epoch, len(expected.pixels)))
     if (other := next((index for index in others if _same(expected, fed, first, index)), None)) is not None:
         twice = ", fed twice" if other == first - 1 else ""
@@ -131,6 +133,33 @@ def _cause_of_sums(run: RunRecord, expected: _Expected, first: int) -> str:
     if np.abs(fed.pixel_sums[first] - expected.pixels[first]) <= expected.bounds[first]:
         return "the images are right, their labels are not: others, in another order, or smoothed"
     return "the batch has other images, or images are missing"
+
+
+def _other_order(run: RunRecord, epoch: int, first: int, digits: mnist.Digits) -> str | None:
+    """In which other order the images of an epoch, from 0, come from step `first`, from 0, on."""
+    fed, per_epoch = run.fed, num_steps_per_epoch(run.recipe)
+    if fed is None:
+        return None
+    steps = slice(first - epoch * per_epoch, per_epoch)
+    whole = slice(epoch * per_epoch, (epoch + 1) * per_epoch)
+    of_epoch = Fed(fed.pixel_sums[whole], fed.class_sums[whole])
+    images = np.arange(run.recipe.images.num_training_images, dtype=np.int32)
+    for words, order in (
+        ("not shuffled: they come in the order of the data set", images),
+        ("not shuffled: they come in the reverse order of the data set", images[::-1]),
+        *(
+            (f"those of epoch {other + 1}, in its order", epoch_order(run.recipe.seed, other, len(images)))
+            for other in range(1, min(run.recipe.epochs, _FEW_EPOCHS) + 1)
+            if other != epoch
+        ),
+    ):
+        unlike = _expected(run.recipe, digits, [order]).unlike(of_epoch)[steps]
+        if len(unlike) > 1 and not unlike.any():
+            return f"the images of epoch {epoch + 1} are {words}"
+    return None
+
+
+_FEW_EPOCHS = 10
 
 
 def _same(expected: _Expected, fed: Fed, step: int, other: int) -> bool:

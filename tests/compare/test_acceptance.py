@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 from compare.causes.signatures import (
+    A_DRAWN_MASK,
     UNKNOWN,
     Evidence,
     Hypothesis,
     accepted,
     as_noise,
+    is_drawn,
     kept_in,
     named,
     rounded,
+    roundest_between,
     rounds_as,
     see,
 )
@@ -125,3 +128,29 @@ def test_nothing_fits_is_not_said_behind_a_failure() -> None:
         "no cause of its own is found: it may follow from what is off in the rung forward",
         "another",
     ]
+
+
+def test_what_a_threshold_drops_is_not_drawn() -> None:
+    random = np.random.default_rng(0)
+    numbers = random.normal(size=(20, 40))
+    assert is_drawn(random.random(numbers.shape) < 0.3, numbers)
+    assert not is_drawn(np.abs(numbers) < 0.3, numbers)
+    assert not is_drawn(numbers < -0.3, numbers), "by their sign"
+    few = np.abs(numbers) <= np.sort(np.abs(numbers), axis=None)[2]
+    assert not is_drawn(few, numbers), "three of 800, but the three smallest"
+    # Numbers that are all alike have no ranks that tell.
+    assert is_drawn(random.random(numbers.shape) < 0.3, np.ones_like(numbers))
+
+
+def test_a_drawn_mask_yields_to_a_rule() -> None:
+    rule = times(2, fitted=1)
+    mask = Hypothesis("dropout", lambda one: np.where(one.recorded != 0, one.recorded, 0), A_DRAWN_MASK)
+    assert named([evidence(1, 2)], [mask, rule]) == "times 2"
+    assert named([evidence(1, 2)], [mask]) == "dropout"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "found"), [(0.4978, 0.5003, 0.5), (0.5, 0.5003, 0.5), (0.31, 0.32, 0.31), (3.2e-5, 4.1e-5, 4e-5)]
+)
+def test_the_roundest_number_between_two_is_that_with_the_fewest_digits(low: float, high: float, found: float) -> None:
+    assert roundest_between(low, high) == found

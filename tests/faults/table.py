@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compare.causes.signatures import UNKNOWN
 from compare.ladder.rung import RUNGS
-from tests.faults.zoo_networks import FILES, ZOO
+from tests.faults.zoo_unseen import FILES, ZOO
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "parity.md"
 

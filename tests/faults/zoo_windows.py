@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recipe.initial_weights import Weights
 from record.first_steps import Step
@@ -366,3 +367,63 @@ class NoiseFromEpoch2(Late):
         for number, (images, labels) in enumerate(super().batches(epoch)):
             noise = np.random.default_rng(number).normal(0, 0.05, images.shape) * (epoch > 0)
             yield np.asarray(images + noise, self.real), labels
+
+
+@planted(
+    "optimizer", "step 17, the first of epoch 2: hidden_1.kernel", "the step counter starts from 1 again in step 17"
+)
+class StepCounterRestarts(Late):
+    """As where a checkpoint brings back the moments alone."""
+
+    late = range(17, 10**6)
+
+    def corrections(self) -> tuple[Any, Any]:
+        own = self.num_steps
+        self.num_steps = own - STEPS_PER_EPOCH if self.now else own
+        found = super().corrections()
+        self.num_steps = own
+        return found
+
+
+@planted(
+    "data",
+    "step 17, the first of epoch 2: its",
+    "the images of epoch 2 are not shuffled: they come in the order of the data set",
+)
+class NotShuffledFromEpoch2(Late):
+    def order(self, epoch: int) -> list[NDArray[Any]]:
+        images, size = np.arange(len(self.digits.x_train)), self.recipe.batch_size
+        return np.split(images, range(size, len(images), size)) if epoch else super().order(epoch)
+
+
+@planted(
+    "optimizer",
+    "step 17, the first of epoch 2, begins with another state",
+    "the weights become 0.5 of their own and 0.5 of the initial ones",
+)
+class AveragedWithTheFirst(BetweenEpochs):
+    def happens(self) -> None:
+        self.parameters = {name: ((a + self.first[name]) / 2).astype(self.real) for name, a in self.parameters.items()}
+
+
+@planted(
+    "optimizer", "step 17, the first of epoch 2, begins with another state", "the weights are rounded to 3 decimals"
+)
+class WeightsThroughText(BetweenEpochs):
+    def happens(self) -> None:
+        self.parameters = {name: np.round(array, 3) for name, array in self.parameters.items()}
+
+
+@planted(
+    "optimizer",
+    "step 17, the first of epoch 2, begins with another state",
+    "the weights are changed between the epochs, as by a validation, a callback or a checkpoint",
+)
+class WeightsDisturbed(BetweenEpochs):
+    """The state that the epoch itself begins with explains nothing."""
+
+    def happens(self) -> None:
+        noise = np.random.default_rng(0)
+        self.parameters = {
+            name: (a + noise.normal(0, 0.01, a.shape)).astype(self.real) for name, a in self.parameters.items()
+        }
