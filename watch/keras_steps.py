@@ -13,6 +13,7 @@ from watch.keras_parameters import Parameters
 from watch.loops import enclosing_loops
 from watch.request import Plan
 from watch.script import Session
+from watch.stopping import stopping
 
 
 class Steps:
@@ -41,6 +42,7 @@ class Steps:
         self.scale = 1.0
         self.scaler: str | None = None  # the class that took the scale out of the gradients before the optimizer
         self.backward_counts: list[int] = []
+        self.stopping: dict[str, Any] | None = None  # what may end a loop of the script's own
         self._backward: list[dict[str, Any]] = []
         self._clipped: dict[str, Array | None] = {}
         self._applying = False
@@ -236,8 +238,10 @@ class Steps:
         document["fed"].append(self._fed(forwards, backward))
         self.fed, self.scale = None, 1.0
         if step == 0 and session.data["epochs"]["how"] in {None, "train_on_batch"}:
-            loops = enclosing_loops(sys._getframe(1), session.places)  # noqa: SLF001
+            frame = sys._getframe(1)  # noqa: SLF001
+            loops = enclosing_loops(frame, session.places)
             session.data["epochs"] = loops | {"how": session.data["epochs"]["how"] or "for loop"}
+            self.stopping = stopping(frame, session.places)
         session.step += 1
         if step == 0:
             with self._backend.paused():

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from watch.loops import enclosing_loops
-from watch.torch_around import Around, plain
-from watch.torch_tensors import array, scalars
+from watch.loops import enclosing_loops, sets_rate
+from watch.stopping import restoring, stopping
+from watch.torch_around import Around
+from watch.torch_schedules import Schedules
+from watch.torch_tensors import array, plain, scalars
 from watch.torch_watch import Watch
 
 _KERAS_EPSILON = (torch.optim.Adam, torch.optim.AdamW)
@@ -28,6 +30,7 @@ class Loop:
         self.session = watch.session
         self.places = watch.session.places
         self._around = Around(watch)
+        self._schedules = Schedules(watch)
         self._places: dict[int, Any] = {}  # where each optimizer was made
         self._stepped: dict[int, int] = {}  # steps of each optimizer
         self._own_gradients: dict[str, Tensor] = {}
@@ -54,6 +57,7 @@ class Loop:
         self._watch_optimizers()
         self._watch_backward()
         self._around.install()
+        self._schedules.install()
 
     # Optimizers
 
@@ -184,7 +188,14 @@ class Loop:
     def _complete(self, optimizer: Any) -> None:
         watch = self.watch
         if not watch.step:
-            self.session.data["epochs"] = enclosing_loops(sys._getframe(1), self.places)  # noqa: SLF001
+            frame = sys._getframe(1)  # noqa: SLF001
+            self.session.data["epochs"] = enclosing_loops(frame, self.places)
+            self._schedules.look(frame)
+            self.watch.document["loop"] |= {
+                "sets_rate": sets_rate(self.places),
+                "stopping": stopping(frame, self.places),
+                "restoring": restoring(self.places),
+            }
         self._update["optimizer"] = next(i for i, made in enumerate(watch.optimizers) if made is optimizer)
         watch.document["updates"].append(self._update)
         self.loop["zero_grad"].append(self._zero_grads)
@@ -322,7 +333,7 @@ class Loop:
 
     def finish(self) -> None:
         """Writes down what is known at the end only."""
-        self._around.finish()
+        self._schedules.finish()
         if self.watch.step and self._own_gradients and "gradients" not in self._update:
             self.session.warn("the script ended between a backward pass and its optimizer step")
 

@@ -1,13 +1,14 @@
-"""Learning rates that the steps had, made up by hand."""
+"""Learning rates that the steps had, and that a schedule is going to give, made up by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from compare.explanation.context import Context
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.sides import Side
-from compare.explanation.training.updates import schedule
+from compare.explanation.training.schedule import schedule
 from tests.explanation.made_up import observation
 
 
@@ -24,6 +25,55 @@ def test_a_schedule_is_told_from_a_setting(tmp_path: Path, guide: list[float], p
     sides = [
         Side(observation(tmp_path / name, name, [], [], {}, updates=[{"learning_rate": rate} for rate in rates]))
         for name, rates in (("keras", guide), ("torch", port))
+    ]
+    context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
+    assert schedule(context) == bool(title)
+    assert [found.title.startswith(title) for found in context.findings] == [True] * bool(title)
+
+
+DECAY = [0.1 * 0.99**step for step in range(200)]
+
+
+def planned(per: str, values: list[float]) -> dict[str, Any]:
+    return {"per": per, "count": len(values), "at": list(range(len(values))), "values": values}
+
+
+@pytest.mark.parametrize(
+    ("keras", "torch", "title"),
+    [
+        (planned("step", DECAY), planned("step", DECAY), ""),
+        (planned("step", DECAY), planned("step", [rate / 2 for rate in DECAY]), ""),  # another rate to begin with
+        (planned("step", DECAY), planned("step", DECAY[:100] + [1.0] * 100), ""),  # past the end of the training
+        (planned("step", DECAY), planned("step", DECAY[:40] + DECAY[40:41] * 160), "learning rate at step 42"),
+        (planned("step", DECAY), planned("epoch", DECAY), "learning rate at step 2 (schedule stepped once per epoch"),
+        (planned("step", DECAY), planned("step", DECAY[1:]), "learning rate at step 1 (schedule one step ahead)"),
+        (planned("epoch", DECAY[:10]), planned("epoch", [*DECAY[:9], 1.0]), "learning rate at epoch 10"),
+        (planned("step", DECAY), None, "learning rate at step 2 (no schedule)"),
+        (
+            planned("epoch", [0.1] * 5 + [0.01] * 5),
+            planned("epoch", [0.1] * 6 + [0.01] * 4),
+            "learning rate at epoch 6",
+        ),
+    ],
+)
+def test_schedules_are_compared_beyond_the_steps_that_are_run(
+    tmp_path: Path, keras: dict[str, Any], torch: dict[str, Any] | None, title: str
+) -> None:
+    data = {"epochs": {"value": 10, "loops": [{"count": 10}, {"count": None}]}, "loaders": [{"num_batches": 10}]}
+    sides = [
+        Side(
+            observation(
+                tmp_path / name,
+                name,
+                [],
+                [],
+                {},
+                data=data,
+                updates=[{"learning_rate": 0.1}],
+                loop={"rates": rates, "sets_rate": False, "scheduler": []},
+            )
+        )
+        for name, rates in (("keras", keras), ("torch", torch))
     ]
     context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
     assert schedule(context) == bool(title)

@@ -61,6 +61,9 @@ def test_a_loop_with_a_tape(tmp_path: Path) -> None:
     np.testing.assert_allclose(clipped, raw * 1e-3 / np.linalg.norm(raw), rtol=1e-6)
     assert document["loop"]["clip"][0]["function"] == "clip_by_global_norm"
     assert [update["learning_rate"] for update in document["updates"]] == pytest.approx([0.01, 0.005, 0.0025])
+    rates = document["loop"]["rates"]
+    assert rates["per"] == "step"
+    assert rates["values"][:6] == pytest.approx([0.01 * 0.5**step for step in range(6)])  # ExponentialDecay's
     assert document["data"]["epochs"]["value"] == 4
 
 

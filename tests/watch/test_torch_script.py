@@ -147,6 +147,11 @@ def test_a_plain_loop_is_seen_whole(folder: Path) -> None:
     assert document["loop"]["zero_grad"] == [1, 1, 1]
     assert document["loop"]["clip"][0]["settings"]["max_norm"] == 0.1
     assert document["loop"]["scheduler"][0]["per"] == "step"
+    rates = document["loop"]["rates"]
+    assert (rates["per"], rates["at"][:9]) == ("step", list(range(9)))
+    assert rates["values"][:9] == [0.1 * 0.5 ** (step // 2) for step in range(9)]  # StepLR's, past the three steps
+    assert document["loop"]["stopping"]["ends_early"] is False
+    assert document["data"]["loaders"][0]["num_batches"] == 4
     assert document["data"]["epochs"]["value"] == 5
     loader = document["data"]["loaders"][0]
     assert (loader["batch_size"], loader["shuffle"], loader["num_workers"]) == (16, True, 2)

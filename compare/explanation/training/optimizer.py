@@ -9,13 +9,14 @@ from compare.explanation.context import Context
 from compare.explanation.findings import Severity
 from compare.explanation.observed.observation import Array
 from compare.explanation.training.decay import is_penalty
-from compare.explanation.training.unknown_rule import unknown_rule
+from compare.explanation.training.schedule import schedule
+from compare.explanation.training.unknown_rule import SAME_UPDATE, unknown_rule, updates_apart
 from compare.explanation.training.updates import (
     History,
     alike,
     histories,
+    rule_like,
     rule_of_side,
-    schedule,
     sparse_rows,
     verified,
 )
@@ -38,10 +39,16 @@ def optimizer(context: Context) -> None:
     first, second = rule_of_side(guide), rule_of_side(steered)
     names = (str(guide.part("optimizer", "class")), str(steered.part("optimizer", "class")))
     places = (guide.place("optimizer", "place"), steered.place("optimizer", "place"))
+    if first is None and second is not None:
+        first = rule_like(guide, second)
+    elif second is None and first is not None:
+        second = rule_like(steered, first)
     if first is None or second is None:
-        if names[0].lower() != names[1].lower():
+        apart = updates_apart(context)
+        if names[0].lower() != names[1].lower() and (apart is None or apart > SAME_UPDATE):
             title = context.differs("optimizer", *names)
             context.find("optimizer", title, guide=names[0], steered=names[1], places=places, effect=1.0)
+            schedule(context)
         else:
             unknown_rule(context, names[0], places)
         return
@@ -59,6 +66,7 @@ def optimizer(context: Context) -> None:
             if context.frameworks[1] == "torch"
             else f"keras.optimizers.{names[0]}(...)",
         )
+        schedule(context)
         return
     sparse_rows(context, first)
     _settings(context, first, second, names)

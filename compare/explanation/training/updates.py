@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.optimizers import ADAPTIVE, Rule, rule_of, simulate
 from compare.explanation.context import Context
-from compare.explanation.observed.observation import Array, Observation, place
+from compare.explanation.observed.observation import Array, Observation
 from compare.explanation.words import off_by
 
 VERIFIED = 1e-5
@@ -44,6 +44,28 @@ def rule_of_side(observation: Observation) -> Rule | None:
         rates = rates_of(observation)
         settings["learning_rate"] = rates[0] if rates else settings.get("lr", 0.0)
     return rule_of(observation.framework, str(observation.part("optimizer", "class")), settings)
+
+
+def rule_like(observation: Observation, other: Rule) -> Rule | None:
+    """The rule of an optimizer of the user's own class, if it is another side's rule in either framework's form.
+
+    Its settings are those that it states, or else the other side's; the updates that were seen bear it out.
+    """
+    own = [history for history in histories(observation) if history.before]
+    settings = dict(observation.part("optimizer", "settings") or {})
+    stated = rule_of(observation.framework, other.name, settings)
+    rates = rates_of(observation)
+    for candidate in (stated, other):
+        for framework in ("keras", "torch"):
+            for decoupled in (True, False):
+                if candidate is None or not own or not rates:
+                    continue
+                weight_decay = {"decoupled weight decay": decoupled} if candidate.settings.get("weight decay") else {}
+                filled = {**other.settings, **candidate.settings, **weight_decay, "learning rate": rates[0]}
+                rule = Rule(other.name, framework, filled)
+                if all(history.error(rule) <= VERIFIED for history in own):
+                    return rule
+    return None
 
 
 def rates_of(observation: Observation) -> list[float]:
@@ -153,35 +175,3 @@ def _unknown_update(context: Context, rule: Rule, worst: str, error: float, coun
         effect=min(error, 1.0),
         effect_text=f"{off_by(error, 'the largest update')}; no known cause fits",
     )
-
-
-def schedule(context: Context) -> bool:
-    """Learning rates that are not the same at every step, where either side changes its own; whether that was said."""
-    guide, steered = context.guide.observation, context.steered.observation
-    a, b = rates_of(guide), rates_of(steered)
-    count = min(len(a), len(b))
-    first = next((i for i in range(count) if not alike(a[i], b[i])), None)
-    if first is None or not any(not alike(rates[0], rate) for rates in (a[:count], b[:count]) for rate in rates):
-        return False
-    schedulers = steered.entries("loop", "scheduler") or guide.entries("loop", "scheduler")
-    where = next((place(entry.get("place")) for entry in steered.entries("loop", "scheduler")), None)
-    names = ", ".join(str(entry.get("class")) for entry in schedulers)
-    title = context.differs(
-        f"learning rate at step {first + 1} (schedule {names}, stepped per step or per epoch):",
-        f"{a[first]:.6g}",
-        f"{b[first]:.6g}",
-    )
-    context.find(
-        "loop",
-        title,
-        guide=f"learning rates {', '.join(f'{rate:.4g}' for rate in a[:5])}, ...",
-        steered=f"learning rates {', '.join(f'{rate:.4g}' for rate in b[:5])}, ...",
-        places=(guide.place("optimizer", "place"), where or steered.place("optimizer", "place")),
-        effect=abs(b[first] - a[first]) / max(abs(a[first]), 1e-30) + 0.1,
-        effect_text=f"the learning rates part at step {first + 1}",
-        cause="learning rate schedule",
-        mend="step the scheduler as often as the reference does"
-        if first
-        else "a schedule with the reference's learning rates",
-    )
-    return True

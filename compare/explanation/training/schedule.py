@@ -1,0 +1,238 @@
+"""Learning rates that change: those that the steps had, and those that a schedule is going to give."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from compare.explanation.context import Context
+from compare.explanation.feeding.reading import num_batches, num_epochs, num_steps
+from compare.explanation.findings import Place
+from compare.explanation.observed.observation import Observation, place
+from compare.explanation.training.updates import alike, rates_of
+from compare.explanation.words import counted, number
+
+_SAME = 1e-6
+"""Of the largest rate: as far as constants that one framework rounds to float32 may carry a schedule."""
+
+_MINOR = 1e-2
+"""What never changes a learning rate by more than this share of the largest is minor."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The learning rates that a side is going to have.
+
+    Args:
+        per: What a step of the schedule is: a `step` of the optimizer or an `epoch`; `constant` where there is none.
+        known: Some of them, by the number of the schedule's step.
+        batches: How many there are in an epoch, None where that is not known.
+    """
+
+    per: str
+    known: dict[int, float]
+    batches: int | None
+
+    def at(self, step: int) -> float | None:
+        """The learning rate of an optimizer step, None where it is not known."""
+        if self.per == "constant":
+            return self.known[0]
+        if self.per == "step":
+            return self.known.get(step)
+        return None if self.batches is None else self.known.get(step // self.batches)
+
+
+def schedule(context: Context) -> bool:
+    """Learning rates that are not the same at every step, where either side changes its own; whether that was said."""
+    guide, steered = context.guide.observation, context.steered.observation
+    a, b = rates_of(guide), rates_of(steered)
+    count = min(len(a), len(b))
+    first = next((step for step in range(count) if not alike(a[step], b[step])), None)
+    changing = any(not alike(rates[0], rate) for rates in (a[:count], b[:count]) for rate in rates)
+    sides = planned_rates(guide), planned_rates(context.steered.observation)
+    if first is not None and changing and not _scaled(*sides):
+        _report(context, sides, first, (a[first], b[first]), None)
+        return True
+    if sides[0] is None or sides[1] is None:
+        _not_seen(context, sides)
+        return False
+    return _later(context, (sides[0], sides[1]))
+
+
+def planned_rates(observation: Observation) -> Rates | None:
+    """The learning rates of a side from the first on; None where a measured value or the user's own code decides."""
+    stated = observation.part("loop", "rates")
+    batches = num_batches(observation)
+    if isinstance(stated, dict) and stated.get("values"):
+        return Rates(str(stated["per"]), dict(zip(stated["at"], stated["values"], strict=True)), batches)
+    rates = rates_of(observation)
+    schedulers = [entry for entry in observation.entries("loop", "scheduler") if entry.get("per") != "never"]
+    own = any(callback.get("own") for callback in observation.entries("data", "fit", "callbacks"))
+    if not rates or schedulers or own or observation.part("loop", "sets_rate") is not False:
+        return None
+    return Rates("constant", {0: rates[0]}, batches) if all(alike(rate, rates[0]) for rate in rates) else None
+
+
+def _not_seen(context: Context, sides: tuple[Rates | None, Rates | None]) -> None:
+    names = [
+        _names(side.observation)
+        for side, rates in zip((context.guide, context.steered), sides, strict=True)
+        if rates is None and side.observation.entries("loop", "scheduler")
+    ]
+    if names:
+        context.not_seen.append(f"later learning rates, which {' and '.join(names)} will give")
+
+
+def _later(context: Context, sides: tuple[Rates, Rates]) -> bool:
+    """What differs in the learning rates after the steps that were run; whether it was said."""
+    a, b = sides
+    if "constant" in (a.per, b.per) and a.per == b.per:
+        return False
+    by_epoch = "step" not in (a.per, b.per)
+    horizon = _horizon(context, by_epoch=by_epoch)
+    if horizon is None:
+        context.not_seen.append("later learning rates, for want of the number of steps")
+        return False
+    if not by_epoch and "epoch" in (a.per, b.per) and a.batches != b.batches:
+        context.not_seen.append("later learning rates: one side's schedule goes by steps, the other's by epochs")
+        return False
+    if by_epoch:
+        a, b = (Rates(side.per, side.known, 1) for side in sides)
+    at = sorted({step for side in sides if side.per != "constant" for step in side.known if step < horizon})
+    pairs = [(step, a.at(step), b.at(step)) for step in at]
+    both = [(step, x, y) for step, x, y in pairs if x is not None and y is not None]
+    largest = max((max(abs(x), abs(y)) for _, x, y in both), default=0.0)
+    off = [(step, x, y) for step, x, y in both if abs(x - y) > _SAME * largest]
+    if not off:
+        context.same.append(f"the learning rates of all {counted(horizon, 'epoch' if by_epoch else 'step')}")
+        return False
+    if _scaled(a, b):
+        return False
+    _report(context, sides, off[0][0], off[0][1:], [(step, x, y) for step, x, y in both], by_epoch=by_epoch)
+    return True
+
+
+def _scaled(first: Rates | None, second: Rates | None) -> bool:
+    """Whether one course is a multiple of the other: the same schedule from another learning rate."""
+    if first is None or second is None or first.per != second.per or _shift(first, second) is not None:
+        return False
+    both = [(first.known[step], second.known[step]) for step in first.known if step in second.known]
+    x, y = max(both, default=(0.0, 0.0))
+    return bool(x) and all(abs(b - a * y / x) <= _SAME * abs(y) for a, b in both)
+
+
+def _horizon(context: Context, *, by_epoch: bool) -> int | None:
+    """To where both sides train; None where neither says it."""
+    count = num_epochs if by_epoch else num_steps
+    known = [number for side in (context.guide.observation, context.look) if (number := count(side)) is not None]
+    return min(known, default=None)
+
+
+def _report(
+    context: Context,
+    sides: tuple[Rates | None, Rates | None],
+    first: int,
+    rates: tuple[float, float],
+    course: list[tuple[int, float, float]] | None,
+    *,
+    by_epoch: bool = False,
+) -> None:
+    guide, steered = context.guide.observation, context.steered.observation
+    unit = "epoch" if by_epoch else "step"
+    cause = _cause(context, sides)
+    names = _names(steered) or _names(guide)
+    title = context.differs(
+        f"learning rate at {unit} {first + 1} ({cause or f'schedule {names}'}):", f"{rates[0]:.6g}", f"{rates[1]:.6g}"
+    )
+    if course is None:
+        apart = abs(rates[1] - rates[0]) / max(abs(rates[0]), 1e-30) + 0.1
+    else:
+        apart = max(abs(x - y) for _, x, y in course) / max(max(abs(x), abs(y)) for _, x, y in course)
+    context.find(
+        "loop",
+        title,
+        guide=_course(guide, sides[0]),
+        steered=_course(steered, sides[1]),
+        places=(guide.place("optimizer", "place"), _place(steered) or steered.place("optimizer", "place")),
+        effect=apart,
+        effect_text=f"the learning rates part at {unit} {first + 1}",
+        cause=cause or "learning rate schedule",
+        mend="a schedule with the reference's learning rates",
+        severity="minor" if course is not None and apart < _MINOR else "fault",
+    )
+
+
+def _cause(context: Context, sides: tuple[Rates | None, Rates | None]) -> str | None:
+    """What the two courses have to do with each other, where one gives the other."""
+    a, b = sides
+    port, reference = (b, a) if context.guide_is_reference else (a, b)
+    observation = (context.steered if context.guide_is_reference else context.guide).observation
+    if port is None or reference is None:
+        return None
+    if port.per == "constant":
+        if any(entry.get("per") == "never" for entry in observation.entries("loop", "scheduler")):
+            return "the scheduler is made and never stepped"
+        return "no schedule"
+    if reference.per == "constant":
+        return "a schedule, which the reference does not have"
+    if port.per != reference.per and _equal(reference.known, port.known, 0):
+        return f"schedule stepped once per {_unit(port)}, the reference's per {_unit(reference)}"
+    shift = _shift(reference, port)
+    return None if shift is None else f"schedule one {port.per} {'ahead' if shift == 1 else 'late'}"
+
+
+def _shift(reference: Rates, port: Rates) -> int | None:
+    """By how many of its steps the port's schedule is ahead of the reference's, where that is all."""
+    if port.per != reference.per:
+        return None
+    return next((shift for shift in (1, -1) if _equal(reference.known, port.known, shift)), None)
+
+
+def _unit(rates: Rates) -> str:
+    return "epoch" if rates.per == "epoch" else "batch"
+
+
+def _equal(first: dict[int, float], second: dict[int, float], shift: int) -> bool:
+    """Whether the second course is the first, so many steps ahead, over some steps in which it changes."""
+    both = [(first[step + shift], second[step]) for step in second if step + shift in first and step < 100]
+    largest = max((abs(x) for x, _ in both), default=0.0)
+    changes = any(abs(x - both[0][0]) > _SAME * largest for x, _ in both)
+    # A step late at the very beginning is where a schedule repeats its first value.
+    return len(both) > 2 and changes and all(abs(x - y) <= _SAME * largest for x, y in both[1 if shift < 0 else 0 :])
+
+
+def _names(observation: Observation) -> str:
+    return ", ".join(_described(entry) for entry in observation.entries("loop", "scheduler"))
+
+
+_UNTOLD = ("last_epoch", "base_lrs", "verbose", "name", "optimizer", "initial_lr", "lr_lambdas", "class")
+
+
+def _described(entry: dict[str, object]) -> str:
+    """A scheduler with its settings: CosineAnnealingLR(T_max 10, eta_min 0)."""
+    settings = entry.get("settings")
+    shown = [
+        f"{key} {number(value) if isinstance(value, float) else value}"
+        for key, value in (settings.items() if isinstance(settings, dict) else ())
+        if key not in _UNTOLD and isinstance(value, int | float | str | list) and value is not False
+    ]
+    return f"{entry.get('class')}({', '.join(shown)})" if shown else str(entry.get("class"))
+
+
+def _course(observation: Observation, rates: Rates | None) -> str:
+    """A side's schedulers and their rates at some steps, in words."""
+    names = _names(observation)
+    if rates is None or rates.per == "constant":
+        seen = rates_of(observation)
+        shown = ", ".join(f"{rate:.4g}" for rate in seen[:5])
+        return f"{names or 'no schedule'}: learning rates {shown}, ..." if seen else names
+    at = [step for step in (0, 1, 2, 5, 10, *_spread(rates.known)) if step in rates.known]
+    shown = ", ".join(f"{rates.known[step]:.4g} at {step + 1}" for step in dict.fromkeys(at))
+    return f"{names or 'its own schedule'}, by {rates.per}: learning rate {shown}"
+
+
+def _spread(known: Iterable[int]) -> list[int]:
+    steps = sorted(known)
+    return [steps[len(steps) // 2], steps[-1]]
+
+
+def _place(observation: Observation) -> Place | None:
+    return next((place(entry.get("place")) for entry in observation.entries("loop", "scheduler")), None)
