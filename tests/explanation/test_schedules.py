@@ -1,5 +1,6 @@
 """Learning rates that the steps had, and that a schedule is going to give, made up by hand."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def planned(per: str, values: list[float]) -> dict[str, Any]:
     return {"per": per, "count": len(values), "at": list(range(len(values))), "values": values}
 
 
+def warm_up(steps: int) -> list[float]:
+    return [0.1 * step / steps for step in range(steps)] + [0.1 - 0.0005 * step for step in range(100 - steps)]
+
+
+def cosine(end: float) -> list[float]:
+    return [end + (0.1 - end) * (1 + math.cos(math.pi * step / 99)) / 2 for step in range(100)]
+
+
 @pytest.mark.parametrize(
     ("keras", "torch", "title"),
     [
@@ -48,6 +57,17 @@ def planned(per: str, values: list[float]) -> dict[str, Any]:
         (planned("step", DECAY), planned("epoch", DECAY), "learning rate at step 2 (schedule stepped once per epoch"),
         (planned("step", DECAY), planned("step", DECAY[1:]), "learning rate at step 1 (schedule one step ahead)"),
         (planned("epoch", DECAY[:10]), planned("epoch", [*DECAY[:9], 1.0]), "learning rate at epoch 10"),
+        (
+            planned("step", DECAY),
+            planned("step", [0.1 * 0.9**step for step in range(200)]),
+            "learning rate at step 2 (0.9",
+        ),
+        (
+            planned("step", warm_up(20)),
+            planned("step", warm_up(10)),
+            "learning rate at step 2 (highest at step 11, the",
+        ),
+        (planned("step", cosine(0.01)), planned("step", cosine(0.2)), "learning rate at step 2 (schedule ends at 0.2"),
         (planned("step", DECAY), None, "learning rate at step 2 (no schedule)"),
         (
             planned("epoch", [0.1] * 5 + [0.01] * 5),

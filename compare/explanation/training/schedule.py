@@ -13,6 +13,9 @@ from compare.explanation.words import counted, number
 _SAME = 1e-6
 """Of the largest rate: as far as constants that one framework rounds to float32 may carry a schedule."""
 
+_FEWEST = 4
+"""The steps of a schedule from which on its course is told."""
+
 _MINOR = 1e-2
 """What never changes a learning rate by more than this share of the largest is minor."""
 
@@ -155,7 +158,7 @@ def _report(
         effect=apart,
         effect_text=f"the learning rates part at {unit} {first + 1}",
         cause=cause or "learning rate schedule",
-        mend="a schedule with the reference's learning rates",
+        mend=_mend(cause),
         severity="minor" if course is not None and apart < _MINOR else "fault",
     )
 
@@ -176,7 +179,54 @@ def _cause(context: Context, sides: tuple[Rates | None, Rates | None]) -> str | 
     if port.per != reference.per and _equal(reference.known, port.known, 0):
         return f"schedule stepped once per {_unit(port)}, the reference's per {_unit(reference)}"
     shift = _shift(reference, port)
-    return None if shift is None else f"schedule one {port.per} {'ahead' if shift == 1 else 'late'}"
+    if shift is not None:
+        return f"schedule one {port.per} {'ahead' if shift == 1 else 'late'}"
+    if port.per != reference.per:
+        return None
+    count = num_epochs if port.per == "epoch" else num_steps
+    known = [number for side in (context.guide.observation, context.look) if (number := count(side)) is not None]
+    return _courses_apart(reference, port, min(known, default=None))
+
+
+def _courses_apart(reference: Rates, port: Rates, horizon: int | None) -> str | None:
+    """In what two courses of a schedule differ, each up to the end of the training."""
+    courses = [
+        [(step, rate) for step, rate in side.known.items() if horizon is None or step < horizon]
+        for side in (port, reference)
+    ]
+    if min(len(course) for course in courses) < _FEWEST:
+        return None
+    factors = [_factor(course) for course in courses]
+    if None not in factors and not alike(*factors):
+        texts = [f"{factor:.6g} times the rate at each {port.per}" for factor in factors]
+        return f"{texts[0]}; the reference's {texts[1]}"
+    largest = max(rate for course in courses for _, rate in course)
+    tops = [max(course, key=lambda known: known[1])[0] for course in courses]
+    if all(0 < top < courses[0][-1][0] for top in tops) and tops[0] != tops[1]:
+        return f"highest at {port.per} {tops[0] + 1}, the reference's at {tops[1] + 1}: a warm-up of another length"
+    for where, at in (("begins", 0), ("ends", -1)):
+        rates = [course[at][1] for course in courses]
+        if abs(rates[0] - rates[1]) > _SAME * largest:
+            return f"schedule {where} at {rates[0]:.4g}, the reference's at {rates[1]:.4g}"
+    return "another course between the same ends"
+
+
+def _factor(course: list[tuple[int, float]]) -> float | None:
+    """By what a course multiplies the rate at each step, if that is always the same."""
+    (first, begun), (last, ended) = course[0], course[-1]
+    if begun <= 0 or ended <= 0:
+        return None
+    factor = (ended / begun) ** (1 / (last - first))
+    return factor if all(abs(rate / (begun * factor ** (at - first)) - 1) <= _SAME for at, rate in course) else None
+
+
+def _mend(cause: str | None) -> str:
+    if cause is not None and "stepped once per" in cause:
+        unit = cause.rsplit(" ", 1)[1]
+        return f"scheduler.step() once per {unit}" + (', in Lightning "interval": "step"' if unit == "batch" else "")
+    if cause is not None and "never stepped" in cause:
+        return "scheduler.step()"
+    return "a schedule with the reference's learning rates"
 
 
 def _shift(reference: Rates, port: Rates) -> int | None:
