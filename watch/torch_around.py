@@ -47,7 +47,10 @@ class Around:
             named = dict(zip(list(inspect.signature(original).parameters)[1:], args, strict=False)) | options
             self.loop["clip"].append({
                 "function": name, "settings": settings_of({key: plain(value) for key, value in named.items()}),
-                "gradients": len(parameters), "step": self.watch.step, "place": self.places.here(sys._getframe(1)),  # noqa: SLF001
+                "gradients": len(parameters), "step": self.watch.step,
+                "parameters": [path for path, known in self.watch.model.parameters().items()
+                               if any(known is parameter for parameter in parameters)],
+                "place": self.places.here(sys._getframe(1)),  # noqa: SLF001
             })  # fmt: skip
             return original(parameters, *args, **options)
 

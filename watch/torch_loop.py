@@ -171,6 +171,7 @@ class Loop:
             if self._of_same_step():
                 after = self._values("after_all", watch.tensors())
                 watch.document["updates"][-1]["parameters_after"] = after
+                self._update = {}
                 return
             self._update["parameters_after"] = self._values("after", watch.tensors())
             self._complete(optimizer)

@@ -91,7 +91,7 @@ def _clip(observation: Observation) -> Clip | None:
     ):
         if isinstance(settings.get(key), int | float):
             return words, float(settings[key])
-    entries = observation.entries("loop", "clip")
+    entries = _of_first_optimizer(observation)
     calls = [entry for entry in entries if entry.get("step") == entries[0].get("step")]
     one_each = len(calls) > 1 and all(entry.get("gradients") == 1 for entry in calls)
     for entry in entries:
@@ -106,6 +106,13 @@ def _clip(observation: Observation) -> Clip | None:
             kind = "value" if "value" in function else "norm of each parameter" if each else "global norm"
             return kind, float(value)
     return None
+
+
+def _of_first_optimizer(observation: Observation) -> list[dict[str, Any]]:
+    """The calls that clip gradients of the first optimizer, whose settings are compared."""
+    own = {path for group in observation.entries("optimizer", "groups") for path in group.get("parameters") or ()}
+    entries = observation.entries("loop", "clip")
+    return [entry for entry in entries if not own or not entry.get("parameters") or own & set(entry["parameters"])]
 
 
 def _clip_words(clip: Clip | None) -> str:

@@ -36,6 +36,8 @@ def optimizer(context: Context) -> None:
     if not guide.part("optimizer") or not steered.part("optimizer"):
         context.not_seen.append("the optimizer")
         return
+    if any((side.part("optimizer", "count") or 1) > 1 for side in (guide, steered)):
+        context.not_seen.append("the settings of further optimizers than the first")
     first, second = rule_of_side(guide), rule_of_side(steered)
     names = (str(guide.part("optimizer", "class")), str(steered.part("optimizer", "class")))
     places = (guide.place("optimizer", "place"), steered.place("optimizer", "place"))
