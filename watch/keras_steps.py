@@ -241,6 +241,7 @@ class Steps:
             if values is not None:
                 update["gradients"][path] = keep(f"step{step}/gradient/{path}", values)
         update["sparse"] = sorted({*update["sparse"], *begun["sparse"]})
+        update["rates"].append(begun["rate"])
         if self._session.step >= self._session.request.steps:
             self._session.end()
 
@@ -313,7 +314,8 @@ class Steps:
             keys["gradients"][path] = keys["raw"][path] if same else None if values is None else keep(made, values)
         sparse = {path for entry in (begun, *backward) for path in entry["sparse"] if path}
         return {
-            "learning_rate": begun["rate"], "optimizer": number, "parameters_before": keys["before"],
+            "learning_rate": begun["rate"], "rates": [begun["rate"]], "optimizer": number,
+            "parameters_before": keys["before"],
             "raw_gradients": keys["raw"], "gradients": keys["gradients"], "parameters_after": keys["after"],
             "sparse": sorted(sparse),
         }  # fmt: skip

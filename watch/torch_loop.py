@@ -122,6 +122,7 @@ class Loop:
             step = watch.step
             update = self._update
             update.setdefault("learning_rate", _number(optimizer.param_groups[0].get("lr")))
+            update.setdefault("rates", [_number(group.get("lr")) for group in optimizer.param_groups])
             before = watch.model.parameters() | watch.buffers_before
             if "parameters_before" in update:  # a closure that is called more than once
                 self.session.warn("the optimizer takes several forward passes for one step: only the first is compared")
@@ -171,6 +172,7 @@ class Loop:
             if self._of_same_step():
                 after = self._values("after_all", watch.tensors())
                 watch.document["updates"][-1]["parameters_after"] = after
+                watch.document["updates"][-1]["rates"] += self._update.get("rates") or []
                 self._update = {}
                 return
             self._update["parameters_after"] = self._values("after", watch.tensors())
@@ -213,17 +215,22 @@ class Loop:
         """The optimizer's class, settings and parameters, as they are at its first step."""
         watch = self.watch
         known = watch.document["optimizer"]
-        if known is not None:
-            known["count"] = len({id(made) for made in watch.optimizers if id(made) in self._stepped})
-            return
+        count = len({id(made) for made in watch.optimizers if id(made) in self._stepped})
         paths = {id(parameter): path for path, parameter in watch.model.parameters().items()}
         groups = [
             {
-                "settings": _group_settings(group),
+                "class": type(optimizer).__name__, "optimizer": count - 1, "settings": _group_settings(group),
                 "parameters": [paths.get(id(parameter), "?") for parameter in group["params"]],
             }
             for group in optimizer.param_groups
-        ]
+        ]  # fmt: skip
+        for number, group in enumerate(groups, len(known["groups"]) if known is not None else 0):
+            group["rate"] = number
+        if known is not None:
+            if count > known["count"]:
+                known["groups"] += groups
+            known["count"] = count
+            return
         grouped = {id(p) for made in watch.optimizers for group in made.param_groups for p in group["params"]}
         watch.document["optimizer"] = {
             "class": type(optimizer).__name__, "module": type(optimizer).__module__,

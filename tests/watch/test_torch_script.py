@@ -390,3 +390,35 @@ def _images(folder: Path) -> Path:
     path = folder / "images.npy"
     np.save(path, np.random.default_rng(0).normal(size=(5, 3, 8, 8)).astype("float32"))
     return path
+
+
+def test_two_optimizers_that_share_a_loss_make_one_step(folder: Path) -> None:
+    seen = watch(
+        folder,
+        """
+        import torch
+        from torch import nn
+
+        net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+        first = torch.optim.SGD(net[0].parameters(), lr=0.1)
+        second = torch.optim.Adam(net[1].parameters(), lr=0.2)
+        for step in range(5):
+            first.zero_grad()
+            second.zero_grad()
+            net(torch.randn(8, 3)).square().mean().backward()
+            first.step()
+            second.step()
+        """,
+    )
+    updates = seen.document["updates"]
+    assert [update["optimizer"] for update in updates] == [0, 0, 0]
+    assert [update["rates"] for update in updates] == [[0.1, 0.2]] * 3
+    assert all(update["raw_gradients"].keys() == {"0.weight", "0.bias", "1.weight", "1.bias"} for update in updates)
+    moved = [
+        np.any(
+            seen.arrays[update["parameters_after"]["1.weight"]] != seen.arrays[update["parameters_before"]["1.weight"]]
+        )
+        for update in updates
+    ]
+    assert all(moved)
+    assert [group["class"] for group in seen.document["optimizer"]["groups"]] == ["SGD", "Adam"]

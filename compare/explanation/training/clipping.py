@@ -110,7 +110,8 @@ def _clip(observation: Observation) -> Clip | None:
 
 def _of_first_optimizer(observation: Observation) -> list[dict[str, Any]]:
     """The calls that clip gradients of the first optimizer, whose settings are compared."""
-    own = {path for group in observation.entries("optimizer", "groups") for path in group.get("parameters") or ()}
+    groups = [group for group in observation.entries("optimizer", "groups") if not group.get("optimizer")]
+    own = {path for group in groups for path in group.get("parameters") or ()}
     entries = observation.entries("loop", "clip")
     return [entry for entry in entries if not own or not entry.get("parameters") or own & set(entry["parameters"])]
 

@@ -75,6 +75,21 @@ def rates_of(observation: Observation) -> list[float]:
     return [float(rate if isinstance(rate, int | float) else fallback or 0.0) for rate in found]
 
 
+def _rates_at(observation: Observation, path: str) -> list[float]:
+    """The learning rate of each step of a parameter's own group."""
+    index = (group_of(observation, path) or {}).get("rate")
+    own = [(update.get("rates") or [])[index : index + 1] if index else [] for update in observation.updates]
+    if index and all(rates and isinstance(rates[0], int | float) for rates in own):
+        return [float(rates[0]) for rates in own]
+    return rates_of(observation)
+
+
+def group_of(observation: Observation, path: str) -> dict[str, Any] | None:
+    """The group of an optimizer that has a parameter; None where none is known to."""
+    groups = observation.entries("optimizer", "groups")
+    return next((group for group in groups if path in (group.get("parameters") or ())), None)
+
+
 def histories(observation: Observation) -> list[History]:
     """Of each parameter that got a gradient at every step, its steps."""
     count = len(observation.updates)
@@ -92,19 +107,22 @@ def histories(observation: Observation) -> list[History]:
         if all(path in table for kind in tables for table in kind):
             before, gradients, after = ([table[path] for table in kind] for kind in tables)
             if all(np.isfinite(g).all() for g in gradients):
-                found.append(History(path, before, gradients, after, rates_of(observation)))
+                found.append(History(path, before, gradients, after, _rates_at(observation, path)))
     return found
 
 
-def _group_rule(observation: Observation, path: str, rule: Rule) -> Rule:
-    """The rule with the settings of a parameter's own group."""
-    for group in observation.entries("optimizer", "groups")[1:]:
-        if path in (group.get("parameters") or ()):
-            own = rule_of(
-                observation.framework, str(observation.part("optimizer", "class")), group.get("settings") or {}
-            )
-            return own or rule
-    return rule
+def rule_at(observation: Observation, path: str, rule: Rule | None) -> Rule | None:
+    """The rule with the settings of a parameter's own group; the first group's is the one that is given."""
+    groups = observation.entries("optimizer", "groups")
+    group = group_of(observation, path)
+    if group is None or group is groups[0]:
+        return rule
+    settings = dict(group.get("settings") or {})
+    rates = _rates_at(observation, path)
+    if rates and "lr" not in settings:
+        settings["learning_rate"] = rates[0]
+    own = rule_of(observation.framework, str(group.get("class") or observation.part("optimizer", "class")), settings)
+    return own or (rule if not group.get("optimizer") else None)
 
 
 def sparse_rows(context: Context, rule: Rule) -> None:
@@ -146,7 +164,8 @@ def verified(context: Context, first: Rule, second: Rule) -> bool:
         if not own:
             context.not_seen.append(f"{observation.words}'s updates")
             continue
-        errors = {history.path: history.error(_group_rule(observation, history.path, rule)) for history in own}
+        rules = {history.path: rule_at(observation, history.path, rule) for history in own}
+        errors = {history.path: history.error(rules[history.path] or rule) for history in own if rules[history.path]}
         off = {path: error for path, error in errors.items() if error > VERIFIED}
         if not off:
             continue
