@@ -84,7 +84,8 @@ class Data:
         self._loaders.append(loader)
         self.found["loaders"].append({
             "batch_size": loader.batch_size, "shuffle": isinstance(loader.sampler, _SHUFFLING),
-            "drop_last": loader.drop_last, "sampler": type(sampler).__name__, "num_workers": workers,
+            "replacement": bool(getattr(loader.sampler, "replacement", False)), "drop_last": loader.drop_last,
+            "sampler": type(sampler).__name__, "num_workers": workers,
             "num_samples": _length(loader.dataset), "num_sampled": _length(loader.sampler),
             "num_batches": _length(loader), "dataset": type(loader.dataset).__name__, "place": place, "iterations": [],
         })  # fmt: skip

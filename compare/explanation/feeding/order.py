@@ -7,7 +7,7 @@ from typing import Any
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding
-from compare.explanation.feeding.reading import num_samples, reading_place, training_loader
+from compare.explanation.feeding.reading import num_batches, num_samples, reading_place, training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.words import counted
@@ -39,6 +39,52 @@ def order(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     _shuffling(context, folders, places)
     _last_batch(context, fed, places)
     _numbers(context, places)
+    _epoch_length(context, places)
+    _drawing(context, places)
+
+
+def _epoch_length(context: Context, places: tuple[Place | None, Place | None]) -> None:
+    """How many batches an epoch has, where the samples and the batches do not say it already."""
+    a, b = num_batches(context.guide.observation), num_batches(context.look)
+    if a is None or b is None or a == b or context.says("^batch size|the last batch|number of training samples"):
+        return
+    title = context.differs("batches in an epoch:", str(a), str(b))
+    context.find(
+        "data",
+        title,
+        guide=f"{a} in an epoch",
+        steered=f"{b} in an epoch",
+        places=places,
+        effect=0.3 + abs(a - b) / max(a, b),
+        cause=title,
+    )
+
+
+def _drawing(context: Context, places: tuple[Place | None, Place | None]) -> None:
+    """Whether an epoch has each sample once, or samples drawn by weights or with replacement."""
+    sides = _drawn(context.guide.observation), _drawn(context.look)
+    if None in sides or sides[0] == sides[1]:
+        return
+    context.find(
+        "data",
+        context.differs("samples of an epoch:", str(sides[0]), str(sides[1])),
+        guide=str(sides[0]),
+        steered=str(sides[1]),
+        places=places,
+        effect=0.6,
+        cause="how samples are drawn",
+    )
+
+
+def _drawn(observation: Observation) -> str | None:
+    loader = training_loader(observation)
+    if loader.get("sampler") == "WeightedRandomSampler":
+        return f"drawn by weights (WeightedRandomSampler){'' if loader.get('replacement') else ', each once at most'}"
+    if loader.get("replacement"):
+        return "drawn with replacement"
+    known = ("SequentialSampler", "RandomSampler", "BatchSampler", "SubsetRandomSampler")
+    plain = loader.get("sampler") in known or observation.part("data", "fit", "kind") == "arrays"
+    return "each once" if plain else None
 
 
 def _shuffling(context: Context, folders: tuple[Path, Path], places: tuple[Place | None, Place | None]) -> None:

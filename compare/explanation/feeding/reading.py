@@ -47,7 +47,12 @@ def num_batches(observation: Observation) -> int | None:
             stated = -(-number // size)
     elif stated is None and len(loops) > 1:
         stated = loops[-1].get("count")
-    return stated if isinstance(stated, int) and stated > 0 else None
+    if not isinstance(stated, int) or stated <= 0:
+        return None
+    limit = observation.part("data", "trainer", "limit_train_batches")
+    if isinstance(limit, float):
+        return int(stated * limit) or None
+    return min(stated, limit) if isinstance(limit, int) and limit > 0 else stated
 
 
 def num_epochs(observation: Observation) -> int | None:
@@ -60,8 +65,14 @@ def num_epochs(observation: Observation) -> int | None:
 def num_steps(observation: Observation) -> int | None:
     """How many optimizer steps are planned in all."""
     epochs, batches = num_epochs(observation), num_batches(observation)
+    most = observation.part("data", "trainer", "max_steps")
     loops = observation.entries("data", "epochs", "loops")
     if len(loops) == 1:
         count = loops[0].get("count")
         return count if isinstance(count, int) else None
-    return None if epochs is None or batches is None else epochs * batches
+    every = observation.part("data", "trainer", "accumulate_grad_batches")
+    if isinstance(every, int) and every > 1:
+        batches = None if batches is None else -(-batches // every)
+    planned = [most] if isinstance(most, int) and most > 0 else []
+    planned += [] if epochs is None or batches is None else [epochs * batches]
+    return min(planned, default=None)

@@ -14,6 +14,7 @@ def loop(context: Context) -> None:
     _cleared(context)
     _accumulation(context)
     _precision(context)
+    _loss_scale(context)
     _left_in_evaluation(context)
     _average(context)
 
@@ -136,20 +137,51 @@ def _precision(context: Context) -> None:
 
 
 def _low(observation: Observation) -> str:
-    """The precision that a side computes in, by its own words."""
+    """The precision that a side computes in, and that of its weights where it is low, by its own words."""
     autocast = observation.part("loop", "autocast")
-    if isinstance(autocast, dict):
-        return str(autocast.get("dtype")).removeprefix("torch.")
     policy = str(observation.part("dtype_policy") or "")
-    if "mixed" in policy:
-        return policy.removeprefix("mixed_")
-    if policy in ("bfloat16", "float16", "float64"):
-        return policy if policy != "float64" else "float32"
-    precision = str(observation.part("data", "trainer", "precision") or "")
-    for name in ("bf16", "16"):
-        if precision.startswith(name):
-            return "bfloat16" if name == "bf16" else "float16"
-    return "float32"
+    weights = str(observation.part("loop", "weights_dtype") or "float32")
+    computed = weights
+    if isinstance(autocast, dict):
+        computed = str(autocast.get("dtype")).removeprefix("torch.")
+    elif "mixed" in policy:
+        computed = policy.removeprefix("mixed_")
+    elif policy in _HALVES:
+        computed = weights = policy
+    if computed not in _HALVES:
+        return "float32"
+    return computed if weights not in _HALVES else f"{computed}, weights too"
+
+
+_HALVES = ("bfloat16", "float16")
+
+
+def _loss_scale(context: Context) -> None:
+    """Small gradients in float16, which a loss scale keeps from becoming zero."""
+    sides = [_scales(context.guide.observation), _scales(context.look)]
+    if None in sides or sides[0] == sides[1]:
+        return
+    words = {True: "the loss is scaled (LossScaleOptimizer, GradScaler)", False: "the loss is not scaled"}
+    what = "loss scale in float16"
+    context.find(
+        "loop",
+        context.added(what, "in the loop") if sides[1] else context.missing(what, "in the loop"),
+        guide=words[bool(sides[0])],
+        steered=words[bool(sides[1])],
+        places=_places(context),
+        effect=0.1,
+        effect_text="small gradients become zero in float16",
+        cause=what,
+        mend="torch.amp.GradScaler()",
+    )
+
+
+def _scales(observation: Observation) -> bool | None:
+    """Whether a side scales its loss; None where it does not compute in float16."""
+    if not _low(observation).startswith("float16"):
+        return None
+    automatic = observation.part("dtype_policy") == "mixed_float16" and observation.part("compile", "auto_scale_loss")
+    return bool(observation.part("loop", "grad_scaler") or automatic)
 
 
 def modes(context: Context) -> None:

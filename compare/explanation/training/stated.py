@@ -1,7 +1,7 @@
 """What the programs state and a few steps do not show: epochs, early stopping, restored weights, validation."""
 
 from compare.explanation.context import Context
-from compare.explanation.feeding.reading import training_loader
+from compare.explanation.feeding.reading import num_epochs, num_steps, training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.training.callbacks import plateau, stopping
@@ -19,23 +19,27 @@ def stated(context: Context) -> None:
 
 
 def _epochs(context: Context) -> None:
-    sides = [observation.part("data", "epochs") or {} for observation in (context.guide.observation, context.look)]
-    a, b = (side.get("value") for side in sides)
-    if not isinstance(a, int) or not isinstance(b, int) or a == b or a < 1 or b < 1:
+    """How long is trained: in epochs, or in steps where one side has no epochs."""
+    observations = context.guide.observation, context.look
+    what, (a, b) = "epoch", [num_epochs(observation) for observation in observations]
+    if a is None or b is None:
+        what, (a, b) = "step", [num_steps(observation) for observation in observations]
+    if a is None or b is None or a == b:
         return
-    title = context.differs("number of epochs:", str(a), str(b))
+    sides = [observation.part("data", "epochs") or {} for observation in observations]
+    title = context.differs(f"number of {what}s:", str(a), str(b))
     context.find(
         "stated",
         title,
-        guide=f"{counted(a, 'epoch')} ({sides[0].get('how')})",
-        steered=f"{counted(b, 'epoch')} ({sides[1].get('how')})",
+        guide=f"{counted(a, what)} ({sides[0].get('how')})",
+        steered=f"{counted(b, what)} ({sides[1].get('how')})",
         places=(
             context.guide.observation.place("data", "fit", "place"),
             context.look.place("data", "fit", "place") or _loop_place(context.look),
         ),
         effect=0.5,
         cause=title,
-        mend=counted(a, "epoch"),
+        mend=counted(a, what),
     )
 
 
