@@ -10,7 +10,7 @@ from watch.keras_calls import Calls, Forward
 from watch.keras_layers import LayerTree
 from watch.keras_losses import Losses
 from watch.keras_parameters import Parameters
-from watch.loops import enclosing_loops
+from watch.loops import enclosing_loops, later_trainings
 from watch.request import Plan
 from watch.script import Session
 from watch.stopping import stopping
@@ -267,8 +267,10 @@ class Steps:
         document["updates"].append(self._update(begun, gradients, backward))
         document["fed"].append(self._fed(forwards, backward))
         self.fed, self.scale = None, 1.0
+        frame = sys._getframe(1)  # noqa: SLF001
+        if step == 0:
+            session.data["later"] = later_trainings(frame, session.places)
         if step == 0 and session.data["epochs"]["how"] in {None, "train_on_batch"}:
-            frame = sys._getframe(1)  # noqa: SLF001
             loops = enclosing_loops(frame, session.places)
             session.data["epochs"] = loops | {"how": session.data["epochs"]["how"] or "for loop"}
             self.stopping = stopping(frame, session.places)

@@ -87,6 +87,40 @@ def called_in_loops(name: str, frame: FrameType | None, places: Places) -> Itera
         in_step = in_step and not loops
 
 
+_TRAINS = frozenset({"backward", "fit", "train_on_batch", "apply_gradients", "minimize"})
+
+
+def later_trainings(frame: FrameType | None, places: Places) -> list[dict[str, Any]]:
+    """Where the code that runs trains once more after the training that is under way: the same call, or another loop.
+
+    Args:
+        frame: Where a script is, at an optimizer step.
+        places: Which frames are the user's own.
+    """
+    later = []
+    for user in reversed(user_frames(frame, places)):
+        loops, function, filename = loop_nodes(user), _function(user), user.f_code.co_filename
+        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+        if loops:
+            after = [n for n in ast.walk(function) if isinstance(n, ast.For | ast.While) and n.lineno > _end(loops[0])]
+            later += [n.lineno for n in after if any(_called(c) in _TRAINS and _within(c, n) for c in calls)]
+            return [places.of_line(filename, line) for line in sorted(later)]
+        now = [node for node in calls if node.lineno <= user.f_lineno <= _end(node)]
+        names = {_called(node) for node in now} - {None}
+        later = [n.lineno for n in calls if _called(n) in names and n.lineno > max(map(_end, now), default=n.lineno)]
+        if later:
+            return [places.of_line(filename, line) for line in sorted(later)]
+    return []
+
+
+def _called(call: ast.Call) -> str | None:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
+
+
+def _end(node: ast.stmt | ast.expr) -> int:
+    return node.end_lineno or node.lineno
+
+
 def _within(node: ast.expr, loop: ast.For | ast.While) -> bool:
     return loop.body[0].lineno <= node.lineno <= (loop.body[-1].end_lineno or 0)
 

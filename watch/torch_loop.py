@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from watch.loops import enclosing_loops, sets_rate
+from watch.loops import enclosing_loops, later_trainings, sets_rate
 from watch.stopping import restoring, stopping
 from watch.torch_around import Around
 from watch.torch_schedules import Schedules
@@ -193,6 +193,7 @@ class Loop:
         if not watch.step:
             frame = sys._getframe(1)  # noqa: SLF001
             self.session.data["epochs"] = enclosing_loops(frame, self.places)
+            self.session.data["later"] = later_trainings(frame, self.places)
             self._schedules.look(frame)
             self.watch.document["loop"] |= {
                 "sets_rate": sets_rate(self.places),

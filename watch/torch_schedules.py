@@ -96,8 +96,8 @@ class Schedules:
             steps = entry["step_counts"]
             if steps and len(steps) >= max(1, self.watch.step - 1):
                 entry["per"] = "step"
-            elif steps:
-                entry["per"] = "epoch"
+            elif steps:  # in the innermost loop, but not each time
+                entry["per"] = None if entry["per"] == "step" else "epoch"
         self.watch.document["loop"]["rates"] = self._planned()
         for entry, _ in self._made.values():
             del entry["rates_after"]
@@ -121,19 +121,21 @@ class Schedules:
         per = pers.pop()
         rates = [update["learning_rate"] for update in updates]
         if per == "epoch":
-            steps = [
+            rates = [rates[0]] + [
                 after for entry, _ in outer[-1:]
                 for count, after in zip(entry["step_counts"], entry["rates_after"], strict=True) if count
             ]  # fmt: skip
-            rates = [rates[0], *steps]
         if per not in {"step", "epoch"} or any(rate is None for rate in rates):
             return None
-        if per == "step" and len(outer[-1][0]["step_counts"]) >= len(rates):
+        steps = outer[-1][0]["step_counts"]
+        each = max(1, round(len(steps) / len(rates))) if per == "step" else 1  # of a step with several batches
+        if per == "step" and len(steps) >= each * len(rates):
             rates.append(_rate(outer[-1][1]))  # the step after the last optimizer step
         try:
             while len(rates) < LONGEST:
-                for _, made in outer:
-                    made.step()
+                for _ in range(each):
+                    for _, made in outer:
+                        made.step()
                 rates.append(_rate(outer[-1][1]))
         except Exception as error:  # noqa: BLE001 beyond its end a schedule, or a function of the user's, may raise
             del error

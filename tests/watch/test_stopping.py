@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from watch.loops import called_in_loops, sets_rate
+from watch.loops import called_in_loops, later_trainings, sets_rate
 from watch.places import Places
 from watch.stopping import restoring, stopping
 
@@ -151,3 +151,51 @@ def test_a_line_that_sets_the_learning_rate_is_seen(tmp_path: Path, line: str, s
     path = tmp_path / "port.py"
     path.write_text(line)
     assert sets_rate(OneFile(path)) is sets
+
+
+FIRST = """
+    def train(times):
+        for epoch in range(times):
+            step()
+            loss.backward()
+    def main():
+        {before}
+        train(1)
+        {after}
+    class Loss:
+        def backward(self):
+            pass
+    loss = Loss()
+    main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "later"),
+    [
+        ("pass", "pass", []),
+        ("pass", "train(2)", ["train(2)"]),
+        ("[print() for _ in range(1)]", "print(len([1]))", []),
+    ],
+)
+def test_a_training_that_comes_later_is_told(tmp_path: Path, before: str, after: str, later: list[str]) -> None:
+    told = run(tmp_path, FIRST.format(before=before, after=after), later_trainings)
+    assert [entry["code"] for entry in told] == later
+
+
+def test_a_second_loop_is_a_later_training(tmp_path: Path) -> None:
+    source = """
+        class Loss:
+            def backward(self):
+                pass
+        loss = Loss()
+        for epoch in range(2):
+            for batch in range(2):
+                step()
+            print(end="")
+        for epoch in range(3):
+            print(end="")
+        for epoch in range(4):
+            loss.backward()
+        """
+    assert [entry["code"] for entry in run(tmp_path, source, later_trainings)] == ["for epoch in range(4):"]

@@ -10,7 +10,7 @@ from compare.explanation.findings import Place, Severity, joined
 from compare.explanation.observed.carry import parameter_pairs
 from compare.explanation.observed.observation import Array
 from compare.explanation.training.decay import is_penalty
-from compare.explanation.training.schedule import schedule
+from compare.explanation.training.schedule import momentum_cycled, schedule
 from compare.explanation.training.unknown_rule import SAME_UPDATE, unknown_rule, updates_apart
 from compare.explanation.training.updates import (
     History,
@@ -95,6 +95,9 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
     guide, steered = context.guide.observation, context.steered.observation
     places = (guide.place("optimizer", "place"), steered.place("optimizer", "place"))
     own = histories(guide)
+    if momentum_cycled(context):
+        schedule(context)
+        return
     if not verified(context, first, second):
         return
     scheduled = schedule(context)

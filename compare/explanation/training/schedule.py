@@ -44,13 +44,20 @@ class Rates:
 
 
 def schedule(context: Context) -> bool:
-    """Learning rates that are not the same at every step, where either side changes its own; whether that was said."""
+    """Learning rates that are not the same at every step, where either side changes its own.
+
+    Returns:
+        Whether that settles the learning rates, so that they are not to be compared as a setting.
+    """
     guide, steered = context.guide.observation, context.steered.observation
     a, b = rates_of(guide), rates_of(steered)
     count = min(len(a), len(b))
-    first = next((step for step in range(count) if not alike(a[step], b[step])), None)
+    sides = planned_rates(guide), planned_rates(steered)
+    largest = max(
+        (abs(rate) for rates in (a, b, *(side.known.values() for side in sides if side)) for rate in rates), default=0.0
+    )
+    first = next((step for step in range(count) if abs(a[step] - b[step]) > _SAME * largest), None)
     changing = any(not alike(rates[0], rate) for rates in (a[:count], b[:count]) for rate in rates)
-    sides = planned_rates(guide), planned_rates(context.steered.observation)
     if first is not None and changing and not _scaled(*sides):
         _report(context, sides, first, (a[first], b[first]), None)
         return True
@@ -58,6 +65,32 @@ def schedule(context: Context) -> bool:
         _not_seen(context, sides)
         return False
     return _later(context, (sides[0], sides[1]))
+
+
+def momentum_cycled(context: Context) -> bool:
+    """A schedule that moves the momentum with the learning rate, as torch's OneCycleLR does; whether that was said."""
+    sides = [_cycles(context.guide.observation), _cycles(context.steered.observation)]
+    if (sides[0] is None) == (sides[1] is None):
+        return False
+    words = [f"{name} moves the momentum (beta 1) too" if name else "the same momentum at every step" for name in sides]
+    context.find(
+        "optimizer",
+        context.differs("momentum:", words[0], words[1]),
+        guide=words[0],
+        steered=words[1],
+        places=(_place(context.guide.observation), _place(context.steered.observation)),
+        effect=0.3,
+        cause="cycle_momentum",
+        mend="cycle_momentum=False" if sides[1] else "",
+    )
+    return True
+
+
+def _cycles(observation: Observation) -> str | None:
+    for entry in observation.entries("loop", "scheduler"):
+        if (entry.get("settings") or {}).get("cycle_momentum"):
+            return str(entry.get("class"))
+    return None
 
 
 def planned_rates(observation: Observation) -> Rates | None:
@@ -85,7 +118,7 @@ def _not_seen(context: Context, sides: tuple[Rates | None, Rates | None]) -> Non
 
 
 def _later(context: Context, sides: tuple[Rates, Rates]) -> bool:
-    """What differs in the learning rates after the steps that were run; whether it was said."""
+    """What differs in the learning rates after the steps that were run; whether that settles them."""
     a, b = sides
     if "constant" in (a.per, b.per) and a.per == b.per:
         return False
@@ -106,7 +139,7 @@ def _later(context: Context, sides: tuple[Rates, Rates]) -> bool:
     off = [(step, x, y) for step, x, y in both if abs(x - y) > _SAME * largest]
     if not off:
         context.same.append(f"the learning rates of all {counted(horizon, 'epoch' if by_epoch else 'step')}")
-        return False
+        return True
     if _scaled(a, b):
         return False
     _report(context, sides, off[0][0], off[0][1:], [(step, x, y) for step, x, y in both], by_epoch=by_epoch)

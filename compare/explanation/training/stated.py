@@ -2,7 +2,7 @@
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.reading import num_epochs, num_steps, training_loader
-from compare.explanation.findings import Place
+from compare.explanation.findings import Place, joined
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.training.callbacks import plateau, stopping
 from compare.explanation.words import counted
@@ -15,7 +15,7 @@ def stated(context: Context) -> None:
     plateau(context)
     _held_out(context)
     _validation(context)
-    _statistics(context)
+    _later(context)
 
 
 def _epochs(context: Context) -> None:
@@ -103,5 +103,13 @@ def _loader_place(observation: Observation) -> Place | None:
     return place(training_loader(observation).get("place"))
 
 
-def _statistics(context: Context) -> None:
+def _later(context: Context) -> None:
+    """What a run of the first steps does not show."""
+    places = [
+        place(entry)
+        for observation in (context.guide.observation, context.look)
+        for entry in observation.entries("data", "later")
+    ]
+    if places:
+        context.not_seen.append(f"the further training at {joined(str(where) for where in places if where)}")
     context.not_seen.append(f"what begins after {counted(len(context.steered.observation.updates), 'step')}")
