@@ -17,7 +17,7 @@ from watch.keras_pipelines import Pipelines, serve_datasets
 from watch.keras_precision import silence_dropout, use_float64
 from watch.keras_schedules import planned_rates
 from watch.keras_steps import Steps
-from watch.loops import sets_rate
+from watch.loops import names_average, sets_rate
 from watch.places import Place
 from watch.request import Plan
 from watch.script import Session
@@ -325,7 +325,7 @@ class KerasWatcher:
         )
         return {
             "rates": rates, "sets_rate": sets_rate(self._session.places), "stopping": self.steps.stopping,
-            "restoring": restoring(self._session.places),
+            "restoring": restoring(self._session.places), "names_average": names_average(self._session.places),
             "zero_grad": None, "backward": self.steps.backward_counts, "clip": self._clip, "scheduler": schedulers,
             "autocast": {"dtype": policy.removeprefix("mixed_"), "device": None} if "mixed" in policy else None,
             "grad_scaler": optimizer.get("loss_scale") is not None,

@@ -161,6 +161,18 @@ def sets_rate(places: Places) -> bool:
     return any(_SETS_RATE.search("".join(linecache.getlines(name))) for name in places.files())
 
 
+_AVERAGES = re.compile(
+    r"(?<![a-z])(ema|swa|polyak|shadow|moving.?averages?|averaged?.?(weights|model))(?![a-z])", re.IGNORECASE
+)
+
+
+def names_average(places: Places) -> bool:
+    """Whether the user's own code, as far as it was seen, names a moving average of weights."""
+    import linecache
+
+    return any(_AVERAGES.search("".join(linecache.getlines(name))) for name in places.files())
+
+
 def tree_of(filename: str) -> ast.AST:
     """A file as it was read; without anything in it if it is no Python."""
     import linecache

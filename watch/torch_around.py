@@ -2,11 +2,13 @@
 
 import inspect
 import sys
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from watch.loops import called_in_loops
 from watch.torch_tensors import plain, settings_of
 from watch.torch_watch import Watch
 
@@ -21,6 +23,7 @@ class Around:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.places = watch.session.places
+        self._averaged: Any = None  # torch's own averaged copy of the model
 
     @property
     def loop(self) -> dict[str, Any]:
@@ -32,6 +35,13 @@ class Around:
         self._watch_clipping()
         self._watch_precision()
         self._watch_copies()
+
+    def look(self, frame: FrameType | None) -> None:
+        """How often the code that runs at the first optimizer step updates an averaged copy of the model."""
+        average = self.loop["ema"]
+        if isinstance(average, dict):
+            calls = called_in_loops("update_parameters", frame, self.places)
+            average["per"] = next((where for called, where in calls if called is self._averaged), None)
 
     # What acts on gradients
 
@@ -94,6 +104,7 @@ class Around:
         loop, original = self, torch.optim.swa_utils.AveragedModel.__init__
 
         def init(self: Any, *args: Any, **options: Any) -> None:
+            loop._averaged = self
             place = loop.places.here(sys._getframe(1))  # noqa: SLF001
             loop.loop["ema"] = {
                 "class": "AveragedModel", "settings": settings_of(options), "place": place, "updates": 0,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from watch.loops import enclosing_loops, later_trainings, sets_rate
+from watch.loops import enclosing_loops, later_trainings, names_average, sets_rate
 from watch.stopping import restoring, stopping
 from watch.torch_around import Around
 from watch.torch_schedules import Schedules
@@ -195,10 +195,12 @@ class Loop:
             self.session.data["epochs"] = enclosing_loops(frame, self.places)
             self.session.data["later"] = later_trainings(frame, self.places)
             self._schedules.look(frame)
+            self._around.look(frame)
             self.watch.document["loop"] |= {
                 "sets_rate": sets_rate(self.places),
                 "stopping": stopping(frame, self.places),
                 "restoring": restoring(self.places),
+                "names_average": names_average(self.places),
             }
         self._update["optimizer"] = next(i for i, made in enumerate(watch.optimizers) if made is optimizer)
         watch.document["updates"].append(self._update)

@@ -100,3 +100,29 @@ MIXED = {"dtype_policy": "mixed_float16", "compile": {"auto_scale_loss": True}}
 def test_precision(tmp_path: Path, keras: dict[str, Any], torch: dict[str, Any], title: str) -> None:
     said = titles(tmp_path, loop, keras, torch)
     assert [words.startswith(title) for words in said] == [True] * bool(title)
+
+
+def average(**fields: Any) -> dict[str, Any]:
+    return {"loop": {"ema": {"class": "AveragedModel", "decay": 0.99, "updates": 9} | fields}}
+
+
+@pytest.mark.parametrize(
+    ("torch", "title"),
+    [
+        (average(), ""),
+        (average(decay=0.9), "decay of the moving average of the weights (EMA): 0.9; the reference has 0.99"),
+        (average(decay=None), ""),  # by a function of the user's own
+        (
+            average(decay=None, first=0.2),
+            "decay of the moving average of the weights (EMA): one that changes from step",
+        ),
+        (average(updates=0), "moving average of the weights (EMA) is never updated"),
+        (average(updates=0, per="epoch"), "moving average of the weights (EMA) is updated once in an epoch"),
+        ({}, "no moving average of the weights"),
+        ({"loop": {"names_average": True}}, ""),  # by arithmetic that is not seen
+    ],
+)
+def test_moving_average(tmp_path: Path, torch: dict[str, Any], title: str) -> None:
+    keras = {"optimizer": {"settings": {"use_ema": True, "ema_momentum": 0.99}}}
+    said = titles(tmp_path, loop, keras, torch)
+    assert [words.startswith(title) for words in said] == [True] * bool(title)
