@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from types import FrameType
 from typing import Any
@@ -204,12 +204,18 @@ def _count(iterated: ast.expr, frame: FrameType) -> int | None:
         return None
 
 
-def evaluated(argument: ast.expr, frame: FrameType) -> Any:
-    """The value of an expression of names, constants and arithmetic; None of any other, or where it has none."""
+def evaluated(argument: ast.expr, frame: FrameType, names: Mapping[str, Any] | None = None) -> Any:
+    """The value of an expression of names, constants and arithmetic; None of any other, or where it has none.
+
+    Args:
+        argument: The expression.
+        frame: Whose names it has.
+        names: Further names.
+    """
     expression = ast.Expression(argument)
     if not all(isinstance(part, _PLAIN) for part in ast.walk(expression)):
         return None
     try:
-        return eval(compile(expression, "", "eval"), frame.f_globals, frame.f_locals)  # noqa: S307 the user's
+        return eval(compile(expression, "", "eval"), frame.f_globals, {**frame.f_locals, **(names or {})})  # noqa: S307 the user's
     except Exception:  # noqa: BLE001 whatever it raises, the value is not known
         return None

@@ -106,7 +106,7 @@ def _counts(around: ast.AST, counter: str) -> bool:
     )
 
 
-def _improvement(around: ast.AST, counter: str, frame: FrameType) -> dict[str, Any]:
+def _improvement(around: ast.AST, counter: str, frame: FrameType, held: Any = None) -> dict[str, Any]:
     """What the test says under which the counter goes back to 0: `val_loss < best - 1e-3` for one."""
     for node in (node for node in ast.walk(around) if isinstance(node, ast.If)):
         sets = {
@@ -114,19 +114,19 @@ def _improvement(around: ast.AST, counter: str, frame: FrameType) -> dict[str, A
             for part in node.body if isinstance(part, ast.Assign)
             for target, value in _assigned(part)
         }  # fmt: skip
-        if sets.get(counter) != "0" or not isinstance(node.test, ast.Compare) or len(node.test.ops) != 1:
+        orders = ast.Lt | ast.Gt | ast.LtE | ast.GtE
+        tests = [t for t in ast.walk(node.test) if isinstance(t, ast.Compare) and isinstance(t.ops[0], orders)]
+        if sets.get(counter) != "0" or len(tests) != 1 or len(tests[0].ops) != 1:
             continue
-        sides = [node.test.left, node.test.comparators[0]]
-        if not isinstance(node.test.ops[0], ast.Lt | ast.Gt | ast.LtE | ast.GtE):
-            return {}
-        deltas = [evaluated(side.right, frame) for side in sides if isinstance(side, ast.BinOp)]
+        sides = [tests[0].left, tests[0].comparators[0]]
+        deltas = [evaluated(side.right, frame, {"self": held}) for side in sides if isinstance(side, ast.BinOp)]
         names = [ast.unparse(side.left if isinstance(side, ast.BinOp) else side) for side in sides]
         new = [index for index, name in enumerate(names) if name in sets.values()]
         told: dict[str, Any] = {}
         if all(isinstance(delta, int | float) for delta in deltas):
             told["min_delta"] = abs(float(sum(deltas)))
         if len(new) == 1:
-            below = isinstance(node.test.ops[0], ast.Lt | ast.LtE) == (new[0] == 0)
+            below = isinstance(tests[0].ops[0], ast.Lt | ast.LtE) == (new[0] == 0)
             told |= {"mode": "min" if below else "max", "monitor": names[new[0]]}
         return told
     return {}
@@ -149,23 +149,31 @@ def _by_object(test: ast.expr, frame: FrameType) -> dict[str, Any] | None:
         patience = settings.get("patience")
         if not isinstance(patience, int):
             continue
-        code = getattr(vars(type(held)).get("__init__"), "__code__", None)
-        strict = code is not None and _is_strict(tree_of(code.co_filename), type(held).__name__)
-        told: dict[str, Any] = {"patience": patience + 1 if strict else patience}
+        made = _class_of(held)
+        told: dict[str, Any] = {"patience": patience + 1 if _is_strict(made) else patience}
+        for counter in (name for name in settings if _counts(made, f"self.{name}")):
+            told |= _improvement(made, f"self.{counter}", frame, held)
         delta = next((settings[name] for name in ("min_delta", "delta") if name in settings), 0.0)
         if isinstance(delta, int | float):
-            told["min_delta"] = abs(float(delta))
+            told.setdefault("min_delta", abs(float(delta)))
         if settings.get("mode") in {"min", "max"}:
             told["mode"] = settings["mode"]
         return told
     return None
 
 
-def _is_strict(tree: ast.AST, name: str) -> bool:
+def _class_of(held: Any) -> ast.AST:
+    """The class of an object of the user's own, as it is written; nothing of another."""
+    code = getattr(vars(type(held)).get("__init__"), "__code__", None)
+    nodes = ast.walk(tree_of(code.co_filename)) if code is not None else ()
+    name = type(held).__name__
+    return next((n for n in nodes if isinstance(n, ast.ClassDef) and n.name == name), ast.Module([], []))
+
+
+def _is_strict(made: ast.AST) -> bool:
     """Whether a class waits for more bad epochs than its patience, and not for as many."""
     return any(
         isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Gt)
         and ast.unparse(node.comparators[0]).endswith("patience")
-        for made in ast.walk(tree) if isinstance(made, ast.ClassDef) and made.name == name
         for node in ast.walk(made)
     )  # fmt: skip

@@ -46,7 +46,7 @@ def own(kept: str | None = "copies", **settings: Any) -> dict[str, Any]:
         (fit(patience=0), own(patience=1), []),  # both stop after the first epoch without an improvement
         (fit(), own(patience=4), ["early stopping: patience 4; the reference has 5"]),
         (fit(), own(min_delta=0.01), ["early stopping: min_delta 0.01; the reference has 0"]),
-        (fit(monitor="val_accuracy"), own(), ["early stopping: mode min", "early stopping: monitor loss"]),
+        (fit(monitor="val_accuracy"), own(), ["early stopping: monitor loss; the reference has val_accuracy"]),
         (fit(), own(kept=None), ["the weights that the training ends with"]),
         (fit(), own(kept="references"), ["the weights that the training ends with"]),
         (fit(), {"loop": {"stopping": {"ends_early": False}}}, ["no early stopping"]),

@@ -79,8 +79,11 @@ def test_an_object_is_asked_whether_to_stop(tmp_path: Path, operator: str, patie
     source = f"""
         class Stopper:
             def __init__(self, patience, min_delta=0.0):
-                self.patience, self.min_delta, self.counter = patience, min_delta, 0
+                self.patience, self.min_delta, self.counter, self.best = patience, min_delta, 0, None
             def stop(self, loss):
+                if self.best is None or loss < self.best - self.min_delta:
+                    self.best, self.counter = loss, 0
+                    return False
                 self.counter += 1
                 return self.counter {operator} self.patience
         def train(epochs, stopper):
@@ -91,7 +94,7 @@ def test_an_object_is_asked_whether_to_stop(tmp_path: Path, operator: str, patie
         train(2, Stopper(7, min_delta=0.01))
         """
     known = run(tmp_path, source, stopping)
-    assert (known["patience"], known["min_delta"]) == (patience, 0.01)
+    assert (known["patience"], known["min_delta"], known["mode"]) == (patience, 0.01, "min")
     assert known["place"]["code"] == "break"
 
 

@@ -46,9 +46,9 @@ def stopping(context: Context) -> None:
     if a.settings is None or b.settings is None:
         _one_sided(context, "early stopping", a, b)
         return
-    for key in ("patience", "min_delta", "mode"):
+    other = _monitored(context, "early stopping", a, b)
+    for key in ("patience", "min_delta", *(() if other else ("mode",))):
         _compare(context, "early stopping", key, a, b)
-    _monitored(context, "early stopping", a, b)
     _restored(context)
 
 
@@ -116,19 +116,20 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _monitored(context: Context, what: str, a: Rule, b: Rule) -> None:
-    """Another value: a loss or an accuracy, of training or of validation, as far as the names tell."""
+def _monitored(context: Context, what: str, a: Rule, b: Rule) -> bool:
+    """Whether it is another value: a loss or an accuracy, of training or of validation, as far as the names tell."""
     names = [str((side.settings or {}).get("monitor")) for side in (a, b)]
     kinds = [_kind(name) for name in names]
     of_training = [("train" in name, any(word in name for word in ("val", "valid", "dev"))) for name in names]
     other_data = of_training[0] != of_training[1] and all(any(told) for told in of_training)
     if (None in kinds or kinds[0] == kinds[1]) and not other_data:
-        return
+        return False
     title = context.differs(f"{what}: monitor", names[0], names[1])
     context.find(
         "stated", title, guide=f"{what}: {a.words}", steered=f"{what}: {b.words}", places=(a.place, b.place),
         effect=0.2, cause=title, mend=f"monitor {names[0]}",
     )  # fmt: skip
+    return True
 
 
 def _one_sided(context: Context, what: str, a: Rule, b: Rule) -> None:
@@ -187,9 +188,9 @@ def plateau(context: Context) -> None:
     if a.settings is None or b.settings is None:
         _one_sided(context, _PLATEAU, a, b)
         return
-    for key in ("factor", "min_lr", "cooldown", "mode"):
+    other = _monitored(context, _PLATEAU, a, b)
+    for key in ("factor", "min_lr", "cooldown", *(() if other else ("mode",))):
         _compare(context, _PLATEAU, key, a, b)
-    _monitored(context, _PLATEAU, a, b)
     _waits(context, a, b)
     _threshold(context, a, b)
 

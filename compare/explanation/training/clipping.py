@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context
+from compare.explanation.findings import joined
 from compare.explanation.observed.carry import sources_in
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.observed.values import deviation
@@ -22,6 +23,8 @@ def clipping(context: Context) -> None:
         or context.steered.observation.place("optimizer", "place"),
     )
     effect, text = _clip_effect(context)
+    left = [_left_out(observation) for observation in (context.guide.observation, context.steered.observation)]
+    of_part = bool(left[0]) != bool(left[1])
     if guide is None or steered is None or guide[0] != steered[0] or abs(guide[1] - steered[1]) > 1e-6 * abs(guide[1]):
         words = _clip_words(guide), _clip_words(steered)
         if guide is None:
@@ -54,17 +57,21 @@ def clipping(context: Context) -> None:
             cause="norm of a sparse gradient",
             severity="inherent",
         )
-    elif effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases"):
+    elif of_part or (effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases")):
+        parts = [f"{_clip_words(guide)}{f', but not of {joined(paths)}' if paths else ''}" for paths in left]
+        why = "of other parameters" if of_part else "at another place"
         context.find(
             "gradients",
-            f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",
-            guide=_clip_words(guide),
-            steered=_clip_words(steered),
+            f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped {why}"
+            if effect
+            else f"gradients are clipped {_clip_words(guide)} on both sides, {why}",
+            guide=parts[0],
+            steered=parts[1],
             places=places,
-            effect=effect,
-            effect_text=text,
-            cause="clipping before the gradients are there, or of other parameters",
-            mend="clip between backward and step",
+            effect=effect or 0.1,
+            effect_text=text if effect else "nothing was clipped in the steps that were run",
+            cause="clipping of other parameters" if of_part else "clipping before the gradients are there",
+            mend="clip the gradients of all parameters" if of_part else "clip between backward and step",
         )
     elif "norm" in guide[0] and context.frameworks[0] != context.frameworks[1]:
         context.find(
@@ -114,6 +121,14 @@ def _of_first_optimizer(observation: Observation) -> list[dict[str, Any]]:
     own = {path for group in groups for path in group.get("parameters") or ()}
     entries = observation.entries("loop", "clip")
     return [entry for entry in entries if not own or not entry.get("parameters") or own & set(entry["parameters"])]
+
+
+def _left_out(observation: Observation) -> list[str]:
+    """The parameters of the first optimizer whose gradients a call that clips is not given."""
+    entries = _of_first_optimizer(observation)
+    given = {path for entry in entries for path in entry.get("parameters") or ()}
+    groups = [group for group in observation.entries("optimizer", "groups") if not group.get("optimizer")]
+    return [path for group in groups for path in group.get("parameters") or () if given and path not in given]
 
 
 def _clip_words(clip: Clip | None) -> str:

@@ -113,6 +113,11 @@ def _not_seen(context: Context, sides: tuple[Rates | None, Rates | None]) -> Non
         for side, rates in zip((context.guide, context.steered), sides, strict=True)
         if rates is None and side.observation.entries("loop", "scheduler")
     ]
+    names += [
+        f"{side.observation.words}'s script, which sets them itself,"
+        for side, rates in zip((context.guide, context.steered), sides, strict=True)
+        if rates is None and side.observation.part("loop", "sets_rate")
+    ]
     if names:
         context.not_seen.append(f"later learning rates, which {' and '.join(names)} will give")
 
