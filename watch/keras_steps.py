@@ -269,11 +269,11 @@ class Steps:
         self.fed, self.scale = None, 1.0
         frame = sys._getframe(1)  # noqa: SLF001
         if step == 0:
-            session.data["later"] = later_trainings(frame, session.places)
+            session.data["later"] = session.told(later_trainings, frame, session.places) or []
         if step == 0 and session.data["epochs"]["how"] in {None, "train_on_batch"}:
             loops = enclosing_loops(frame, session.places)
             session.data["epochs"] = loops | {"how": session.data["epochs"]["how"] or "for loop"}
-            self.stopping = stopping(frame, session.places)
+            self.stopping = session.told(stopping, frame, session.places)
         session.step += 1
         if step == 0:
             with self._backend.paused():

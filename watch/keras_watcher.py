@@ -314,7 +314,7 @@ class KerasWatcher:
         if optimizer.get("schedule"):
             held = dict(optimizer["schedule"])
             schedulers.append({"class": held.pop("class", None), "settings": held, "per": "step"})
-        policy = document["dtype_policy"]
+        policy, told, places = document["dtype_policy"], self._session.told, self._session.places
         epochs = self._session.data["epochs"]["value"]
         rates = planned_rates(
             self._keras,
@@ -324,8 +324,8 @@ class KerasWatcher:
             epochs,
         )
         return {
-            "rates": rates, "sets_rate": sets_rate(self._session.places), "stopping": self.steps.stopping,
-            "restoring": restoring(self._session.places), "names_average": names_average(self._session.places),
+            "rates": rates, "sets_rate": told(sets_rate, places), "stopping": self.steps.stopping,
+            "restoring": told(restoring, places), "names_average": told(names_average, places),
             "zero_grad": None, "backward": self.steps.backward_counts, "clip": self._clip, "scheduler": schedulers,
             "autocast": {"dtype": policy.removeprefix("mixed_"), "device": None} if "mixed" in policy else None,
             "grad_scaler": optimizer.get("loss_scale") is not None,

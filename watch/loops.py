@@ -97,8 +97,10 @@ def later_trainings(frame: FrameType | None, places: Places) -> list[dict[str, A
         frame: Where a script is, at an optimizer step.
         places: Which frames are the user's own.
     """
-    later = []
-    for user in reversed(user_frames(frame, places)):
+    later: list[int] = []
+    users = user_frames(frame, places)
+    for number in reversed(range(len(users))):
+        user = users[number]
         loops, function, filename = loop_nodes(user), _function(user), user.f_code.co_filename
         calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
         if loops:
@@ -106,8 +108,8 @@ def later_trainings(frame: FrameType | None, places: Places) -> list[dict[str, A
             later += [n.lineno for n in after if any(_called(c) in _TRAINS and _within(c, n) for c in calls)]
             return [places.of_line(filename, line) for line in sorted(later)]
         now = [node for node in calls if node.lineno <= user.f_lineno <= _end(node)]
-        names = {_called(node) for node in now} - {None}
-        later = [n.lineno for n in calls if _called(n) in names and n.lineno > max(map(_end, now), default=n.lineno)]
+        name = users[number - 1].f_code.co_name if number else "fit"
+        later = [n.lineno for n in calls if _called(n) == name and n.lineno > max(map(_end, now), default=n.lineno)]
         if later:
             return [places.of_line(filename, line) for line in sorted(later)]
     return []

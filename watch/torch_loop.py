@@ -192,16 +192,16 @@ class Loop:
         watch = self.watch
         if not watch.step:
             frame = sys._getframe(1)  # noqa: SLF001
-            self.session.data["epochs"] = enclosing_loops(frame, self.places)
-            self.session.data["later"] = later_trainings(frame, self.places)
-            self._schedules.look(frame)
-            self._around.look(frame)
-            self.watch.document["loop"] |= {
-                "sets_rate": sets_rate(self.places),
-                "stopping": stopping(frame, self.places),
-                "restoring": restoring(self.places),
-                "names_average": names_average(self.places),
-            }
+            told = self.session.told
+            self.session.data |= {
+                "epochs": enclosing_loops(frame, self.places), "later": told(later_trainings, frame, self.places) or [],
+            }  # fmt: skip
+            told(self._schedules.look, frame)
+            told(self._around.look, frame)
+            watch.document["loop"] |= {
+                "sets_rate": told(sets_rate, self.places), "stopping": told(stopping, frame, self.places),
+                "restoring": told(restoring, self.places), "names_average": told(names_average, self.places),
+            }  # fmt: skip
         self._update["optimizer"] = next(i for i, made in enumerate(watch.optimizers) if made is optimizer)
         watch.document["updates"].append(self._update)
         self.loop["zero_grad"].append(self._zero_grads)
