@@ -9,7 +9,7 @@ import pytest
 from compare.explanation.context import Context
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.sides import Side
-from compare.explanation.training.schedule import schedule
+from compare.explanation.training.schedule import _convention, schedule
 from tests.explanation.made_up import observation
 
 
@@ -99,3 +99,24 @@ def test_schedules_are_compared_beyond_the_steps_that_are_run(
     context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
     schedule(context)
     assert [found.title.startswith(title) for found in context.findings] == [True] * bool(title)
+
+
+@pytest.mark.parametrize(
+    ("keras", "torch", "words"),
+    [
+        ({"alpha": 0.1}, {"eta_min": 0.1}, "alpha is a share of the first rate"),
+        ({"alpha": 0.1}, {"eta_min": 0.01}, ""),
+        ({"decay_rate": 0.9, "decay_steps": 100}, {"gamma": 0.9}, "decay_rate is for 100 steps"),
+        ({"decay_rate": 0.9, "decay_steps": 1}, {"gamma": 0.9}, ""),
+    ],
+)
+def test_what_a_number_means_in_each_framework_is_said(
+    tmp_path: Path, keras: dict[str, float], torch: dict[str, float], words: str
+) -> None:
+    sides = [
+        Side(observation(tmp_path / name, name, [], [], {}, loop={"scheduler": [{"class": "S", "settings": settings}]}))
+        for name, settings in (("keras", keras), ("torch", torch))
+    ]
+    context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
+    assert words in _convention(context)
+    assert bool(words) == bool(_convention(context))

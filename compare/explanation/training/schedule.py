@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.reading import num_batches, num_epochs, num_steps
-from compare.explanation.findings import Place
+from compare.explanation.findings import Place, joined
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.training.updates import alike, rates_of
 from compare.explanation.words import counted, number
@@ -108,11 +109,12 @@ def planned_rates(observation: Observation) -> Rates | None:
 
 
 def _not_seen(context: Context, sides: tuple[Rates | None, Rates | None]) -> None:
-    names = [
-        _names(side.observation)
+    made = [
+        [str(entry.get("class")) for entry in side.observation.entries("loop", "scheduler") if rates is None]
         for side, rates in zip((context.guide, context.steered), sides, strict=True)
-        if rates is None and side.observation.entries("loop", "scheduler")
     ]
+    # A plateau is compared by its settings.
+    names = [joined(classes) for classes in made if classes and made != [["ReduceLROnPlateau"]] * 2]
     names += [
         f"{side.observation.words}'s script, which sets them itself,"
         for side, rates in zip((context.guide, context.steered), sides, strict=True)
@@ -223,7 +225,22 @@ def _cause(context: Context, sides: tuple[Rates | None, Rates | None]) -> str | 
         return None
     count = num_epochs if port.per == "epoch" else num_steps
     known = [number for side in (context.guide.observation, context.look) if (number := count(side)) is not None]
-    return _courses_apart(reference, port, min(known, default=None))
+    apart = _courses_apart(reference, port, min(known, default=None))
+    return None if apart is None else apart + _convention(context)
+
+
+def _convention(context: Context) -> str:
+    """Why one number gives two courses: what it means in each framework."""
+    settings: dict[str, dict[str, Any]] = {"keras": {}, "torch": {}}
+    for observation in (context.guide.observation, context.steered.observation):
+        for entry in observation.entries("loop", "scheduler"):
+            settings[observation.framework] |= entry.get("settings") or {}
+    keras, torch = settings["keras"], settings["torch"]
+    if keras.get("alpha") and alike(keras["alpha"], torch.get("eta_min")):
+        return ": alpha is a share of the first rate in Keras, eta_min a rate in torch"
+    if keras.get("decay_steps", 1) != 1 and "gamma" in torch and alike(keras.get("decay_rate"), torch["gamma"]):
+        return f": decay_rate is for {keras['decay_steps']} steps in Keras, gamma for each step of torch's scheduler"
+    return ""
 
 
 def _courses_apart(reference: Rates, port: Rates, horizon: int | None) -> str | None:
