@@ -10,6 +10,8 @@ from watch.loops import counted_loop, evaluated, object_of, tree_of, user_frames
 from watch.places import Places
 
 _LOADS = re.compile(r"\b(load_state_dict|set_weights|load_weights|load_model|load_from_checkpoint)\s*\(|ckpt_path\s*=")
+_BARE = re.compile(r"(dict\()?[\w.\[\]]+\.state_dict\(\)(\.copy\(\))?\)?")
+"""A dict of the weights themselves; a copy of the dict alone has the same tensors."""
 
 
 def stopping(frame: FrameType | None, places: Places) -> dict[str, Any] | None:
@@ -61,8 +63,7 @@ def restoring(places: Places) -> dict[str, Any]:
             for made in (node for node in ast.walk(loop) if isinstance(node, ast.Assign)):
                 for target, value in _assigned(made):
                     if ast.unparse(target) in loaded and "state_dict()" in ast.unparse(value):
-                        bare = isinstance(value, ast.Call) and ast.unparse(value.func).endswith(".state_dict")
-                        kept = "references" if bare else "copies"
+                        kept = "references" if _BARE.fullmatch(ast.unparse(value)) else "copies"
                         return {"loads": loads, "kept": kept, "place": places.of_line(name, made.lineno)}
     return {"loads": loads, "kept": None, "place": None}
 

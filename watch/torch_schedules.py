@@ -42,6 +42,7 @@ class Schedules:
         def init(self: Any, *args: Any, **options: Any) -> None:
             entry: dict[str, Any] = {
                 "class": type(self).__name__, "settings": {}, "step_counts": [], "rates_after": [], "per": None,
+                "irregular": False,
                 "place": schedules.watch.session.places.here(sys._getframe(1)),  # noqa: SLF001
             }  # fmt: skip
             schedules.watch.document["loop"]["scheduler"].append(entry)
@@ -51,7 +52,7 @@ class Schedules:
                     schedules._wrapped.add(kind)
                     schedules._count_steps(kind)
             original(self, *args, **options)
-            entry["step_counts"], entry["rates_after"] = [], []  # its making steps once
+            entry |= {"step_counts": [], "rates_after": [], "irregular": False}  # its making steps once
 
         init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined] # SequentialLR's is asked for
         owner.__init__ = init
@@ -64,6 +65,8 @@ class Schedules:
             if entry is None or id(self) in schedules._inside:
                 return original(self, *args, **options)
             entry["step_counts"].append(schedules.watch.step)
+            if args or options:  # which epoch it is, for one
+                entry["irregular"] = True
             schedules._inside.add(id(self))
             try:
                 return original(self, *args, **options)
@@ -108,6 +111,7 @@ class Schedules:
             entry = self._made.get(id(config.scheduler), (None,))[0]
             if entry is not None:
                 entry["per"] = str(config.interval)
+                entry["irregular"] = config.frequency != 1
                 entry["monitor"] = config.monitor
 
     def _planned(self) -> dict[str, Any] | None:
@@ -116,7 +120,8 @@ class Schedules:
         outer = [(entry, made) for entry, made in self._made.values() if id(made) not in inner]
         updates = self.watch.document["updates"]
         pers = {entry["per"] for entry, _ in outer}
-        if not outer or not updates or len(pers) > 1 or any(isinstance(made, _WITHOUT_BASE[0]) for _, made in outer):
+        by_value = any(isinstance(made, _WITHOUT_BASE[0]) or entry["irregular"] for entry, made in outer)
+        if not outer or not updates or len(pers) > 1 or by_value:
             return None
         per = pers.pop()
         rates = [update["learning_rate"] for update in updates]

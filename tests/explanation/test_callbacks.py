@@ -52,6 +52,11 @@ def own(kept: str | None = "copies", **settings: Any) -> dict[str, Any]:
         (fit(), {"loop": {"stopping": {"ends_early": False}}}, ["no early stopping"]),
         (fit(), {"loop": {"stopping": {"ends_early": True}}}, []),  # by something that the source does not tell
         ({"data": {"fit": {"callbacks": []}}}, own(), ["early stopping in the port"]),
+        (
+            {"data": {"fit": {"callbacks": []}}, "loop": {"restoring": {"loads": False}}},
+            {"loop": {"stopping": {"ends_early": False}, "restoring": {"loads": True, "kept": "copies"}}},
+            ["the weights that the training ends with (restore_best_weights): the best; the reference has the last"],
+        ),
         ({"data": {"fit": {"callbacks": [{"class": "MyStop", "own": True}]}}}, own(), []),
     ],
 )

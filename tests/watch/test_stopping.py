@@ -100,7 +100,12 @@ def test_an_object_is_asked_whether_to_stop(tmp_path: Path, operator: str, patie
 
 @pytest.mark.parametrize(
     ("kept", "told"),
-    [("net.state_dict()", "references"), ("copy.deepcopy(net.state_dict())", "copies"), ("None", None)],
+    [
+        ("net.state_dict()", "references"),
+        ("net.state_dict().copy()", "references"),
+        ("copy.deepcopy(net.state_dict())", "copies"),
+        ("None", None),
+    ],
 )
 def test_best_weights_that_are_not_copied_are_told(tmp_path: Path, kept: str, told: str | None) -> None:
     source = f"""

@@ -42,6 +42,7 @@ def stopping(context: Context) -> None:
             _restored(context)
         return
     if a.settings is None and b.settings is None:
+        _restored(context)
         return
     if a.settings is None or b.settings is None:
         _one_sided(context, "early stopping", a, b)
