@@ -18,7 +18,8 @@ def planned_rates(keras: Any, optimizer: Any, callback: Any, rate: float | None,
     schedule = getattr(optimizer, "_learning_rate", None)
     try:
         if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-            return evaluated("step", lambda step: _asked(keras, schedule, step))
+            batches = optimizer.gradient_accumulation_steps or 1  # which Keras's schedules count, not steps
+            return evaluated("step", lambda step: _asked(keras, schedule, step * batches + batches - 1))
         if callback is not None and rate is not None:
             rates: list[float] = []
             for epoch in range(min(epochs, LONGEST) if isinstance(epochs, int) else 0):

@@ -422,3 +422,29 @@ def test_two_optimizers_that_share_a_loss_make_one_step(folder: Path) -> None:
     ]
     assert all(moved)
     assert [group["class"] for group in seen.document["optimizer"]["groups"]] == ["SGD", "Adam"]
+
+
+def test_a_copy_that_is_evaluated_between_steps_is_no_part_of_the_model(folder: Path) -> None:
+    seen = watch(
+        folder,
+        """
+        import copy
+        import torch
+        from torch import nn
+
+        net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+        average = copy.deepcopy(net)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for epoch in range(5):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(net(torch.randn(8, 3)), torch.randn(8, 1)).backward()
+            optimizer.step()
+            with torch.no_grad():
+                for a, p in zip(average.parameters(), net.parameters()):
+                    a.mul_(0.9).add_(p, alpha=0.1)
+                assert average(torch.randn(20, 3)).shape == (20, 1)
+        """,
+    )
+    assert [layer["name"] for layer in seen.document["model"]["layers"]] == ["0", "1"]
+    assert [fed["inputs"] for fed in seen.document["fed"]] == [[f"step{step}/fed/in0"] for step in range(3)]
+    assert seen.document["loop"]["ema"]["decay"] == 0.9

@@ -70,9 +70,16 @@ def num_steps(observation: Observation) -> int | None:
     if len(loops) == 1:
         count = loops[0].get("count")
         return count if isinstance(count, int) else None
-    every = observation.part("data", "trainer", "accumulate_grad_batches")
-    if isinstance(every, int) and every > 1:
-        batches = None if batches is None else -(-batches // every)
+    if batches is not None:
+        batches = -(-batches // _accumulated(observation))
     planned = [most] if isinstance(most, int) and most > 0 else []
     planned += [] if epochs is None or batches is None else [epochs * batches]
     return min(planned, default=None)
+
+
+def _accumulated(observation: Observation) -> int:
+    """How many batches a step has."""
+    stated = observation.part("optimizer", "settings", "gradient_accumulation_steps")
+    counts = [stated, observation.part("data", "trainer", "accumulate_grad_batches")]
+    counts += (observation.part("loop", "backward") or [])[:3]
+    return max((count for count in counts if isinstance(count, int)), default=1) or 1

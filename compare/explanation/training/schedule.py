@@ -236,11 +236,21 @@ def _convention(context: Context) -> str:
         for entry in observation.entries("loop", "scheduler"):
             settings[observation.framework] |= entry.get("settings") or {}
     keras, torch = settings["keras"], settings["torch"]
+    batches = [_accumulates(side.observation) for side in (context.guide, context.steered)]
+    if "step" in [entry.get("per") for entry in context.guide.observation.entries("loop", "scheduler")] and any(
+        batches
+    ):
+        return ": where Keras accumulates gradients, its schedules count batches, not steps"
     if keras.get("alpha") and alike(keras["alpha"], torch.get("eta_min")):
         return ": alpha is a share of the first rate in Keras, eta_min a rate in torch"
     if keras.get("decay_steps", 1) != 1 and "gamma" in torch and alike(keras.get("decay_rate"), torch["gamma"]):
         return f": decay_rate is for {keras['decay_steps']} steps in Keras, gamma for each step of torch's scheduler"
     return ""
+
+
+def _accumulates(observation: Observation) -> bool:
+    steps = observation.part("optimizer", "settings", "gradient_accumulation_steps")
+    return isinstance(steps, int) and steps > 1
 
 
 def _courses_apart(reference: Rates, port: Rates, horizon: int | None) -> str | None:
@@ -259,7 +269,7 @@ def _courses_apart(reference: Rates, port: Rates, horizon: int | None) -> str | 
     tops = [max(course, key=lambda known: known[1])[0] for course in courses]
     if all(0 < top < courses[0][-1][0] for top in tops) and tops[0] != tops[1]:
         return f"highest at {port.per} {tops[0] + 1}, the reference's at {tops[1] + 1}: a warm-up of another length"
-    for where, at in (("begins", 0), ("ends", -1)):
+    for where, at in (("ends", -1), ("begins", 0)):
         rates = [course[at][1] for course in courses]
         if abs(rates[0] - rates[1]) > _SAME * largest:
             return f"schedule {where} at {rates[0]:.4g}, the reference's at {rates[1]:.4g}"
