@@ -156,11 +156,15 @@ _SETS_RATE = re.compile(
 )
 
 
-def sets_rate(places: Places) -> bool:
-    """Whether a line of the user's own code, as far as it was seen, sets an optimizer's learning rate."""
+def sets_rate(places: Places) -> dict[str, Any] | bool:
+    """The first line of the user's own code that sets an optimizer's learning rate, as far as it was seen; or False."""
     import linecache
 
-    return any(_SETS_RATE.search("".join(linecache.getlines(name))) for name in places.files())
+    for name in places.files():
+        for number, line in enumerate(linecache.getlines(name), 1):
+            if _SETS_RATE.search(line):
+                return places.of_line(name, number)
+    return False
 
 
 _AVERAGES = re.compile(

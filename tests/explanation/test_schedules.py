@@ -20,6 +20,11 @@ from tests.explanation.made_up import observation
         ([0.1, 0.1, 0.1], [0.2, 0.2, 0.2], ""),  # a setting, and no schedule
         ([0.1, 0.09, 0.08], [0.1, 0.1, 0.1], "learning rate at step 2"),
         ([0.1, 0.2, 0.3], [0.2, 0.4, 0.6], "learning rate at step 1"),  # a warm-up of another length
+        (
+            [0.1, 0.2, 0.3, 0.4],
+            [0.2, 0.4, 0.6, 0.8],
+            "learning rate at step 1 (rises by 0.2 at each step, the reference",
+        ),
     ],
 )
 def test_a_schedule_is_told_from_a_setting(tmp_path: Path, guide: list[float], port: list[float], title: str) -> None:

@@ -158,7 +158,7 @@ def test_where_a_scheduler_steps_is_read_from_the_loops(
 def test_a_line_that_sets_the_learning_rate_is_seen(tmp_path: Path, line: str, sets: bool) -> None:
     path = tmp_path / "port.py"
     path.write_text(line)
-    assert sets_rate(OneFile(path)) is sets
+    assert bool(sets_rate(OneFile(path))) is sets
 
 
 FIRST = """

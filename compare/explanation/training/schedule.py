@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from compare.explanation.context import Context
@@ -180,11 +181,10 @@ def _report(
 ) -> None:
     guide, steered = context.guide.observation, context.steered.observation
     unit = "epoch" if by_epoch else "step"
-    cause = _cause(context, sides)
+    cause = _cause(context, sides) or _rises(context)
     names = _names(steered) or _names(guide)
-    title = context.differs(
-        f"learning rate at {unit} {first + 1} ({cause or f'schedule {names}'}):", f"{rates[0]:.6g}", f"{rates[1]:.6g}"
-    )
+    by = cause or (f"schedule {names}" if names else "set by the script itself")
+    title = context.differs(f"learning rate at {unit} {first + 1} ({by}):", f"{rates[0]:.6g}", f"{rates[1]:.6g}")
     if course is None:
         apart = abs(rates[1] - rates[0]) / max(abs(rates[0]), 1e-30) + 0.1
     else:
@@ -227,6 +227,21 @@ def _cause(context: Context, sides: tuple[Rates | None, Rates | None]) -> str | 
     known = [number for side in (context.guide.observation, context.look) if (number := count(side)) is not None]
     apart = _courses_apart(reference, port, min(known, default=None))
     return None if apart is None else apart + _convention(context)
+
+
+def _rises(context: Context) -> str | None:
+    """A warm-up in the steps that were run: both rates rise evenly."""
+    sides = [rates_of(side.observation) for side in (context.steered, context.guide)]
+    slopes = [
+        rates[1] - rates[0]
+        for rates in sides
+        if len(rates) >= _FEWEST and rates[1] > rates[0]
+        and all(alike(b - a, rates[1] - rates[0]) for a, b in pairwise(rates))
+    ]  # fmt: skip
+    if len(slopes) < len(sides) or alike(*slopes):
+        return None
+    port, reference = slopes if context.guide_is_reference else slopes[::-1]
+    return f"rises by {port:.4g} at each step, the reference's by {reference:.4g}: another warm-up, or another rate"
 
 
 def _convention(context: Context) -> str:
@@ -350,4 +365,5 @@ def _spread(known: Iterable[int]) -> list[int]:
 
 
 def _place(observation: Observation) -> Place | None:
-    return next((place(entry.get("place")) for entry in observation.entries("loop", "scheduler")), None)
+    made = next((place(entry.get("place")) for entry in observation.entries("loop", "scheduler")), None)
+    return made or place(observation.part("loop", "sets_rate"))
