@@ -10,6 +10,8 @@ from compare.explanation.arithmetic.optimizers import rule_of, simulate
 from compare.explanation.context import Context
 from compare.explanation.observed.pairing import pair
 from compare.explanation.observed.sides import Side
+from compare.explanation.training.clipping import _of_parts
+from compare.explanation.training.gradients import of_guide
 from compare.explanation.training.optimizer import optimizer
 from tests.explanation.made_up import call, layer, observation
 
@@ -88,3 +90,42 @@ def test_groups_are_compared_parameter_by_parameter(
     optimizer(context)
     assert len(context.findings) == len(titles), [found.title for found in context.findings]
     assert all(found.title.startswith(title) for found, title in zip(context.findings, titles, strict=True))
+
+
+GRU = {"kernel": (3, 12), "recurrent_kernel": (4, 12), "bias": (2, 12)}
+TORCHS_GRU = {"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 4), "bias_ih_l0": (12,), "bias_hh_l0": (12,)}
+
+
+@pytest.mark.parametrize(("scaled", "of_parts"), [("bias", True), ("weight_ih", False)])
+def test_a_norm_of_what_the_other_side_has_in_parts_is_no_fault(tmp_path: Path, scaled: str, of_parts: bool) -> None:
+    generator = np.random.default_rng(0)
+    gradients = {f"g/{name}": generator.normal(size=shape) for name, shape in GRU.items()}
+    guide = Side(
+        observation(
+            tmp_path / "guide", "keras", [layer("gru", "GRU", GRU, reset_after=True, units=4)],
+            [call("gru", ["x"], ["y"])], gradients,
+            updates=[{}],
+        )
+    )  # fmt: skip
+    paths = [parameter.path for parameter in guide.observation.layers["gru"].parameters.values()]
+    guide.observation.updates[0]["gradients"] = dict(zip(paths, gradients, strict=True))
+    blank = {f"s/{name}": np.zeros(shape) for name, shape in TORCHS_GRU.items()}
+    made = layer("gru", "GRU", TORCHS_GRU, hidden_size=4)
+    calls = [call("gru", ["x"], ["y"])]
+    first = Side(observation(tmp_path / "first", "torch", [made], calls, blank))
+    pairing = pair(guide, first)
+    wanted = of_guide(Context(guide, first, first.observation, pairing, guide_is_reference=True), 0, "gradients")
+    arrays = {path: array * (0.5 if scaled in path else 1.0) for path, array in wanted.items()}
+    steered = Side(
+        observation(
+            tmp_path / "steered",
+            "torch",
+            [made],
+            calls,
+            arrays,
+            updates=[{"gradients": {path: path for path in arrays}}],
+        )
+    )
+    assert len(arrays) == len(TORCHS_GRU)
+    context = Context(guide, steered, steered.observation, pairing, guide_is_reference=True)
+    assert _of_parts(context) is of_parts

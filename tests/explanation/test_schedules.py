@@ -106,6 +106,23 @@ def test_schedules_are_compared_beyond_the_steps_that_are_run(
     assert [found.title.startswith(title) for found in context.findings] == [True] * bool(title)
 
 
+def test_one_schedule_by_steps_and_by_epochs_is_told_where_batches_differ_too(tmp_path: Path) -> None:
+    steps = [0.1] * 50 + [0.05] * 50 + [0.025] * 50
+    sides = [
+        Side(
+            observation(
+                tmp_path / name, name, [], [], {}, updates=[{"learning_rate": 0.1}],
+                data={"epochs": {"value": 10, "loops": [{"count": 10}, {}]}, "loaders": [{"num_batches": batches}]},
+                loop={"rates": planned(per, steps), "sets_rate": False, "scheduler": []},
+            )
+        )
+        for name, per, batches in (("keras", "step", 10), ("torch", "epoch", 9))
+    ]  # fmt: skip
+    context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
+    assert schedule(context)
+    assert context.findings[0].title.startswith("learning rate at step 51 (schedule stepped once per epoch")
+
+
 @pytest.mark.parametrize(
     ("keras", "torch", "words"),
     [

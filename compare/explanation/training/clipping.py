@@ -1,12 +1,13 @@
 """How gradients are clipped between the backward pass and the step."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from compare.explanation.context import Context
 from compare.explanation.findings import joined
-from compare.explanation.observed.carry import sources_in
+from compare.explanation.observed.carry import parameter_pairs, sources_in
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.observed.values import deviation
 from compare.explanation.training.gradients import of_guide, ratio_of
@@ -55,6 +56,19 @@ def clipping(context: Context) -> None:
             effect=effect,
             effect_text=text,
             cause="norm of a sparse gradient",
+            severity="inherent",
+        )
+    elif effect > 1e-5 and guide[0] == "norm of each parameter" and _of_parts(context):
+        context.find(
+            "gradients",
+            "clipping by norm of each parameter: what is one parameter in one framework, as a recurrent layer's bias, "
+            "is several in the other, each with a norm of its own",
+            guide=_clip_words(guide),
+            steered=_clip_words(steered),
+            places=places,
+            effect=effect,
+            effect_text=text,
+            cause="norm of a parameter that has several parts",
             severity="inherent",
         )
     elif of_part or (effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases")):
@@ -143,6 +157,24 @@ def _clip_mend(clip: Clip | None) -> str:
     if clip[0] == "global norm":
         return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip[1]:g})"
     return f"for p in model.parameters(): torch.nn.utils.clip_grad_norm_(p, {clip[1]:g})"
+
+
+def _of_parts(context: Context) -> bool:
+    """Whether all that differs after clipping are parameters of which the other side has another number."""
+    pairs = [both for pair in context.pairing.pairs for both in parameter_pairs(pair, context.frameworks)]
+    parts = Counter(path for path, _ in pairs)
+    single = {steered for path, steered in pairs if parts[path] == 1}
+    steered = context.steered.observation
+    for step in range(min(len(context.guide.observation.updates), len(steered.updates))):
+        a, b = of_guide(context, step, "gradients"), steered.by_path("gradients", step)
+        off = {
+            path
+            for path in a.keys() & b.keys()
+            if a[path].shape == b[path].shape and deviation(a[path], b[path]) > 1e-5
+        }
+        if off & single:
+            return False
+    return True
 
 
 def _of_sparse(context: Context, clip: Clip) -> bool:

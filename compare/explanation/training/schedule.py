@@ -135,7 +135,8 @@ def _later(context: Context, sides: tuple[Rates, Rates]) -> bool:
     if horizon is None:
         context.not_seen.append("later learning rates, for want of the number of steps")
         return False
-    if not by_epoch and "epoch" in (a.per, b.per) and a.batches != b.batches:
+    same_schedule = a.per != b.per and _equal(a.known, b.known, 0)
+    if not by_epoch and "epoch" in (a.per, b.per) and a.batches != b.batches and not same_schedule:
         context.not_seen.append("later learning rates: one side's schedule goes by steps, the other's by epochs")
         return False
     if by_epoch:
