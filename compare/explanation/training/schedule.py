@@ -117,7 +117,7 @@ def _not_seen(context: Context, sides: tuple[Rates | None, Rates | None]) -> Non
     # A plateau is compared by its settings.
     names = [joined(classes) for classes in made if classes and made != [["ReduceLROnPlateau"]] * 2]
     names += [
-        f"{side.observation.words}'s script, which sets them itself,"
+        f"a line of {side.observation.words}'s script"
         for side, rates in zip((context.guide, context.steered), sides, strict=True)
         if rates is None and side.observation.part("loop", "sets_rate")
     ]
@@ -146,6 +146,9 @@ def _later(context: Context, sides: tuple[Rates, Rates]) -> bool:
     both = [(step, x, y) for step, x, y in pairs if x is not None and y is not None]
     largest = max((max(abs(x), abs(y)) for _, x, y in both), default=0.0)
     off = [(step, x, y) for step, x, y in both if abs(x - y) > _SAME * largest]
+    if not both:
+        context.not_seen.append("later learning rates, of which no step is known on both sides")
+        return False
     if not off:
         context.same.append(f"the learning rates of all {counted(horizon, 'epoch' if by_epoch else 'step')}")
         return True
