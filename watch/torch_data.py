@@ -148,7 +148,8 @@ class Data:
         trainer = trainer_of(self.watch.model.roots)
         if trainer is None:
             return
-        settings: dict[str, Any] = {"class": type(trainer).__name__}
+        name = type(trainer).__name__
+        settings: dict[str, Any] = {"class": name, "place": self.watch.session.places.making(name)}
         for name in (
             "max_epochs", "max_steps", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
             "precision", "limit_train_batches", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch",

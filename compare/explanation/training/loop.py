@@ -124,6 +124,7 @@ def _precision(context: Context) -> None:
         return
     autocast = context.look.part("loop", "autocast")
     where = place(autocast.get("place")) if isinstance(autocast, dict) else None
+    where = where or context.look.place("data", "trainer", "place")
     title = context.differs("precision of the computation:", sides[0], sides[1])
     context.find(
         "loop",
