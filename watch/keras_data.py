@@ -29,7 +29,8 @@ class Training:
         self._session, self._backend, self._keras, self._steps = session, backend, keras, steps
         self.compiled: dict[str, Any] = {}
         self.compile_places: dict[int, Any] = {}
-        self.callbacks: list[dict[str, Any]] = []
+        self.scheduler: Any = None  # the `LearningRateScheduler` that `fit` was given
+        self.first_rate: float | None = None  # before `fit` began
         self._depth = 0
 
     def watch(self) -> None:
@@ -78,6 +79,7 @@ class Training:
     def _fit(self, original: Any, model: Any, arguments: dict[str, Any]) -> Any:
         place = self._session.places.here(sys._getframe(2))  # noqa: SLF001
         self._note_fit(arguments, place)
+        self._note_schedule(model, arguments["callbacks"])
         self._enter(model)
         arguments["shuffle"] = self._shuffle(arguments)
         try:
@@ -194,7 +196,10 @@ class Training:
         data["fit"] = {
             "epochs": arguments["epochs"], "batch_size": batch_size, "shuffle": arguments["shuffle"],
             "steps_per_epoch": arguments["steps_per_epoch"], "validation": self._validation(arguments),
-            "callbacks": [_callback(callback) for callback in self._callbacks(arguments["callbacks"])],
+            "callbacks": [
+                _callback(callback) | {"place": self._session.places.making(type(callback).__name__)}
+                for callback in self._callbacks(arguments["callbacks"])
+            ],
             "class_weight": readable(arguments["class_weight"]),
             "sample_weight": arguments["sample_weight"] is not None, "num_samples": _length(x),
             "initial_epoch": arguments["initial_epoch"], "validation_freq": arguments["validation_freq"],
@@ -207,6 +212,14 @@ class Training:
     def _callbacks(self, given: Any) -> list[Any]:
         held = getattr(given, "callbacks", given)
         return list(held) if isinstance(held, list | tuple) else [] if held is None else [held]
+
+    def _note_schedule(self, model: Any, callbacks: Any) -> None:
+        """Keeps what sets the learning rate of each epoch, to be asked when the script has ended."""
+        for callback in self._callbacks(callbacks):
+            if isinstance(callback, self._keras.callbacks.LearningRateScheduler) and self.scheduler is None:
+                self.scheduler = callback
+                rate = self._backend.values(getattr(model.optimizer.learning_rate, "value", None))
+                self.first_rate = None if rate is None else float(rate)
 
     def _dtypes(self, arguments: dict[str, Any]) -> dict[str, list[str]]:
         return {
@@ -281,7 +294,8 @@ def _callback(callback: Any) -> dict[str, Any]:
     schedule = getattr(callback, "schedule", None)
     if callable(schedule):
         held["schedule"] = getattr(schedule, "__name__", str(schedule))
-    return {"class": type(callback).__name__, "settings": held}
+    own = not type(callback).__module__.startswith("keras.")
+    return {"class": type(callback).__name__, "own": own, "settings": held}
 
 
 def _kind(x: Any) -> str:

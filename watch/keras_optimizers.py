@@ -38,13 +38,18 @@ def _of_keras(optimizers: Sequence[Any], optimizer: Any, tree: LayerTree, rate: 
         "class": type(optimizer).__name__,
         "settings": held,
         "schedule": config["learning_rate"] if isinstance(config.get("learning_rate"), dict) else None,
-        "groups": _groups(optimizer, tree, held),
+        "groups": [
+            group
+            for number, each in enumerate(optimizers)
+            for group in _groups(getattr(each, "inner_optimizer", each), tree, held if number == 0 else None, number)
+        ],
         "unknown_parameters": _unknown(tree, {tree.path(variable) for variable in known}),
     }
 
 
-def _groups(optimizer: Any, tree: LayerTree, held: dict[str, Any]) -> list[dict[str, Any]]:
-    """One group, or a second one of what `exclude_from_weight_decay` takes out."""
+def _groups(optimizer: Any, tree: LayerTree, held: dict[str, Any] | None, number: int) -> list[dict[str, Any]]:
+    """One group, or a second one of what `exclude_from_weight_decay` takes out; `held` are the settings, if known."""
+    held = held or {key: readable(value) for key, value in optimizer.get_config().items() if key != "name"}
     variables = list(optimizer._trainable_variables)  # noqa: SLF001
     excluded = []
     if optimizer.weight_decay:
@@ -52,7 +57,16 @@ def _groups(optimizer: Any, tree: LayerTree, held: dict[str, Any]) -> list[dict[
     groups = [([v for v in variables if not any(v is other for other in excluded)], held)]
     if excluded:
         groups.append((excluded, held | {"weight_decay": 0.0}))
-    return [{"settings": own, "parameters": [tree.path(v) for v in variables]} for variables, own in groups]
+    return [
+        {
+            "class": type(optimizer).__name__,
+            "optimizer": number,
+            "rate": number,
+            "settings": own,
+            "parameters": [tree.path(v) for v in variables],
+        }
+        for variables, own in groups
+    ]
 
 
 def _of_torch(optimizer: Any, tree: LayerTree) -> dict[str, Any]:

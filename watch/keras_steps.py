@@ -10,9 +10,10 @@ from watch.keras_calls import Calls, Forward
 from watch.keras_layers import LayerTree
 from watch.keras_losses import Losses
 from watch.keras_parameters import Parameters
-from watch.loops import enclosing_loops
+from watch.loops import enclosing_loops, later_trainings
 from watch.request import Plan
 from watch.script import Session
+from watch.stopping import stopping
 
 
 class Steps:
@@ -41,9 +42,11 @@ class Steps:
         self.scale = 1.0
         self.scaler: str | None = None  # the class that took the scale out of the gradients before the optimizer
         self.backward_counts: list[int] = []
+        self.stopping: dict[str, Any] | None = None  # what may end a loop of the script's own
         self._backward: list[dict[str, Any]] = []
         self._clipped: dict[str, Array | None] = {}
         self._applying = False
+        self._full = False  # all steps have been seen
         self._micro_steps = 0
         self._in_training = False
         calls.begins = self.forward_begins
@@ -53,6 +56,8 @@ class Steps:
 
     def forward_begins(self, root: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Before an outermost call that may be trained: parameters are as the script left them."""
+        if self._full:
+            self._session.end()
         self.tree.add_root(root)
         self.parameters.see()
         if not self.calls.forwards:
@@ -168,10 +173,12 @@ class Steps:
         """Before an optimizer of Keras or torch changes the variables by these gradients."""
         if not any(optimizer is known for known in self.optimizers):
             self.optimizers.append(optimizer)
-        self.parameters.see()
+        joins = self._joins(optimizer, variables)
+        if not joins:
+            self.parameters.see()
         pairs = [(self.tree.path(v), g) for v, g in zip(variables, grads, strict=False) if g is not None]
         return {
-            "optimizer": optimizer, "before": self.parameters.before(), "rate": rate,
+            "optimizer": optimizer, "joins": joins, "before": self.parameters.before(), "rate": rate,
             "gradients": {
                 path: self._backend.values(g) if self.scaler else self._unscaled(g)
                 for path, g in pairs if path is not None
@@ -184,7 +191,10 @@ class Steps:
         """After the step that began so."""
         gradients = {path: self._clipped.get(path, values) for path, values in begun["gradients"].items()}
         self._clipped = {}
-        self._commit(begun, gradients)
+        if begun["joins"]:
+            self._join(begun, gradients)
+        else:
+            self._commit(begun, gradients)
 
     def clipped(self, gradients: list[Any], variables: list[Any]) -> None:
         """What an optimizer's own clipping made of the gradients, or the mean that it accumulated."""
@@ -213,6 +223,28 @@ class Steps:
         except (TypeError, ValueError):
             return None
 
+    def _joins(self, optimizer: Any, variables: list[Any]) -> bool:
+        """Whether an optimizer takes further variables of the step before, by the same differentiation as another."""
+        updates = self._session.document["updates"]
+        if not updates or self._backward or self.optimizers[updates[-1]["optimizer"]] is optimizer:
+            return False
+        return {self.tree.path(variable) for variable in variables} <= updates[-1]["raw_gradients"].keys()
+
+    def _join(self, begun: dict[str, Any], gradients: dict[str, Any]) -> None:
+        """Adds what a further optimizer did to the step before."""
+        step, keep = self._session.step - 1, self._session.observation.keep
+        update, after = self._session.document["updates"][-1], self.parameters.current()
+        for path, values in gradients.items():
+            key = keep(f"step{step}/after_all/{path}", after[path])
+            update["parameters_after"][path] = key
+            self.parameters.previous[path] = (key, after[path])
+            if values is not None:
+                update["gradients"][path] = keep(f"step{step}/gradient/{path}", values)
+        update["sparse"] = sorted({*update["sparse"], *begun["sparse"]})
+        update["rates"].append(begun["rate"])
+        if self._session.step >= self._session.request.steps:
+            self._session.end()
+
     def _commit(self, begun: dict[str, Any], gradients: dict[str, Any]) -> None:
         """Writes one step down."""
         session = self._session
@@ -235,16 +267,22 @@ class Steps:
         document["updates"].append(self._update(begun, gradients, backward))
         document["fed"].append(self._fed(forwards, backward))
         self.fed, self.scale = None, 1.0
+        frame = sys._getframe(1)  # noqa: SLF001
+        if step == 0:
+            session.data["later"] = session.told(later_trainings, frame, session.places) or []
         if step == 0 and session.data["epochs"]["how"] in {None, "train_on_batch"}:
-            loops = enclosing_loops(sys._getframe(1), session.places)  # noqa: SLF001
+            loops = enclosing_loops(frame, session.places)
             session.data["epochs"] = loops | {"how": session.data["epochs"]["how"] or "for loop"}
+            self.stopping = session.told(stopping, frame, session.places)
         session.step += 1
         if step == 0:
             with self._backend.paused():
                 self.evaluate(forwards, before)
         self.parameters.buffers = {}
         if session.step >= session.request.steps:
-            session.end()
+            if len(self.optimizers) == 1:
+                session.end()
+            self._full = True  # further optimizers may join the step
 
     def _loss(self, backward: list[dict[str, Any]]) -> dict[str, Any]:
         terms = [term for entry in backward for term in entry["terms"]] or self.losses.take()
@@ -278,7 +316,8 @@ class Steps:
             keys["gradients"][path] = keys["raw"][path] if same else None if values is None else keep(made, values)
         sparse = {path for entry in (begun, *backward) for path in entry["sparse"] if path}
         return {
-            "learning_rate": begun["rate"], "optimizer": number, "parameters_before": keys["before"],
+            "learning_rate": begun["rate"], "rates": [begun["rate"]], "optimizer": number,
+            "parameters_before": keys["before"],
             "raw_gradients": keys["raw"], "gradients": keys["gradients"], "parameters_after": keys["after"],
             "sparse": sorted(sparse),
         }  # fmt: skip

@@ -15,10 +15,13 @@ from watch.keras_noise import Noise
 from watch.keras_optimizers import describe_optimizer
 from watch.keras_pipelines import Pipelines, serve_datasets
 from watch.keras_precision import silence_dropout, use_float64
+from watch.keras_schedules import planned_rates
 from watch.keras_steps import Steps
+from watch.loops import names_average, sets_rate
 from watch.places import Place
 from watch.request import Plan
 from watch.script import Session
+from watch.stopping import restoring
 
 # Callbacks that change the learning rate, and when.
 _SCHEDULERS = {"LearningRateScheduler": "epoch", "ReduceLROnPlateau": "epoch"}
@@ -304,15 +307,25 @@ class KerasWatcher:
         fit = self._session.data["fit"] or {"callbacks": []}
         optimizer = document["optimizer"] or {"settings": {}}
         schedulers = [
-            {"class": callback["class"], "settings": callback["settings"], "per": _SCHEDULERS[callback["class"]]}
+            callback | {"per": _SCHEDULERS[callback["class"]]}
             for callback in fit["callbacks"]
             if callback["class"] in _SCHEDULERS
         ]  # fmt: skip
         if optimizer.get("schedule"):
             held = dict(optimizer["schedule"])
             schedulers.append({"class": held.pop("class", None), "settings": held, "per": "step"})
-        policy = document["dtype_policy"]
+        policy, told, places = document["dtype_policy"], self._session.told, self._session.places
+        epochs = self._session.data["epochs"]["value"]
+        rates = planned_rates(
+            self._keras,
+            next(iter(self.steps.optimizers), None),
+            self.training.scheduler,
+            self.training.first_rate,
+            epochs,
+        )
         return {
+            "rates": rates, "sets_rate": told(sets_rate, places), "stopping": self.steps.stopping,
+            "restoring": told(restoring, places), "names_average": told(names_average, places),
             "zero_grad": None, "backward": self.steps.backward_counts, "clip": self._clip, "scheduler": schedulers,
             "autocast": {"dtype": policy.removeprefix("mixed_"), "device": None} if "mixed" in policy else None,
             "grad_scaler": optimizer.get("loss_scale") is not None,

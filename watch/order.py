@@ -19,6 +19,7 @@ _SPLITS = "sklearn.model_selection._split"
 _SHUFFLES = frozenset({_SPLITS, "sklearn.utils._indexing"})
 # Between them and the user's code there are frames that pass a call on.
 _PASSING_ON = frozenset({"sklearn.utils._param_validation", "contextlib", "torch.utils.data.dataloader"})
+_TRAINERS = frozenset({"lightning", "pytorch_lightning"})  # packages that read the user's loaders for him
 
 
 class Order:
@@ -46,7 +47,10 @@ class Order:
     def of_user(self, frame: FrameType, modules: frozenset[str] = frozenset()) -> bool:
         """Whether a frame is of the user's own code, or of one of these modules called from it."""
         found: FrameType | None = frame
-        while found is not None and found.f_globals.get("__name__") in modules | _PASSING_ON:
+        while found is not None:
+            name = str(found.f_globals.get("__name__"))
+            if name not in modules | _PASSING_ON and name.partition(".")[0] not in _TRAINERS:
+                break
             found = found.f_back
         return found is not None and self._places.file(found.f_code) is not None
 

@@ -42,6 +42,18 @@ class Places:
             self._names[name] = self._user_file(name)
         return self._names[name]
 
+    def files(self) -> list[str]:
+        """The paths of the user's own files whose code has been seen."""
+        return [name for name, own in self._names.items() if own is not None]
+
+    def making(self, name: str) -> Place | None:
+        """The first line of the user's own files, as far as they have been seen, that calls a class by its name."""
+        for path in self.files():
+            for number, line in enumerate(linecache.getlines(path), 1):
+                if f"{name}(" in line and not line.lstrip().startswith(("#", "class ", "def ")):
+                    return self.of_line(path, number)
+        return None
+
     def of_line(self, filename: str, line: int) -> Place:
         """The place of a line of a file of the user's."""
         name = self._names.get(filename) or self._user_file(filename) or filename

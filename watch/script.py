@@ -122,6 +122,14 @@ class Session:
         if entry not in self.document["noise"]:
             self.document["noise"].append(entry)
 
+    def told(self, ask: Callable[..., Any], *arguments: Any) -> Any:
+        """What a question to the script's source gives; None where it has no answer, of which no training may fail."""
+        try:
+            return ask(*arguments)
+        except Exception as error:  # noqa: BLE001 whatever a source has that was not thought of
+            self.warn(f"the script's source does not tell {ask.__name__}: {one_line(error)}")
+            return None
+
     def warn(self, text: str) -> None:
         """Notes what could not be seen or done as it should; each text once."""
         if text not in self.warnings:

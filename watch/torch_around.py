@@ -1,13 +1,15 @@
-"""What acts around a step of a torch script: clipping, schedules, precision, averaged copies of the model."""
+"""What acts around a step of a torch script: clipping, precision, averaged copies of the model."""
 
 import inspect
 import sys
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from watch.torch_tensors import settings_of
+from watch.loops import called_in_loops
+from watch.torch_tensors import plain, settings_of
 from watch.torch_watch import Watch
 
 
@@ -21,7 +23,7 @@ class Around:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.places = watch.session.places
-        self._schedulers: dict[int, Any] = {}
+        self._averaged: Any = None  # torch's own averaged copy of the model
 
     @property
     def loop(self) -> dict[str, Any]:
@@ -31,11 +33,17 @@ class Around:
     def install(self) -> None:
         """Puts everything in its place."""
         self._watch_clipping()
-        self._watch_schedulers()
         self._watch_precision()
         self._watch_copies()
 
-    # What acts on gradients and rates
+    def look(self, frame: FrameType | None) -> None:
+        """How often the code that runs at the first optimizer step updates an averaged copy of the model."""
+        average = self.loop["ema"]
+        if isinstance(average, dict):
+            calls = called_in_loops("update_parameters", frame, self.places)
+            average["per"] = next((where for called, where in calls if called is self._averaged), None)
+
+    # What acts on gradients
 
     def _watch_clipping(self) -> None:
         for name in ("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm"):
@@ -49,60 +57,15 @@ class Around:
             named = dict(zip(list(inspect.signature(original).parameters)[1:], args, strict=False)) | options
             self.loop["clip"].append({
                 "function": name, "settings": settings_of({key: plain(value) for key, value in named.items()}),
-                "gradients": len(parameters), "step": self.watch.step, "place": self.places.here(sys._getframe(1)),  # noqa: SLF001
+                "gradients": len(parameters), "step": self.watch.step,
+                "parameters": [path for path, known in self.watch.model.parameters().items()
+                               if any(known is parameter for parameter in parameters)],
+                "place": self.places.here(sys._getframe(1)),  # noqa: SLF001
             })  # fmt: skip
             return original(parameters, *args, **options)
 
         setattr(torch.nn.utils, name, clip)
         setattr(torch.nn.utils.clip_grad, name, clip)
-
-    def _watch_schedulers(self) -> None:
-        loop, base = self, torch.optim.lr_scheduler.LRScheduler
-        original = base.__init__
-        wrapped: set[Any] = set()
-
-        def init(self: Any, *args: Any, **options: Any) -> None:
-            entry: dict[str, Any] = {
-                "class": type(self).__name__, "settings": {}, "step_counts": [], "per": None,
-                "place": loop.places.here(sys._getframe(1)),  # noqa: SLF001
-            }  # fmt: skip
-            loop.loop["scheduler"].append(entry)
-            loop._schedulers[id(self)] = entry, self
-            for kind in type(self).__mro__:
-                if "step" in kind.__dict__ and kind not in wrapped:
-                    wrapped.add(kind)
-                    loop._count_steps(kind)
-            original(self, *args, **options)
-            entry["step_counts"] = []  # its making steps once
-
-        base.__init__ = init  # type: ignore[method-assign]
-
-    def _count_steps(self, kind: Any) -> None:
-        loop, original = self, kind.step
-
-        def step(self: Any, *args: Any, **options: Any) -> Any:
-            entry = loop._schedulers.get(id(self), (None,))[0]
-            if entry is not None and not entry.get("inside"):
-                entry["step_counts"].append(loop.watch.step)
-                entry["inside"] = True
-                try:
-                    return original(self, *args, **options)
-                finally:
-                    entry["inside"] = False
-            return original(self, *args, **options)
-
-        kind.step = step
-
-    def finish(self) -> None:
-        """Writes down what is known at the end only."""
-        for entry, scheduler in self._schedulers.values():
-            entry.pop("inside", None)
-            entry["settings"] = settings_of({
-                name: plain(value) for name, value in vars(scheduler).items() if not name.startswith("_")
-            })  # fmt: skip
-            steps = entry["step_counts"]
-            if len(steps) >= max(1, self.watch.step - 1):
-                entry["per"] = "step"
 
     # Precision
 
@@ -141,6 +104,7 @@ class Around:
         loop, original = self, torch.optim.swa_utils.AveragedModel.__init__
 
         def init(self: Any, *args: Any, **options: Any) -> None:
+            loop._averaged = self
             place = loop.places.here(sys._getframe(1))  # noqa: SLF001
             loop.loop["ema"] = {
                 "class": "AveragedModel", "settings": settings_of(options), "place": place, "updates": 0,
@@ -170,8 +134,3 @@ def _decay(average: Any) -> float | None:
     cells = dict(zip(names, getattr(average, "__closure__", None) or (), strict=False))
     value = cells["decay"].cell_contents if "decay" in cells else None
     return float(value) if isinstance(value, int | float) else None
-
-
-def plain(value: Any) -> Any:
-    """A number in place of a tensor that holds one."""
-    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value

@@ -60,7 +60,7 @@ class Averages:
         if known is None:
             watch.document["loop"]["ema"] = {
                 "class": None, "settings": {}, "place": watch.session.places.here(frame), "updates": 1,
-                "decay": float(f"{decay:.9g}"),
+                "decay": float(f"{decay:.9g}"), "first": float(f"{decay:.9g}"),
             }  # fmt: skip
         elif known["class"] is None and watch.step != self._counted:
             known["updates"] += 1

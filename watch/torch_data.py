@@ -8,10 +8,13 @@ import torch
 from torch.utils import data
 
 from watch.order import Order
+from watch.torch_schedules import trainer_of
 from watch.torch_tensors import scalars
 from watch.torch_watch import Watch
 
-_SAMPLERS = frozenset({"torch.utils.data.sampler", "torch.utils.data.dataset", "torch.utils.data.distributed"})
+_SAMPLERS = frozenset(
+    {"torch.utils.data.sampler", "torch.utils.data.dataset", "torch.utils.data.distributed", __name__}
+)
 _WORKERS = {
     "num_workers": 0, "persistent_workers": False, "prefetch_factor": None, "timeout": 0, "pin_memory": False,
     "multiprocessing_context": None,
@@ -53,6 +56,7 @@ class Data:
             return torch.arange(n, dtype=result.dtype, device=result.device) if order.identity else result
 
         torch.randperm = randperm  # type: ignore[assignment]
+        data.dataset.randperm = randperm  # type: ignore[assignment,attr-defined] # random_split's, by a name of its own
 
     def _watch_loaders(self) -> None:
         found, original, iterate = self, data.DataLoader.__init__, data.DataLoader.__iter__
@@ -80,9 +84,10 @@ class Data:
         self._loaders.append(loader)
         self.found["loaders"].append({
             "batch_size": loader.batch_size, "shuffle": isinstance(loader.sampler, _SHUFFLING),
-            "drop_last": loader.drop_last, "sampler": type(sampler).__name__, "num_workers": workers,
+            "replacement": bool(getattr(loader.sampler, "replacement", False)), "drop_last": loader.drop_last,
+            "sampler": type(sampler).__name__, "num_workers": workers,
             "num_samples": _length(loader.dataset), "num_sampled": _length(loader.sampler),
-            "dataset": type(loader.dataset).__name__, "place": place, "iterations": [],
+            "num_batches": _length(loader), "dataset": type(loader.dataset).__name__, "place": place, "iterations": [],
         })  # fmt: skip
 
     def _note_iteration(self, loader: Any) -> None:
@@ -140,12 +145,11 @@ class Data:
 
     def _trainer(self) -> None:
         """What Lightning's Trainer was given."""
-        trainer = next(
-            (t for root in self.watch.model.roots if (t := getattr(root, "_trainer", None)) is not None), None
-        )
+        trainer = trainer_of(self.watch.model.roots)
         if trainer is None:
             return
-        settings: dict[str, Any] = {"class": type(trainer).__name__}
+        name = type(trainer).__name__
+        settings: dict[str, Any] = {"class": name, "place": self.watch.session.places.making(name)}
         for name in (
             "max_epochs", "max_steps", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
             "precision", "limit_train_batches", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch",
@@ -156,14 +160,15 @@ class Data:
             except TypeError:
                 settings[name] = str(getattr(trainer, name))
         settings["callbacks"] = [
-            {"class": type(callback).__name__, "settings": _plain(vars(callback))} for callback in trainer.callbacks
-        ]
+            {
+                "class": type(callback).__name__, "settings": _plain(vars(callback)),
+                "own": not type(callback).__module__.startswith(("lightning.", "pytorch_lightning.")),
+                "place": self.watch.session.places.making(type(callback).__name__),
+            }
+            for callback in trainer.callbacks
+        ]  # fmt: skip
         root = next(iter(self.watch.model.roots))
         settings["automatic_optimization"] = bool(getattr(root, "automatic_optimization", True))
-        for config in getattr(trainer, "lr_scheduler_configs", []):
-            for entry in self.watch.document["loop"]["scheduler"]:
-                if entry["class"] == type(config.scheduler).__name__:
-                    entry["per"] = str(config.interval)
         self.found["trainer"] = settings
         self.found["epochs"] = {"value": trainer.max_epochs, "how": "Trainer", "loops": []}
 

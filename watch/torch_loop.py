@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from watch.loops import enclosing_loops
-from watch.torch_around import Around, plain
-from watch.torch_tensors import array, scalars
+from watch.loops import enclosing_loops, later_trainings, names_average, sets_rate
+from watch.stopping import restoring, stopping
+from watch.torch_around import Around
+from watch.torch_schedules import Schedules
+from watch.torch_tensors import array, plain, scalars
 from watch.torch_watch import Watch
 
 _KERAS_EPSILON = (torch.optim.Adam, torch.optim.AdamW)
@@ -28,6 +30,7 @@ class Loop:
         self.session = watch.session
         self.places = watch.session.places
         self._around = Around(watch)
+        self._schedules = Schedules(watch)
         self._places: dict[int, Any] = {}  # where each optimizer was made
         self._stepped: dict[int, int] = {}  # steps of each optimizer
         self._own_gradients: dict[str, Tensor] = {}
@@ -54,6 +57,7 @@ class Loop:
         self._watch_optimizers()
         self._watch_backward()
         self._around.install()
+        self._schedules.install()
 
     # Optimizers
 
@@ -118,6 +122,7 @@ class Loop:
             step = watch.step
             update = self._update
             update.setdefault("learning_rate", _number(optimizer.param_groups[0].get("lr")))
+            update.setdefault("rates", [_number(group.get("lr")) for group in optimizer.param_groups])
             before = watch.model.parameters() | watch.buffers_before
             if "parameters_before" in update:  # a closure that is called more than once
                 self.session.warn("the optimizer takes several forward passes for one step: only the first is compared")
@@ -167,6 +172,8 @@ class Loop:
             if self._of_same_step():
                 after = self._values("after_all", watch.tensors())
                 watch.document["updates"][-1]["parameters_after"] = after
+                watch.document["updates"][-1]["rates"] += self._update.get("rates") or []
+                self._update = {}
                 return
             self._update["parameters_after"] = self._values("after", watch.tensors())
             self._complete(optimizer)
@@ -184,7 +191,17 @@ class Loop:
     def _complete(self, optimizer: Any) -> None:
         watch = self.watch
         if not watch.step:
-            self.session.data["epochs"] = enclosing_loops(sys._getframe(1), self.places)  # noqa: SLF001
+            frame = sys._getframe(1)  # noqa: SLF001
+            told = self.session.told
+            self.session.data |= {
+                "epochs": enclosing_loops(frame, self.places), "later": told(later_trainings, frame, self.places) or [],
+            }  # fmt: skip
+            told(self._schedules.look, frame)
+            told(self._around.look, frame)
+            watch.document["loop"] |= {
+                "sets_rate": told(sets_rate, self.places), "stopping": told(stopping, frame, self.places),
+                "restoring": told(restoring, self.places), "names_average": told(names_average, self.places),
+            }  # fmt: skip
         self._update["optimizer"] = next(i for i, made in enumerate(watch.optimizers) if made is optimizer)
         watch.document["updates"].append(self._update)
         self.loop["zero_grad"].append(self._zero_grads)
@@ -201,17 +218,22 @@ class Loop:
         """The optimizer's class, settings and parameters, as they are at its first step."""
         watch = self.watch
         known = watch.document["optimizer"]
-        if known is not None:
-            known["count"] = len({id(made) for made in watch.optimizers if id(made) in self._stepped})
-            return
+        count = len({id(made) for made in watch.optimizers if id(made) in self._stepped})
         paths = {id(parameter): path for path, parameter in watch.model.parameters().items()}
         groups = [
             {
-                "settings": _group_settings(group),
+                "class": type(optimizer).__name__, "optimizer": count - 1, "settings": _group_settings(group),
                 "parameters": [paths.get(id(parameter), "?") for parameter in group["params"]],
             }
             for group in optimizer.param_groups
-        ]
+        ]  # fmt: skip
+        for number, group in enumerate(groups, len(known["groups"]) if known is not None else 0):
+            group["rate"] = number
+        if known is not None:
+            if count > known["count"]:
+                known["groups"] += groups
+            known["count"] = count
+            return
         grouped = {id(p) for made in watch.optimizers for group in made.param_groups for p in group["params"]}
         watch.document["optimizer"] = {
             "class": type(optimizer).__name__, "module": type(optimizer).__module__,
@@ -322,7 +344,7 @@ class Loop:
 
     def finish(self) -> None:
         """Writes down what is known at the end only."""
-        self._around.finish()
+        self._schedules.finish()
         if self.watch.step and self._own_gradients and "gradients" not in self._update:
             self.session.warn("the script ended between a backward pass and its optimizer step")
 

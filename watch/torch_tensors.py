@@ -154,3 +154,8 @@ def settings_of(names: Mapping[str, Any]) -> dict[str, Any]:
         except TypeError:
             continue
     return found
+
+
+def plain(value: Any) -> Any:
+    """A number in place of a tensor that holds one."""
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value

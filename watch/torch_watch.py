@@ -91,9 +91,19 @@ class Watch:
         """A module is called."""
         if self.internal or not self._watched(module, args, options):
             return original(module, *args, **options)
+        if self.depth == 0 and not torch.is_grad_enabled() and self._is_copy(module):
+            return self._unseen(module, original, args, options)
         if self.depth == 0:
             return self._called_from_outside(module, original, args, options)
         return self._called_inside(module, original, args, options)
+
+    def _unseen(self, module: nn.Module, original: Any, args: Any, options: Any) -> Any:
+        """A call that is no part of the training."""
+        before, self.internal = self.internal, True
+        try:
+            return original(module, *args, **options)
+        finally:
+            self.internal = before
 
     def _watched(self, module: nn.Module, args: Any, options: Any) -> bool:
         if is_loss(module) or not (self.optimizers or self.evaluating or self.request.attribute):
@@ -155,6 +165,14 @@ class Watch:
         """Whether an optimizer has one of a module's parameters."""
         known = {id(p) for made in self.optimizers for group in made.param_groups for p in group["params"]}
         return any(id(parameter) in known for parameter in module.parameters())
+
+    def _is_copy(self, module: nn.Module) -> bool:
+        """Whether a module has the parameters of a trained one: an averaged copy of it, that is evaluated."""
+        shapes = [parameter.shape for parameter in module.parameters()]
+        return any(
+            root is not module and self._trained(root) and [p.shape for p in root.parameters()] == shapes
+            for root in self.model.roots
+        )
 
     def meets_loose(self, value: Any) -> bool:
         """Whether a parameter of no module is in a value."""
@@ -226,6 +244,8 @@ class Watch:
                 self.keep_initial(again=self.plan is None)
                 loop = self.document["loop"]
                 loop["training_flags"] = {path: module.training for path, module in self.model.modules()}
+                kinds = [str(p.dtype) for p in self.model.parameters().values() if p.dtype.is_floating_point]
+                loop["weights_dtype"] = next(iter(kinds), "").removeprefix("torch.") or None
             modes = self.document["loop"].setdefault("training_by_step", [])
             modes.append(next((bool(root.training) for root in self.model.roots), None))
             self.set_parameters()

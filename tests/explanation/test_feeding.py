@@ -1,12 +1,15 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from compare.explanation.feeding.data import feeding, relate_targets
+from compare.explanation.context import Context
+from compare.explanation.feeding.data import Feeding, feeding, relate_targets
+from compare.explanation.feeding.order import order
 from compare.explanation.feeding.relation import relate
 from compare.explanation.observed.observation import Array
-from compare.explanation.observed.pairing import pair
+from compare.explanation.observed.pairing import Pairing, pair
 from compare.explanation.observed.sides import Side
 from tests.explanation.made_up import observation
 
@@ -99,3 +102,38 @@ def test_targets_of_another_number_of_samples_are_no_match(tmp_path: Path) -> No
 
     guide, look = side("guide", [LABELS[:4, None], LABELS[4:8, None]]), side("look", [LABELS[:8, None]])
     assert feeding(guide, look, pair(guide, look)).batches == (4, 8)
+
+
+def loader(batch: int, *, drop: bool) -> dict[str, Any]:
+    return {"loaders": [{"batch_size": batch, "drop_last": drop, "num_samples": 100}]}
+
+
+def own_loop(count: int) -> dict[str, Any]:
+    return {"epochs": {"loops": [{"count": 5}, {"count": count}]}}
+
+
+@pytest.mark.parametrize(
+    ("guide", "look", "batches", "titles"),
+    [
+        (loader(32, drop=False), loader(32, drop=True), (32, 32), ["the last batch"]),
+        (loader(32, drop=False), loader(16, drop=True), (32, 16), ["batch size", "the last batch"]),
+        (loader(50, drop=False), loader(32, drop=True), (50, 32), ["batch size", "the last batch"]),
+        (loader(32, drop=False), loader(50, drop=True), (32, 50), ["batch size"]),  # 50 leaves no rest
+        (loader(32, drop=True), loader(16, drop=True), (32, 16), ["batch size"]),
+        (loader(32, drop=False), own_loop(3), (32, 32), ["the last batch"]),  # for i in range(100 // 32)
+        (loader(32, drop=False), own_loop(4), (32, 32), []),
+        (loader(32, drop=True), own_loop(4), (32, 32), ["the last batch"]),
+    ],
+)
+def test_a_last_batch_that_is_left_out_is_told(
+    tmp_path: Path, guide: dict[str, Any], look: dict[str, Any], batches: tuple[int, int], titles: list[str]
+) -> None:
+    sides = [
+        Side(observation(tmp_path / name, name, [], [], {}, data=data))
+        for name, data in (("keras", guide), ("torch", look))
+    ]
+    context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
+    order(context, Feeding((), (), (), (), (), (), batches), (tmp_path, tmp_path))
+    assert [found.title.startswith(title) for found, title in zip(context.findings, titles, strict=True)] == [
+        True
+    ] * len(titles)

@@ -8,6 +8,7 @@ import pytest
 
 from compare.explanation.context import Context
 from compare.explanation.loss.judged import loss
+from compare.explanation.loss.words import factor_words
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import pair
 from compare.explanation.observed.sides import Side
@@ -89,3 +90,19 @@ def test_the_same_loss_with_another_setting_is_mended_by_the_setting(tmp_path: P
     (found,) = context.findings
     assert "Huber (delta 1)" in found.title
     assert found.mend == "delta=0.5"
+
+
+@pytest.mark.parametrize(
+    ("batches", "ratio", "said"),
+    [(4, 4.0, "added up, not averaged"), (4, 0.25, "averaged, not added up"), (1, 4.0, ""), (4, 3.0, "")],
+)
+def test_batches_of_a_step_that_are_added_up_are_said(tmp_path: Path, batches: int, ratio: float, said: str) -> None:
+    sides = [
+        Side(
+            observation(tmp_path / name, name, [], [], {}, losses=[{"value": 1.0, "backward_values": [1.0] * batches}])
+        )
+        for name in ("keras", "torch")
+    ]
+    context = Context(sides[0], sides[1], sides[1].observation, pair(*sides), guide_is_reference=True)
+    assert said in factor_words(context, ratio)
+    assert bool(said) == ("accumulation" in factor_words(context, ratio))

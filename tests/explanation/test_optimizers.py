@@ -6,7 +6,7 @@ import pytest
 
 from compare.explanation.arithmetic.optimizers import Rule, rule_of, simulate
 from compare.explanation.observed.observation import Array, Observation
-from compare.explanation.training.clipping import _clip
+from compare.explanation.training.clipping import _clip, _left_out
 from compare.explanation.training.optimizer import mend_of
 
 GENERATOR = np.random.default_rng(0)
@@ -103,3 +103,10 @@ def test_parameters_that_are_clipped_one_by_one_are_clipped_by_their_own_norms(
 ) -> None:
     clips = [{"function": "clip_grad_norm_", "settings": {"max_norm": 1.0}} | call for call in calls]
     assert _clip(Observation(Path(), {"loop": {"clip": clips}})) == (kind, 1.0)
+
+
+def test_parameters_that_a_clipping_is_not_given_are_told() -> None:
+    groups = [{"parameters": ["a", "b"]}, {"parameters": ["head"], "optimizer": 1}]
+    clips = [{"function": "clip_grad_norm_", "settings": {"max_norm": 1.0}, "parameters": ["a"]}]
+    assert _left_out(Observation(Path(), {"loop": {"clip": clips}, "optimizer": {"groups": groups}})) == ["b"]
+    assert _left_out(Observation(Path(), {"loop": {"clip": []}, "optimizer": {"groups": groups}})) == []

@@ -22,7 +22,8 @@ DENSE = """
     ])
     model.compile(keras.optimizers.SGD(0.1, clipnorm=0.05), loss="sparse_categorical_crossentropy")
     model.fit(x, y, batch_size=16, epochs=5, validation_split=0.25, class_weight={0: 1.0, 1: 2.0, 2: 0.5},
-              callbacks=[keras.callbacks.EarlyStopping(patience=2)])
+              callbacks=[keras.callbacks.EarlyStopping(patience=2),
+                         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5 if epoch else rate)])
 """
 
 
@@ -80,6 +81,9 @@ def test_what_fit_was_asked_for_is_noted(seen: Seen) -> None:
     assert data["fit"]["validation"] == {"kind": "split", "fraction": 0.25, "num_samples": 24}
     assert data["fit"]["callbacks"][0]["class"] == "EarlyStopping"
     assert data["fit"]["callbacks"][0]["settings"]["patience"] == 2
+    assert data["fit"]["callbacks"][0]["place"]["code"].startswith("callbacks=[keras.callbacks.EarlyStopping(")
+    assert seen.document["loop"]["rates"]["per"] == "epoch"
+    assert seen.document["loop"]["rates"]["values"] == pytest.approx([0.1 * 0.5**epoch for epoch in range(5)])
     assert data["permutations"][-1]["function"] == "fit(shuffle=True)"
     assert data["permutations"][-1]["size"] == 72
     assert data["permutations"][-1]["place"]["code"].startswith("model.fit(")

@@ -61,6 +61,9 @@ def test_a_loop_with_a_tape(tmp_path: Path) -> None:
     np.testing.assert_allclose(clipped, raw * 1e-3 / np.linalg.norm(raw), rtol=1e-6)
     assert document["loop"]["clip"][0]["function"] == "clip_by_global_norm"
     assert [update["learning_rate"] for update in document["updates"]] == pytest.approx([0.01, 0.005, 0.0025])
+    rates = document["loop"]["rates"]
+    assert rates["per"] == "step"
+    assert rates["values"][:6] == pytest.approx([0.01 * 0.5**step for step in range(6)])  # ExponentialDecay's
     assert document["data"]["epochs"]["value"] == 4
 
 
@@ -200,3 +203,21 @@ def test_a_script_that_fails_says_where(tmp_path: Path) -> None:
 
 def test_a_script_without_steps_says_so(tmp_path: Path) -> None:
     assert watch(tmp_path / "idle", "import keras").document["status"]["outcome"] == "no_steps"
+
+
+def test_two_optimizers_that_share_a_loss_make_one_step(tmp_path: Path) -> None:
+    source = TAPE.replace(
+        "optimizer = keras", "other = keras.optimizers.SGD(0.1)\n    optimizer = keras"
+    ).replace(
+        "        optimizer.apply_gradients(zip(gradients, model.trainable_variables))\n",
+        "        optimizer.apply(gradients[:4], model.trainable_variables[:4])\n"
+        "        other.apply(gradients[4:], model.trainable_variables[4:])\n",
+    )  # fmt: skip
+    document = watch(tmp_path / "two", source).document
+    updates = document["updates"]
+    assert [update["optimizer"] for update in updates] == [0, 0, 0]
+    assert [len(update["gradients"]) for update in updates] == [6, 6, 6]
+    assert all(update["parameters_after"][path] != update["parameters_before"][path] for update in updates
+               for path in update["gradients"])  # fmt: skip
+    assert [update["rates"][1] for update in updates] == pytest.approx([0.1] * 3)
+    assert [group["class"] for group in document["optimizer"]["groups"]] == ["Adam", "SGD"]

@@ -147,6 +147,11 @@ def test_a_plain_loop_is_seen_whole(folder: Path) -> None:
     assert document["loop"]["zero_grad"] == [1, 1, 1]
     assert document["loop"]["clip"][0]["settings"]["max_norm"] == 0.1
     assert document["loop"]["scheduler"][0]["per"] == "step"
+    rates = document["loop"]["rates"]
+    assert (rates["per"], rates["at"][:9]) == ("step", list(range(9)))
+    assert rates["values"][:9] == [0.1 * 0.5 ** (step // 2) for step in range(9)]  # StepLR's, past the three steps
+    assert document["loop"]["stopping"]["ends_early"] is False
+    assert document["data"]["loaders"][0]["num_batches"] == 4
     assert document["data"]["epochs"]["value"] == 5
     loader = document["data"]["loaders"][0]
     assert (loader["batch_size"], loader["shuffle"], loader["num_workers"]) == (16, True, 2)
@@ -385,3 +390,61 @@ def _images(folder: Path) -> Path:
     path = folder / "images.npy"
     np.save(path, np.random.default_rng(0).normal(size=(5, 3, 8, 8)).astype("float32"))
     return path
+
+
+def test_two_optimizers_that_share_a_loss_make_one_step(folder: Path) -> None:
+    seen = watch(
+        folder,
+        """
+        import torch
+        from torch import nn
+
+        net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+        first = torch.optim.SGD(net[0].parameters(), lr=0.1)
+        second = torch.optim.Adam(net[1].parameters(), lr=0.2)
+        for step in range(5):
+            first.zero_grad()
+            second.zero_grad()
+            net(torch.randn(8, 3)).square().mean().backward()
+            first.step()
+            second.step()
+        """,
+    )
+    updates = seen.document["updates"]
+    assert [update["optimizer"] for update in updates] == [0, 0, 0]
+    assert [update["rates"] for update in updates] == [[0.1, 0.2]] * 3
+    assert all(update["raw_gradients"].keys() == {"0.weight", "0.bias", "1.weight", "1.bias"} for update in updates)
+    moved = [
+        np.any(
+            seen.arrays[update["parameters_after"]["1.weight"]] != seen.arrays[update["parameters_before"]["1.weight"]]
+        )
+        for update in updates
+    ]
+    assert all(moved)
+    assert [group["class"] for group in seen.document["optimizer"]["groups"]] == ["SGD", "Adam"]
+
+
+def test_a_copy_that_is_evaluated_between_steps_is_no_part_of_the_model(folder: Path) -> None:
+    seen = watch(
+        folder,
+        """
+        import copy
+        import torch
+        from torch import nn
+
+        net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+        average = copy.deepcopy(net)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for epoch in range(5):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(net(torch.randn(8, 3)), torch.randn(8, 1)).backward()
+            optimizer.step()
+            with torch.no_grad():
+                for a, p in zip(average.parameters(), net.parameters()):
+                    a.mul_(0.9).add_(p, alpha=0.1)
+                assert average(torch.randn(20, 3)).shape == (20, 1)
+        """,
+    )
+    assert [layer["name"] for layer in seen.document["model"]["layers"]] == ["0", "1"]
+    assert [fed["inputs"] for fed in seen.document["fed"]] == [[f"step{step}/fed/in0"] for step in range(3)]
+    assert seen.document["loop"]["ema"]["decay"] == 0.9

@@ -7,7 +7,7 @@ from typing import Any
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding
-from compare.explanation.feeding.reading import reading_place, training_loader
+from compare.explanation.feeding.reading import num_batches, num_samples, reading_place, training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.words import counted
@@ -39,6 +39,52 @@ def order(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     _shuffling(context, folders, places)
     _last_batch(context, fed, places)
     _numbers(context, places)
+    _epoch_length(context, places)
+    _drawing(context, places)
+
+
+def _epoch_length(context: Context, places: tuple[Place | None, Place | None]) -> None:
+    """How many batches an epoch has, where the samples and the batches do not say it already."""
+    a, b = num_batches(context.guide.observation), num_batches(context.look)
+    if a is None or b is None or a == b or context.says("^batch size|the last batch|number of training samples"):
+        return
+    title = context.differs("batches in an epoch:", str(a), str(b))
+    context.find(
+        "data",
+        title,
+        guide=f"{a} in an epoch",
+        steered=f"{b} in an epoch",
+        places=places,
+        effect=0.3 + abs(a - b) / max(a, b),
+        cause=title,
+    )
+
+
+def _drawing(context: Context, places: tuple[Place | None, Place | None]) -> None:
+    """Whether an epoch has each sample once, or samples drawn by weights or with replacement."""
+    sides = _drawn(context.guide.observation), _drawn(context.look)
+    if None in sides or sides[0] == sides[1]:
+        return
+    context.find(
+        "data",
+        context.differs("samples of an epoch:", str(sides[0]), str(sides[1])),
+        guide=str(sides[0]),
+        steered=str(sides[1]),
+        places=places,
+        effect=0.6,
+        cause="how samples are drawn",
+    )
+
+
+def _drawn(observation: Observation) -> str | None:
+    loader = training_loader(observation)
+    if loader.get("sampler") == "WeightedRandomSampler":
+        return f"drawn by weights (WeightedRandomSampler){'' if loader.get('replacement') else ', each once at most'}"
+    if loader.get("replacement"):
+        return "drawn with replacement"
+    known = ("SequentialSampler", "RandomSampler", "BatchSampler", "SubsetRandomSampler")
+    plain = loader.get("sampler") in known or observation.part("data", "fit", "kind") == "arrays"
+    return "each once" if plain else None
 
 
 def _shuffling(context: Context, folders: tuple[Path, Path], places: tuple[Place | None, Place | None]) -> None:
@@ -134,13 +180,17 @@ def _repeats(text: str, line: int) -> bool:
 
 def _last_batch(context: Context, fed: Feeding, places: tuple[Place | None, Place | None]) -> None:
     """Whether the last batch, which is not full, is left out."""
-    drops, sizes = [], []
-    for observation in (context.guide.observation, context.look):
-        loader = training_loader(observation)
-        drops.append(bool(loader.get("drop_last") or loader.get("drop_remainder")))
-        sizes.append(num_samples(observation))
-    number = next((size for size in sizes if size), None)
-    if drops[0] == drops[1] or not number or fed.batches[0] == 0 or number % fed.batches[0] == 0:
+    observations = (context.guide.observation, context.look)
+    stated = next((size for size in map(num_samples, observations) if size), None)
+    numbers = [num_samples(observation) or stated for observation in observations]
+    drops = [
+        number is not None and batch > 0 and _drops(observation, batch, number)
+        for observation, batch, number in zip(observations, fed.batches, numbers, strict=True)
+    ]
+    if drops[0] == drops[1]:
+        return
+    number, batch = (numbers[drops.index(True)] or 0), fed.batches[drops.index(True)]
+    if number % batch == 0:
         return
     words = {True: "left out (drop_last)", False: "used"}
     title = context.differs("the last batch, which is not full, is", words[drops[0]], words[drops[1]])
@@ -150,24 +200,20 @@ def _last_batch(context: Context, fed: Feeding, places: tuple[Place | None, Plac
         guide=words[drops[0]],
         steered=words[drops[1]],
         places=places,
-        effect=(number % fed.batches[0]) / number,
-        effect_text=f"{number % fed.batches[0]} of {number} samples in each epoch",
+        effect=(number % batch) / number,
+        effect_text=f"{number % batch} of {number} samples in each epoch",
         cause="last batch",
         mend=f"drop_last={drops[0]}",
     )
 
 
-def num_samples(observation: Observation) -> int | None:
-    """How many samples an epoch of training has, as far as the script says."""
+def _drops(observation: Observation, batch: int, number: int) -> bool:
+    """Whether a side leaves out what does not fill a batch; of a loop over `range`, by how often it goes round."""
     loader = training_loader(observation)
-    fit = observation.part("data", "fit")
-    number = loader.get("num_sampled") or loader.get("num_samples")
-    if isinstance(fit, dict):
-        number = fit.get("num_samples") or number
-        validation = fit.get("validation")
-        if isinstance(validation, dict) and validation.get("kind") == "split" and isinstance(number, int):
-            number -= int(validation.get("num_samples") or 0)
-    return number if isinstance(number, int) else None
+    loops = observation.entries("data", "epochs", "loops")
+    if not loader and observation.part("data", "fit") is None and len(loops) > 1:
+        return bool(loops[-1].get("count") == number // batch and number % batch)
+    return bool(loader.get("drop_last"))
 
 
 def _numbers(context: Context, places: tuple[Place | None, Place | None]) -> None:

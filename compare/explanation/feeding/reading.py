@@ -20,3 +20,66 @@ def reading_place(observation: Observation) -> Place | None:
     loops = [entry for entry in observation.entries("data", "epochs", "loops") if isinstance(entry, dict)]
     found = observation.place("data", "fit", "place") or place(training_loader(observation).get("place"))
     return found or (place(loops[-1].get("place")) if loops else None)
+
+
+def num_samples(observation: Observation) -> int | None:
+    """How many samples an epoch of training has, as far as the script says."""
+    loader = training_loader(observation)
+    fit = observation.part("data", "fit")
+    number = loader.get("num_sampled") or loader.get("num_samples")
+    if isinstance(fit, dict):
+        number = fit.get("num_samples") or number
+        validation = fit.get("validation")
+        if isinstance(validation, dict) and validation.get("kind") == "split" and isinstance(number, int):
+            number -= int(validation.get("num_samples") or 0)
+    return number if isinstance(number, int) else None
+
+
+def num_batches(observation: Observation) -> int | None:
+    """How many batches an epoch of training has, as far as the script says."""
+    fit = observation.part("data", "fit")
+    loops = observation.entries("data", "epochs", "loops")
+    stated = training_loader(observation).get("num_batches")
+    if isinstance(fit, dict):
+        size, number = fit.get("batch_size"), num_samples(observation)
+        stated = fit.get("steps_per_epoch") or stated
+        if stated is None and isinstance(size, int) and size > 0 and number:
+            stated = -(-number // size)
+    elif stated is None and len(loops) > 1:
+        stated = loops[-1].get("count")
+    if not isinstance(stated, int) or stated <= 0:
+        return None
+    limit = observation.part("data", "trainer", "limit_train_batches")
+    if isinstance(limit, float):
+        return int(stated * limit) or None
+    return min(stated, limit) if isinstance(limit, int) and limit > 0 else stated
+
+
+def num_epochs(observation: Observation) -> int | None:
+    """How many epochs are planned; None of a loop over steps alone, without an epoch."""
+    loops = observation.entries("data", "epochs", "loops")
+    epochs = observation.part("data", "epochs", "value")
+    return epochs if isinstance(epochs, int) and epochs > 0 and len(loops) != 1 else None
+
+
+def num_steps(observation: Observation) -> int | None:
+    """How many optimizer steps are planned in all."""
+    epochs, batches = num_epochs(observation), num_batches(observation)
+    most = observation.part("data", "trainer", "max_steps")
+    loops = observation.entries("data", "epochs", "loops")
+    if len(loops) == 1:
+        count = loops[0].get("count")
+        return count if isinstance(count, int) else None
+    if batches is not None:
+        batches = -(-batches // _accumulated(observation))
+    planned = [most] if isinstance(most, int) and most > 0 else []
+    planned += [] if epochs is None or batches is None else [epochs * batches]
+    return min(planned, default=None)
+
+
+def _accumulated(observation: Observation) -> int:
+    """How many batches a step has."""
+    stated = observation.part("optimizer", "settings", "gradient_accumulation_steps")
+    counts = [stated, observation.part("data", "trainer", "accumulate_grad_batches")]
+    counts += (observation.part("loop", "backward") or [])[:3]
+    return max((count for count in counts if isinstance(count, int)), default=1) or 1

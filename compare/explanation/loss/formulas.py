@@ -150,6 +150,6 @@ def by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found |
             named(context.guide.observation),
             named(context.steered.observation),
             words or "a constant factor",
-            "reduction='mean'" if "sum" in words else f"multiply it by {1 / value:.6g}",
+            "reduction='mean'" if "sum" in words and "accumulation" not in words else f"multiply it by {1 / value:.6g}",
         )
     ]

@@ -55,6 +55,12 @@ def batch_size(context: Context) -> int | None:
 def factor_words(context: Context, ratio: float) -> str:
     """What a constant factor between two losses usually is."""
     size = batch_size(context)
+    several = len((context.steered.observation.losses or [{}])[0].get("backward_values") or ())
+    if several > 1 and several != size:
+        if abs(ratio / several - 1) < 1e-6:
+            return f"the {several} batches of a step (accumulation) are added up, not averaged"
+        if abs(ratio * several - 1) < 1e-6:
+            return f"the {several} batches of a step (accumulation) are averaged, not added up"
     sample = next(iter(samples_of(context, [0])), None)
     classes = sample.outputs.shape[-1] if sample is not None and sample.outputs.ndim > 1 else None
     elements = int(np.prod(sample.outputs.shape[1:])) if sample is not None else None

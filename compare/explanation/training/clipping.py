@@ -1,11 +1,13 @@
 """How gradients are clipped between the backward pass and the step."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from compare.explanation.context import Context
-from compare.explanation.observed.carry import sources_in
+from compare.explanation.findings import joined
+from compare.explanation.observed.carry import parameter_pairs, sources_in
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.observed.values import deviation
 from compare.explanation.training.gradients import of_guide, ratio_of
@@ -22,6 +24,8 @@ def clipping(context: Context) -> None:
         or context.steered.observation.place("optimizer", "place"),
     )
     effect, text = _clip_effect(context)
+    left = [_left_out(observation) for observation in (context.guide.observation, context.steered.observation)]
+    of_part = bool(left[0]) != bool(left[1])
     if guide is None or steered is None or guide[0] != steered[0] or abs(guide[1] - steered[1]) > 1e-6 * abs(guide[1]):
         words = _clip_words(guide), _clip_words(steered)
         if guide is None:
@@ -54,17 +58,34 @@ def clipping(context: Context) -> None:
             cause="norm of a sparse gradient",
             severity="inherent",
         )
-    elif effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases"):
+    elif effect > 1e-5 and guide[0] == "norm of each parameter" and _of_parts(context):
         context.find(
             "gradients",
-            f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",
+            "clipping by norm of each parameter: what is one parameter in one framework, as a recurrent layer's bias, "
+            "is several in the other, each with a norm of its own",
             guide=_clip_words(guide),
             steered=_clip_words(steered),
             places=places,
             effect=effect,
             effect_text=text,
-            cause="clipping before the gradients are there, or of other parameters",
-            mend="clip between backward and step",
+            cause="norm of a parameter that has several parts",
+            severity="inherent",
+        )
+    elif of_part or (effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases")):
+        parts = [f"{_clip_words(guide)}{f', but not of {joined(paths)}' if paths else ''}" for paths in left]
+        why = "of other parameters" if of_part else "at another place"
+        context.find(
+            "gradients",
+            f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped {why}"
+            if effect
+            else f"gradients are clipped {_clip_words(guide)} on both sides, {why}",
+            guide=parts[0],
+            steered=parts[1],
+            places=places,
+            effect=effect or 0.1,
+            effect_text=text if effect else "nothing was clipped in the steps that were run",
+            cause="clipping of other parameters" if of_part else "clipping before the gradients are there",
+            mend="clip the gradients of all parameters" if of_part else "clip between backward and step",
         )
     elif "norm" in guide[0] and context.frameworks[0] != context.frameworks[1]:
         context.find(
@@ -91,7 +112,7 @@ def _clip(observation: Observation) -> Clip | None:
     ):
         if isinstance(settings.get(key), int | float):
             return words, float(settings[key])
-    entries = observation.entries("loop", "clip")
+    entries = _of_first_optimizer(observation)
     calls = [entry for entry in entries if entry.get("step") == entries[0].get("step")]
     one_each = len(calls) > 1 and all(entry.get("gradients") == 1 for entry in calls)
     for entry in entries:
@@ -108,6 +129,22 @@ def _clip(observation: Observation) -> Clip | None:
     return None
 
 
+def _of_first_optimizer(observation: Observation) -> list[dict[str, Any]]:
+    """The calls that clip gradients of the first optimizer, whose settings are compared."""
+    groups = [group for group in observation.entries("optimizer", "groups") if not group.get("optimizer")]
+    own = {path for group in groups for path in group.get("parameters") or ()}
+    entries = observation.entries("loop", "clip")
+    return [entry for entry in entries if not own or not entry.get("parameters") or own & set(entry["parameters"])]
+
+
+def _left_out(observation: Observation) -> list[str]:
+    """The parameters of the first optimizer whose gradients a call that clips is not given."""
+    entries = _of_first_optimizer(observation)
+    given = {path for entry in entries for path in entry.get("parameters") or ()}
+    groups = [group for group in observation.entries("optimizer", "groups") if not group.get("optimizer")]
+    return [path for group in groups for path in group.get("parameters") or () if given and path not in given]
+
+
 def _clip_words(clip: Clip | None) -> str:
     return "not clipped" if clip is None else f"by {clip[0]} at {clip[1]:g}"
 
@@ -120,6 +157,24 @@ def _clip_mend(clip: Clip | None) -> str:
     if clip[0] == "global norm":
         return f"torch.nn.utils.clip_grad_norm_(model.parameters(), {clip[1]:g})"
     return f"for p in model.parameters(): torch.nn.utils.clip_grad_norm_(p, {clip[1]:g})"
+
+
+def _of_parts(context: Context) -> bool:
+    """Whether all that differs after clipping are parameters of which the other side has another number."""
+    pairs = [both for pair in context.pairing.pairs for both in parameter_pairs(pair, context.frameworks)]
+    parts = Counter(path for path, _ in pairs)
+    single = {steered for path, steered in pairs if parts[path] == 1}
+    steered = context.steered.observation
+    for step in range(min(len(context.guide.observation.updates), len(steered.updates))):
+        a, b = of_guide(context, step, "gradients"), steered.by_path("gradients", step)
+        off = {
+            path
+            for path in a.keys() & b.keys()
+            if a[path].shape == b[path].shape and deviation(a[path], b[path]) > 1e-5
+        }
+        if off & single:
+            return False
+    return True
 
 
 def _of_sparse(context: Context, clip: Clip) -> bool:

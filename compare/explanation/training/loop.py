@@ -1,11 +1,13 @@
 """What the training loop does beside forward, backward and step, and the mode in which it does it."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
+from compare.explanation.training.updates import alike
 
 
 def loop(context: Context) -> None:
@@ -14,6 +16,7 @@ def loop(context: Context) -> None:
     _cleared(context)
     _accumulation(context)
     _precision(context)
+    _loss_scale(context)
     _left_in_evaluation(context)
     _average(context)
 
@@ -121,6 +124,7 @@ def _precision(context: Context) -> None:
         return
     autocast = context.look.part("loop", "autocast")
     where = place(autocast.get("place")) if isinstance(autocast, dict) else None
+    where = where or context.look.place("data", "trainer", "place")
     title = context.differs("precision of the computation:", sides[0], sides[1])
     context.find(
         "loop",
@@ -136,20 +140,51 @@ def _precision(context: Context) -> None:
 
 
 def _low(observation: Observation) -> str:
-    """The precision that a side computes in, by its own words."""
+    """The precision that a side computes in, and that of its weights where it is low, by its own words."""
     autocast = observation.part("loop", "autocast")
-    if isinstance(autocast, dict):
-        return str(autocast.get("dtype")).removeprefix("torch.")
     policy = str(observation.part("dtype_policy") or "")
-    if "mixed" in policy:
-        return policy.removeprefix("mixed_")
-    if policy in ("bfloat16", "float16", "float64"):
-        return policy if policy != "float64" else "float32"
-    precision = str(observation.part("data", "trainer", "precision") or "")
-    for name in ("bf16", "16"):
-        if precision.startswith(name):
-            return "bfloat16" if name == "bf16" else "float16"
-    return "float32"
+    weights = str(observation.part("loop", "weights_dtype") or "float32")
+    computed = weights
+    if isinstance(autocast, dict):
+        computed = str(autocast.get("dtype")).removeprefix("torch.")
+    elif "mixed" in policy:
+        computed = policy.removeprefix("mixed_")
+    elif policy in _HALVES:
+        computed = weights = policy
+    if computed not in _HALVES:
+        return "float32"
+    return computed if weights not in _HALVES else f"{computed}, weights too"
+
+
+_HALVES = ("bfloat16", "float16")
+
+
+def _loss_scale(context: Context) -> None:
+    """Small gradients in float16, which a loss scale keeps from becoming zero."""
+    sides = [_scales(context.guide.observation), _scales(context.look)]
+    if None in sides or sides[0] == sides[1]:
+        return
+    words = {True: "the loss is scaled (LossScaleOptimizer, GradScaler)", False: "the loss is not scaled"}
+    what = "loss scale in float16"
+    context.find(
+        "loop",
+        context.added(what, "in the loop") if sides[1] else context.missing(what, "in the loop"),
+        guide=words[bool(sides[0])],
+        steered=words[bool(sides[1])],
+        places=_places(context),
+        effect=0.1,
+        effect_text="small gradients become zero in float16",
+        cause=what,
+        mend="torch.amp.GradScaler()",
+    )
+
+
+def _scales(observation: Observation) -> bool | None:
+    """Whether a side scales its loss; None where it does not compute in float16."""
+    if not _low(observation).startswith("float16"):
+        return None
+    automatic = observation.part("dtype_policy") == "mixed_float16" and observation.part("compile", "auto_scale_loss")
+    return bool(observation.part("loop", "grad_scaler") or automatic)
 
 
 def modes(context: Context) -> None:
@@ -214,17 +249,21 @@ def _minds(kind: str) -> bool:
 
 def _average(context: Context) -> None:
     """A moving average of the weights, and how much it keeps of the old one."""
-    sides = [_averaged(context.guide.observation), _averaged(context.steered.observation)]
+    observations = context.guide.observation, context.steered.observation
+    sides = [_averaged(observation) for observation in observations]
     if sides[0] == sides[1]:
         return
     what = "moving average of the weights (EMA)"
+    for side, observation in zip(sides, observations, strict=True):
+        if side is None and observation.part("loop", "names_average"):
+            context.not_seen.append(f"a {what} that {observation.words}'s script seems to keep by itself")
+            return
     if sides[0] is None or sides[1] is None:
         title = context.missing(what, "in the loop") if sides[1] is None else context.added(what, "in the loop")
-    elif sides[0][0] and sides[1][0] and abs(sides[0][0] - sides[1][0]) > 1e-9:
-        title = context.differs(f"decay of the {what}:", f"{sides[0][0]:g}", f"{sides[1][0]:g}")
-    elif sides[0][1] != sides[1][1]:
-        words = {True: "updated", False: "never updated"}
-        title = context.differs(f"{what} is", words[sides[0][1]], words[sides[1][1]])
+    elif all(side.first is not None for side in sides if side) and not alike(sides[0].decay, sides[1].decay):
+        title = context.differs(f"decay of the {what}:", *(_decay_words(side) for side in sides if side))
+    elif sides[0].updated != sides[1].updated:
+        title = context.differs(f"{what} is", sides[0].updated, sides[1].updated)
     else:
         return
     context.find(
@@ -238,28 +277,46 @@ def _average(context: Context) -> None:
     )
 
 
-Average = tuple[float | None, bool]
+@dataclass(frozen=True)
+class _Average:
+    """A moving average of the weights.
+
+    Args:
+        decay: How much of the old it keeps; None where that is not the same at every step.
+        first: The same at its first update, None where that is not known.
+        updated: How often.
+    """
+
+    decay: float | None
+    first: float | None
+    updated: str
 
 
-def _averaged(observation: Observation) -> Average | None:
-    """The decay of a moving average, None where it is not known, and whether it was updated."""
+def _averaged(observation: Observation) -> _Average | None:
     settings = observation.part("optimizer", "settings") or {}
     if settings.get("use_ema"):
-        return _number(settings.get("ema_momentum")), True
+        momentum = _number(settings.get("ema_momentum"))
+        return _Average(momentum, momentum, "updated")
     found = observation.part("loop", "ema")
     if not isinstance(found, dict):
         return None
-    return _number(found.get("decay")), found.get("updates") != 0
+    decay, per_epoch = _number(found.get("decay")), found.get("per") == "epoch"
+    updated = "updated" if found.get("updates") else "updated once in an epoch" if per_epoch else "never updated"
+    return _Average(decay, decay if decay is not None else _number(found.get("first")), updated)
+
+
+def _decay_words(side: _Average) -> str:
+    if side.decay is not None:
+        return f"{side.decay:g}"
+    return "one that changes" + ("" if side.first is None else f" from step to step, {side.first:g} at first")
 
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _averaged_words(side: Average | None) -> str:
-    if side is None:
-        return "not averaged"
-    return f"averaged{f' with decay {side[0]:g}' if side[0] else ''}{'' if side[1] else ', but never updated'}"
+def _averaged_words(side: _Average | None) -> str:
+    return "not averaged" if side is None else f"averaged with decay {_decay_words(side)}, {side.updated}"
 
 
 def _average_place(observation: Observation) -> Place | None:

@@ -1,40 +1,45 @@
 """What the programs state and a few steps do not show: epochs, early stopping, restored weights, validation."""
 
-from typing import Any
-
 from compare.explanation.context import Context
-from compare.explanation.feeding.reading import training_loader
-from compare.explanation.findings import Place
+from compare.explanation.feeding.reading import num_epochs, num_steps, training_loader
+from compare.explanation.findings import Place, joined
 from compare.explanation.observed.observation import Observation, place
+from compare.explanation.training.callbacks import plateau, stopping
 from compare.explanation.words import counted
 
 
 def stated(context: Context) -> None:
     """Finds what differs in what is only stated."""
     _epochs(context)
-    _callbacks(context)
+    stopping(context)
+    plateau(context)
+    _held_out(context)
     _validation(context)
-    _statistics(context)
+    _later(context)
 
 
 def _epochs(context: Context) -> None:
-    sides = [observation.part("data", "epochs") or {} for observation in (context.guide.observation, context.look)]
-    a, b = (side.get("value") for side in sides)
-    if not isinstance(a, int) or not isinstance(b, int) or a == b or a < 1 or b < 1:
+    """How long is trained: in epochs, or in steps where one side has no epochs."""
+    observations = context.guide.observation, context.look
+    what, (a, b) = "epoch", [num_epochs(observation) for observation in observations]
+    if a is None or b is None:
+        what, (a, b) = "step", [num_steps(observation) for observation in observations]
+    if a is None or b is None or a == b:
         return
-    title = context.differs("number of epochs:", str(a), str(b))
+    sides = [observation.part("data", "epochs") or {} for observation in observations]
+    title = context.differs(f"number of {what}s:", str(a), str(b))
     context.find(
         "stated",
         title,
-        guide=f"{counted(a, 'epoch')} ({sides[0].get('how')})",
-        steered=f"{counted(b, 'epoch')} ({sides[1].get('how')})",
+        guide=f"{counted(a, what)} ({sides[0].get('how')})",
+        steered=f"{counted(b, what)} ({sides[1].get('how')})",
         places=(
             context.guide.observation.place("data", "fit", "place"),
             context.look.place("data", "fit", "place") or _loop_place(context.look),
         ),
         effect=0.5,
         cause=title,
-        mend=counted(a, "epoch"),
+        mend=counted(a, what),
     )
 
 
@@ -43,37 +48,37 @@ def _loop_place(observation: Observation) -> Place | None:
     return place(loops[0].get("place")) if loops and isinstance(loops[0], dict) else None
 
 
-def _callbacks(context: Context) -> None:
-    """Early stopping and its settings; other callbacks by name where both sides have such a thing."""
-    a, b = _stopping(context.guide.observation), _stopping(context.look)
-    if a is None and b is None:
+def _held_out(context: Context) -> None:
+    """Which samples are held out: the last ones, as `validation_split` takes them, or some at random."""
+    sides = [_chosen(observation) for observation in (context.guide.observation, context.look)]
+    if None in sides or sides[0] == sides[1]:
         return
-    places = (context.guide.observation.place("data", "fit", "place"), context.look.place("optimizer", "place"))
-    if a is None or b is None:
-        if context.look.part("data", "trainer") is None and context.guide.observation.part("data", "trainer") is None:
-            # A loop of one's own may stop early by itself, which a few steps do not show.
-            context.not_seen.append("early stopping, which one side states and a loop may have by itself")
-            return
-        what = "early stopping"
-        title = context.missing(what, "in the port") if a else context.added(what, "")
-        context.find(
-            "stated", title, guide=str(a or "none"), steered=str(b or "none"), places=places, effect=0.3, cause=title,
-        )  # fmt: skip
-        return
-    for key in ("patience", "min_delta", "mode", "monitor", "restore_best_weights"):
-        x, y = a.get(key), b.get(key)
-        if x is None or y is None or x == y or (key in ("mode", "monitor")):
-            continue
-        title = context.differs(f"early stopping: {key}", str(x), str(y))
-        context.find("stated", title, guide=str(x), steered=str(y), places=places, effect=0.2, cause=title)
+    texts = [f"{words} of the samples" for words in sides]
+    context.find(
+        "data",
+        context.differs("held out for validation:", texts[0], texts[1]),
+        guide=texts[0],
+        steered=texts[1],
+        places=(_split_place(context.guide.observation), _split_place(context.look)),
+        effect=0.1,
+        effect_text="matters where samples are ordered, by class or by time",
+        cause="another choice of validation samples",
+        mend="hold out the samples that the reference holds out",
+        severity="minor",
+    )
 
 
-def _stopping(observation: Observation) -> dict[str, Any] | None:
-    for path in (("data", "fit", "callbacks"), ("data", "trainer", "callbacks")):
-        for callback in observation.entries(*path):
-            if "EarlyStopping" in str(callback.get("class")):
-                return dict(callback.get("settings") or {})
-    return None
+def _chosen(observation: Observation) -> str | None:
+    """How the validation samples are chosen, where the program lets its framework do it."""
+    validation = observation.part("data", "fit", "validation")
+    if isinstance(validation, dict):
+        return "the last" if validation.get("kind") == "split" else None
+    return "a random choice" if observation.entries("data", "splits") else None
+
+
+def _split_place(observation: Observation) -> Place | None:
+    splits = observation.entries("data", "splits")
+    return place(splits[0].get("place")) if splits else observation.place("data", "fit", "place")
 
 
 def _validation(context: Context) -> None:
@@ -98,5 +103,13 @@ def _loader_place(observation: Observation) -> Place | None:
     return place(training_loader(observation).get("place"))
 
 
-def _statistics(context: Context) -> None:
+def _later(context: Context) -> None:
+    """What a run of the first steps does not show."""
+    places = [
+        place(entry)
+        for observation in (context.guide.observation, context.look)
+        for entry in observation.entries("data", "later")
+    ]
+    if places:
+        context.not_seen.append(f"the further training at {joined(str(where) for where in places if where)}")
     context.not_seen.append(f"what begins after {counted(len(context.steered.observation.updates), 'step')}")

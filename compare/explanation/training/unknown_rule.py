@@ -7,9 +7,10 @@ from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.carry import carried
 from compare.explanation.observed.observation import Observation
-from compare.explanation.training.updates import alike, schedule
+from compare.explanation.training.schedule import schedule
+from compare.explanation.training.updates import alike
 
-_SAME = 1e-6
+SAME_UPDATE = 1e-6
 """Of an update; both sides computed it in float64 from the same gradients and the same weights."""
 
 _COMMON = {
@@ -30,7 +31,7 @@ def unknown_rule(context: Context, name: str, places: tuple[Place | None, Place 
     scheduled = schedule(context)
     guide, steered = context.guide.observation, context.steered.observation
     first, second = _settings(guide), _settings(steered)
-    apart = _apart(context)
+    apart = updates_apart(context)
     stated = [key for key in first if key in second and not alike(first[key], second[key])]
     stated = [key for key in stated if key != "lr" or not scheduled]
     for key in stated:
@@ -49,7 +50,7 @@ def unknown_rule(context: Context, name: str, places: tuple[Place | None, Place 
         return
     if apart is None:
         context.not_seen.append(f"the update of {name}, whose rule is not known here")
-    elif apart <= _SAME:
+    elif apart <= SAME_UPDATE:
         context.same.append(f"{name}: its updates from the reference's gradients, by value")
     else:
         context.find(
@@ -73,7 +74,7 @@ def _settings(observation: Observation) -> dict[str, float]:
     }
 
 
-def _apart(context: Context) -> float | None:
+def updates_apart(context: Context) -> float | None:
     """How far the updates of both sides are apart, relative to the guide's; None where they cannot be compared."""
     guide, steered = context.guide.observation, context.steered.observation
     if any("several forward passes" in str(text) for o in (guide, steered) for text in o.entries("warnings")):

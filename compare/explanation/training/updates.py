@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.optimizers import ADAPTIVE, Rule, rule_of, simulate
 from compare.explanation.context import Context
-from compare.explanation.observed.observation import Array, Observation, place
+from compare.explanation.observed.observation import Array, Observation
 from compare.explanation.words import off_by
 
 VERIFIED = 1e-5
@@ -46,11 +46,48 @@ def rule_of_side(observation: Observation) -> Rule | None:
     return rule_of(observation.framework, str(observation.part("optimizer", "class")), settings)
 
 
+def rule_like(observation: Observation, other: Rule) -> Rule | None:
+    """The rule of an optimizer of the user's own class, if it is another side's rule in either framework's form.
+
+    Its settings are those that it states, or else the other side's; the updates that were seen bear it out.
+    """
+    own = [history for history in histories(observation) if history.before]
+    settings = dict(observation.part("optimizer", "settings") or {})
+    stated = rule_of(observation.framework, other.name, settings)
+    rates = rates_of(observation)
+    for candidate in (stated, other):
+        for framework in ("keras", "torch"):
+            for decoupled in (True, False):
+                if candidate is None or not own or not rates:
+                    continue
+                weight_decay = {"decoupled weight decay": decoupled} if candidate.settings.get("weight decay") else {}
+                filled = {**other.settings, **candidate.settings, **weight_decay, "learning rate": rates[0]}
+                rule = Rule(other.name, framework, filled)
+                if all(history.error(rule) <= VERIFIED for history in own):
+                    return rule
+    return None
+
+
 def rates_of(observation: Observation) -> list[float]:
     """The learning rate of each step."""
     fallback = observation.part("optimizer", "settings", "lr")
     found = [update.get("learning_rate") for update in observation.updates]
     return [float(rate if isinstance(rate, int | float) else fallback or 0.0) for rate in found]
+
+
+def _rates_at(observation: Observation, path: str) -> list[float]:
+    """The learning rate of each step of a parameter's own group."""
+    index = (group_of(observation, path) or {}).get("rate")
+    own = [(update.get("rates") or [])[index : index + 1] if index else [] for update in observation.updates]
+    if index and all(rates and isinstance(rates[0], int | float) for rates in own):
+        return [float(rates[0]) for rates in own]
+    return rates_of(observation)
+
+
+def group_of(observation: Observation, path: str) -> dict[str, Any] | None:
+    """The group of an optimizer that has a parameter; None where none is known to."""
+    groups = observation.entries("optimizer", "groups")
+    return next((group for group in groups if path in (group.get("parameters") or ())), None)
 
 
 def histories(observation: Observation) -> list[History]:
@@ -70,19 +107,22 @@ def histories(observation: Observation) -> list[History]:
         if all(path in table for kind in tables for table in kind):
             before, gradients, after = ([table[path] for table in kind] for kind in tables)
             if all(np.isfinite(g).all() for g in gradients):
-                found.append(History(path, before, gradients, after, rates_of(observation)))
+                found.append(History(path, before, gradients, after, _rates_at(observation, path)))
     return found
 
 
-def _group_rule(observation: Observation, path: str, rule: Rule) -> Rule:
-    """The rule with the settings of a parameter's own group."""
-    for group in observation.entries("optimizer", "groups")[1:]:
-        if path in (group.get("parameters") or ()):
-            own = rule_of(
-                observation.framework, str(observation.part("optimizer", "class")), group.get("settings") or {}
-            )
-            return own or rule
-    return rule
+def rule_at(observation: Observation, path: str, rule: Rule | None) -> Rule | None:
+    """The rule with the settings of a parameter's own group; the first group's is the one that is given."""
+    groups = observation.entries("optimizer", "groups")
+    group = group_of(observation, path)
+    if group is None or group is groups[0]:
+        return rule
+    settings = dict(group.get("settings") or {})
+    rates = _rates_at(observation, path)
+    if rates and "lr" not in settings:
+        settings["learning_rate"] = rates[0]
+    own = rule_of(observation.framework, str(group.get("class") or observation.part("optimizer", "class")), settings)
+    return own or (rule if not group.get("optimizer") else None)
 
 
 def sparse_rows(context: Context, rule: Rule) -> None:
@@ -124,7 +164,8 @@ def verified(context: Context, first: Rule, second: Rule) -> bool:
         if not own:
             context.not_seen.append(f"{observation.words}'s updates")
             continue
-        errors = {history.path: history.error(_group_rule(observation, history.path, rule)) for history in own}
+        rules = {history.path: rule_at(observation, history.path, rule) for history in own}
+        errors = {history.path: history.error(rules[history.path] or rule) for history in own if rules[history.path]}
         off = {path: error for path, error in errors.items() if error > VERIFIED}
         if not off:
             continue
@@ -153,35 +194,3 @@ def _unknown_update(context: Context, rule: Rule, worst: str, error: float, coun
         effect=min(error, 1.0),
         effect_text=f"{off_by(error, 'the largest update')}; no known cause fits",
     )
-
-
-def schedule(context: Context) -> bool:
-    """Learning rates that are not the same at every step, where either side changes its own; whether that was said."""
-    guide, steered = context.guide.observation, context.steered.observation
-    a, b = rates_of(guide), rates_of(steered)
-    count = min(len(a), len(b))
-    first = next((i for i in range(count) if not alike(a[i], b[i])), None)
-    if first is None or not any(not alike(rates[0], rate) for rates in (a[:count], b[:count]) for rate in rates):
-        return False
-    schedulers = steered.entries("loop", "scheduler") or guide.entries("loop", "scheduler")
-    where = next((place(entry.get("place")) for entry in steered.entries("loop", "scheduler")), None)
-    names = ", ".join(str(entry.get("class")) for entry in schedulers)
-    title = context.differs(
-        f"learning rate at step {first + 1} (schedule {names}, stepped per step or per epoch):",
-        f"{a[first]:.6g}",
-        f"{b[first]:.6g}",
-    )
-    context.find(
-        "loop",
-        title,
-        guide=f"learning rates {', '.join(f'{rate:.4g}' for rate in a[:5])}, ...",
-        steered=f"learning rates {', '.join(f'{rate:.4g}' for rate in b[:5])}, ...",
-        places=(guide.place("optimizer", "place"), where or steered.place("optimizer", "place")),
-        effect=abs(b[first] - a[first]) / max(abs(a[first]), 1e-30) + 0.1,
-        effect_text=f"the learning rates part at step {first + 1}",
-        cause="learning rate schedule",
-        mend="step the scheduler as often as the reference does"
-        if first
-        else "a schedule with the reference's learning rates",
-    )
-    return True
