@@ -136,9 +136,14 @@ OWN = """
     import keras
     import numpy as np
 
+    class Draw(keras.layers.Layer):
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x), stddev=0.5)
+
     class Model(keras.Model):
         def __init__(self):
             super().__init__()
+            self.draw = Draw()
             self.noise = keras.layers.GaussianNoise(0.25)
             self.each = keras.layers.TimeDistributed(keras.layers.Dense(3, activation="relu"))
 
@@ -147,8 +152,7 @@ OWN = """
             self.shift = self.add_weight(shape=(), initializer=drawn, name="shift")
 
         def call(self, x, training=None):
-            drawn = keras.random.normal(keras.ops.shape(x), stddev=0.5)
-            x = self.noise(x + drawn, training=training)
+            x = self.noise(self.draw(x), training=training)
             return keras.ops.mean(self.each(x), axis=(1, 2)) + self.shift
 
     model = Model()
@@ -165,6 +169,8 @@ def test_a_model_of_ones_own_with_noise_and_a_layer_at_each_time_step(tmp_path: 
     x, inside = seen.array(whole["inputs"][0]), seen.array(dense["inputs"][0])
     assert inside.shape == (8, 4, 5)  # all time steps in one call
     np.testing.assert_allclose(inside, x + 0.5 + 0.25, rtol=0, atol=1e-14)  # noise as its deviation
+    within = [call["function"] for call in seen.document["calls"][0] if call["parent"] == "draw"]
+    assert within == ["add"]  # a layer without weights is what its functions are
     before = seen.document["updates"][0]["parameters_before"]
     inner = inside @ seen.array(before["time_distributed/dense/kernel"])
     np.testing.assert_allclose(seen.array(dense["preactivation"]), inner, rtol=0, atol=1e-14)

@@ -14,6 +14,7 @@ from compare.explanation.loss.formulas import by_both_formulas, by_factor, by_fo
 from compare.explanation.loss.outputs import other_outputs
 from compare.explanation.loss.terms import by_terms
 from compare.explanation.loss.words import loss_place, named, samples_of
+from compare.explanation.loss.written import by_parting
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.values import match
 from compare.explanation.operations.learning import learn
@@ -108,7 +109,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
     if _last_activation(context, steps, a, b) or other_outputs(context, steps):
         return
     places = (loss_place(context.guide.observation), loss_place(context.steered.observation))
-    for attempt in (by_both_formulas, by_terms, by_formula, by_factor, by_own_prediction):
+    for attempt in (by_both_formulas, by_terms, by_formula, by_parting, by_factor, by_own_prediction):
         found = attempt(context, steps, a, b)
         if found is None:
             continue

@@ -72,7 +72,10 @@ def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dr
             continue
         after = _after(entry, calls, pairing, side)
         kind = str(entry.get("function"))
-        found.append(_Dropout(after, float(rate), bool(entry.get("active", True)), kind, place(entry.get("place"))))
+        layer = observation.layers.get(str(entry.get("layer")))
+        made = None if layer is None else layer.place  # its rate is set there
+        line = made or place(entry.get("place"))
+        found.append(_Dropout(after, float(rate), bool(entry.get("active", True)), kind, line))
     return found
 
 
@@ -93,7 +96,7 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
     """Of the dropouts after one layer."""
     where = "before the first layer" if after == 0 else f"after {context.name(context.pairing.pairs[after - 1])}"
     for left, right in zip(a, b, strict=False):
-        places = (left.place, right.place)
+        places = context.set_at((left.place, right.place), (left.rate, right.rate))
         if abs(left.rate - right.rate) > 1e-6:
             kept = abs(left.rate + right.rate - 1) < 1e-6
             title = context.differs(f"dropout rate {where}:", f"{left.rate:g}", f"{right.rate:g}")

@@ -55,8 +55,18 @@ def _constants(framework: str) -> str:
     return "constants rounded to float32" if framework == "keras" else "constants in float64"
 
 
-def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match) -> None:
-    """One difference between two layers, named by the operations that the values show."""
+def say_edit(
+    one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match, next_line: Place | None = None
+) -> None:
+    """One difference between two layers, named by the operations that the values show.
+
+    Args:
+        one: The pass.
+        edit: The difference.
+        where: The layers before and after.
+        fed: How far the values are apart that reach the layer after.
+        next_line: The first line that computes something in between, where a missing part of a formula belongs.
+    """
     context = one.context
     operands = _operands(one, edit)
     if operands is None and _is_consequence(context, edit, fed):
@@ -82,6 +92,8 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
     if any(found.title == title for found in context.findings):
         return  # in the other mode, or before another layer that takes the same value
     port_place = edit.value.place if edit.value is not None else line_of(one, where)
+    if edit.value is None and edit.guide is not None and edit.guide.family in ("scaling", "two operands"):
+        port_place = next_line or port_place
     far = min(max(edit.deviation if np.isfinite(edit.deviation) else 1.0, min(fed.deviation, 1.0) * 0.1), 1.0)
     context.find(
         "forward",

@@ -108,7 +108,7 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
         say_unknown(one, pair, enter, fed, steps, values, where)
         return
     for edit in edits:
-        say_edit(one, edit, where, fed)
+        say_edit(one, edit, where, fed, next_line=values[0].place if len(values) > 1 else None)
 
 
 def _is_judged(one: Pass, value: Array | None, enter: Call) -> bool:

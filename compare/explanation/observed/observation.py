@@ -129,6 +129,13 @@ class Observation:
         return [_calls(step) for step in self.part("calls") or []]
 
     @cached_property
+    def loss_calls(self) -> list[list[Call]]:
+        """Of each recorded step, the functions that are called between the model's outputs and the loss."""
+        if self.framework == "keras":
+            return [_calls(step) for step in self.part("loss_calls") or []]
+        return [[call for call in step if call.layer is None and call.parent is None] for step in self.calls]
+
+    @cached_property
     def evaluation_calls(self) -> list[Call]:
         """The calls of the forward pass in evaluation mode."""
         return _calls(self.part("evaluation_calls"))
