@@ -204,6 +204,9 @@ def _as_target(array: Array | None, like: Array | None) -> Array | None:
     """The guide's target in the form of the other side's: class numbers or one-hot, (n,) or (n, 1)."""
     if array is None or like is None:
         return None
+    if array.ndim > like.ndim and _is_one_hot(array) and not _is_one_hot(like):
+        array = array.argmax(axis=-1)
+        return array.reshape(-1 if like.ndim == 1 else (len(array), *like.shape[1:])).astype(like.dtype)
     if array.size == like.size:  # a loss of sequences is often given them one after the other
         shape = like.shape
     else:
@@ -211,14 +214,18 @@ def _as_target(array: Array | None, like: Array | None) -> Array | None:
     if array.size == np.prod(shape, dtype=np.int64):
         x = array.reshape(shape)
         return x if like.dtype.kind == "f" else x.astype(like.dtype)
-    if array.ndim == like.ndim + 1 and array.shape[-1] > 1:
-        return array.argmax(axis=-1).reshape(shape).astype(like.dtype)
     if like.ndim == array.ndim + 1 or (array.ndim == like.ndim and array.shape[-1] == 1):
         classes = like.shape[-1]
         numbers = array.reshape(-1).astype(np.int64)
         if numbers.size and numbers.min() >= 0 and numbers.max() < classes:
             return np.eye(classes, dtype=like.dtype)[numbers].reshape(shape)
     return None
+
+
+def _is_one_hot(array: Array) -> bool:
+    """Whether each row of an array has a 1, or probabilities that add up to it."""
+    many = array.ndim > 1 and array.shape[-1] > 1
+    return many and float(array.min()) >= 0 and bool(np.allclose(array.sum(axis=-1), 1, atol=1e-6))
 
 
 def relate_targets(guide: Sequence[Array], look: Sequence[Array], order: Sequence[int | None] | None) -> Relation:

@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.losses import NEARLY, Formula, Sample, find
 from compare.explanation.context import Context
-from compare.explanation.loss.words import Found, Said, factor_words, named, samples_of
+from compare.explanation.loss.words import IGNORED, MASKED, Found, Said, factor_words, named, samples_of
 from compare.explanation.observed.observation import Array
 
 
@@ -118,6 +118,8 @@ _MENDS = {
     "class weights": "give the loss the class weights (weight=)",
     "sample weights": "multiply the unreduced losses by the samples' weights",
     "none": "leave the weights out",
+    MASKED: "leave the masked positions out of the mean: ignore_index, or a mask",
+    IGNORED: "leave these targets out of the mean",
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from compare.explanation.context import Context, describe
-from compare.explanation.model.layer_causes import Cause, Given, causes
+from compare.explanation.model.layer_causes import SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
 from compare.explanation.model.passes import Pass, array_of, compared_keys, match_states, neighbours, words_of
 from compare.explanation.model.segments import Producers, few
@@ -17,7 +17,7 @@ from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs, first_call
-from compare.explanation.observed.values import Match, match
+from compare.explanation.observed.values import ROUNDED, Match, deviation, match
 from compare.explanation.words import counted, off_by
 
 
@@ -63,7 +63,7 @@ def _compare(one: Pass) -> int:
             compared += 1
             # An output of another size; of a padding that is cut off afterwards nothing is to be said.
             steps = {cause.name for cause in _causes(one, pair, left, right, begin)} if fed.rounded else set()
-            if "convolution" in pair.kind and steps & {"stride", "dilation"}:
+            if ("convolution" in pair.kind and steps & {"stride", "dilation"}) or SAMPLES_FOR_TIME in steps:
                 _layer(one, pair, left, right, begin, enter, Match(1.0, "of another size", fed.aligned), entered=True)
                 context.told.add(context.name(pair))
     trained = bool(context.guide.observation.losses)
@@ -170,8 +170,21 @@ def _with_layer_before(one: Pass, begin: Call, cause: Cause) -> Cause:
 
 
 def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call) -> list[Cause]:
+    if gates_of(pair.guide) and _takes_samples_for_time(one, pair, right, begin):
+        return [
+            Cause(SAMPLES_FOR_TIME, "(samples, time, features)", "(time, samples, features)", 1.0, SAMPLES_FOR_TIME)
+        ]
     given = _given(one, pair, left, right, array_of(one, 0, begin.inputs[0] if begin.inputs else None))
     return [] if given is None else causes(given)
+
+
+def _takes_samples_for_time(one: Pass, pair: Pair, right: Call, begin: Call) -> bool:
+    """Whether a recurrent layer of torch's that has time first is given samples first, as Keras has them."""
+    x = array_of(one, 0, begin.inputs[0] if begin.inputs else None)
+    own = array_of(one, 1, right.inputs[0] if right.inputs else None)
+    if one.context.frameworks != ("keras", "torch") or pair.port.settings.get("batch_first") or len(pair.ports) > 1:
+        return False
+    return x is not None and own is not None and x.shape == own.shape and deviation(x, own) <= ROUNDED
 
 
 def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> Given | None:

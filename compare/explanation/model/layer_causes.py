@@ -15,6 +15,8 @@ from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import SAME, deviation
 
+SAMPLES_FOR_TIME = "samples taken for time (batch_first=False)"
+
 _NOT_SEEN = ("momentum",)
 """Settings that change nothing of a layer's output."""
 
@@ -271,7 +273,7 @@ def _recurrents(given: Given, settings: Settings) -> Iterator[Option]:
     across = output_of(given.kind, turned, given.weights, settings)
     if across is not None:
         yield (
-            "samples taken for time (batch_first=False)",
+            SAMPLES_FOR_TIME,
             "(samples, time, features)",
             "(time, samples, features)",
             np.swapaxes(across, 0, 1),

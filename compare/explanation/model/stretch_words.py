@@ -92,6 +92,8 @@ def say_edit(
     if any(found.title == title for found in context.findings):
         return  # in the other mode, or before another layer that takes the same value
     port_place = edit.value.place if edit.value is not None else line_of(one, where)
+    if edit.kind == "replaced" and edit.value is not None:
+        port_place = edit.value.made or port_place
     if edit.value is None and edit.guide is not None and edit.guide.family in ("scaling", "two operands"):
         port_place = next_line or port_place
     far = min(max(edit.deviation if np.isfinite(edit.deviation) else 1.0, min(fed.deviation, 1.0) * 0.1), 1.0)

@@ -12,8 +12,9 @@ from compare.explanation.model.passes import (
     Pass,
     anchors_of,
     array_of,
-    defined,
     enter_position,
+    line_of_call,
+    made_by,
     match_states,
     neighbours,
 )
@@ -53,7 +54,7 @@ def ending(one: Pass, producers: Producers) -> None:
     for call in one.steered_calls[last[2].index + 1 :]:
         array = array_of(one, 1, call.outputs[0] if call.outputs else None)
         if array is not None and array.ndim and call.layer not in anchors:
-            values.insert(-1, Value(few(array), call.name, call.place or defined(context, call)))
+            values.insert(-1, Value(few(array), call.name, line_of_call(context, call), (), made_by(context, call)))
     edits = None if start is None else explain_chain(start, steps, values, goal)
     if edits is None and not found.rounded and not context.has("forward", ("fault",)):
         say_parting(one, last[0], one.steered_calls[last[2].index + 1 :], found)
@@ -219,8 +220,11 @@ def _values(one: Pass, enter: Call) -> list[Value]:
             continue
         arrays = [array_of(one, 1, key) for key in call.outputs[:1]]
         others = tuple(few(a) for key in call.inputs if (a := array_of(one, 1, key)) is not None and a.ndim)
-        place = call.place or defined(context, call)
-        found += [Value(few(array), call.name, place, others) for array in arrays if array is not None and array.ndim]
+        found += [
+            Value(few(array), call.name, line_of_call(context, call), others, made_by(context, call))
+            for array in arrays
+            if array is not None and array.ndim
+        ]
     found.reverse()
     goal = array_of(one, 1, enter.inputs[0])
     if goal is not None and goal.ndim:
