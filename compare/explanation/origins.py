@@ -54,6 +54,16 @@ def made_at(where: Place | None, folder: Path, pattern: str) -> Place | None:
     return where
 
 
+def held_at(where: Place | None, folder: Path, name: str) -> Place | None:
+    """The line that gives a name to the outermost part of a layer, such as tower_b of tower_b.0; None if unknown."""
+    program = _program(where, folder)
+    if where is None or program is None:
+        return None
+    first = re.escape(name.partition(".")[0])
+    lines = [i for i, text in enumerate(program.text, start=1) if re.search(rf"\b{first}\s*=[^=]", text)]
+    return program.place(where, lines[0]) if len(lines) == 1 else None
+
+
 def _program(where: Place | None, folder: Path) -> "_Program | None":
     if where is None or where.cell is not None:
         return None

@@ -7,6 +7,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.losses import NEARLY, Formula, Sample, find
 from compare.explanation.context import Context
+from compare.explanation.loss.terms import REGULARISATION
 from compare.explanation.loss.words import IGNORED, MASKED, Found, Said, factor_words, named, samples_of
 from compare.explanation.observed.observation import Array
 
@@ -17,6 +18,29 @@ def by_both_formulas(context: Context, steps: Sequence[int], a: Array, b: Array)
     first = find(samples, list(a))
     second = None if first is None else find(samples, list(b)) or find(samples, list(b), NEARLY)
     return None if first is None or second is None else differences(context, first, second) or None
+
+
+def by_formula_and_penalty(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+    """By the formulas of both losses, of the guide's without the penalties of the weights that it has as well."""
+    rows = [context.guide.observation.losses[step].get("penalties") or [] for step in steps]
+    values = [[entry.get("value") for entry in row] for row in rows]
+    if not any(values) or not all(isinstance(value, int | float) for row in values for value in row):
+        return None
+    penalties, samples = np.array([sum(row) for row in values]), samples_of(context, steps)
+    first = find(samples, list(a - penalties))
+    if first is None:
+        return None
+    for shared in (False, True):
+        rest = list(b - penalties) if shared else list(b)
+        second = find(samples, rest) or find(samples, rest, NEARLY)
+        if second is None:
+            continue
+        kinds = sorted({str(entry.get("function")) for entry in rows[0]})
+        title = context.missing(f"{' and '.join(kinds)} penalty of the weights ({REGULARISATION})", "in the loss")
+        size = f"{penalties[0]:.6g} in the first step"
+        missing = [] if shared else [Said(title, size, "0", title, "add it, or take weight decay")]
+        return [*differences(context, first, second), *missing] or None
+    return None
 
 
 def by_own_prediction(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:

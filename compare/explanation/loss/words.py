@@ -85,7 +85,8 @@ def samples_of(context: Context, steps: Sequence[int]) -> list[Sample]:
         last = calls[-1]
         outputs = observation.array(last.outputs[0])
         logits = observation.array(last.preactivation)
-        if logits is None and len(calls) > 1 and last.inputs and _squashes(context.guide, last.layer):
+        squashes = last.function in ("sigmoid", "softmax") or _squashes(context.guide, last.layer)
+        if logits is None and len(calls) > 1 and last.inputs and squashes:
             logits = observation.array(last.inputs[0])
         if outputs is None or outputs.ndim == 0:
             return found

@@ -5,6 +5,7 @@ steered side's, and going on as the steered side does, gives the guide's loss at
 is how that value is made; the first such value in the order of the computation is the one that is named.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -219,7 +220,9 @@ def _said(context: Context, guide: Sequence[Node], steered: Sequence[Node], at: 
     if source[1] >= 0:
         title = context.added(f"{node.words} in the loss", "where the reference takes a value as it is")
         return [_say(context, title, "the value as it is", node.words, node.place)]
-    return [_of_nodes(context, guide, steered, guide[source[0]], node) or _other(context, guide[source[0]], node)]
+    wanted = guide[source[0]]
+    said = _of_nodes(context, guide, steered, wanted, node) or _of_reduction(context, guide, steered, wanted, node)
+    return [said or _other(context, wanted, node)]
 
 
 def _at_the_end(
@@ -314,6 +317,39 @@ def _with_operand(guide: Sequence[Node], node: Node, known: Sequence[Array]) -> 
 
 def _line(node: Node) -> str:
     return "" if node.place is None else f"{node.place} {node.place.code}".rstrip()
+
+
+def _of_reduction(
+    context: Context, guide: Sequence[Node], steered: Sequence[Node], wanted: Node, node: Node
+) -> Said | None:
+    """A mean where the other side has a sum: the values are each other's, times the size of some of the axes."""
+    ratio = _ratio(wanted.output, node.output)
+    if ratio is None or ratio <= 0 or abs(ratio - 1) < _EQUAL:
+        return None
+    averages = guide if ratio > 1 else steered
+    for mean in _made_of(averages, wanted if ratio > 1 else node):
+        if mean.name not in ("mean", "reduce_mean") or not mean.inputs:
+            continue
+        sizes = mean.inputs[0].shape
+        size = round(max(ratio, 1 / ratio))
+        over = {int(np.prod(part)) for count in (1, 2, 3) for part in itertools.combinations(sizes, count)}
+        if size not in over or abs(max(ratio, 1 / ratio) / size - 1) > _EQUAL:
+            continue
+        words = ("mean", "sum") if ratio > 1 else ("sum", "mean")
+        title = context.differs(f"reduction in the loss, over {size} values:", *words)
+        sums = [other for other in _made_of(steered, node) if other.name in ("sum", "reduce_sum")]
+        line = mean.place if ratio < 1 else sums[-1].place if sums else node.place
+        return _say(context, title, f"{words[0]}, {_line(wanted)}", words[1], line, f"{words[0]} over {size} values")
+    return None
+
+
+def _made_of(nodes: Sequence[Node], end: Node) -> list[Node]:
+    """The calls that a value is computed by, in their order."""
+    found = [end]
+    for source in end.sources:
+        if source is not None:
+            found = [*_made_of(nodes, nodes[source]), *found]
+    return found
 
 
 def _other(context: Context, wanted: Node, node: Node) -> Said:

@@ -82,11 +82,16 @@ def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dr
 def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side: int) -> int:
     """How many paired layers come before: the position of the last pair in the order of pairs, plus one."""
     names = {}
+    first = {}
     for number, pair in enumerate(pairing.pairs):
-        for layer in pair.guides if side == 0 else pair.ports:
+        layers = pair.guides if side == 0 else pair.ports
+        first[layers[0].name] = number
+        for layer in layers:
             names[layer.name] = number + 1
     if entry.get("layer") in names:  # a recurrent layer's or an attention's own dropout
-        return names[entry["layer"]]
+        name, function = entry["layer"], str(entry.get("function"))
+        of_inputs = function.endswith(".dropout") and "Attention" not in function  # of Keras's recurrent layers
+        return first[name] if of_inputs and name in first else names[name]
     index = entry.get("after_call")
     before = calls[: index + 1] if isinstance(index, int) and index >= 0 else []
     return next((names[call.layer] for call in reversed(before) if call.layer in names), 0)

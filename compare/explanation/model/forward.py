@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from compare.explanation.context import Context, describe
-from compare.explanation.model.layer_causes import SAMPLES_FOR_TIME, Cause, Given, causes
+from compare.explanation.model.layer_causes import NOT_CAUSAL, NOT_MASKED, SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
 from compare.explanation.model.passes import Pass, array_of, compared_keys, match_states, neighbours, words_of
 from compare.explanation.model.segments import Producers, few
@@ -124,6 +124,8 @@ def _layer(
     found = [_with_layer_before(one, begin, cause) for cause in found]
     place = right.place or pair.port.place
     places = (pair.guide.place, pair.port.place or place)
+    if any(cause.name in (NOT_MASKED, NOT_CAUSAL) for cause in found):  # masks are given where a layer is called
+        places = (left.place or pair.guide.place, place)
     for cause in found:
         context.find(
             "forward",

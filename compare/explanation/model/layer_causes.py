@@ -296,7 +296,8 @@ def _denses(given: Given) -> Iterator[Option]:
         yield "kernel transposed", "x @ W", "x @ W.T", given.output({}, weights={**given.weights, "kernel": kernel.T})
 
 
-_NOT_MASKED = "nothing is masked (no key_padding_mask, no attn_mask)"
+NOT_MASKED = "nothing is masked (no key_padding_mask, no attn_mask)"
+NOT_CAUSAL = "no causal mask (attn_mask, tgt_mask, is_causal)"
 
 
 def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
@@ -308,7 +309,11 @@ def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
             continue
         out = attention(given.x, given.x, given.x, given.weights, number, causal=causal, scaled=scaled)
         if number == heads and scaled and not causal:  # all as it is usual: what differs is done by the guide
-            yield _NOT_MASKED, "some positions are masked", "every position is attended to, padding too", out
+            ahead = attention(given.x, given.x, given.x, given.weights, heads, causal=True)
+            if reaches(ahead, given.first):
+                yield NOT_CAUSAL, "causal, each position sees those before it", "each position sees those after it", out
+            else:
+                yield NOT_MASKED, "some positions are masked", "every position is attended to, padding too", out
             continue
         words = "number of heads" if number != heads else "causal mask" if causal else "scale of the attention"
         yield words, f"{heads} heads", f"{number} heads, causal {causal}, scaled {scaled}", out

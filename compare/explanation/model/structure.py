@@ -1,11 +1,13 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
 from compare.explanation.context import Context, called, describe
+from compare.explanation.findings import joined
 from compare.explanation.model.layer_mends import part_mend, size_mend
 from compare.explanation.observed.grouping import joined_shapes
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
+from compare.explanation.origins import held_at
 from compare.explanation.words import counted
 
 
@@ -21,12 +23,39 @@ def structure(context: Context) -> None:
             _sizes(context, pair)
         else:
             _parameters(context, pair)
+    _copies(context)
     for layer in pairing.guides_left:
         _left(context, layer, of_guide=True)
     for layer in pairing.ports_left:
         _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
         context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
+
+
+def _copies(context: Context) -> None:
+    """Layers that have weights of their own where the other side calls one layer several times."""
+    copies = [pair for pair in context.pairing.pairs if pair.call is not None]
+    if not copies:
+        return
+    shared = joined(dict.fromkeys(called(pair.guide) for pair in copies))
+    ports = joined(called(pair.port) for pair in copies)
+    words = f"{shared}, called {1 + max(pair.call or 0 for pair in copies)} times (shared weights)"
+    own = f"{ports}, each with weights of its own"
+    guide_first = context.guide_is_reference
+    last = copies[-1].port
+    context.find(
+        "forward",
+        f"weights that are not shared: {own}; the reference has {words}"
+        if guide_first
+        else f"shared weights: {words}; the reference has {own}",
+        guide=words,
+        steered=own,
+        places=(copies[0].guide.place, held_at(last.place, context.folders[1], last.name) or last.place),
+        effect=1.0,
+        effect_text="each is trained by a part of what trains the shared weights",
+        cause="shared weights (one layer called several times)",
+        mend=f"call {called(copies[0].port).split('.')[0]} each time",
+    )
 
 
 def _nothing_paired(context: Context) -> None:

@@ -20,12 +20,14 @@ class Pair:
         guides: The layers of the side that leads.
         ports: The layers of the side that is steered.
         fits: Whether the weights have the same sizes, so that they can be carried across.
+        call: Of a guide's layer that is called several times, where the steered side has a layer for each call: which.
     """
 
     kind: str
     guides: tuple[Layer, ...]
     ports: tuple[Layer, ...]
     fits: bool
+    call: int | None = None
 
     @property
     def guide(self) -> Layer:
@@ -67,7 +69,9 @@ def pair(guide: Side, port: Side) -> Pairing:
             chosen.append((i, fitting[0]))
             used.add(fitting[0])
     pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]
-    pairs = _by_graph(_by_name(_by_making(pairs, guide, port)), guide, port)
+    pairs = _with_tables(_by_name(_by_making(pairs, guide, port)), guide, port)
+    pairs = _by_graph(pairs, guide, port)
+    pairs = _with_copies(pairs, guide, port)
     guides = {layer.name for pair in pairs for layer in pair.guides}
     ports = {layer.name for pair in pairs for layer in pair.ports}
     return Pairing(
@@ -75,6 +79,42 @@ def pair(guide: Side, port: Side) -> Pairing:
         tuple(layer for layer in guide.with_parameters if layer.name not in guides),
         tuple(layer for layer in port.with_parameters if layer.name not in ports),
     )
+
+
+def _with_tables(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Embeddings of the guide's, too, whose counterpart is never called: its table is used as it is."""
+    left = _left(guide, [layer for found in pairs for layer in found.guides])
+    called = {layer.name for layer in port.with_parameters}
+    tables = [layer for layer in port.layers.values() if layer.name not in called and family(layer) == "embedding"]
+    added = []
+    for layer in left:
+        fitting = [table for table in tables if affinity((layer,), (table,)) >= FITS]
+        if family(layer) == "embedding" and fitting:
+            added.append(_pair((layer,), (fitting[0],)))
+            tables.remove(fitting[0])
+    return [*pairs, *added]
+
+
+def _left(side: Side, used: list[Layer]) -> list[Layer]:
+    names = {layer.name for layer in used}
+    return [layer for layer in side.with_parameters if layer.name not in names]
+
+
+def _with_copies(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Layers of the steered side, too, that stand for further calls of a layer that the guide calls several times."""
+    left = _left(port, [layer for found in pairs for layer in found.ports])
+    order = {layer.name: i for i, layer in enumerate(port.with_parameters)}
+    made = list(pairs)
+    for found in pairs:
+        calls = sum(call.layer == found.guide.name for call in guide.training_calls)
+        copies = [layer for layer in left if affinity(found.guides, (layer,)) >= FITS]
+        if calls < 2 or len(copies) != calls - 1 or not found.fits or len(found.guides) > 1:
+            continue
+        ports = sorted([found.port, *copies], key=lambda layer: order[layer.name])
+        made[made.index(found)] = replace(found, ports=(ports[0],), call=0)
+        made += [replace(found, ports=(layer,), call=i) for i, layer in enumerate(ports) if i]
+        left = [layer for layer in left if layer not in copies]
+    return made
 
 
 def _by_making(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
@@ -128,6 +168,8 @@ def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     Branches are computed in any order: a port is exchanged for one that takes what the guide takes.
     """
     before, after = guide.sources, port.sources
+    called = {layer.name for layer in port.with_parameters}
+    tables = {found.port.name for found in pairs} - called  # nothing is computed by a call of them
     single = [i for i, found in enumerate(pairs) if found.fits and len(found.guides) == len(found.ports) == 1]
     alike: dict[tuple[object, ...], list[int]] = {}
     for i in single:
@@ -136,7 +178,7 @@ def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     def fits(i: int, j: int) -> bool:
         """Whether the port of pair j takes what the guide of pair i takes, as the pairs before are now."""
         port_of = {layer.name: found.port.name for found in pairs for layer in found.guides}
-        wanted = {port_of.get(name) for name in before.get(pairs[i].guide.name, ())}
+        wanted = {port_of.get(name) for name in before.get(pairs[i].guide.name, ())} - tables
         return wanted == set(after.get(pairs[j].port.name, ()))
 
     for numbers in alike.values():

@@ -53,7 +53,7 @@ def call_pairs(pairing: Pairing, guide: Sequence[Call], port: Sequence[Call]) ->
         pair = pairing.of_port(call.layer)
         if pair is None or call.layer != pair.port.name:
             continue
-        other = known.get((pair.guide.name, call.number))
+        other = known.get((pair.guide.name, call.number + (pair.call or 0)))
         if other is not None:
             found.append((pair, other, call))
     return found
