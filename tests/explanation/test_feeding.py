@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compare.explanation.feeding.data import feeding, relate_targets
-from compare.explanation.feeding.relation import relate
+from compare.explanation.feeding.data import Feeding, feeding, relate_targets
+from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import pair
 from compare.explanation.observed.sides import Side
@@ -99,3 +99,16 @@ def test_targets_of_another_number_of_samples_are_no_match(tmp_path: Path) -> No
 
     guide, look = side("guide", [LABELS[:4, None], LABELS[4:8, None]]), side("look", [LABELS[:8, None]])
     assert feeding(guide, look, pair(guide, look)).batches == (4, 8)
+
+
+def test_class_numbers_of_a_smaller_last_batch_are_not_taken_for_its_one_hot_values() -> None:
+    numbers = np.arange(32) % 4
+    guide = [np.eye(4)[numbers], np.eye(4)[numbers[:8]]]
+    fed = Feeding((), (), ((None,), (None,)), tuple((y,) for y in guide), ((None,),), ((numbers,),), (32, 32))
+    _, (target,) = fed.batch(1)
+    assert target is None or target.shape == (8,)  # 8 rows of 4 are as many values as 32 numbers
+    other = Feeding((), (Relation("labels off by 1", None, 1.0),), *(fed.guide_inputs, fed.guide_targets),
+                    ((None,),), ((numbers,),), (32, 32))  # fmt: skip
+    _, (target,) = other.batch(1)
+    assert target is not None
+    np.testing.assert_array_equal(target, numbers[:8])

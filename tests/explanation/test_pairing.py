@@ -3,6 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compare.explanation.context import Context
+from compare.explanation.model.structure import structure
 from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Observation
 from compare.explanation.observed.pairing import pair
@@ -169,3 +171,32 @@ def test_query_key_and_value_of_a_functional_model_go_by_the_lines_that_made_the
     guide = Side(observation(tmp_path / "a", "keras", layers, calls, {}))
     port = wired(tmp_path / "b", "torch", [linear(name, (4, 3)) for name in "qkv"], dict.fromkeys("qkv", "x"))
     assert sorted(names(guide, port)) == [("key", "k"), ("query", "q"), ("value", "v")]
+
+
+def test_a_layer_for_each_call_of_a_shared_one(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [dense("tower", (4, 3)), dense("head", (3, 1))], ["tower", "tower", "head"])
+    layers = [linear("tower_a", (4, 3)), linear("tower_b", (4, 3)), linear("head", (3, 1))]
+    port = side(tmp_path / "b", "torch", layers)
+    found = pair(guide, port)
+    assert [(p.guide.name, p.port.name, p.call) for p in found.pairs if p.call is not None] == [
+        ("tower", "tower_a", 0), ("tower", "tower_b", 1),
+    ]  # fmt: skip
+    assert not found.ports_left
+    calls = call_pairs(found, guide.training_calls, port.training_calls)
+    assert [(left.number, right.layer) for _, left, right in calls] == [(0, "tower_a"), (1, "tower_b"), (0, "head")]
+    context = Context(guide, port, port.observation, found, guide_is_reference=True)
+    structure(context)
+    (told,) = context.findings
+    assert told.title.startswith("weights that are not shared: tower_a, tower_b, each")
+
+
+def test_a_table_that_is_used_without_a_call_is_paired(tmp_path: Path) -> None:
+    def table(name: str, size: tuple[int, int], framework: str) -> dict[str, object]:
+        return layer(name, "Embedding", {"embeddings" if framework == "keras" else "weight": size})
+
+    tables = [table("tokens", (9, 4), "keras"), table("places", (6, 4), "keras")]
+    guide = side(tmp_path / "a", "keras", [*tables, dense("head", (4, 1))])
+    own = [table("tokens", (9, 4), "torch"), table("place", (6, 4), "torch"), linear("head", (4, 1))]
+    port = side(tmp_path / "b", "torch", own, ["tokens", "head"])
+    assert ("places", "place") in names(guide, port)
+    assert not pair(guide, port).guides_left

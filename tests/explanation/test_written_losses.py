@@ -121,6 +121,18 @@ def averaged(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Arr
     return of("add", of("mean", of("pow", made, 2)), divergence(of, mean, log_variance))
 
 
+def halved_first(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    inner = of("sub", of("sub", of("add", log_variance, 1.0), of("square", mean)), of("exp", log_variance))
+    divergence = of("mean", of("sum", of("mul", inner, -0.5), axis=1))
+    return of("add", of("mean", of("sum", of("square", made), axis=1)), divergence)
+
+
+def divergence_averaged(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    lost = of("mean", of("sum", of("pow", made, 2), axis=1))
+    inner = of("sub", of("sub", of("add", log_variance, 1.0), of("square", mean)), of("exp", log_variance))
+    return of("add", lost, of("mul", of("mean", inner), -0.5))
+
+
 def without_divergence(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
     del mean, log_variance
     return of("mean", of("sum", of("pow", made, 2), axis=1))
@@ -134,6 +146,7 @@ def without_divergence(of: Recorder, mean: Array, log_variance: Array, made: Arr
         (autoencoder, without_exp, "no sub of exp in the loss after sub", 6),
         (autoencoder, weighted, "mul(0.1) in the loss, which the reference does not have", 12),
         (autoencoder, averaged, "no sum(axis=1) in the loss before mean", 1),
+        (halved_first, divergence_averaged, "reduction in the loss, over 4 values: mean; the reference has sum", 9),
         (autoencoder, without_divergence, "no add of mul at the end of the loss", 3),
     ],
 )
