@@ -13,7 +13,7 @@ from compare.explanation.model.segments import Producers, few
 from compare.explanation.model.stretch_words import rounded
 from compare.explanation.model.stretches import ending, padded_segment, segment
 from compare.explanation.observed.carry import common_of
-from compare.explanation.observed.kinds import gates_of
+from compare.explanation.observed.kinds import ATTENTION, gates_of
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs, first_call
@@ -194,7 +194,10 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
     context = one.context
     keys = compared_keys(left, right)
     first, second = array_of(one, 0, keys[0]), array_of(one, 1, keys[1])
-    if x is None or first is None or second is None or len(pair.guides) != 1 or len(pair.ports) != 1:
+    attends = pair.kind == ATTENTION  # and may be several layers on one side
+    if x is None or first is None or second is None:
+        return None
+    if not attends and (len(pair.guides) != 1 or len(pair.ports) != 1):
         return None
     if gates_of(pair.guide) and first.ndim == 2 and second.ndim == 3:
         second = _last_state(one, pair, right, first, second)
@@ -204,7 +207,9 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
     if "normalization" not in pair.kind:
         x, first, second = few(x), few(first), few(second)
     weights = common_of(pair.guides, context.guide.observation.before(0))
-    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second)
+    memory = array_of(one, 0, left.inputs[1]) if attends and len(left.inputs) > 1 else None
+    memory = None if memory is None else few(memory)[: len(x)]
+    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second, memory)
 
 
 def _last_state(one: Pass, pair: Pair, right: Call, first: Array, second: Array) -> Array:

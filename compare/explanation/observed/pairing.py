@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compare.explanation.observed.grouping import FITS, Group, affinity, family, grouped, shapes
-from compare.explanation.observed.kinds import kind_of
+from compare.explanation.observed.kinds import ATTENTION, kind_of
 from compare.explanation.observed.observation import Array, Layer
 from compare.explanation.observed.sides import Side
 
@@ -246,7 +246,8 @@ def _same_values(a: Array, b: Array) -> bool:
 
 
 def _pair(left: Group, right: Group) -> Pair:
-    return Pair(kind_of(left[-1]), left, right, affinity(left, right) >= FITS)
+    kinds = [kind_of(left[-1]), kind_of(right[-1])]
+    return Pair(ATTENTION if ATTENTION in kinds else kinds[0], left, right, affinity(left, right) >= FITS)
 
 
 def _aligned(left: list[Group], right: list[Group]) -> list[tuple[int, int]]:
