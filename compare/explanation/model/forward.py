@@ -6,9 +6,18 @@ from dataclasses import replace
 import numpy as np
 
 from compare.explanation.context import Context, describe
+from compare.explanation.findings import Place
 from compare.explanation.model.layer_causes import NOT_CAUSAL, NOT_MASKED, SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
-from compare.explanation.model.passes import Pass, array_of, compared_keys, match_states, neighbours, words_of
+from compare.explanation.model.passes import (
+    Pass,
+    array_of,
+    compared_keys,
+    enter_position,
+    match_states,
+    neighbours,
+    words_of,
+)
 from compare.explanation.model.segments import Producers, few
 from compare.explanation.model.stretch_words import rounded
 from compare.explanation.model.stretches import ending, padded_segment, segment
@@ -126,6 +135,8 @@ def _layer(
     places = (pair.guide.place, pair.port.place or place)
     if any(cause.name in (NOT_MASKED, NOT_CAUSAL) for cause in found):  # masks are given where a layer is called
         places = (left.place or pair.guide.place, place)
+    if pair.kind == ATTENTION and len(pair.ports) > 1:
+        places = (places[0], _line_of_scores(one, enter, right, found) or places[1])
     for cause in found:
         context.find(
             "forward",
@@ -149,6 +160,21 @@ def _layer(
             effect=min(given.deviation, 1.0),
             effect_text=f"output {off_by(given.deviation, 'its largest value')}",
         )
+
+
+_SCORES = ("scaled_dot_product_attention", "softmax")
+
+
+def _line_of_scores(one: Pass, enter: Call, right: Call, found: list[Cause]) -> Place | None:
+    """Of an attention that is written out, the line of its softmax, or of what scales the products before it."""
+    first, last = enter_position(one, enter), enter_position(one, right)
+    inside = [call for call in one.steered_calls[first:last] if call.layer is None]
+    scores = next((i for i, call in enumerate(inside) if call.function in _SCORES), None)
+    if scores is None:
+        return None
+    scaling = [call for call in inside[: scores + 1] if call.function in ("div", "truediv", "mul", "matmul")]
+    scaled = any("scale" in cause.name for cause in found)
+    return scaling[-1].place if scaled and scaling else inside[scores].place
 
 
 def _with_layer_before(one: Pass, begin: Call, cause: Cause) -> Cause:

@@ -61,7 +61,7 @@ def _in_order(group: Sequence[Layer]) -> Group:
         return tuple(group)
     letters = [_letter(layer) for layer in group[:-1]]
     if sorted(letters) == ["k", "q", "v"]:
-        return tuple(group[letters.index(letter)] for letter in "qkv") + (group[-1],)
+        return (*(group[letters.index(letter)] for letter in "qkv"), group[-1])
     return tuple(group)
 
 
@@ -172,7 +172,7 @@ def _to_projections(count: int, weights: Weights) -> list[Weights]:
         {name.removeprefix(f"{part}."): array for name, array in weights.items() if name.startswith(f"{part}.")}
         for part in (*_PROJECTED, "output")
     ]
-    if count > 2:  # noqa: PLR2004 each by itself
+    if count > 2:  # each by itself
         return held
     shared = held[0].keys() & held[1].keys() & held[2].keys()
     return [{name: np.concatenate([part[name] for part in held[:-1]]) for name in shared}, held[-1]]

@@ -114,6 +114,8 @@ def _turned(kind: str, name: str, array: Array) -> Array:
         return _convolution(array)  # (..., out, in) of a transposed one becomes (in, out, ...) by the same turn
     if name == "alpha":
         return array.reshape(-1)
+    if kind == "embedding" and array.ndim == 3 and len(array) == 1:  # a table with an axis for the samples
+        return array[0]
     if name in ("gamma", "beta") and kind == "layer normalization" and array.ndim > 2:
         return np.moveaxis(array, -1, 0)  # of pictures, over all their axes
     return array

@@ -82,17 +82,35 @@ def pair(guide: Side, port: Side) -> Pairing:
 
 
 def _with_tables(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
-    """Embeddings of the guide's, too, whose counterpart is never called: its table is used as it is."""
-    left = _left(guide, [layer for found in pairs for layer in found.guides])
-    called = {layer.name for layer in port.with_parameters}
-    tables = [layer for layer in port.layers.values() if layer.name not in called and family(layer) == "embedding"]
+    """Tables, too, that at least one side uses as they are: of positions, that are added to the tokens' embeddings."""
+    used = {layer.name for found in pairs for layer in (*found.guides, *found.ports)}
+    left, right = (
+        [layer for layer in (*side.with_parameters, *side.tables) if layer.name not in used and _is_table(layer)]
+        for side in (guide, port)
+    )
+    as_they_are = {layer.name for side in (guide, port) for layer in side.tables}
     added = []
     for layer in left:
-        fitting = [table for table in tables if affinity((layer,), (table,)) >= FITS]
-        if family(layer) == "embedding" and fitting:
-            added.append(_pair((layer,), (fitting[0],)))
-            tables.remove(fitting[0])
+        for other in right:
+            both = [_as_table(layer), _as_table(other)]
+            if {layer.name, other.name} & as_they_are and affinity((both[0],), (both[1],)) >= FITS:
+                added.append(_pair((both[0],), (both[1],)))
+                right.remove(other)
+                break
     return [*pairs, *added]
+
+
+def _is_table(layer: Layer) -> bool:
+    return family(layer) == "embedding" or (family(layer) == "own" and len(layer.parameters) == 1)
+
+
+def _as_table(layer: Layer) -> Layer:
+    """A layer of the user's own that has one weight, as an embedding of it."""
+    if family(layer) == "embedding":
+        return layer
+    return replace(
+        layer, kind="Embedding", names=("Embedding",), parameters={"weight": next(iter(layer.parameters.values()))}
+    )
 
 
 def _left(side: Side, used: list[Layer]) -> list[Layer]:
@@ -169,7 +187,7 @@ def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     """
     before, after = guide.sources, port.sources
     called = {layer.name for layer in port.with_parameters}
-    tables = {found.port.name for found in pairs} - called  # nothing is computed by a call of them
+    tables = {found.port.name for found in pairs} - called  # none of them is called
     single = [i for i, found in enumerate(pairs) if found.fits and len(found.guides) == len(found.ports) == 1]
     alike: dict[tuple[object, ...], list[int]] = {}
     for i in single:
