@@ -55,6 +55,7 @@ class _Open:
     is_builtin: bool
     given: tuple[Any, Any] | None = None
     entry: dict[str, Any] | None = None
+    within: Forward | None = None  # what a layer of the user's own with weights computes
 
 
 class Calls:
@@ -107,14 +108,17 @@ class Calls:
 
     @property
     def inside(self) -> bool:
-        """Whether a call is under way that stands for itself: not inside one of Keras's layers.
+        """Whether a call is under way that stands for itself: not inside one of Keras's layers."""
+        closed = any(opened.is_one and opened.is_builtin for opened in self._open)
+        return bool(self._open) and not self._off and not closed
 
-        A user's own layer without weights, such as one that draws a latent variable, is what its functions are.
+    def _record_of_functions(self) -> Forward:
+        """What functions that are called now are a part of: the forward pass, or a layer of one's own with weights.
+
+        A layer of one's own without any, such as one that draws a latent variable, is what its functions are.
         """
-        return bool(self._open) and not self._off and not any(self._is_closed(opened) for opened in self._open)
-
-    def _is_closed(self, opened: _Open) -> bool:
-        return opened.is_one and (opened.is_builtin or self._tree.owns(opened.layer))
+        closed = (opened for opened in self._open if opened.is_one and self._tree.owns(opened.layer))
+        return next((opened.within for opened in closed if opened.within is not None), self.forward())
 
     def built_now(self, layer: Any) -> None:
         """A layer has been built inside of its first call: it may own parameters by now, and be one to record."""
@@ -172,6 +176,7 @@ class Calls:
             self._tree.is_builtin(layer),
             None if listed else (args, options),
         )
+        opened.within = _nothing_called() if opened.is_one and not opened.is_builtin else None
         self._open.append(opened)
         try:
             if not listed:
@@ -180,6 +185,8 @@ class Calls:
             entry, args, options = self._enter(layer, name, forward, args, options)
             with preactivation(layer, functools.partial(self._keep_preactivation, entry), self.recording):
                 outputs = original(layer, *args, **options)
+            if opened.within is not None and opened.within.calls:
+                entry["inside"] = opened.within.calls
             return self._leave(entry, forward, outputs)
         finally:
             self._open.pop()
@@ -204,7 +211,7 @@ class Calls:
         of_loss = self.after_model and self._backend.differentiating()
         if not (self.inside or of_loss) or not self.recording or self._symbolic():
             return original(*args, **options)
-        forward = self._after if of_loss else self.forward()
+        forward = self._after if of_loss else self._record_of_functions()
         scalars = {key: value for key, value in options.items() if isinstance(value, bool | int | float | str)}
         rest = [value for value in args if isinstance(value, bool | int | float | str)]
         entry = self._entry(forward, None, name, scalars | ({"arguments": rest} if rest else {}))
@@ -353,7 +360,7 @@ class Calls:
         )
 
     def _keep_inputs(self, entry: dict[str, Any], forward: Forward, tensors: list[Any]) -> None:
-        earlier = self.forwards if forward is self._after else []
+        earlier = self.forwards if forward is self._after else [self.forward()]
         for index, tensor in enumerate(tensors):
             key, made_by = forward.keys.get(id(tensor), (None, None))
             if key is None:

@@ -17,10 +17,10 @@ from compare.explanation.loss.formulas import (
     by_formula_and_penalty,
     by_own_prediction,
 )
+from compare.explanation.loss.hand_written import by_parting
 from compare.explanation.loss.outputs import other_outputs
 from compare.explanation.loss.terms import by_terms
 from compare.explanation.loss.words import loss_place, named, samples_of
-from compare.explanation.loss.written import by_parting
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.values import match
 from compare.explanation.operations.learning import learn

@@ -9,6 +9,7 @@ from compare.explanation.context import Context, describe
 from compare.explanation.findings import Place
 from compare.explanation.model.layer_causes import NOT_CAUSAL, NOT_MASKED, SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
+from compare.explanation.model.own import inside
 from compare.explanation.model.passes import (
     Pass,
     array_of,
@@ -149,7 +150,20 @@ def _layer(
             cause=f"{cause.words}: {cause.guide} against {cause.steered}",
             mend=mend_of(pair, cause, context.model, in_torch=context.frameworks[1] == "torch", extra=extra),
         )
-    if not found:
+    told = inside(one, f"in {where}", left, right, given) if not found else None
+    if told is not None:
+        context.find(
+            "forward",
+            told.title,
+            guide=told.guide,
+            steered=told.steered,
+            places=(places[0], told.place or places[1]),
+            effect=min(given.deviation, 1.0),
+            effect_text=f"output {off_by(given.deviation, 'its largest value')}",
+            cause=told.title,
+            mend=told.mend,
+        )
+    if not found and told is None:
         between = "" if entered else f" (with what is {words_of(context, neighbours(one, pair))})"
         context.find(
             "forward",
