@@ -24,6 +24,7 @@ from compare.explanation.loss.words import loss_place, named, samples_of
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.values import match
 from compare.explanation.operations.learning import learn
+from compare.explanation.origins import made_at
 from compare.explanation.words import counted, off_by
 
 _SAME = 1e-9
@@ -129,7 +130,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
             continue
         for said in found:
             squashes = "before a loss that applies" in said.title
-            line = said.place or (_squashing_place(context) if squashes else None) or places[1]
+            line = said.place or (_squashing_place(context) if squashes else None) or _loss_made_at(context, places[1])
             context.find(
                 "loss",
                 said.title,
@@ -158,6 +159,15 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         effect=min(far, 10.0),
         effect_text=off_by(far, "itself"),
     )
+
+
+def _loss_made_at(context: Context, line: Place | None) -> Place | None:
+    """Of a loss that is called as an object, the line that makes it, where its settings are; else that of the call."""
+    losses = context.steered.observation.losses
+    functions = [str(term.get("function")) for term in (losses[0].get("terms") or [] if losses else [])]
+    if line is None or not functions or any(name in line.code for name in functions):
+        return line
+    return made_at(line, context.folders[1], r"Loss\(")
 
 
 def _given_the_same(context: Context) -> bool:
