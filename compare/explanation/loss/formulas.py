@@ -105,7 +105,8 @@ def differences(context: Context, first: Formula, second: Formula) -> Found:
             continue
         if x != y:
             title = context.differs(name, x, y)
-            found.append(Said(title, str(first), str(second), title, _mend(name, x, y)))
+            mend = _smoothed(first) if name == "label smoothing" else _mend(name, x, y)
+            found.append(Said(title, str(first), str(second), title, mend))
     return found
 
 
@@ -147,10 +148,15 @@ _MENDS = {
 }
 
 
+def _smoothed(wanted: Formula) -> str:
+    """How labels are smoothed; torch's binary losses have no setting for it."""
+    if "binary" in wanted.name and wanted.smoothing:
+        return f"target = target * {1 - wanted.smoothing:g} + {wanted.smoothing / 2:g}"
+    return f"label_smoothing={wanted.smoothing:g}"
+
+
 def _mend(name: str, wanted: str, seen: str) -> str:
     """What to do for one part of a formula."""
-    if name == "label smoothing":
-        return f"label_smoothing={wanted}"
     if name.startswith("factor"):
         return f"loss = loss * {float(wanted) / float(seen):.6g}"
     return _MENDS.get(wanted, f"{name.rstrip(':')} {wanted}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.settings import settings_of
 from compare.explanation.context import Context
-from compare.explanation.model.parallel import figures
+from compare.explanation.model.parallel import alike, figures
 from compare.explanation.model.passes import (
     Pass,
     anchors_of,
@@ -18,8 +18,16 @@ from compare.explanation.model.passes import (
     match_states,
     neighbours,
 )
-from compare.explanation.model.segments import Producers, Step, Value, chain, explain_chain, few
-from compare.explanation.model.stretch_words import is_vague, rounded, say_edit, say_parting, say_unknown
+from compare.explanation.model.segments import Edit, Producers, Step, Value, chain, explain_chain, few
+from compare.explanation.model.stretch_words import (
+    LOOKED_THROUGH,
+    is_vague,
+    rounded,
+    say_edit,
+    say_other_numbers,
+    say_parting,
+    say_unknown,
+)
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Array, Call
@@ -110,6 +118,16 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
         return
     for edit in edits:
         say_edit(one, edit, where, fed, next_line=values[0].place if len(values) > 1 else None)
+        if _combines_others(edit):
+            before = one.steered_calls[: enter_position(one, enter)]
+            say_other_numbers(one, pair, before[-LOOKED_THROUGH:], fed)
+
+
+def _combines_others(edit: Edit) -> bool:
+    """Whether both sides join two values, and the second is another on the steered side."""
+    if edit.guide is None or edit.value is None or edit.step is None or "concatenation" not in edit.guide.name:
+        return False
+    return not any(alike(own, other) for own in edit.value.others for other in edit.step.others)
 
 
 def _is_judged(one: Pass, value: Array | None, enter: Call) -> bool:
