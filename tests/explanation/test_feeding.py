@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,21 @@ def test_class_numbers_of_a_smaller_last_batch_are_not_taken_for_its_one_hot_val
     _, (target,) = other.batch(1)
     assert target is not None
     np.testing.assert_array_equal(target, numbers[:8])
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (lambda x: x / np.log(10), "targets multiplied by 0.434294: as by the logarithm to base 10"),
+        (np.exp, "of the targets the logarithm is not taken"),
+        (lambda x: x * 3, "targets multiplied by 3"),
+    ],
+)
+def test_what_was_done_with_targets_that_are_no_labels(made: Callable[[Array], Array], expected: str) -> None:
+    targets = GENERATOR.uniform(8, 12, size=(32, 1))
+    assert relate_targets([targets], [made(targets)], None).words.startswith(expected)
+
+
+def test_a_deviation_by_n_minus_1_is_told_by_its_factor() -> None:
+    values = GENERATOR.normal(size=(240, 5))
+    assert "of 240 samples, by n - 1 in place of n" in words(values, values * np.sqrt(239 / 240))

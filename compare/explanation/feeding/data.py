@@ -9,7 +9,7 @@ import numpy as np
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.reading import reading_place
-from compare.explanation.feeding.relation import Relation, relate
+from compare.explanation.feeding.relation import Relation, functions, relate
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pairing
@@ -276,15 +276,30 @@ def _target_words(x: Array, y: Array) -> str:
     if np.array_equal(np.asarray(first) % 1, np.zeros_like(first)) and classes <= 1000:
         share = float(np.mean(np.asarray(first) != np.asarray(second)))
         return f"other labels for the same samples ({share:.0%} of them)"
+    return _value_words(x, y)
+
+
+def _value_words(x: Array, y: Array) -> str:
+    """In words, what was done with targets that are no labels."""
     factor = float((x * y).sum() / max((x * x).sum(), 1e-300))
     if np.allclose(y, factor * x, rtol=1e-5):
-        return f"targets multiplied by {factor:.6g}"
+        bases = [f"as by the logarithm to base {n} in place of the natural one" for n in (10, 2)
+                 if abs(factor * np.log(n) - 1) <= _BY_A_BASE]  # fmt: skip
+        return ": ".join([f"targets multiplied by {factor:.6g}", *bases])
+    with np.errstate(all="ignore"):
+        for words, made in functions(x):
+            if np.isfinite(made).all() and np.allclose(y, made, rtol=1e-5):
+                return f"of the targets {words}"
     centred = x - x.mean()
     slope = float((centred * y).sum() / max((centred**2).sum(), 1e-300))
     offset = float(y.mean() - slope * x.mean())
     if np.allclose(y, slope * x + offset, rtol=1e-5, atol=1e-6 * max(float(np.abs(y).max()), 1e-30)):
         return f"targets scaled (standardised on one side): {slope:.5g} times the other side's, {offset:+.5g}"
     return "other targets for the same samples"
+
+
+_BY_A_BASE = 1e-4
+"""log(1 + x) and log(x) of large numbers are as near to each other as this."""
 
 
 def data(context: Context, fed: Feeding) -> None:

@@ -72,7 +72,7 @@ def _partly(plain: Array, b: Array, distance: float) -> Relation:
     count = min(len(plain), len(b))
     x, y = np.asarray(plain[:count], np.float64), np.asarray(b[:count], np.float64)
     with np.errstate(all="ignore"):
-        for words, made in _functions(x):
+        for words, made in functions(x):
             if deviation(made, y) <= 1e-5:
                 return Relation(words, plain, distance, tuple(range(len(b))))
     equal = [deviation(x[i], y[i]) <= ROUNDED for i in range(count)]
@@ -85,7 +85,7 @@ def _partly(plain: Array, b: Array, distance: float) -> Relation:
     return Relation("other samples", plain, distance, tuple([None] * len(b)))
 
 
-def _functions(x: Array) -> Iterator[tuple[str, Array]]:
+def functions(x: Array) -> Iterator[tuple[str, Array]]:
     """What may have been done to one side only, and what that gives."""
     yield "the logarithm log(1 + x) is not taken", np.expm1(x)
     yield "the logarithm is not taken", np.exp(x)

@@ -54,7 +54,11 @@ def clipping(context: Context) -> None:
             cause="norm of a sparse gradient",
             severity="inherent",
         )
-    elif effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases"):
+    elif (
+        effect > 1e-4
+        and not (context.unpaired or context.has("loop", ("fault",)))
+        and not context.says("two trained biases")
+    ):  # where layers are not paired, the norm is of other gradients
         context.find(
             "gradients",
             f"gradients are clipped {_clip_words(guide)} on both sides, and differ after it: clipped at another place",
