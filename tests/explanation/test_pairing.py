@@ -200,3 +200,51 @@ def test_a_table_that_is_used_without_a_call_is_paired(tmp_path: Path) -> None:
     port = side(tmp_path / "b", "torch", own, ["tokens", "head"])
     assert ("places", "place") in names(guide, port)
     assert not pair(guide, port).guides_left
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_output_that_uses_the_table_of_an_embedding(tmp_path: Path, tied: bool) -> None:
+    table = layer("embedding", "Embedding", {"embeddings": (9, 4)})
+    guide = side(tmp_path / "a", "keras", [table, layer("tied_output", "TiedOutput", {"b": (9,)})])
+    out = linear("out", (4, 9))
+    port = side(tmp_path / "b", "torch", [layer("emb", "Embedding", {"weight": (9, 4)}), out])
+    if tied:  # torch has one parameter, under the first of its paths
+        port.observation.document["model"]["layers"][1]["parameters"]["weight"]["path"] = "emb/weight"
+        port = Side(Observation(port.observation.directory, port.observation.document))
+    found = pair(guide, port)
+    assert (("tied_output", "out") in [(p.guide.name, p.port.name) for p in found.pairs]) == tied
+    context = Context(guide, port, port.observation, found, guide_is_reference=True)
+    structure(context)
+    titles = [finding.title for finding in context.findings]
+    expected = "output layer out has a table of its own; the reference has tied_output uses the table of embedding"
+    assert titles == ([] if tied else [f"{expected} (tied weights)"])
+
+
+def four(names: list[str]) -> list[dict[str, object]]:
+    return [linear(name, (8, 8)) for name in names]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        four(["att.k_proj", "att.q_proj", "att.v_proj", "att.out"]),
+        [layer("att.qkv", "Linear", {"weight": (24, 8), "bias": (24,)}), linear("att.proj", (8, 8))],
+    ],
+)
+def test_an_attention_that_is_written_out_stands_for_a_layer(tmp_path: Path, layers: list[dict[str, object]]) -> None:
+    shapes = {f"{part}/kernel": (8, 2, 4) for part in ("query", "key", "value")} | {"output/kernel": (2, 4, 8)}
+    biases = {f"{part}/bias": (2, 4) for part in ("query", "key", "value")} | {"output/bias": (8,)}
+    guide = side(tmp_path / "a", "keras", [layer("attention", "MultiHeadAttention", shapes | biases)])
+    (found,) = pair(guide, side(tmp_path / "b", "torch", layers)).pairs
+    assert found.fits
+    assert found.kind == "multi-head attention"
+    values = {
+        parameter.path: np.random.default_rng(i).normal(size=parameter.shape)
+        for i, parameter in enumerate(found.guide.parameters.values())
+    }
+    weights = carried(found, values, ("keras", "torch"), gradients=False)
+    paths = {local: parameter.path for local, parameter in found.guide.parameters.items()}
+    query = values[paths["query/kernel"]].reshape(8, 8).T
+    kept = weights["att.q_proj.weight"] if len(layers) > 2 else weights["att.qkv.weight"][:8]
+    np.testing.assert_array_equal(kept, query)
+    assert len(weights) == 2 * len(layers)

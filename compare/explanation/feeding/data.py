@@ -1,6 +1,5 @@
 """The data as fed: samples, labels, batches, and the order in which they come."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context
-from compare.explanation.feeding.reading import reading_place
+from compare.explanation.feeding.reading import lines_of, reading_place
 from compare.explanation.feeding.relation import Relation, functions, relate
-from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import ROUNDED, layouts
-from compare.explanation.origins import made_at
 from compare.explanation.words import off_by
 
 
@@ -325,7 +322,7 @@ def data(context: Context, fed: Feeding) -> None:
             title,
             guide=samples[0],
             steered=samples[1],
-            places=_made_at(context, places, words),
+            places=lines_of(context, places, words),
             effect=max(relation.deviation, 0.5) if words != "other samples" else 0.6,
             effect_text=f"inputs {off_by(relation.deviation, 'the largest value')}",
             cause=None if words == "other samples" else words,
@@ -338,46 +335,13 @@ def data(context: Context, fed: Feeding) -> None:
                 f"targets: {relation.words}" if context.guide_is_reference else f"targets differ: {relation.words}",
                 guide=_first(fed.guide_targets, number),
                 steered=_first(fed.look_targets, number),
-                places=_made_at(context, places, relation.words),
+                places=lines_of(context, places, relation.words),
                 effect=max(relation.deviation, 0.9),
                 cause=relation.words,
                 mend="make the labels as the reference does",
             )
     if fed.inputs and not context.has("data"):
         context.same.append(f"the samples as fed ({_range(fed.guide_inputs)}) and their labels")
-
-
-_CODE = {
-    r"standardised": r"Normalize|mean|std",
-    r"transposed": r"transpose|permute|\.T\b|swapaxes|moveaxis|reshape|view",
-    r"channels reversed": r"::-1|flip|BGR|RGB",
-    r"mirror image": r"[Ff]lip|::-1",
-    r"reshaped": r"reshape|view",
-    r"logarithm": r"log|exp",
-    r"squared|square root": r"sqrt|square|\*\* ?",
-    r"rounded": r"round|int",
-    r"inverted|reversed": r"\b\d+(\.\d*)? ?- ?|::-1|flip",
-    r"smoothed": r"smooth",
-    r"labels off by": r"[+-] ?\d",
-}
-"""How lines look that do this to samples or labels."""
-
-
-def _made_at(
-    context: Context, places: tuple[Place | None, Place | None], words: str
-) -> tuple[Place | None, Place | None]:
-    """The lines that make the samples what they are, where one of the lines that lead to the batches looks so."""
-    patterns = [
-        rf"(?<![\w.]){re.escape(text)}(\.0*)?(?!\w)" for text in re.findall(r"(?:by|of) (\d+(?:\.\d+)?)\b", words)
-    ]
-    patterns += [pattern for kind, pattern in _CODE.items() if re.search(kind, words)]
-    first, second = places
-    for pattern in patterns:
-        if first == places[0]:
-            first = made_at(first, context.folders[0], pattern)
-        if second == places[1]:
-            second = made_at(second, context.folders[1], pattern)
-    return first, second
 
 
 def _drawn(context: Context) -> bool:

@@ -1,6 +1,6 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
-from compare.explanation.context import Context, called, describe
+from compare.explanation.context import Context, called, describe, in_code
 from compare.explanation.findings import joined
 from compare.explanation.model.layer_mends import part_mend, size_mend
 from compare.explanation.observed.grouping import joined_shapes
@@ -24,10 +24,13 @@ def structure(context: Context) -> None:
         else:
             _parameters(context, pair)
     _copies(context)
+    untied = _untied(context)
     for layer in pairing.guides_left:
-        _left(context, layer, of_guide=True)
+        if layer.name not in untied:
+            _left(context, layer, of_guide=True)
     for layer in pairing.ports_left:
-        _left(context, layer, of_guide=False)
+        if layer.name not in untied:
+            _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
         context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
 
@@ -56,6 +59,40 @@ def _copies(context: Context) -> None:
         cause="shared weights (one layer called several times)",
         mend=f"call {called(copies[0].port).split('.')[0]} each time",
     )
+
+
+def _untied(context: Context) -> set[str]:
+    """Says of an output that has a table of its own where the other side's uses an embedding's; the layers' names."""
+    pairing = context.pairing
+    tables = {
+        tuple(sorted(parameter.shape)): pair
+        for pair in pairing.pairs if pair.kind == "embedding"
+        for parameter in pair.guide.parameters.values()
+    }  # fmt: skip
+    for guide in pairing.guides_left:
+        for port in pairing.ports_left:
+            shapes = [sorted(tuple(sorted(p.shape)) for p in layer.parameters.values()) for layer in (guide, port)]
+            more, fewer = sorted(shapes, key=len, reverse=True)
+            extra = [shape for shape in more if shape not in fewer]
+            if len(extra) != 1 or extra[0] not in tables or len(more) != len(fewer) + 1:
+                continue
+            tied = f"uses the table of {called(tables[extra[0]].guide)} (tied weights)"
+            words = [tied, "has a table of its own"]
+            first, second = words if len(shapes[0]) < len(shapes[1]) else words[::-1]
+            title = context.differs("output layer", f"{called(guide)} {first}", f"{called(port)} {second}")
+            context.find(
+                "forward",
+                title,
+                guide=f"{called(guide)} {first}",
+                steered=f"{called(port)} {second}",
+                places=(guide.place, port.place),
+                effect=1.0,
+                cause="tied weights (an output that uses the embedding's table)",
+                mend=f"{in_code(port.name, context.model)}.weight = the embedding's weight" if first == tied else "",
+            )
+            context.unpaired.append(f"{called(port)} and {called(guide)}, of which one uses another layer's weights")
+            return {guide.name, port.name}
+    return set()
 
 
 def _nothing_paired(context: Context) -> None:

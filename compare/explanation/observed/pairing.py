@@ -1,13 +1,14 @@
 """Finds which layers of the two models belong together: by the order of the computation, kinds and shapes."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compare.explanation.observed.grouping import FITS, Group, affinity, family, grouped, shapes
 from compare.explanation.observed.kinds import ATTENTION, kind_of
-from compare.explanation.observed.observation import Array, Layer
+from compare.explanation.observed.observation import Array, Layer, Parameter
 from compare.explanation.observed.sides import Side
 
 
@@ -71,7 +72,7 @@ def pair(guide: Side, port: Side) -> Pairing:
     pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]
     pairs = _with_tables(_by_name(_by_making(pairs, guide, port)), guide, port)
     pairs = _by_graph(pairs, guide, port)
-    pairs = _with_copies(pairs, guide, port)
+    pairs = _with_tied(_with_copies(pairs, guide, port), guide, port)
     guides = {layer.name for pair in pairs for layer in pair.guides}
     ports = {layer.name for pair in pairs for layer in pair.ports}
     return Pairing(
@@ -133,6 +134,34 @@ def _with_copies(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
         made += [replace(found, ports=(layer,), call=i) for i, layer in enumerate(ports) if i]
         left = [layer for layer in left if layer not in copies]
     return made
+
+
+def _with_tied(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Layers, too, that use another layer's weights, by what they have beside those: an output tied to an embedding."""
+    left, right = (
+        [(layer, own_parameters(layer, [x for found in pairs for x in of(found)])) for layer in _left(side, used)]
+        for side, used, of in (
+            (guide, [x for found in pairs for x in found.guides], lambda found: found.guides),
+            (port, [x for found in pairs for x in found.ports], lambda found: found.ports),
+        )
+    )
+    added = []
+    for layer, own in left:
+        for other, others in right:
+            tied = len(own) < len(layer.parameters) or len(others) < len(other.parameters)
+            shapes_of = [sorted(parameter.shape for parameter in held.values()) for held in (own, others)]
+            if tied and own and shapes_of[0] == shapes_of[1]:
+                both = (replace(layer, parameters=own),), (replace(other, parameters=others),)
+                added.append(Pair("own", *both, fits=True))
+                right.remove((other, others))
+                break
+    return [*pairs, *added]
+
+
+def own_parameters(layer: Layer, others: Sequence[Layer]) -> dict[str, Parameter]:
+    """The parameters of a layer that are not those of another one."""
+    shared = {parameter.path for other in others if other is not layer for parameter in other.parameters.values()}
+    return {local: parameter for local, parameter in layer.parameters.items() if parameter.path not in shared}
 
 
 def _by_making(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
