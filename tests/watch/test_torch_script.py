@@ -385,3 +385,46 @@ def _images(folder: Path) -> Path:
     path = folder / "images.npy"
     np.save(path, np.random.default_rng(0).normal(size=(5, 3, 8, 8)).astype("float32"))
     return path
+
+
+def test_a_dropout_that_is_written_out_and_a_module_of_ones_own(tmp_path: Path) -> None:
+    folder = tmp_path / "user"
+    folder.mkdir()
+    source = """
+        import torch
+        from torch import nn
+
+        class Scale(nn.Module):
+            def __init__(self, size):
+                super().__init__()
+                self.gamma = nn.Parameter(torch.ones(size))
+
+            def forward(self, x):
+                return x * self.gamma
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(3, 4)
+                self.scale = Scale(4)
+
+            def forward(self, x):
+                x = self.scale(self.fc(x))
+                return x * torch.bernoulli(torch.full_like(x, 0.9)) / 0.9
+
+        net = Net()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for step in range(3):
+            optimizer.zero_grad()
+            net(torch.ones(8, 3)).pow(2).mean().backward()
+            optimizer.step()
+    """
+    seen = watch(folder, source, dtype="float64", steps=1)
+    (dropout,) = seen.document["dropout"]
+    assert (dropout["function"], dropout["rate"], dropout["active"]) == ("bernoulli", 0.1, True)
+    layer = next(layer for layer in seen.document["model"]["layers"] if layer["name"] == "scale")
+    assert layer["place"]["code"] == "self.scale = Scale(4)"
+    calls = seen.document["calls"][0]
+    out = seen.arrays[next(call for call in calls if call["layer"] == "scale")["outputs"][0]]
+    dropped = seen.arrays[next(call for call in calls if call["function"] in ("div", "truediv"))["outputs"][0]]
+    assert np.isin(np.round(dropped / out, 12), (0, np.round(1 / 0.9, 12))).all()  # without a plan it drops
