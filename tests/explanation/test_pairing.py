@@ -248,3 +248,16 @@ def test_an_attention_that_is_written_out_stands_for_a_layer(tmp_path: Path, lay
     kept = weights["att.q_proj.weight"] if len(layers) > 2 else weights["att.qkv.weight"][:8]
     np.testing.assert_array_equal(kept, query)
     assert len(weights) == 2 * len(layers)
+
+
+def test_an_attention_without_a_bias_of_the_keys(tmp_path: Path) -> None:
+    shapes = {f"{part}/{name}": shape for part in ("query", "key", "value")
+              for name, shape in (("kernel", (8, 2, 4)), ("bias", (2, 4)))}  # fmt: skip
+    shapes |= {"output/kernel": (2, 4, 8), "output/bias": (8,)}
+    guide = side(tmp_path / "a", "keras", [layer("attention", "MultiHeadAttention", shapes)])
+    layers = four(["q", "k", "v", "o"])
+    layers[1] = layer("k", "Linear", {"weight": (8, 8)})
+    port = side(tmp_path / "b", "torch", layers)
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    structure(context)
+    assert [finding.title for finding in context.findings] == ["no bias of the key in q (multi-head attention)"]

@@ -4,7 +4,7 @@ from compare.explanation.context import Context, called, describe, in_code
 from compare.explanation.findings import joined
 from compare.explanation.model.layer_mends import part_mend, size_mend
 from compare.explanation.observed.grouping import joined_shapes
-from compare.explanation.observed.kinds import gates_of
+from compare.explanation.observed.kinds import ATTENTION, gates_of
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.origins import held_at
@@ -169,6 +169,8 @@ def _parameters(context: Context, pair: Pair) -> None:
         first = {name.replace("_hh", "_ih"): shape for name, shape in first.items() if name.startswith("bias")}
         second = {name.replace("_hh", "_ih"): shape for name, shape in second.items() if name.startswith("bias")}
     names = {"bias": "bias", "kernel": "factor (gamma, weight)", "bias_ih_l0": "bias"}
+    if pair.kind == ATTENTION:
+        names = {f"{part}.bias": f"bias of the {part}" for part in ("query", "key", "value", "output")}
     for name, words in names.items():
         if (name in first) == (name in second):
             continue
@@ -184,7 +186,9 @@ def _parameters(context: Context, pair: Pair) -> None:
             places=(pair.guide.place, pair.port.place),
             effect=0.15,
             cause=title,
-            mend=part_mend(pair, name, context.model, has=name in first, in_torch=context.frameworks[1] == "torch"),
+            mend=f"bias={name in first}"
+            if pair.kind == ATTENTION
+            else part_mend(pair, name, context.model, has=name in first, in_torch=context.frameworks[1] == "torch"),
         )
 
 
