@@ -261,3 +261,17 @@ def test_an_attention_without_a_bias_of_the_keys(tmp_path: Path) -> None:
     context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
     structure(context)
     assert [finding.title for finding in context.findings] == ["no bias of the key in q (multi-head attention)"]
+
+
+def test_a_model_s_own_parameters_are_paired_beside_its_layers(tmp_path: Path) -> None:
+    own = layer("", "Model", {"shift": (), "places": (1, 6, 4)})
+    calls = [call("tokens", ["in"], ["out"], parent=""), call("", ["in"], ["end"])]
+    tokens = layer("tokens", "Embedding", {"embeddings": (9, 4)})
+    guide = Side(observation(tmp_path / "a", "keras", [own, tokens], calls, {}))
+    layers = [layer("net", "Net", {"shift": (), "pos": (1, 6, 4)}), layer("emb", "Embedding", {"weight": (9, 4)})]
+    calls = [call("emb", ["in"], ["out"], parent="net"), call("net", ["in"], ["end"])]
+    port = Side(observation(tmp_path / "b", "torch", layers, calls, {}))
+    found = pair(guide, port)
+    expected = {(".shift", "net.shift"), (".places", "net.pos"), ("tokens", "emb")}
+    assert {(p.guide.name, p.port.name) for p in found.pairs} == expected
+    assert not (found.guides_left or found.ports_left)

@@ -106,12 +106,15 @@ def _is_table(layer: Layer) -> bool:
 
 
 def _as_table(layer: Layer) -> Layer:
-    """A layer of the user's own that has one weight, as an embedding of it."""
-    if family(layer) == "embedding":
+    """A layer of the user's own that has one weight, a matrix, as an embedding of it.
+
+    An axis of size 1 before the matrix is the samples'.
+    """
+    weight = next(iter(layer.parameters.values()))
+    axes = len(weight.shape) - (len(weight.shape) == 3 and weight.shape[0] == 1)
+    if family(layer) == "embedding" or axes != 2:
         return layer
-    return replace(
-        layer, kind="Embedding", names=("Embedding",), parameters={"weight": next(iter(layer.parameters.values()))}
-    )
+    return replace(layer, kind="Embedding", names=("Embedding",), parameters={"weight": weight})
 
 
 def _left(side: Side, used: list[Layer]) -> list[Layer]:

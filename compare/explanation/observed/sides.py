@@ -51,24 +51,22 @@ class Side:
     @cached_property
     def _containers(self) -> frozenset[str]:
         """Modules of the user's own that have parameters beside the layers inside of them: a model with a table."""
-        inside = {call.parent for call in self.training_calls if call.layer in self.layers and call.parent}
+        inside = {call.parent for call in self.training_calls if call.layer in self.layers and call.parent is not None}
         return frozenset(name for name in inside if name in self.layers and kind_of(self.layers[name]) == "own")
 
     @cached_property
     def tables(self) -> list[Layer]:
         """Weights that are used as they are, by no call of a layer: embeddings never called, a model's own parameters.
 
-        Each is an embedding under a name of its own; an axis of size 1 before it is the samples'.
+        Each parameter of a model's own is a layer of its own here, under a name of its own.
         """
         called = {layer.name for layer in self.with_parameters}
         found = [layer for layer in self.layers.values() if layer.name not in called and kind_of(layer) == "embedding"]
         for name in sorted(self._containers):
             for local, parameter in self.layers[name].parameters.items():
-                if parameter.trainable and len(_squeezed(parameter.shape)) == 2:
-                    weight = {"weight": parameter}
-                    path = f"{name}.{local}"
-                    found.append(replace(self.layers[name], name=path, kind="Embedding", names=("Embedding",),
-                                         parameters=weight))  # fmt: skip
+                if parameter.trainable:
+                    part = replace(self.layers[name], name=f"{name}.{local}", parameters={local: parameter})
+                    found.append(part)
         return found
 
     @cached_property
@@ -97,10 +95,6 @@ class Side:
         """A layer's arrays by local names, from arrays by path."""
         found = {local: parameter.path for local, parameter in layer.parameters.items()}
         return {local: arrays[path] for local, path in found.items() if path in arrays}
-
-
-def _squeezed(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(shape[1:]) if len(shape) == 3 and shape[0] == 1 else tuple(shape)
 
 
 def _weighty(layer: Layer) -> bool:
