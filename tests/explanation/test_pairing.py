@@ -274,4 +274,5 @@ def test_a_model_s_own_parameters_are_paired_beside_its_layers(tmp_path: Path) -
     found = pair(guide, port)
     expected = {(".shift", "net.shift"), (".places", "net.pos"), ("tokens", "emb")}
     assert {(p.guide.name, p.port.name) for p in found.pairs} == expected
-    assert not (found.guides_left or found.ports_left)
+    assert not found.guides_left
+    assert not found.ports_left
