@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compare.explanation.feeding.data import Feeding, feeding, relate_targets
-from compare.explanation.feeding.relation import Relation, relate
+from compare.explanation.feeding.relation import Relation, affine, relate
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import pair
 from compare.explanation.observed.sides import Side
@@ -131,3 +131,13 @@ def test_what_was_done_with_targets_that_are_no_labels(made: Callable[[Array], A
 def test_a_deviation_by_n_minus_1_is_told_by_its_factor() -> None:
     values = GENERATOR.normal(size=(240, 5))
     assert "of 240 samples, by n - 1 in place of n" in words(values, values * np.sqrt(239 / 240))
+
+
+def test_targets_of_sequences_that_are_fed_one_after_the_other() -> None:
+    targets = GENERATOR.integers(0, 9, size=(32, 5))
+    assert relate_targets([targets], [targets[:16].reshape(-1)], None).words == ""
+
+
+@pytest.mark.parametrize("made", [np.zeros((8, 3)), np.full((8, 3), np.inf)])
+def test_values_that_are_nothing_or_no_numbers_are_made_of_no_others(made: Array) -> None:
+    assert affine(GENERATOR.normal(size=(8, 3)), made) is None

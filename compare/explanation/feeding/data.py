@@ -80,7 +80,7 @@ def feeding(guide: Side, look: Side, pairing: Pairing, *, steered: bool = False)
     guide_inputs = _matched(guide_inputs, look_inputs)
     inputs = tuple(relate(*pair) for pair in _columns(guide_inputs, look_inputs))
     scaled_inside = False
-    if any(relation.words for relation in inputs) and not steered:
+    if any(relation.words for relation in inputs) and not steered and len(inputs) == 1:
         a, b = _effective(guide, look, pairing)
         reaching = tuple(relate(*pair) for pair in _columns(a, b))
         scaled_inside = bool(reaching) and not any(relation.words for relation in reaching)
@@ -230,6 +230,8 @@ def relate_targets(guide: Sequence[Array], look: Sequence[Array], order: Sequenc
     a, b = _joined(guide), _joined(look)
     if a is None or b is None:
         return Relation("", None, 0.0)
+    if a.ndim == 2 and b.ndim == 1 and len(b) % a.shape[1] == 0 and not _is_one_hot(a):
+        b = b.reshape(-1, a.shape[1])  # sequences, one after the other
     converted = _as_target(a, b)
     if converted is None:
         return Relation(f"shape {b.shape[1:]} against {a.shape[1:]}", None, 1.0)

@@ -171,6 +171,8 @@ def _usual(x: Array) -> bool:
 def affine(x: Array, y: Array) -> str | None:
     """In words, how `y` is made from `x`: of all values alike, by channel, or by feature; None if not so."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if not (np.isfinite(x).all() and np.isfinite(y).all() and y.any()):
+        return None
     whole = _fit(x.reshape(1, -1), y.reshape(1, -1))
     if whole is not None:
         return _scale_words(float(whole[0][0]), float(whole[1][0]), x)
