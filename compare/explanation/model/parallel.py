@@ -67,11 +67,18 @@ def of_other_numbers(guide: Producers, steered: Producers, window: Sequence[Call
     known = [(figures(array), call) for call in guide.calls for array in _outputs(guide, call)]
     for call in reversed(window):
         made = next(iter(_outputs(steered, call)), None)
-        if call.layer is not None or made is None or made.ndim < 2 or _find(figures(made), known) is not None:
+        if (
+            call.layer is not None
+            or made is None
+            or made.ndim < 2
+            or made.dtype.kind != "f"
+            or _find(figures(made), known) is not None
+        ):
             continue
         for other in guide.calls:
             wanted = next(iter(_outputs(guide, other)), None)
-            words = affine(wanted, made) if wanted is not None and wanted.shape == made.shape else None
+            same = wanted is not None and wanted.shape == made.shape and wanted.dtype.kind == "f"
+            words = affine(wanted, made) if same and wanted is not None else None
             if words:
                 return Parting(f"{call.name}: {words}", other.name, f"{call.name}, {words}", call.place)
     return None
