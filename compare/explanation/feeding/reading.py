@@ -46,7 +46,8 @@ def lines_of(
 ) -> tuple[Place | None, Place | None]:
     """The lines that make the samples what they are, where one of the lines that lead to the batches looks so."""
     patterns = [
-        rf"(?<![\w.]){re.escape(text)}(\.0*)?(?!\w)" for text in re.findall(r"(?:by|of) (\d+(?:\.\d+)?)\b", words)
+        rf"[/*] ?(np\.\w+\()?{re.escape(text)}(\.0*)?(?!\w)"
+        for text in re.findall(r"(?:by|of) (\d+(?:\.\d+)?)\b", words)
     ]
     patterns += [pattern for kind, pattern in _CODE.items() if re.search(kind, words)]
     first, second = places
