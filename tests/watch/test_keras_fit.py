@@ -177,3 +177,24 @@ def test_a_model_of_ones_own_with_noise_and_a_layer_at_each_time_step(tmp_path: 
     assert {entry["function"] for entry in seen.document["noise"]} == {"normal", "GaussianNoise"}
     evaluated = next(c for c in seen.document["evaluation_calls"] if c["layer"] == "time_distributed/dense")
     np.testing.assert_allclose(seen.array(evaluated["inputs"][0]), x + 0.5, rtol=0, atol=1e-14)
+
+
+def test_a_grouped_convolution_is_differentiated_though_nothing_is_compiled(tmp_path: Path) -> None:
+    seen = watch(
+        tmp_path / "groups",
+        """
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.Input((6, 6, 4)), keras.layers.Conv2D(8, 3, groups=2), keras.layers.Flatten(),
+                                  keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(np.random.rand(32, 6, 6, 4), np.random.rand(32), batch_size=8)
+        """,
+    )
+    assert seen.document["status"]["outcome"] == "observed", seen.document["status"]
+    call = seen.call("conv2d")
+    x, y = seen.array(call["inputs"][0]), seen.array(call["outputs"][0])
+    kernel = seen.array(seen.document["updates"][0]["parameters_before"]["conv2d/kernel"])
+    corner = [np.tensordot(x[:, :3, :3, 2 * i : 2 * i + 2], kernel[..., 4 * i : 4 * i + 4], 3) for i in range(2)]
+    np.testing.assert_allclose(y[:, 0, 0], np.concatenate(corner, axis=1), rtol=0, atol=1e-14)

@@ -254,7 +254,7 @@ def test_lightning_with_its_sanity_check_and_two_batches_a_step(folder: Path) ->
         data = TensorDataset(torch.randn(60, 4), torch.arange(60) % 3)
         trainer = L.Trainer(max_epochs=7, accumulate_grad_batches=2, gradient_clip_val=0.5, logger=False,
                             accelerator="cpu", enable_checkpointing=False)
-        trainer.fit(Task(), DataLoader(data, 10), DataLoader(data, 30))
+        trainer.fit(Task(), DataLoader(data, 10, shuffle=True), DataLoader(data, 30))
     """)  # fmt: skip
     document = seen.document
     assert document["status"]["outcome"] == "observed", document["status"]
@@ -262,6 +262,7 @@ def test_lightning_with_its_sanity_check_and_two_batches_a_step(folder: Path) ->
     assert document["loop"]["backward"] == [2, 2, 2]
     assert document["data"]["trainer"]["gradient_clip_val"] == 0.5
     assert document["data"]["epochs"] == {"value": 7, "how": "Trainer", "loops": []}
+    assert {entry["function"] for entry in document["data"]["permutations"]} == {"RandomSampler"}  # though not iterated
     assert document["model"]["class"] == "Task"
     assert document["losses"][0]["place"]["code"].startswith("return nn.functional.cross_entropy(self.forward")
 
