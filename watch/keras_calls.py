@@ -40,6 +40,10 @@ class Forward:
     held: list[Any] = dataclasses.field(default_factory=list)
 
 
+def _nothing_called() -> Forward:
+    return Forward(None, (), {}, training=True, frame=None)
+
+
 @dataclasses.dataclass
 class _Open:
     """A layer whose call is under way; `entry` is the record of a call of one that owns parameters only once built."""
@@ -48,8 +52,10 @@ class _Open:
     name: str
     training: bool
     is_one: bool
+    is_builtin: bool
     given: tuple[Any, Any] | None = None
     entry: dict[str, Any] | None = None
+    within: Forward | None = None  # what a layer of the user's own with weights computes
 
 
 class Calls:
@@ -66,6 +72,7 @@ class Calls:
     def __init__(self, session: Session, backend: Backend, keras: Any, tree: LayerTree, plan: Plan | None) -> None:
         self._session, self._backend, self._keras, self._tree, self._plan = session, backend, keras, tree, plan
         self.forwards: list[Forward] = []
+        self._after = _nothing_called()
         self.evaluation: list[Forward] | None = None  # a list while a pass in evaluation mode is recorded
         self.dropout: dict[tuple[str | None, str], dict[str, Any]] = {}
         self.begins: Any = lambda _layer, args: args  # told before an outermost call; returns its arguments
@@ -101,8 +108,17 @@ class Calls:
 
     @property
     def inside(self) -> bool:
-        """Whether a call is under way that stands for itself: not inside one of Keras's compound layers."""
-        return bool(self._open) and not self._off and not any(opened.is_one for opened in self._open)
+        """Whether a call is under way that stands for itself: not inside one of Keras's layers."""
+        closed = any(opened.is_one and opened.is_builtin for opened in self._open)
+        return bool(self._open) and not self._off and not closed
+
+    def _record_of_functions(self) -> Forward:
+        """What functions that are called now are a part of: the forward pass, or a layer of one's own with weights.
+
+        A layer of one's own without any, such as one that draws a latent variable, is what its functions are.
+        """
+        closed = (opened for opened in self._open if opened.is_one and self._tree.owns(opened.layer))
+        return next((opened.within for opened in closed if opened.within is not None), self.forward())
 
     def built_now(self, layer: Any) -> None:
         """A layer has been built inside of its first call: it may own parameters by now, and be one to record."""
@@ -123,7 +139,18 @@ class Calls:
     def reset(self) -> list[Forward]:
         """Takes the calls since the last time, and begins anew."""
         forwards, self.forwards, self._number = self.forwards, [], 0
+        self._after = _nothing_called()
         return forwards
+
+    @property
+    def of_loss(self) -> list[dict[str, Any]]:
+        """The functions that the user's own code has called after the model, on the way to the loss."""
+        return self._after.calls
+
+    @property
+    def after_model(self) -> bool:
+        """Whether the model has been called in this step, and what is called now may be a part of the loss."""
+        return bool(self.forwards) and not self._open and not self._off and self.evaluation is None
 
     def forward(self) -> Forward:
         """The outermost call under way."""
@@ -141,7 +168,15 @@ class Calls:
         forward = self.forward()
         forward.flags[name] = training
         listed = self._tree.is_listed(layer)
-        opened = _Open(layer, name, training, self._tree.is_one(layer), None if listed else (args, options))
+        opened = _Open(
+            layer,
+            name,
+            training,
+            self._tree.is_one(layer),
+            self._tree.is_builtin(layer),
+            None if listed else (args, options),
+        )
+        opened.within = _nothing_called() if opened.is_one and not opened.is_builtin else None
         self._open.append(opened)
         try:
             if not listed:
@@ -150,6 +185,8 @@ class Calls:
             entry, args, options = self._enter(layer, name, forward, args, options)
             with preactivation(layer, functools.partial(self._keep_preactivation, entry), self.recording):
                 outputs = original(layer, *args, **options)
+            if opened.within is not None and opened.within.calls:
+                entry["inside"] = opened.within.calls
             return self._leave(entry, forward, outputs)
         finally:
             self._open.pop()
@@ -170,10 +207,11 @@ class Calls:
             vars(layer).pop("call", None)
 
     def function(self, name: str, original: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """A function that the user's own code calls inside of a layer, or an operation of a functional model."""
-        if not self.inside or not self.recording or self._symbolic():
+        """A function that the user's own code calls in a layer or a loss, or an operation of a functional model."""
+        of_loss = self.after_model and self._backend.differentiating()
+        if not (self.inside or of_loss) or not self.recording or self._symbolic():
             return original(*args, **options)
-        forward = self.forward()
+        forward = self._after if of_loss else self._record_of_functions()
         scalars = {key: value for key, value in options.items() if isinstance(value, bool | int | float | str)}
         rest = [value for value in args if isinstance(value, bool | int | float | str)]
         entry = self._entry(forward, None, name, scalars | ({"arguments": rest} if rest else {}))
@@ -322,8 +360,11 @@ class Calls:
         )
 
     def _keep_inputs(self, entry: dict[str, Any], forward: Forward, tensors: list[Any]) -> None:
+        earlier = self.forwards if forward is self._after else [self.forward()]
         for index, tensor in enumerate(tensors):
             key, made_by = forward.keys.get(id(tensor), (None, None))
+            if key is None:
+                key = next((held.keys[id(tensor)][0] for held in earlier if id(tensor) in held.keys), None)
             if key is None:
                 key = self._keep(entry, f"in{index}", tensor)
                 forward.keys[id(tensor)] = (key, made_by)

@@ -248,14 +248,21 @@ class Training:
     def _overlap(self, arguments: dict[str, Any]) -> float | None:
         """The fraction of the validation samples that are training samples as well."""
         given = arguments["validation_data"]
-        train = _first(arguments["x"], self._keras)
-        held = _first(given[0], self._keras) if isinstance(given, tuple | list) else None
-        if not isinstance(train, np.ndarray) or not isinstance(held, np.ndarray) or not len(held):
+        train = self._rows(arguments["x"])
+        held = self._rows(given[0]) if isinstance(given, tuple | list) else None
+        if train is None or not held or len(set(train)) < len(train):
+            return None  # samples that come twice among those to train on may be alike by chance in both
+        known = set(train)
+        return sum(row in known for row in held) / len(held)
+
+    def _rows(self, x: Any) -> list[int] | None:
+        """A number for each sample that equal samples share, over all inputs; None of what is not in memory."""
+        arrays = [value for value in self._keras.tree.flatten(x) if value is not None]
+        if not arrays or not all(isinstance(array, np.ndarray) and array.ndim for array in arrays):
             return None
-        if train.shape[1:] != held.shape[1:] or train.dtype != held.dtype:
+        if len({len(array) for array in arrays}) > 1:
             return None
-        known = {hash(row.tobytes()) for row in train}
-        return sum(hash(row.tobytes()) in known for row in held) / len(held)
+        return [hash(tuple(array[i].tobytes() for array in arrays)) for i in range(len(arrays[0]))]
 
     def _shuffle(self, arguments: dict[str, Any]) -> Any:
         """False where the order is to be the identity; notes what `fit` would have drawn."""

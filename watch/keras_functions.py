@@ -12,7 +12,11 @@ from watch.script import Session
 _TENSORFLOW = (
     "reshape", "transpose", "concat", "stack", "reduce_mean", "reduce_sum", "reduce_max", "matmul", "einsum", "squeeze",
     "expand_dims", "pad", "exp", "sqrt", "square", "tanh", "sigmoid", "tile", "split", "gather", "where", "add",
-    "multiply", "subtract", "math.reduce_mean", "math.reduce_sum", "math.tanh", "math.sigmoid", "math.softplus",
+    "multiply", "subtract", "divide", "pow", "abs", "maximum", "minimum", "reduce_min", "clip_by_value", "norm", "sign",
+    "linalg.norm", "math.reduce_mean", "math.reduce_sum", "math.reduce_max", "math.reduce_min", "math.exp", "math.log",
+    "math.log1p", "math.sqrt", "math.square", "math.abs", "math.pow", "math.maximum", "math.minimum", "math.rsqrt",
+    "math.squared_difference", "math.log_sigmoid", "math.reduce_std", "math.reduce_variance", "math.reduce_logsumexp",
+    "math.add", "math.subtract", "math.multiply", "math.divide", "math.tanh", "math.sigmoid", "math.softplus",
     "math.l2_normalize", "nn.relu", "nn.relu6", "nn.elu", "nn.selu", "nn.gelu", "nn.silu", "nn.swish", "nn.leaky_relu",
     "nn.softmax", "nn.log_softmax", "nn.sigmoid", "nn.tanh", "nn.softplus", "nn.softsign", "nn.max_pool",
     "nn.max_pool2d", "nn.avg_pool", "nn.avg_pool2d", "nn.conv2d", "nn.bias_add", "nn.l2_normalize", "nn.dropout",
@@ -26,7 +30,10 @@ _JAX = (
     "relu", "relu6", "elu", "selu", "gelu", "silu", "swish", "leaky_relu", "softmax", "log_softmax", "sigmoid", "tanh",
     "softplus", "one_hot",
 )  # fmt: skip
-_OPERATORS = ("add", "sub", "mul", "truediv", "matmul", "pow", "neg", "radd", "rsub", "rmul", "rtruediv", "getitem")
+_OPERATORS = (
+    "add", "sub", "mul", "truediv", "matmul", "pow", "neg", "abs", "radd", "rsub", "rmul", "rtruediv", "rpow",
+    "getitem",
+)  # fmt: skip
 
 
 class Functions:
@@ -96,7 +103,7 @@ class Functions:
 
         @functools.wraps(original)
         def function(*args: Any, **options: Any) -> Any:
-            if not calls.inside or not called_by_user(session, sys._getframe(1)):  # noqa: SLF001
+            if not (calls.inside or calls.after_model) or not called_by_user(session, sys._getframe(1)):  # noqa: SLF001
                 return original(*args, **options)
             return calls.function(name, original, args, options)
 

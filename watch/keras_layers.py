@@ -55,13 +55,20 @@ class LayerTree:
 
     def is_one(self, layer: Any) -> bool:
         """Whether a layer is a leaf, or one of Keras's own that stands for all that it is made of."""
+        return self.is_builtin(layer) or not any(True for _ in self._children(layer))
+
+    def is_builtin(self, layer: Any) -> bool:
+        """Whether a layer is one of Keras's own, and no model, that is called as a whole."""
         own = type(layer).__module__.startswith(_KERAS_OWN) and not isinstance(layer, self._keras.Model)
-        own = own and not folds_time(layer)
-        return own or not any(True for _ in self._children(layer))
+        return own and not folds_time(layer)
+
+    def owns(self, layer: Any) -> bool:
+        """Whether a layer has variables of its own, other than the state of its random numbers."""
+        return bool(_own(layer))
 
     def is_listed(self, layer: Any) -> bool:
         """Whether a layer is one to describe and record: a leaf, or one that owns parameters itself."""
-        return self.is_one(layer) or bool(_own(layer))
+        return self.is_one(layer) or self.owns(layer)
 
     def layers(self) -> Iterator[tuple[str, Any]]:
         """All layers to describe, in order of definition."""

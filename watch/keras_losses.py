@@ -100,6 +100,9 @@ class Losses:
             values = self._backend.values(self._tensor(tensor))
             key = f"step{step}/loss{self._number}/in{index}"
             term["inputs"].append(None if values is None else keep(key, values))
+        mask = next((held for tensor in inputs[1:2] if (held := self._mask(tensor)) is not None), None)
+        if recording and mask is not None:
+            term["mask"] = keep(f"step{step}/loss{self._number}/mask", mask)
         self._number += 1
         self._terms.append(term)
         self._depth += 1
@@ -114,6 +117,13 @@ class Losses:
             if values.size > 1 and recording:
                 term["values"] = keep(f"step{step}/loss{self._number - 1}/out", values)
         return result
+
+    def _mask(self, tensor: Any) -> Any:
+        """The mask that a prediction brings along; a loss object leaves out what it masks."""
+        from keras.src import backend
+
+        mask = backend.get_keras_mask(tensor) if self._backend.is_tensor(tensor) else None
+        return None if mask is None else self._backend.values(mask)
 
     def _tensor(self, value: Any) -> Any:
         return np.asarray(value) if isinstance(value, list | tuple | int | float) else value

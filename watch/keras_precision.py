@@ -46,8 +46,30 @@ def use_float64(session: Session, keras: Any, backend: str) -> None:
     if backend == "tensorflow":
         _promote(session)
         _pool_volumes(keras)
+        _convolve_in_groups(keras)
     _tolerate_metrics(session, keras)
     widen_functions(session, keras.ops, ("cast", "convert_to_tensor", "zeros", "ones", "full", "arange", "eye"))
+
+
+def _convolve_in_groups(keras: Any) -> None:
+    """TensorFlow differentiates a grouped convolution on a CPU only if it is compiled: one for each group instead."""
+    import tensorflow as tf
+
+    module = keras.src.backend.nn
+    original = module.conv
+
+    @functools.wraps(original)
+    def conv(inputs: Any, kernel: Any, *args: Any, **options: Any) -> Any:
+        given = inspect.signature(original).bind(inputs, kernel, *args, **options).arguments
+        last = (given.get("data_format") or keras.config.image_data_format()) == "channels_last"
+        axis = -1 if last else 1
+        groups = (inputs.shape[axis] or 0) // kernel.shape[-2]
+        if groups <= 1:
+            return original(inputs, kernel, *args, **options)
+        parts = zip(tf.split(inputs, groups, axis), tf.split(tf.convert_to_tensor(kernel), groups, -1), strict=True)
+        return tf.concat([original(x, part, *args, **options) for x, part in parts], axis)
+
+    module.conv = conv
 
 
 def _pool_volumes(keras: Any) -> None:

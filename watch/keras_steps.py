@@ -249,6 +249,7 @@ class Steps:
         """Writes one step down."""
         session = self._session
         document, step, before = session.document, session.step, begun["before"]
+        of_loss = self.calls.of_loss
         forwards = _of_training(self.calls.reset())
         # With several optimizers all losses may be differentiated before the first of them steps.
         own = {path for path in gradients if path is not None}
@@ -260,6 +261,7 @@ class Steps:
             while len(document["calls"]) <= session.request.recorded_steps.index(step):
                 document["calls"].append([])
             document["calls"][-1] = [call for forward in forwards for call in forward.calls]
+            document["loss_calls"].append(of_loss)
         if step == 0:
             for forward in forwards:
                 self.flags |= forward.flags

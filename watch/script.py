@@ -72,8 +72,9 @@ class Session:
             "datasets": [], "validation_overlap": None, "epochs": {"value": None, "how": None},
         }  # fmt: skip
         self.observation.document |= {
-            "status": None, "steps": 0, "model": None, "calls": [], "evaluation_calls": None, "losses": [],
-            "optimizer": None, "updates": [], "initial": {"parameters": {}}, "fed": [], "data": self.data, "loop": {},
+            "status": None, "steps": 0, "model": None, "calls": [], "loss_calls": [], "evaluation_calls": None,
+            "losses": [], "optimizer": None, "updates": [], "initial": {"parameters": {}}, "fed": [],
+            "data": self.data, "loop": {},
             "dropout": [], "noise": [], "seeds": self.seeds, "warnings": self.warnings,
         }  # fmt: skip
 

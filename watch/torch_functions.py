@@ -34,6 +34,7 @@ _CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}
 _MAKERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.frombuffer}
 _NORMAL = {torch.randn, torch.randn_like, torch.normal}
 _UNIFORM = {torch.rand, torch.rand_like}
+_COINS = {torch.bernoulli, Tensor.bernoulli, Tensor.bernoulli_}
 _EMPTY = {"empty", "empty_like", "new_empty", "randint", "randperm"}
 _DETACHING = {"detach", "data", "detach_", "item", "numpy", "tolist"}
 # Between the user's line and a function there are frames of torch's own that pass it on.
@@ -65,7 +66,7 @@ class Functions(TorchFunctionMode):
             return func(*args, **options)
         if watch.float64:
             func, args, options = _double(func, args, options)
-        if func in _DROPOUT:
+        if func in _DROPOUT | _COINS:
             return self._dropout(func, args, options, sys._getframe(1))  # noqa: SLF001
         if func in _ATTENTION:
             args, options = self._attention(func, args, options, sys._getframe(1))  # noqa: SLF001
@@ -204,6 +205,8 @@ class Functions(TorchFunctionMode):
     def _dropout(self, func: Any, args: Any, options: Any, frame: FrameType) -> Any:
         """A dropout, noted where it is a function of the user's own, and without effect where values are compared."""
         watch = self.watch
+        if func in _COINS:
+            return self._coin(func, args, options, frame)
         bound = _bound(func, args, options)
         rate = bound.get("p", 0.5)
         active = bool(bound.get("training", bound.get("train", True)))
@@ -213,6 +216,19 @@ class Functions(TorchFunctionMode):
         if watch.depth or (watch.begun and torch.is_grad_enabled()):
             self._record(func, args, options, result, frame, None)
         return result
+
+    def _coin(self, func: Any, args: Any, options: Any, frame: FrameType) -> Tensor:
+        """A mask of a dropout that is written out: what is kept on average, so that the division by it undoes it."""
+        watch, drawn = self.watch, func(*args, **options)
+        share = options.get("p", args[1] if len(args) > 1 else args[0])
+        kept = torch.zeros_like(drawn) + share
+        if not watch.depth or not drawn.numel() or not _calls_itself(frame):
+            return drawn
+        if float(kept.min()) == float(kept.max()) and 0 < float(kept.min()) < 1:
+            watch.note_dropout(None, "bernoulli", round(1 - float(kept.min()), 7), active=True)
+        if not watch.zero_dropout:
+            return drawn
+        return drawn.copy_(kept) if func is Tensor.bernoulli_ else kept
 
     def _attention(self, func: Any, args: Any, options: Any, frame: FrameType) -> tuple[Any, Any]:
         """Attention with its dropout: noted where a function of the user's own, and without effect as others."""

@@ -3,6 +3,7 @@
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class Model:
             original(self, *args, **options)
             model._made[id(self)] = weakref.ref(self)
             if _PLACE not in self.__dict__:
-                self.__dict__[_PLACE] = model._places.here(sys._getframe(1))  # noqa: SLF001
+                self.__dict__[_PLACE] = model._places.here(_maker(self, sys._getframe(1)))  # noqa: SLF001
 
         nn.Module.__init__ = init  # type: ignore[method-assign]
 
@@ -173,6 +174,18 @@ class Model:
             },
             "training": module.training, "place": place_of(module),
         }  # fmt: skip
+
+
+def _maker(module: nn.Module, frame: FrameType) -> FrameType:
+    """The frame that makes a module, outside of the constructors of its own classes."""
+    while frame.f_back is not None and frame.f_code.co_name == "__init__" and _is_of(frame, module):
+        frame = frame.f_back
+    return frame
+
+
+def _is_of(frame: FrameType, module: nn.Module) -> bool:
+    """Whether a frame is of a method of a module."""
+    return any(frame.f_locals.get(name) is module for name in frame.f_code.co_varnames[:1])
 
 
 def place_of(module: nn.Module) -> Place | None:

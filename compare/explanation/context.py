@@ -5,11 +5,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from compare.explanation.findings import Finding, Place, Severity, Stage, joined
 from compare.explanation.observed.observation import Layer, Observation
 from compare.explanation.observed.pairing import Pair, Pairing
 from compare.explanation.observed.sides import Side
+from compare.explanation.origins import origin
+
+Places = tuple[Place | None, Place | None]
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Context:
         unpaired: Why something could not be paired.
         told: The layers whose own output was found to differ.
         judged: The values before layers that were compared: the mode, the guide's figures, the steered side's key.
+        folders: Of the guide's and the steered side's programs, to read the lines around a place.
     """
 
     guide: Side
@@ -44,6 +49,7 @@ class Context:
     unpaired: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
     judged: set[tuple[str, tuple[float, ...], str | None]] = field(default_factory=set)
+    folders: tuple[Path, Path] = (Path(), Path())
 
     @cached_property
     def frameworks(self) -> tuple[str, str]:
@@ -89,6 +95,10 @@ class Context:
         found = Finding(stage, title, reference, port, second or first, effect, effect_text, cause, mend, severity)
         self.findings.append(found)
         return found
+
+    def set_at(self, places: tuple[Place | None, Place | None], values: tuple[float, float]) -> "Places":
+        """Where the guide's and the steered side's numbers stand that are used at these places."""
+        return origin(places[0], self.folders[0], values[0]), origin(places[1], self.folders[1], values[1])
 
     def missing(self, what: str, where: str) -> str:
         """A title for what the guide has and the steered side has not."""

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, feeding, relate_targets
 from compare.explanation.feeding.order import order
-from compare.explanation.feeding.relation import relate
+from compare.explanation.feeding.relation import Relation, affine, relate
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pairing, pair
 from compare.explanation.observed.sides import Side
@@ -137,3 +138,44 @@ def test_a_last_batch_that_is_left_out_is_told(
     assert [found.title.startswith(title) for found, title in zip(context.findings, titles, strict=True)] == [
         True
     ] * len(titles)
+
+
+def test_class_numbers_of_a_smaller_last_batch_are_not_taken_for_its_one_hot_values() -> None:
+    numbers = np.arange(32) % 4
+    guide = [np.eye(4)[numbers], np.eye(4)[numbers[:8]]]
+    fed = Feeding((), (), ((None,), (None,)), tuple((y,) for y in guide), ((None,),), ((numbers,),), (32, 32))
+    _, (target,) = fed.batch(1)
+    assert target is None or target.shape == (8,)  # 8 rows of 4 are as many values as 32 numbers
+    other = Feeding((), (Relation("labels off by 1", None, 1.0),), *(fed.guide_inputs, fed.guide_targets),
+                    ((None,),), ((numbers,),), (32, 32))  # fmt: skip
+    _, (target,) = other.batch(1)
+    assert target is not None
+    np.testing.assert_array_equal(target, numbers[:8])
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (lambda x: x / np.log(10), "targets multiplied by 0.434294: as by the logarithm to base 10"),
+        (np.exp, "of the targets the logarithm is not taken"),
+        (lambda x: x * 3, "targets multiplied by 3"),
+    ],
+)
+def test_what_was_done_with_targets_that_are_no_labels(made: Callable[[Array], Array], expected: str) -> None:
+    targets = GENERATOR.uniform(8, 12, size=(32, 1))
+    assert relate_targets([targets], [made(targets)], None).words.startswith(expected)
+
+
+def test_a_deviation_by_n_minus_1_is_told_by_its_factor() -> None:
+    values = GENERATOR.normal(size=(240, 5))
+    assert "of 240 samples, by n - 1 in place of n" in words(values, values * np.sqrt(239 / 240))
+
+
+def test_targets_of_sequences_that_are_fed_one_after_the_other() -> None:
+    targets = GENERATOR.integers(0, 9, size=(32, 5))
+    assert relate_targets([targets], [targets[:16].reshape(-1)], None).words == ""
+
+
+@pytest.mark.parametrize("made", [np.zeros((8, 3)), np.full((8, 3), np.inf)])
+def test_values_that_are_nothing_or_no_numbers_are_made_of_no_others(made: Array) -> None:
+    assert affine(GENERATOR.normal(size=(8, 3)), made) is None

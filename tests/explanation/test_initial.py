@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compare.explanation.arithmetic.distributions import distribution
-from compare.explanation.model.initial import _looks_initial, _once_for_all_gates, _Unequal
+from compare.explanation.model.initial import _drawn, _looks_initial, _once_for_all_gates, _Unequal
 from compare.explanation.observed.observation import Array, Layer, Parameter
 
 RNG = np.random.default_rng(0)
@@ -46,3 +46,13 @@ def test_gates_in_another_order_are_told_once_for_all_weights_of_a_layer() -> No
     assert _once_for_all_gates([*unequal, bias]) == unequal[:1]
     others = [_Unequal(pair, name, weights[name], RNG.normal(size=weights[name].shape), weights) for name in weights]
     assert _once_for_all_gates(others) == others
+
+
+def test_the_reference_s_distribution_is_called_as_its_layer_states_it() -> None:
+    table = RNG.normal(0, 0.1, (90, 16))  # LeCun normal would have nearly the same deviation: 1/√90
+    stated = {"embeddings_initializer": {"class": "RandomNormal", "stddev": 0.1}}
+    guide = Layer("e", "Embedding", ("Embedding",), stated, {}, True, None)
+    pair: Any = SimpleNamespace(kind="embedding", guide=guide, port=LAYER)
+    drawn = _drawn(pair, "kernel", table, RNG.normal(0, 1, (90, 16)))
+    assert drawn is not None
+    assert str(drawn.guide).startswith("N(0, 0.1)")

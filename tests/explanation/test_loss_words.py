@@ -57,12 +57,14 @@ def test_the_weight_of_one_of_two_losses_stands_at_its_own_line(tmp_path: Path) 
 X, Z, Y = GENERATOR.normal(size=(8, 4)), GENERATOR.normal(size=(8, 1)), GENERATOR.normal(size=8)
 
 
-def of_one(directory: Path, framework: str, value: float, output: Array, target: Array) -> Side:
+def of_one(directory: Path, framework: str, value: float, output: Array, target: Array, penalty: float = 0.0) -> Side:
     """A regression of one value, and what its loss was given."""
     dense = layer("fc", *(("Dense", {"kernel": (4, 1)}) if framework == "keras" else ("Linear", {"weight": (1, 4)})))
     arrays = {"x": X, "z": Z, "y": Y[:, None], "output": output, "target": target}
     term = {"function": "mse", "inputs": ["output", "target"], "value": value, "place": place(9)}
-    fields = {"losses": [{"value": value, "terms": [term]}], "fed": [{"inputs": ["x"], "targets": ["y"]}]}
+    penalties = [{"function": "L2", "value": penalty, "parameter": "fc/kernel"}] if penalty else []
+    losses = [{"value": value + penalty, "terms": [term], "penalties": penalties}]
+    fields = {"losses": losses, "fed": [{"inputs": ["x"], "targets": ["y"]}]}
     return Side(observation(directory, framework, [dense], [call("fc", ["x"], ["z"])], arrays, **fields))
 
 
@@ -106,3 +108,13 @@ def test_batches_of_a_step_that_are_added_up_are_said(tmp_path: Path, batches: i
     context = Context(sides[0], sides[1], sides[1].observation, pair(*sides), guide_is_reference=True)
     assert said in factor_words(context, ratio)
     assert bool(said) == ("accumulation" in factor_words(context, ratio))
+
+
+def test_another_loss_is_told_beside_a_penalty_that_the_port_does_not_have(tmp_path: Path) -> None:
+    d = Z[:, 0] - Y
+    guide = of_one(tmp_path / "a", "keras", float(np.mean(d**2)), Z, Y[:, None], penalty=0.03)
+    context = context_of(guide, of_one(tmp_path / "b", "torch", float(np.mean(abs(d))), Z, Y[:, None]))
+    loss(context)
+    other, penalty = context.findings
+    assert other.title.startswith("loss function: mean absolute error")
+    assert penalty.title.startswith("no L2 penalty of the weights")

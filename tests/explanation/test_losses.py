@@ -128,3 +128,11 @@ def test_the_margin_of_a_contrastive_loss() -> None:
     for margin in (1.0, 2.0):
         values = [loss(i, margin) for i in range(3)]
         assert named(distances, alike, values) == f"contrastive loss (margin {margin:g})"
+
+
+def test_masked_positions_are_left_out_of_the_mean() -> None:
+    kept = np.arange(8) < 5
+    samples = [Sample(CHANCES[i], LOGITS[i], CLASSES[i], masks=(("what is masked", kept),)) for i in range(3)]
+    formula = find(samples, [float(values[kept].mean()) for values in EACH])
+    assert formula is not None
+    assert (formula.name, formula.weights) == ("cross-entropy", "what is masked")

@@ -3,6 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compare.explanation.context import Context
+from compare.explanation.model.structure import structure
 from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Observation
 from compare.explanation.observed.pairing import pair
@@ -169,3 +171,108 @@ def test_query_key_and_value_of_a_functional_model_go_by_the_lines_that_made_the
     guide = Side(observation(tmp_path / "a", "keras", layers, calls, {}))
     port = wired(tmp_path / "b", "torch", [linear(name, (4, 3)) for name in "qkv"], dict.fromkeys("qkv", "x"))
     assert sorted(names(guide, port)) == [("key", "k"), ("query", "q"), ("value", "v")]
+
+
+def test_a_layer_for_each_call_of_a_shared_one(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [dense("tower", (4, 3)), dense("head", (3, 1))], ["tower", "tower", "head"])
+    layers = [linear("tower_a", (4, 3)), linear("tower_b", (4, 3)), linear("head", (3, 1))]
+    port = side(tmp_path / "b", "torch", layers)
+    found = pair(guide, port)
+    assert [(p.guide.name, p.port.name, p.call) for p in found.pairs if p.call is not None] == [
+        ("tower", "tower_a", 0), ("tower", "tower_b", 1),
+    ]  # fmt: skip
+    assert not found.ports_left
+    calls = call_pairs(found, guide.training_calls, port.training_calls)
+    assert [(left.number, right.layer) for _, left, right in calls] == [(0, "tower_a"), (1, "tower_b"), (0, "head")]
+    context = Context(guide, port, port.observation, found, guide_is_reference=True)
+    structure(context)
+    (told,) = context.findings
+    assert told.title.startswith("weights that are not shared: tower_a, tower_b, each")
+
+
+def test_a_table_that_is_used_without_a_call_is_paired(tmp_path: Path) -> None:
+    def table(name: str, size: tuple[int, int], framework: str) -> dict[str, object]:
+        return layer(name, "Embedding", {"embeddings" if framework == "keras" else "weight": size})
+
+    tables = [table("tokens", (9, 4), "keras"), table("places", (6, 4), "keras")]
+    guide = side(tmp_path / "a", "keras", [*tables, dense("head", (4, 1))])
+    own = [table("tokens", (9, 4), "torch"), table("place", (6, 4), "torch"), linear("head", (4, 1))]
+    port = side(tmp_path / "b", "torch", own, ["tokens", "head"])
+    assert ("places", "place") in names(guide, port)
+    assert not pair(guide, port).guides_left
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_output_that_uses_the_table_of_an_embedding(tmp_path: Path, tied: bool) -> None:
+    table = layer("embedding", "Embedding", {"embeddings": (9, 4)})
+    guide = side(tmp_path / "a", "keras", [table, layer("tied_output", "TiedOutput", {"b": (9,)})])
+    out = linear("out", (4, 9))
+    port = side(tmp_path / "b", "torch", [layer("emb", "Embedding", {"weight": (9, 4)}), out])
+    if tied:  # torch has one parameter, under the first of its paths
+        port.observation.document["model"]["layers"][1]["parameters"]["weight"]["path"] = "emb/weight"
+        port = Side(Observation(port.observation.directory, port.observation.document))
+    found = pair(guide, port)
+    assert (("tied_output", "out") in [(p.guide.name, p.port.name) for p in found.pairs]) == tied
+    context = Context(guide, port, port.observation, found, guide_is_reference=True)
+    structure(context)
+    titles = [finding.title for finding in context.findings]
+    expected = "output layer out has a table of its own; the reference has tied_output uses the table of embedding"
+    assert titles == ([] if tied else [f"{expected} (tied weights)"])
+
+
+def four(names: list[str]) -> list[dict[str, object]]:
+    return [linear(name, (8, 8)) for name in names]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        four(["att.k_proj", "att.q_proj", "att.v_proj", "att.out"]),
+        [layer("att.qkv", "Linear", {"weight": (24, 8), "bias": (24,)}), linear("att.proj", (8, 8))],
+    ],
+)
+def test_an_attention_that_is_written_out_stands_for_a_layer(tmp_path: Path, layers: list[dict[str, object]]) -> None:
+    shapes = {f"{part}/kernel": (8, 2, 4) for part in ("query", "key", "value")} | {"output/kernel": (2, 4, 8)}
+    biases = {f"{part}/bias": (2, 4) for part in ("query", "key", "value")} | {"output/bias": (8,)}
+    guide = side(tmp_path / "a", "keras", [layer("attention", "MultiHeadAttention", shapes | biases)])
+    (found,) = pair(guide, side(tmp_path / "b", "torch", layers)).pairs
+    assert found.fits
+    assert found.kind == "multi-head attention"
+    values = {
+        parameter.path: np.random.default_rng(i).normal(size=parameter.shape)
+        for i, parameter in enumerate(found.guide.parameters.values())
+    }
+    weights = carried(found, values, ("keras", "torch"), gradients=False)
+    paths = {local: parameter.path for local, parameter in found.guide.parameters.items()}
+    query = values[paths["query/kernel"]].reshape(8, 8).T
+    kept = weights["att.q_proj.weight"] if len(layers) > 2 else weights["att.qkv.weight"][:8]
+    np.testing.assert_array_equal(kept, query)
+    assert len(weights) == 2 * len(layers)
+
+
+def test_an_attention_without_a_bias_of_the_keys(tmp_path: Path) -> None:
+    shapes = {f"{part}/{name}": shape for part in ("query", "key", "value")
+              for name, shape in (("kernel", (8, 2, 4)), ("bias", (2, 4)))}  # fmt: skip
+    shapes |= {"output/kernel": (2, 4, 8), "output/bias": (8,)}
+    guide = side(tmp_path / "a", "keras", [layer("attention", "MultiHeadAttention", shapes)])
+    layers = four(["q", "k", "v", "o"])
+    layers[1] = layer("k", "Linear", {"weight": (8, 8)})
+    port = side(tmp_path / "b", "torch", layers)
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    structure(context)
+    assert [finding.title for finding in context.findings] == ["no bias of the key in q (multi-head attention)"]
+
+
+def test_a_model_s_own_parameters_are_paired_beside_its_layers(tmp_path: Path) -> None:
+    own = layer("", "Model", {"shift": (), "places": (1, 6, 4)})
+    calls = [call("tokens", ["in"], ["out"], parent=""), call("", ["in"], ["end"])]
+    tokens = layer("tokens", "Embedding", {"embeddings": (9, 4)})
+    guide = Side(observation(tmp_path / "a", "keras", [own, tokens], calls, {}))
+    layers = [layer("net", "Net", {"shift": (), "pos": (1, 6, 4)}), layer("emb", "Embedding", {"weight": (9, 4)})]
+    calls = [call("emb", ["in"], ["out"], parent="net"), call("net", ["in"], ["end"])]
+    port = Side(observation(tmp_path / "b", "torch", layers, calls, {}))
+    found = pair(guide, port)
+    expected = {(".shift", "net.shift"), (".places", "net.pos"), ("tokens", "emb")}
+    assert {(p.guide.name, p.port.name) for p in found.pairs} == expected
+    assert not found.guides_left
+    assert not found.ports_left

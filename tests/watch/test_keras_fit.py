@@ -140,9 +140,14 @@ OWN = """
     import keras
     import numpy as np
 
+    class Draw(keras.layers.Layer):
+        def call(self, x):
+            return x + keras.random.normal(keras.ops.shape(x), stddev=0.5)
+
     class Model(keras.Model):
         def __init__(self):
             super().__init__()
+            self.draw = Draw()
             self.noise = keras.layers.GaussianNoise(0.25)
             self.each = keras.layers.TimeDistributed(keras.layers.Dense(3, activation="relu"))
 
@@ -151,8 +156,7 @@ OWN = """
             self.shift = self.add_weight(shape=(), initializer=drawn, name="shift")
 
         def call(self, x, training=None):
-            drawn = keras.random.normal(keras.ops.shape(x), stddev=0.5)
-            x = self.noise(x + drawn, training=training)
+            x = self.noise(self.draw(x), training=training)
             return keras.ops.mean(self.each(x), axis=(1, 2)) + self.shift
 
     model = Model()
@@ -169,9 +173,32 @@ def test_a_model_of_ones_own_with_noise_and_a_layer_at_each_time_step(tmp_path: 
     x, inside = seen.array(whole["inputs"][0]), seen.array(dense["inputs"][0])
     assert inside.shape == (8, 4, 5)  # all time steps in one call
     np.testing.assert_allclose(inside, x + 0.5 + 0.25, rtol=0, atol=1e-14)  # noise as its deviation
+    within = [call["function"] for call in seen.document["calls"][0] if call["parent"] == "draw"]
+    assert within == ["add"]  # a layer without weights is what its functions are
     before = seen.document["updates"][0]["parameters_before"]
     inner = inside @ seen.array(before["time_distributed/dense/kernel"])
     np.testing.assert_allclose(seen.array(dense["preactivation"]), inner, rtol=0, atol=1e-14)
     assert {entry["function"] for entry in seen.document["noise"]} == {"normal", "GaussianNoise"}
     evaluated = next(c for c in seen.document["evaluation_calls"] if c["layer"] == "time_distributed/dense")
     np.testing.assert_allclose(seen.array(evaluated["inputs"][0]), x + 0.5, rtol=0, atol=1e-14)
+
+
+def test_a_grouped_convolution_is_differentiated_though_nothing_is_compiled(tmp_path: Path) -> None:
+    seen = watch(
+        tmp_path / "groups",
+        """
+        import keras
+        import numpy as np
+
+        model = keras.Sequential([keras.Input((6, 6, 4)), keras.layers.Conv2D(8, 3, groups=2), keras.layers.Flatten(),
+                                  keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(np.random.rand(32, 6, 6, 4), np.random.rand(32), batch_size=8)
+        """,
+    )
+    assert seen.document["status"]["outcome"] == "observed", seen.document["status"]
+    call = seen.call("conv2d")
+    x, y = seen.array(call["inputs"][0]), seen.array(call["outputs"][0])
+    kernel = seen.array(seen.document["updates"][0]["parameters_before"]["conv2d/kernel"])
+    corner = [np.tensordot(x[:, :3, :3, 2 * i : 2 * i + 2], kernel[..., 4 * i : 4 * i + 4], 3) for i in range(2)]
+    np.testing.assert_allclose(y[:, 0, 0], np.concatenate(corner, axis=1), rtol=0, atol=1e-14)

@@ -54,6 +54,10 @@ def test_a_loop_with_a_tape(tmp_path: Path) -> None:
     assert document["calls"][0][1]["place"]["code"] == "x = tf.nn.relu(self.first(x))"
     output = seen.array(seen.call("dense_2")["outputs"][0])
     assert output.dtype == np.float64
+    of_loss = document["loss_calls"][0]
+    assert [call["function"] for call in of_loss] == ["sub", "square", "reduce_mean", "mul"]
+    assert seen.call("dense_2")["outputs"][0] in of_loss[0]["inputs"]
+    assert float(seen.array(of_loss[-1]["outputs"][0])) == document["losses"][0]["value"]
     update = document["updates"][0]
     raw = np.concatenate([seen.array(key).ravel() for key in update["raw_gradients"].values()])
     clipped = np.concatenate([seen.array(key).ravel() for key in update["gradients"].values()])

@@ -259,7 +259,7 @@ def test_lightning_with_its_sanity_check_and_two_batches_a_step(folder: Path) ->
         data = TensorDataset(torch.randn(60, 4), torch.arange(60) % 3)
         trainer = L.Trainer(max_epochs=7, accumulate_grad_batches=2, gradient_clip_val=0.5, logger=False,
                             accelerator="cpu", enable_checkpointing=False)
-        trainer.fit(Task(), DataLoader(data, 10), DataLoader(data, 30))
+        trainer.fit(Task(), DataLoader(data, 10, shuffle=True), DataLoader(data, 30))
     """)  # fmt: skip
     document = seen.document
     assert document["status"]["outcome"] == "observed", document["status"]
@@ -267,6 +267,7 @@ def test_lightning_with_its_sanity_check_and_two_batches_a_step(folder: Path) ->
     assert document["loop"]["backward"] == [2, 2, 2]
     assert document["data"]["trainer"]["gradient_clip_val"] == 0.5
     assert document["data"]["epochs"] == {"value": 7, "how": "Trainer", "loops": []}
+    assert {entry["function"] for entry in document["data"]["permutations"]} == {"RandomSampler"}  # though not iterated
     assert document["model"]["class"] == "Task"
     assert document["losses"][0]["place"]["code"].startswith("return nn.functional.cross_entropy(self.forward")
 
@@ -448,3 +449,46 @@ def test_a_copy_that_is_evaluated_between_steps_is_no_part_of_the_model(folder: 
     assert [layer["name"] for layer in seen.document["model"]["layers"]] == ["0", "1"]
     assert [fed["inputs"] for fed in seen.document["fed"]] == [[f"step{step}/fed/in0"] for step in range(3)]
     assert seen.document["loop"]["ema"]["decay"] == 0.9
+
+
+def test_a_dropout_that_is_written_out_and_a_module_of_ones_own(tmp_path: Path) -> None:
+    folder = tmp_path / "user"
+    folder.mkdir()
+    source = """
+        import torch
+        from torch import nn
+
+        class Scale(nn.Module):
+            def __init__(self, size):
+                super().__init__()
+                self.gamma = nn.Parameter(torch.ones(size))
+
+            def forward(self, x):
+                return x * self.gamma
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.fc = nn.Linear(3, 4)
+                self.scale = Scale(4)
+
+            def forward(self, x):
+                x = self.scale(self.fc(x))
+                return x * torch.bernoulli(torch.full_like(x, 0.9)) / 0.9
+
+        net = Net()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for step in range(3):
+            optimizer.zero_grad()
+            net(torch.ones(8, 3)).pow(2).mean().backward()
+            optimizer.step()
+    """
+    seen = watch(folder, source, dtype="float64", steps=1)
+    (dropout,) = seen.document["dropout"]
+    assert (dropout["function"], dropout["rate"], dropout["active"]) == ("bernoulli", 0.1, True)
+    layer = next(layer for layer in seen.document["model"]["layers"] if layer["name"] == "scale")
+    assert layer["place"]["code"] == "self.scale = Scale(4)"
+    calls = seen.document["calls"][0]
+    out = seen.arrays[next(call for call in calls if call["layer"] == "scale")["outputs"][0]]
+    dropped = seen.arrays[next(call for call in calls if call["function"] in ("div", "truediv"))["outputs"][0]]
+    np.testing.assert_allclose(dropped, out, rtol=1e-14)  # the mask is what is kept on average

@@ -59,7 +59,7 @@ def _output(kind: str, x: Array, weights: Weights, settings: Mapping[str, Any]) 
     if kind in RECURRENT:
         return run(kind, x, weights, settings)
     if kind == "multi-head attention":
-        return attention(x, x, x, weights, int(settings["heads"]))
+        return attention(x, x, x, weights, int(settings["heads"])) if settings.get("heads") else None
     if kind == "embedding":
         return weights["kernel"][x.astype(np.int64)]
     return _normalized(kind, x, weights, settings)

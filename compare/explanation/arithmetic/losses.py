@@ -56,6 +56,7 @@ class Sample:
         sample_weights: (samples,) or None.
         class_weights: (classes,) or None.
         numbers: Settings that either program states of its losses: deltas, margins, exponents.
+        masks: What may be left out of the mean, in words, and of each position whether it is kept.
     """
 
     outputs: Array
@@ -64,6 +65,7 @@ class Sample:
     sample_weights: Array | None = None
     class_weights: Array | None = None
     numbers: tuple[float, ...] = ()
+    masks: tuple[tuple[str, Array], ...] = ()
 
     def settings(self, *usual: float) -> list[float]:
         """The usual values of a setting, and those that either program states."""
@@ -89,6 +91,8 @@ def candidates(sample: Sample) -> Iterator[tuple[Formula, float]]:
 
 def _weights(sample: Sample) -> Iterator[tuple[str, Array | None]]:
     yield "none", None
+    for words, mask in sample.masks:
+        yield words, np.asarray(mask, np.float64).reshape(-1)
     if sample.sample_weights is not None:
         yield "sample weights", sample.sample_weights.reshape(-1)
     if sample.class_weights is not None:

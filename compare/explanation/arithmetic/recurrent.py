@@ -82,7 +82,8 @@ def attention(
     heads: int,
     *,
     causal: bool = False,
-    scaled: bool = True,
+    scale: float | None = None,
+    over_queries: bool = False,
 ) -> Array:
     """Multi-head attention.
 
@@ -93,7 +94,8 @@ def attention(
         weights: `query.kernel`, `query.bias` and so on of (out, in), for query, key, value and output.
         heads: The number of heads.
         causal: Whether a place sees only those before it.
-        scaled: Whether the products are divided by the root of a head's size.
+        scale: What the products are multiplied by; left out, 1 over the root of a head's size.
+        over_queries: Whether the softmax goes over the queries, where it should go over the keys.
     """
 
     def projected(x: Array, part: str) -> Array:
@@ -101,9 +103,9 @@ def attention(
         return np.moveaxis(out.reshape(*out.shape[:2], heads, -1), 2, 1)
 
     q, k, v = projected(query, "query"), projected(key, "key"), projected(value, "value")
-    scores = q @ np.swapaxes(k, -1, -2) / (np.sqrt(q.shape[-1]) if scaled else 1)
+    scores = q @ np.swapaxes(k, -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if causal:
         scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
-    mixed = np.moveaxis(special.softmax(scores, axis=-1) @ v, 1, 2)
+    mixed = np.moveaxis(special.softmax(scores, axis=-2 if over_queries else -1) @ v, 1, 2)
     joined = mixed.reshape(*mixed.shape[:2], -1)
     return np.asarray(joined @ weights["output.kernel"].T + weights.get("output.bias", 0.0))

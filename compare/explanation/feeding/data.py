@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context
-from compare.explanation.feeding.reading import reading_place
-from compare.explanation.feeding.relation import Relation, relate
+from compare.explanation.feeding.reading import lines_of, reading_place
+from compare.explanation.feeding.relation import Relation, functions, relate
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
@@ -80,7 +80,7 @@ def feeding(guide: Side, look: Side, pairing: Pairing, *, steered: bool = False)
     guide_inputs = _matched(guide_inputs, look_inputs)
     inputs = tuple(relate(*pair) for pair in _columns(guide_inputs, look_inputs))
     scaled_inside = False
-    if any(relation.words for relation in inputs) and not steered:
+    if any(relation.words for relation in inputs) and not steered and len(inputs) == 1:
         a, b = _effective(guide, look, pairing)
         reaching = tuple(relate(*pair) for pair in _columns(a, b))
         scaled_inside = bool(reaching) and not any(relation.words for relation in reaching)
@@ -201,6 +201,9 @@ def _as_target(array: Array | None, like: Array | None) -> Array | None:
     """The guide's target in the form of the other side's: class numbers or one-hot, (n,) or (n, 1)."""
     if array is None or like is None:
         return None
+    if array.ndim > like.ndim and _is_one_hot(array) and not _is_one_hot(like):
+        array = array.argmax(axis=-1)
+        return array.reshape(-1 if like.ndim == 1 else (len(array), *like.shape[1:])).astype(like.dtype)
     if array.size == like.size:  # a loss of sequences is often given them one after the other
         shape = like.shape
     else:
@@ -208,8 +211,6 @@ def _as_target(array: Array | None, like: Array | None) -> Array | None:
     if array.size == np.prod(shape, dtype=np.int64):
         x = array.reshape(shape)
         return x if like.dtype.kind == "f" else x.astype(like.dtype)
-    if array.ndim == like.ndim + 1 and array.shape[-1] > 1:
-        return array.argmax(axis=-1).reshape(shape).astype(like.dtype)
     if like.ndim == array.ndim + 1 or (array.ndim == like.ndim and array.shape[-1] == 1):
         classes = like.shape[-1]
         numbers = array.reshape(-1).astype(np.int64)
@@ -218,11 +219,19 @@ def _as_target(array: Array | None, like: Array | None) -> Array | None:
     return None
 
 
+def _is_one_hot(array: Array) -> bool:
+    """Whether each row of an array has a 1, or probabilities that add up to it."""
+    many = array.ndim > 1 and array.shape[-1] > 1
+    return many and float(array.min()) >= 0 and bool(np.allclose(array.sum(axis=-1), 1, atol=1e-6))
+
+
 def relate_targets(guide: Sequence[Array], look: Sequence[Array], order: Sequence[int | None] | None) -> Relation:
     """How the other side's targets are made from the guide's, of the samples that were found again."""
     a, b = _joined(guide), _joined(look)
     if a is None or b is None:
         return Relation("", None, 0.0)
+    if a.ndim == 2 and b.ndim == 1 and len(b) % a.shape[1] == 0 and not _is_one_hot(a):
+        b = b.reshape(-1, a.shape[1])  # sequences, one after the other
     converted = _as_target(a, b)
     if converted is None:
         return Relation(f"shape {b.shape[1:]} against {a.shape[1:]}", None, 1.0)
@@ -266,15 +275,30 @@ def _target_words(x: Array, y: Array) -> str:
     if np.array_equal(np.asarray(first) % 1, np.zeros_like(first)) and classes <= 1000:
         share = float(np.mean(np.asarray(first) != np.asarray(second)))
         return f"other labels for the same samples ({share:.0%} of them)"
+    return _value_words(x, y)
+
+
+def _value_words(x: Array, y: Array) -> str:
+    """In words, what was done with targets that are no labels."""
     factor = float((x * y).sum() / max((x * x).sum(), 1e-300))
     if np.allclose(y, factor * x, rtol=1e-5):
-        return f"targets multiplied by {factor:.6g}"
+        bases = [f"as by the logarithm to base {n} in place of the natural one" for n in (10, 2)
+                 if abs(factor * np.log(n) - 1) <= _BY_A_BASE]  # fmt: skip
+        return ": ".join([f"targets multiplied by {factor:.6g}", *bases])
+    with np.errstate(all="ignore"):
+        for words, made in functions(x):
+            if np.isfinite(made).all() and np.allclose(y, made, rtol=1e-5):
+                return f"of the targets {words}"
     centred = x - x.mean()
     slope = float((centred * y).sum() / max((centred**2).sum(), 1e-300))
     offset = float(y.mean() - slope * x.mean())
     if np.allclose(y, slope * x + offset, rtol=1e-5, atol=1e-6 * max(float(np.abs(y).max()), 1e-30)):
         return f"targets scaled (standardised on one side): {slope:.5g} times the other side's, {offset:+.5g}"
     return "other targets for the same samples"
+
+
+_BY_A_BASE = 1e-4
+"""log(1 + x) and log(x) of large numbers are as near to each other as this."""
 
 
 def data(context: Context, fed: Feeding) -> None:
@@ -300,7 +324,7 @@ def data(context: Context, fed: Feeding) -> None:
             title,
             guide=samples[0],
             steered=samples[1],
-            places=places,
+            places=lines_of(context, places, words),
             effect=max(relation.deviation, 0.5) if words != "other samples" else 0.6,
             effect_text=f"inputs {off_by(relation.deviation, 'the largest value')}",
             cause=None if words == "other samples" else words,
@@ -313,7 +337,7 @@ def data(context: Context, fed: Feeding) -> None:
                 f"targets: {relation.words}" if context.guide_is_reference else f"targets differ: {relation.words}",
                 guide=_first(fed.guide_targets, number),
                 steered=_first(fed.look_targets, number),
-                places=places,
+                places=lines_of(context, places, relation.words),
                 effect=max(relation.deviation, 0.9),
                 cause=relation.words,
                 mend="make the labels as the reference does",

@@ -15,13 +15,12 @@ from compare.explanation.words import counted
 _SPLITS = ("split", "train_test_split", "random_split", "KFold")
 
 
-def order(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
+def order(context: Context, fed: Feeding) -> None:
     """Finds what differs in batches and their order.
 
     Args:
         context: Both sides.
         fed: What both were fed.
-        folders: The folders of the guide's and of the steered side's scripts, to read the lines that shuffle.
     """
     places = (reading_place(context.guide.observation), reading_place(context.look))
     if 0 not in fed.batches and fed.batches[0] != fed.batches[1]:
@@ -31,12 +30,12 @@ def order(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
             title,
             guide=f"{counted(fed.batches[0], 'sample')} in a batch",
             steered=f"{counted(fed.batches[1], 'sample')} in a batch",
-            places=places,
+            places=context.set_at(places, fed.batches),
             effect=0.7,
             cause=title,
             mend=f"batch_size={fed.batches[0]}",
         )
-    _shuffling(context, folders, places)
+    _shuffling(context, places)
     _last_batch(context, fed, places)
     _numbers(context, places)
     _epoch_length(context, places)
@@ -87,9 +86,9 @@ def _drawn(observation: Observation) -> str | None:
     return "each once" if plain else None
 
 
-def _shuffling(context: Context, folders: tuple[Path, Path], places: tuple[Place | None, Place | None]) -> None:
+def _shuffling(context: Context, places: tuple[Place | None, Place | None]) -> None:
     """Whether samples come in another order in each epoch."""
-    states = (_state(context.guide.observation, folders[0]), _state(context.look, folders[1]))
+    states = (_state(context.guide.observation, context.folders[0]), _state(context.look, context.folders[1]))
     if states[0] == states[1] or "unknown" in states:
         return
     if set(states) == {"once", "never"}:

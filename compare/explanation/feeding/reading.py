@@ -1,9 +1,12 @@
 """Where a program reads its data, and from what."""
 
+import re
 from typing import Any
 
+from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
+from compare.explanation.origins import made_at
 
 
 def training_loader(observation: Observation) -> dict[str, Any]:
@@ -83,3 +86,37 @@ def _accumulated(observation: Observation) -> int:
     counts = [stated, observation.part("data", "trainer", "accumulate_grad_batches")]
     counts += (observation.part("loop", "backward") or [])[:3]
     return max((count for count in counts if isinstance(count, int)), default=1) or 1
+
+
+_CODE = {
+    r"standardised": r"Normalize|mean|std",
+    r"transposed": r"transpose|permute|\.T\b|swapaxes|moveaxis|reshape|view",
+    r"channels reversed": r"::-1|flip|BGR|RGB",
+    r"mirror image": r"[Ff]lip|::-1",
+    r"reshaped": r"reshape|view",
+    r"logarithm": r"log|exp",
+    r"squared|square root": r"sqrt|square|\*\* ?",
+    r"rounded": r"round|int",
+    r"inverted|reversed": r"\b\d+(\.\d*)? ?- ?|::-1|flip",
+    r"smoothed": r"smooth",
+    r"labels off by": r"[+-] ?\d",
+}
+"""How lines look that do this to samples or labels."""
+
+
+def lines_of(
+    context: Context, places: tuple[Place | None, Place | None], words: str
+) -> tuple[Place | None, Place | None]:
+    """The lines that make the samples what they are, where one of the lines that lead to the batches looks so."""
+    patterns = [
+        rf"[/*] ?(np\.\w+\()?{re.escape(text)}(\.0*)?(?!\w)"
+        for text in re.findall(r"(?:by|of) (\d+(?:\.\d+)?)\b", words)
+    ]
+    patterns += [pattern for kind, pattern in _CODE.items() if re.search(kind, words)]
+    first, second = places
+    for pattern in patterns:
+        if first == places[0]:
+            first = made_at(first, context.folders[0], pattern)
+        if second == places[1]:
+            second = made_at(second, context.folders[1], pattern)
+    return first, second

@@ -52,13 +52,13 @@ def relate(guide: Sequence[Array], steered: Sequence[Array]) -> Relation:
         return Relation(name, found[0][1], distances[0][0])
     plain = found[0][1]
     for name, x in found:
-        order = list(range(count)) if _affine(x[:count], b[:count]) is not None else _order(x, b)
+        order = list(range(count)) if affine(x[:count], b[:count]) is not None else _order(x, b)
         known = [(i, j) for j, i in enumerate(order) if i is not None]
         if len(known) < max(2, 0.6 * len(b)) and len(known) < count * 0.6:
             continue
         first, second = x[[i for i, _ in known]], b[[j for _, j in known]]
         inverse = _usual(second) and not _usual(first)
-        words = _affine(second, first) if inverse else _affine(first, second)
+        words = affine(second, first) if inverse else affine(first, second)
         if words is None:
             continue
         said = [name] if name in _SUSPECT else []
@@ -72,7 +72,7 @@ def _partly(plain: Array, b: Array, distance: float) -> Relation:
     count = min(len(plain), len(b))
     x, y = np.asarray(plain[:count], np.float64), np.asarray(b[:count], np.float64)
     with np.errstate(all="ignore"):
-        for words, made in _functions(x):
+        for words, made in functions(x):
             if deviation(made, y) <= 1e-5:
                 return Relation(words, plain, distance, tuple(range(len(b))))
     equal = [deviation(x[i], y[i]) <= ROUNDED for i in range(count)]
@@ -85,7 +85,7 @@ def _partly(plain: Array, b: Array, distance: float) -> Relation:
     return Relation("other samples", plain, distance, tuple([None] * len(b)))
 
 
-def _functions(x: Array) -> Iterator[tuple[str, Array]]:
+def functions(x: Array) -> Iterator[tuple[str, Array]]:
     """What may have been done to one side only, and what that gives."""
     yield "the logarithm log(1 + x) is not taken", np.expm1(x)
     yield "the logarithm is not taken", np.exp(x)
@@ -168,9 +168,11 @@ def _usual(x: Array) -> bool:
     return float(x.min()) >= 0 and float(x.max()) <= 1
 
 
-def _affine(x: Array, y: Array) -> str | None:
+def affine(x: Array, y: Array) -> str | None:
     """In words, how `y` is made from `x`: of all values alike, by channel, or by feature; None if not so."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if not (np.isfinite(x).all() and np.isfinite(y).all() and y.any()):
+        return None
     whole = _fit(x.reshape(1, -1), y.reshape(1, -1))
     if whole is not None:
         return _scale_words(float(whole[0][0]), float(whole[1][0]), x)
@@ -235,4 +237,12 @@ def _factor_words(factor: float, high: float) -> str:
     for first, second in ((256, 255), (255, 256)):
         if abs(factor * first / second - 1) <= 1e-5:
             return f"divided by {first} instead of {second}"
+    for share, words in ((factor**2, "by n - 1 in place of n"), (1 / factor**2, "by n in place of n - 1")):
+        number = 1 / (1 - share) if 0.9 < share < 1 else 0.0  # of the samples, where it is (n - 1) / n
+        if number and abs(number - round(number)) <= _NEAR_A_NUMBER:
+            return f"multiplied by {factor:.6g}: divided by a deviation of {round(number)} samples, {words} (ddof)"
     return f"multiplied by {factor:.6g}"
+
+
+_NEAR_A_NUMBER = 0.01
+"""One factor near 1 in fifty looks so by chance; that it is one factor for all values and features is no chance."""

@@ -7,7 +7,8 @@ import numpy as np
 
 from compare.explanation.arithmetic.losses import NEARLY, Formula, Sample, find
 from compare.explanation.context import Context
-from compare.explanation.loss.words import Found, Said, factor_words, named, samples_of
+from compare.explanation.loss.terms import REGULARISATION
+from compare.explanation.loss.words import IGNORED, MASKED, Found, Said, factor_words, named, samples_of
 from compare.explanation.observed.observation import Array
 
 
@@ -17,6 +18,29 @@ def by_both_formulas(context: Context, steps: Sequence[int], a: Array, b: Array)
     first = find(samples, list(a))
     second = None if first is None else find(samples, list(b)) or find(samples, list(b), NEARLY)
     return None if first is None or second is None else differences(context, first, second) or None
+
+
+def by_formula_and_penalty(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
+    """By the formulas of both losses, of the guide's without the penalties of the weights that it has as well."""
+    rows = [context.guide.observation.losses[step].get("penalties") or [] for step in steps]
+    values = [[entry.get("value") for entry in row] for row in rows]
+    if not any(values) or not all(isinstance(value, int | float) for row in values for value in row):
+        return None
+    penalties, samples = np.array([sum(row) for row in values]), samples_of(context, steps)
+    first = find(samples, list(a - penalties))
+    if first is None:
+        return None
+    for shared in (False, True):
+        rest = list(b - penalties) if shared else list(b)
+        second = find(samples, rest) or find(samples, rest, NEARLY)
+        if second is None:
+            continue
+        kinds = sorted({str(entry.get("function")) for entry in rows[0]})
+        title = context.missing(f"{' and '.join(kinds)} penalty of the weights ({REGULARISATION})", "in the loss")
+        size = f"{penalties[0]:.6g} in the first step"
+        missing = [] if shared else [Said(title, size, "0", title, "add it, or take weight decay")]
+        return [*differences(context, first, second), *missing] or None
+    return None
 
 
 def by_own_prediction(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
@@ -81,7 +105,8 @@ def differences(context: Context, first: Formula, second: Formula) -> Found:
             continue
         if x != y:
             title = context.differs(name, x, y)
-            found.append(Said(title, str(first), str(second), title, _mend(name, x, y)))
+            mend = _smoothed(first) if name == "label smoothing" else _mend(name, x, y)
+            found.append(Said(title, str(first), str(second), title, mend))
     return found
 
 
@@ -118,13 +143,20 @@ _MENDS = {
     "class weights": "give the loss the class weights (weight=)",
     "sample weights": "multiply the unreduced losses by the samples' weights",
     "none": "leave the weights out",
+    MASKED: "leave the masked positions out of the mean: ignore_index, or a mask",
+    IGNORED: "leave these targets out of the mean",
 }
+
+
+def _smoothed(wanted: Formula) -> str:
+    """How labels are smoothed; torch's binary losses have no setting for it."""
+    if "binary" in wanted.name and wanted.smoothing:
+        return f"target = target * {1 - wanted.smoothing:g} + {wanted.smoothing / 2:g}"
+    return f"label_smoothing={wanted.smoothing:g}"
 
 
 def _mend(name: str, wanted: str, seen: str) -> str:
     """What to do for one part of a formula."""
-    if name == "label smoothing":
-        return f"label_smoothing={wanted}"
     if name.startswith("factor"):
         return f"loss = loss * {float(wanted) / float(seen):.6g}"
     return _MENDS.get(wanted, f"{name.rstrip(':')} {wanted}")

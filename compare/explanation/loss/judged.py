@@ -10,13 +10,21 @@ import numpy as np
 from compare.explanation.arithmetic.losses import find
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
-from compare.explanation.loss.formulas import by_both_formulas, by_factor, by_formula, by_own_prediction
+from compare.explanation.loss.formulas import (
+    by_both_formulas,
+    by_factor,
+    by_formula,
+    by_formula_and_penalty,
+    by_own_prediction,
+)
+from compare.explanation.loss.hand_written import by_parting
 from compare.explanation.loss.outputs import other_outputs
 from compare.explanation.loss.terms import by_terms
 from compare.explanation.loss.words import loss_place, named, samples_of
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.values import match
 from compare.explanation.operations.learning import learn
+from compare.explanation.origins import made_at
 from compare.explanation.words import counted, off_by
 
 _SAME = 1e-9
@@ -108,20 +116,27 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
     if _last_activation(context, steps, a, b) or other_outputs(context, steps):
         return
     places = (loss_place(context.guide.observation), loss_place(context.steered.observation))
-    for attempt in (by_both_formulas, by_terms, by_formula, by_factor, by_own_prediction):
+    for attempt in (
+        by_both_formulas,
+        by_terms,
+        by_formula_and_penalty,
+        by_formula,
+        by_parting,
+        by_factor,
+        by_own_prediction,
+    ):
         found = attempt(context, steps, a, b)
         if found is None:
             continue
-        squashed = _squashing_place(context) if "before a loss that applies" in found[0].title else None
-        if squashed is not None:
-            places = (places[0], squashed)
         for said in found:
+            squashes = "before a loss that applies" in said.title
+            line = said.place or (_squashing_place(context) if squashes else None) or _loss_made_at(context, places[1])
             context.find(
                 "loss",
                 said.title,
                 guide=f"{said.guide}; loss {a[0]:.6g}",
                 steered=f"{said.steered}; loss {b[0]:.6g}",
-                places=(places[0], said.place or places[1]),
+                places=(places[0], line),
                 effect=min(far, 10.0),
                 effect_text=f"the loss is {off_by(far, 'itself')}",
                 cause=said.cause,
@@ -144,6 +159,15 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         effect=min(far, 10.0),
         effect_text=off_by(far, "itself"),
     )
+
+
+def _loss_made_at(context: Context, line: Place | None) -> Place | None:
+    """Of a loss that is called as an object, the line that makes it, where its settings are; else that of the call."""
+    losses = context.steered.observation.losses
+    functions = [str(term.get("function")) for term in (losses[0].get("terms") or [] if losses else [])]
+    if line is None or not functions or any(name in line.code for name in functions):
+        return line
+    return made_at(line, context.folders[1], r"Loss\(")
 
 
 def _given_the_same(context: Context) -> bool:

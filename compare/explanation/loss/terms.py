@@ -133,7 +133,7 @@ def _norm(context: Context, step: int, power: int, *, biases: bool, only: frozen
     return total
 
 
-_REGULARISATION = "regularisation, like weight decay"
+REGULARISATION = "regularisation, like weight decay"
 
 
 def _own_term(context: Context, steps: Sequence[int], values: Array) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _weighed(context: Context, name: str, x: float, y: float, count: int, own: d
     """A term that the two weigh differently; its own is the steered side's function for it."""
     if "penalty" in name:
         of_output = "of the output" in name
-        words = f"{name} (which Keras divides by the batch's size)" if of_output else f"{name} ({_REGULARISATION})"
+        words = f"{name} (which Keras divides by the batch's size)" if of_output else f"{name} ({REGULARISATION})"
         if x and y:
             ratio = y / x
             size = batch_size(context)

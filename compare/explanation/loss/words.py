@@ -91,14 +91,34 @@ def samples_of(context: Context, steps: Sequence[int]) -> list[Sample]:
         last = calls[-1]
         outputs = observation.array(last.outputs[0])
         logits = observation.array(last.preactivation)
-        if logits is None and len(calls) > 1 and last.inputs and _squashes(context.guide, last.layer):
+        squashes = last.function in ("sigmoid", "softmax") or _squashes(context.guide, last.layer)
+        if logits is None and len(calls) > 1 and last.inputs and squashes:
             logits = observation.array(last.inputs[0])
         if outputs is None or outputs.ndim == 0:
             return found
         weights = observation.array(observation.fed[step].get("sample_weights"))
         classes = _class_weights(context, outputs.shape[-1])
-        found.append(Sample(outputs, logits, target, weights, classes, _stated_numbers(context)))
+        masks = _masks(context, step, target)
+        found.append(Sample(outputs, logits, target, weights, classes, _stated_numbers(context), masks))
     return found
+
+
+MASKED = "masked positions left out (padding, mask_zero)"
+IGNORED = "targets left out (ignore_index)"
+
+
+def _masks(context: Context, step: int, target: Array) -> tuple[tuple[str, Array], ...]:
+    """The mask that Keras's prediction brings along, and what torch's loss is told to ignore."""
+    found = []
+    for observation in (context.guide.observation, context.steered.observation):
+        for term in observation.losses[step].get("terms") or [] if step < len(observation.losses) else []:
+            mask = observation.array(term.get("mask"))
+            ignored = (term.get("settings") or {}).get("ignore_index")
+            if mask is not None and mask.any() and not mask.all():
+                found.append((MASKED, mask))
+            elif isinstance(ignored, int) and (kept := target != ignored).any() and not kept.all():
+                found.append((IGNORED, kept))
+    return tuple(found)
 
 
 def _stated_numbers(context: Context) -> tuple[float, ...]:

@@ -72,18 +72,26 @@ def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dr
             continue
         after = _after(entry, calls, pairing, side)
         kind = str(entry.get("function"))
-        found.append(_Dropout(after, float(rate), bool(entry.get("active", True)), kind, place(entry.get("place"))))
+        layer = observation.layers.get(str(entry.get("layer")))
+        made = None if layer is None else layer.place  # its rate is set there
+        line = made or place(entry.get("place"))
+        found.append(_Dropout(after, float(rate), bool(entry.get("active", True)), kind, line))
     return found
 
 
 def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side: int) -> int:
     """How many paired layers come before: the position of the last pair in the order of pairs, plus one."""
     names = {}
+    first = {}
     for number, pair in enumerate(pairing.pairs):
-        for layer in pair.guides if side == 0 else pair.ports:
+        layers = pair.guides if side == 0 else pair.ports
+        first[layers[0].name] = number
+        for layer in layers:
             names[layer.name] = number + 1
     if entry.get("layer") in names:  # a recurrent layer's or an attention's own dropout
-        return names[entry["layer"]]
+        name, function = entry["layer"], str(entry.get("function"))
+        of_inputs = function.endswith(".dropout") and "Attention" not in function  # of Keras's recurrent layers
+        return first[name] if of_inputs and name in first else names[name]
     index = entry.get("after_call")
     before = calls[: index + 1] if isinstance(index, int) and index >= 0 else []
     return next((names[call.layer] for call in reversed(before) if call.layer in names), 0)
@@ -93,7 +101,7 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
     """Of the dropouts after one layer."""
     where = "before the first layer" if after == 0 else f"after {context.name(context.pairing.pairs[after - 1])}"
     for left, right in zip(a, b, strict=False):
-        places = (left.place, right.place)
+        places = context.set_at((left.place, right.place), (left.rate, right.rate))
         if abs(left.rate - right.rate) > 1e-6:
             kept = abs(left.rate + right.rate - 1) < 1e-6
             title = context.differs(f"dropout rate {where}:", f"{left.rate:g}", f"{right.rate:g}")

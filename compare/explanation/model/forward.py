@@ -6,18 +6,28 @@ from dataclasses import replace
 import numpy as np
 
 from compare.explanation.context import Context, describe
-from compare.explanation.model.layer_causes import Cause, Given, causes
+from compare.explanation.findings import Place
+from compare.explanation.model.layer_causes import NOT_CAUSAL, NOT_MASKED, SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
-from compare.explanation.model.passes import Pass, array_of, compared_keys, match_states, neighbours, words_of
+from compare.explanation.model.own import inside
+from compare.explanation.model.passes import (
+    Pass,
+    array_of,
+    compared_keys,
+    enter_position,
+    match_states,
+    neighbours,
+    words_of,
+)
 from compare.explanation.model.segments import Producers, few
 from compare.explanation.model.stretch_words import rounded
 from compare.explanation.model.stretches import ending, padded_segment, segment
 from compare.explanation.observed.carry import common_of
-from compare.explanation.observed.kinds import gates_of
+from compare.explanation.observed.kinds import ATTENTION, gates_of
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs, first_call
-from compare.explanation.observed.values import Match, match
+from compare.explanation.observed.values import ROUNDED, Match, deviation, match
 from compare.explanation.words import counted, off_by
 
 
@@ -63,7 +73,7 @@ def _compare(one: Pass) -> int:
             compared += 1
             # An output of another size; of a padding that is cut off afterwards nothing is to be said.
             steps = {cause.name for cause in _causes(one, pair, left, right, begin)} if fed.rounded else set()
-            if "convolution" in pair.kind and steps & {"stride", "dilation"}:
+            if ("convolution" in pair.kind and steps & {"stride", "dilation"}) or SAMPLES_FOR_TIME in steps:
                 _layer(one, pair, left, right, begin, enter, Match(1.0, "of another size", fed.aligned), entered=True)
                 context.told.add(context.name(pair))
     trained = bool(context.guide.observation.losses)
@@ -124,6 +134,10 @@ def _layer(
     found = [_with_layer_before(one, begin, cause) for cause in found]
     place = right.place or pair.port.place
     places = (pair.guide.place, pair.port.place or place)
+    if any(cause.name in (NOT_MASKED, NOT_CAUSAL) for cause in found):  # masks are given where a layer is called
+        places = (left.place or pair.guide.place, place)
+    if pair.kind == ATTENTION and len(pair.ports) > 1:
+        places = (places[0], _line_of_scores(one, enter, right, found) or places[1])
     for cause in found:
         context.find(
             "forward",
@@ -136,7 +150,20 @@ def _layer(
             cause=f"{cause.words}: {cause.guide} against {cause.steered}",
             mend=mend_of(pair, cause, context.model, in_torch=context.frameworks[1] == "torch", extra=extra),
         )
-    if not found:
+    told = inside(one, f"in {where}", left, right, given) if not found else None
+    if told is not None:
+        context.find(
+            "forward",
+            told.title,
+            guide=told.guide,
+            steered=told.steered,
+            places=(places[0], told.place or places[1]),
+            effect=min(given.deviation, 1.0),
+            effect_text=f"output {off_by(given.deviation, 'its largest value')}",
+            cause=told.title,
+            mend=told.mend,
+        )
+    if not found and told is None:
         between = "" if entered else f" (with what is {words_of(context, neighbours(one, pair))})"
         context.find(
             "forward",
@@ -147,6 +174,21 @@ def _layer(
             effect=min(given.deviation, 1.0),
             effect_text=f"output {off_by(given.deviation, 'its largest value')}",
         )
+
+
+_SCORES = ("scaled_dot_product_attention", "softmax")
+
+
+def _line_of_scores(one: Pass, enter: Call, right: Call, found: list[Cause]) -> Place | None:
+    """Of an attention that is written out, the line of its softmax, or of what scales the products before it."""
+    first, last = enter_position(one, enter), enter_position(one, right)
+    inside = [call for call in one.steered_calls[first:last] if call.layer is None]
+    scores = next((i for i, call in enumerate(inside) if call.function in _SCORES), None)
+    if scores is None:
+        return None
+    scaling = [call for call in inside[: scores + 1] if call.function in ("div", "truediv", "mul", "matmul")]
+    scaled = any("scale" in cause.name for cause in found)
+    return scaling[-1].place if scaled and scaling else inside[scores].place
 
 
 def _with_layer_before(one: Pass, begin: Call, cause: Cause) -> Cause:
@@ -170,8 +212,21 @@ def _with_layer_before(one: Pass, begin: Call, cause: Cause) -> Cause:
 
 
 def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call) -> list[Cause]:
+    if gates_of(pair.guide) and _takes_samples_for_time(one, pair, right, begin):
+        return [
+            Cause(SAMPLES_FOR_TIME, "(samples, time, features)", "(time, samples, features)", 1.0, SAMPLES_FOR_TIME)
+        ]
     given = _given(one, pair, left, right, array_of(one, 0, begin.inputs[0] if begin.inputs else None))
     return [] if given is None else causes(given)
+
+
+def _takes_samples_for_time(one: Pass, pair: Pair, right: Call, begin: Call) -> bool:
+    """Whether a recurrent layer of torch's that has time first is given samples first, as Keras has them."""
+    x = array_of(one, 0, begin.inputs[0] if begin.inputs else None)
+    own = array_of(one, 1, right.inputs[0] if right.inputs else None)
+    if one.context.frameworks != ("keras", "torch") or pair.port.settings.get("batch_first") or len(pair.ports) > 1:
+        return False
+    return x is not None and own is not None and x.shape == own.shape and deviation(x, own) <= ROUNDED
 
 
 def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> Given | None:
@@ -179,7 +234,10 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
     context = one.context
     keys = compared_keys(left, right)
     first, second = array_of(one, 0, keys[0]), array_of(one, 1, keys[1])
-    if x is None or first is None or second is None or len(pair.guides) != 1 or len(pair.ports) != 1:
+    attends = pair.kind == ATTENTION  # and may be several layers on one side
+    if x is None or first is None or second is None:
+        return None
+    if not attends and (len(pair.guides) != 1 or len(pair.ports) != 1):
         return None
     if gates_of(pair.guide) and first.ndim == 2 and second.ndim == 3:
         second = _last_state(one, pair, right, first, second)
@@ -189,7 +247,9 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
     if "normalization" not in pair.kind:
         x, first, second = few(x), few(first), few(second)
     weights = common_of(pair.guides, context.guide.observation.before(0))
-    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second)
+    memory = array_of(one, 0, left.inputs[1]) if attends and len(left.inputs) > 1 else None
+    memory = None if memory is None else few(memory)[: len(x)]
+    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second, memory)
 
 
 def _last_state(one: Pass, pair: Pair, right: Call, first: Array, second: Array) -> Array:

@@ -264,7 +264,25 @@ def _drawn(pair: Pair, name: str, x: Array, y: Array) -> _Drawn | None:
     if "bias" in name or "running" in name or "norm" in pair.kind:  # of these only torch's own default has a name
         first, second = _implied(x, _unnamed(first), fan_in), _implied(y, _unnamed(second), fan_in)
     ratio = differ(x, y, first, second)
-    return None if ratio is None else _Drawn(pair, name, first, second, ratio)
+    return None if ratio is None else _Drawn(pair, name, _as_stated(first, pair, name), second, ratio)
+
+
+_STATED = {
+    "GlorotUniform": "Glorot uniform", "GlorotNormal": "Glorot normal", "HeUniform": "He uniform",
+    "HeNormal": "He normal", "LecunUniform": "LeCun uniform", "LecunNormal": "LeCun normal",
+}  # fmt: skip
+
+
+def _as_stated(found: Distribution, pair: Pair, name: str) -> Distribution:
+    """A distribution under the name by which Keras's layer states it: several may look alike."""
+    settings = pair.guide.settings
+    stated = settings.get("embeddings_initializer" if pair.kind == "embedding" else f"{name}_initializer")
+    if not isinstance(stated, dict) or not found.names:
+        return found
+    words = _STATED.get(str(stated.get("class")))
+    if stated.get("class") == "RandomNormal":
+        words = f"N(0, {float(stated.get('stddev') or 0):g})"
+    return replace(found, names=(words,)) if words else found
 
 
 _FEW = 64

@@ -15,6 +15,8 @@ from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import SAME, deviation
 
+SAMPLES_FOR_TIME = "samples taken for time (batch_first=False)"
+
 _NOT_SEEN = ("momentum",)
 """Settings that change nothing of a layer's output."""
 
@@ -50,6 +52,7 @@ class Given:
         weights: Under common names in torch's layout.
         first: The guide's output in torch's layout.
         second: The steered side's.
+        memory: Of an attention, what it takes keys and values from; None where that is the input.
     """
 
     pair: Pair
@@ -59,6 +62,7 @@ class Given:
     weights: Weights
     first: Array
     second: Array
+    memory: Array | None = None
 
     @property
     def kind(self) -> str:
@@ -271,7 +275,7 @@ def _recurrents(given: Given, settings: Settings) -> Iterator[Option]:
     across = output_of(given.kind, turned, given.weights, settings)
     if across is not None:
         yield (
-            "samples taken for time (batch_first=False)",
+            SAMPLES_FOR_TIME,
             "(samples, time, features)",
             "(time, samples, features)",
             np.swapaxes(across, 0, 1),
@@ -294,19 +298,51 @@ def _denses(given: Given) -> Iterator[Option]:
         yield "kernel transposed", "x @ W", "x @ W.T", given.output({}, weights={**given.weights, "kernel": kernel.T})
 
 
-_NOT_MASKED = "nothing is masked (no key_padding_mask, no attn_mask)"
+NOT_MASKED = "nothing is masked (no key_padding_mask, no attn_mask)"
+NOT_CAUSAL = "no causal mask (attn_mask, tgt_mask, is_causal)"
 
 
 def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
+    """How the guide attends, found out by its output, and how the steered side does: heads, mask, scale, softmax."""
+    modes = list(_modes(given, int(settings.get("heads") or 0)))
+    guide = next((mode for mode, out in modes if reaches(out, given.first)), None)
+    steered = next(((mode, out) for mode, out in modes if given.is_second(out)), None)
+    if steered is None:
+        return
+    if guide is None:
+        if steered[0][1:] == _USUAL:  # all as it is usual: what differs is done by the guide
+            yield NOT_MASKED, "some positions are masked", "every position is attended to, padding too", steered[1]
+        return
+    differing = [i for i, (a, b) in enumerate(zip(guide, steered[0], strict=True)) if a != b]
+    names = [NOT_CAUSAL if _ATTENTION[i] == CAUSAL and guide[i] == _AHEAD[True] else _ATTENTION[i] for i in differing]
+    texts = [", ".join(str(mode[i]) for i in differing) for mode in (guide, steered[0])]
+    yield " and ".join(names), texts[0], texts[1], steered[1]
+
+
+CAUSAL = "causal mask"
+_ATTENTION = ("number of heads", CAUSAL, "scale of the attention", "axis of the softmax")
+_AHEAD = {True: "causal, each position sees those before it", False: "each position sees those after it"}
+_USUAL = (_AHEAD[False], "1 over the root of a head's size", "over the keys")
+
+
+def _modes(given: Given, heads: int) -> Iterator[tuple[tuple[str, ...], Array]]:
+    """Ways to attend, in words as `_ATTENTION` lists them, and what each gives; the usual ones first."""
     from compare.explanation.arithmetic.recurrent import attention
 
-    heads = int(settings.get("heads") or 1)
-    for number, causal, scaled in itertools.product((heads, 1, 2, 4, 8, 16), (False, True), (True, False)):
-        if given.x.ndim != 3 or given.weights["query.kernel"].shape[0] % number:
+    size = given.weights["query.kernel"].shape[0]
+    memory = given.x if given.memory is None else given.memory
+    if given.x.ndim != 3 or memory.ndim != 3:
+        return
+    scales = {_USUAL[1]: None, "1, not divided": 1.0, "1 over the root of all features": size**-0.5}
+    for number, causal, (words, scale), queries in itertools.product(
+        dict.fromkeys((heads, 1, 2, 4, 8, 16, 3, 6, 12)), (False, True), scales.items(), (False, True)
+    ):
+        if not number or size % number or (number != heads and heads and (scale or queries)):
             continue
-        out = attention(given.x, given.x, given.x, given.weights, number, causal=causal, scaled=scaled)
-        if number == heads and scaled and not causal:  # all as it is usual: what differs is done by the guide
-            yield _NOT_MASKED, "some positions are masked", "every position is attended to, padding too", out
+        if causal and given.x.shape[1] != memory.shape[1]:
             continue
-        words = "number of heads" if number != heads else "causal mask" if causal else "scale of the attention"
-        yield words, f"{heads} heads", f"{number} heads, causal {causal}, scaled {scaled}", out
+        out = attention(
+            given.x, memory, memory, given.weights, number, causal=causal, scale=scale, over_queries=queries
+        )
+        over = "over the queries" if queries else _USUAL[2]
+        yield (f"{number} heads", _AHEAD[causal], words, over), out

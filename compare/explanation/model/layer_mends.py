@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from compare.explanation.context import called, in_code
-from compare.explanation.model.layer_causes import Cause
+from compare.explanation.model.layer_causes import NOT_CAUSAL, Cause
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.operations.windows import ends_of
@@ -39,6 +39,8 @@ def mend_of(pair: Pair, cause: Cause, model: str, *, in_torch: bool, extra: str 
         return f"{in_code(layer.name, model)}.{mode}() where the model trains"
     if cause.name.startswith("padding is not masked"):
         return f"leave padded steps out: pack_padded_sequence before {called(layer)}"
+    if cause.name == NOT_CAUSAL:
+        return f"give {called(pair.port)} a causal mask: nn.Transformer.generate_square_subsequent_mask(length)"
     if cause.name.startswith("nothing is masked"):
         return f"give {called(layer)} the mask: key_padding_mask=(tokens == 0)"
     return _setting(layer, cause, extra) or f"{called(layer)}: {cause.guide}, not {cause.steered}"

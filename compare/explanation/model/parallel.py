@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from compare.explanation.feeding.relation import affine
 from compare.explanation.findings import Place
 from compare.explanation.model.segments import Producers
 from compare.explanation.observed.observation import Array, Call
@@ -58,6 +59,28 @@ def parting(guide: Producers, steered: Producers, window: Sequence[Call]) -> Par
         if len(made) == len(inputs):
             later = [array for other in window for array in _outputs(steered, other)[:1]]
             return _of_attention(guide, call, inputs, later) or _named(guide, call, inputs[0], outputs[0])
+    return of_other_numbers(guide, steered, window)
+
+
+def of_other_numbers(guide: Producers, steered: Producers, window: Sequence[Call]) -> Parting | None:
+    """The last value of the steered side that is the guide's, scaled and shifted: by other means and deviations."""
+    known = [(figures(array), call) for call in guide.calls for array in _outputs(guide, call)]
+    for call in reversed(window):
+        made = next(iter(_outputs(steered, call)), None)
+        if (
+            call.layer is not None
+            or made is None
+            or made.ndim < 2
+            or made.dtype.kind != "f"
+            or _find(figures(made), known) is not None
+        ):
+            continue
+        for other in guide.calls:
+            wanted = next(iter(_outputs(guide, other)), None)
+            same = wanted is not None and wanted.shape == made.shape and wanted.dtype.kind == "f"
+            words = affine(wanted, made) if same and wanted is not None else None
+            if words:
+                return Parting(f"{call.name}: {words}", other.name, f"{call.name}, {words}", call.place)
     return None
 
 

@@ -1,5 +1,6 @@
 """One forward pass of both sides, and where in it a layer is."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,10 +75,20 @@ def between(context: Context, where: tuple[Pair | None, Pair]) -> str:
     return f"between {context.name(before)} and {context.name(after)}"
 
 
-def defined(context: Context, call: Call) -> Place | None:
-    """The line where the layer of a call was made."""
+def made_by(context: Context, call: Call) -> Place | None:
+    """The line where the layer of a call was made, and its settings are."""
     layer = context.steered.layers.get(call.layer or "")
     return None if layer is None else layer.place
+
+
+def line_of_call(context: Context, call: Call) -> Place | None:
+    """The line of a call; of a layer without a name there, as in a sequence, the one where the layer was made."""
+    layer = context.steered.layers.get(call.layer or "")
+    if layer is None or layer.place is None:
+        return call.place
+    name = layer.name.rpartition(".")[2]
+    named = call.place is not None and not name.isdigit() and re.search(rf"\b{re.escape(name)}\b", call.place.code)
+    return call.place if named else layer.place
 
 
 def line_of(one: Pass, where: tuple[Pair | None, Pair]) -> Place | None:

@@ -57,12 +57,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Value:
-    """A value that the steered side computed on its way, with the place where it did."""
+    """A value that the steered side computed on its way, with the place where it did; `made` is that of its layer."""
 
     array: Array
     name: str
     place: Place | None
     others: tuple[Array, ...] = ()
+    made: Place | None = None
 
 
 @dataclass(frozen=True)

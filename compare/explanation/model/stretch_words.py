@@ -7,7 +7,7 @@ import numpy as np
 
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
-from compare.explanation.model.parallel import alike, made_by, parting
+from compare.explanation.model.parallel import Parting, alike, made_by, of_other_numbers, parting
 from compare.explanation.model.passes import (
     Pass,
     array_of,
@@ -55,8 +55,18 @@ def _constants(framework: str) -> str:
     return "constants rounded to float32" if framework == "keras" else "constants in float64"
 
 
-def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match) -> None:
-    """One difference between two layers, named by the operations that the values show."""
+def say_edit(
+    one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match, next_line: Place | None = None
+) -> None:
+    """One difference between two layers, named by the operations that the values show.
+
+    Args:
+        one: The pass.
+        edit: The difference.
+        where: The layers before and after.
+        fed: How far the values are apart that reach the layer after.
+        next_line: The first line that computes something in between, where a missing part of a formula belongs.
+    """
     context = one.context
     operands = _operands(one, edit)
     if operands is None and _is_consequence(context, edit, fed):
@@ -82,6 +92,10 @@ def say_edit(one: Pass, edit: Edit, where: tuple[Pair | None, Pair], fed: Match)
     if any(found.title == title for found in context.findings):
         return  # in the other mode, or before another layer that takes the same value
     port_place = edit.value.place if edit.value is not None else line_of(one, where)
+    if edit.kind == "replaced" and edit.value is not None:
+        port_place = edit.value.made or port_place
+    if edit.value is None and edit.guide is not None and edit.guide.family in ("scaling", "two operands"):
+        port_place = next_line or port_place
     far = min(max(edit.deviation if np.isfinite(edit.deviation) else 1.0, min(fed.deviation, 1.0) * 0.1), 1.0)
     context.find(
         "forward",
@@ -191,7 +205,7 @@ def _subject(edit: Edit) -> str:
     return {"two operands": "combination"}.get(family, family)
 
 
-_WINDOW = 40
+LOOKED_THROUGH = 40
 """How many calls before a layer are looked through for the place where two computations part."""
 
 
@@ -221,7 +235,7 @@ def say_unknown(
         return  # the samples themselves are changed at random, and that was said
     if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
         return
-    window = one.steered_calls[max(0, enter_position(one, enter) - _WINDOW) : enter_position(one, enter)]
+    window = one.steered_calls[max(0, enter_position(one, enter) - LOOKED_THROUGH) : enter_position(one, enter)]
     if say_parting(one, pair, window, fed, f"before {context.name(pair)}, {words_of(context, where)}"):
         return
     guide = ", ".join(op.name if (op := step.operation()) else step.name for step in steps) or "nothing in between"
@@ -254,6 +268,19 @@ def say_parting(one: Pass, pair: Pair, window: Sequence[Call], fed: Match, at: s
     )
     if apart is None:
         return False
+    _say_apart(one, pair, apart, fed, at)
+    return True
+
+
+def say_other_numbers(one: Pass, pair: Pair, window: Sequence[Call], fed: Match) -> None:
+    """A value that reaches a layer beside others, and is the guide's, scaled and shifted; nothing if there is none."""
+    apart = of_other_numbers(*_producers(one), window)
+    if apart is not None and not any(found.place == apart.place for found in one.context.findings):
+        _say_apart(one, pair, apart, fed, f"before {one.context.name(pair)}")
+
+
+def _say_apart(one: Pass, pair: Pair, apart: Parting, fed: Match, at: str) -> None:
+    context = one.context
     reached = f"what reaches {context.name(pair)}" if at else "what reaches the loss"
     at = at or f"after {context.name(pair)}, before the loss"
     context.find(
@@ -268,7 +295,6 @@ def say_parting(one: Pass, pair: Pair, window: Sequence[Call], fed: Match, at: s
         effect_text=f"{reached} is {off_by(fed.deviation, 'its largest value')}",
         cause=apart.words,
     )
-    return True
 
 
 def _producers(one: Pass) -> tuple[Producers, Producers]:

@@ -7,18 +7,27 @@ import numpy as np
 
 from compare.explanation.arithmetic.settings import settings_of
 from compare.explanation.context import Context
-from compare.explanation.model.parallel import figures
+from compare.explanation.model.parallel import alike, figures
 from compare.explanation.model.passes import (
     Pass,
     anchors_of,
     array_of,
-    defined,
     enter_position,
+    line_of_call,
+    made_by,
     match_states,
     neighbours,
 )
-from compare.explanation.model.segments import Producers, Step, Value, chain, explain_chain, few
-from compare.explanation.model.stretch_words import is_vague, rounded, say_edit, say_parting, say_unknown
+from compare.explanation.model.segments import Edit, Producers, Step, Value, chain, explain_chain, few
+from compare.explanation.model.stretch_words import (
+    LOOKED_THROUGH,
+    is_vague,
+    rounded,
+    say_edit,
+    say_other_numbers,
+    say_parting,
+    say_unknown,
+)
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import gates_of
 from compare.explanation.observed.observation import Array, Call
@@ -53,7 +62,7 @@ def ending(one: Pass, producers: Producers) -> None:
     for call in one.steered_calls[last[2].index + 1 :]:
         array = array_of(one, 1, call.outputs[0] if call.outputs else None)
         if array is not None and array.ndim and call.layer not in anchors:
-            values.insert(-1, Value(few(array), call.name, call.place or defined(context, call)))
+            values.insert(-1, Value(few(array), call.name, line_of_call(context, call), (), made_by(context, call)))
     edits = None if start is None else explain_chain(start, steps, values, goal)
     if edits is None and not found.rounded and not context.has("forward", ("fault",)):
         say_parting(one, last[0], one.steered_calls[last[2].index + 1 :], found)
@@ -108,7 +117,17 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
         say_unknown(one, pair, enter, fed, steps, values, where)
         return
     for edit in edits:
-        say_edit(one, edit, where, fed)
+        say_edit(one, edit, where, fed, next_line=values[0].place if len(values) > 1 else None)
+        if _combines_others(edit):
+            before = one.steered_calls[: enter_position(one, enter)]
+            say_other_numbers(one, pair, before[-LOOKED_THROUGH:], fed)
+
+
+def _combines_others(edit: Edit) -> bool:
+    """Whether both sides join two values, and the second is another on the steered side."""
+    if edit.guide is None or edit.value is None or edit.step is None or "concatenation" not in edit.guide.name:
+        return False
+    return not any(alike(own, other) for own in edit.value.others for other in edit.step.others)
 
 
 def _is_judged(one: Pass, value: Array | None, enter: Call) -> bool:
@@ -219,8 +238,11 @@ def _values(one: Pass, enter: Call) -> list[Value]:
             continue
         arrays = [array_of(one, 1, key) for key in call.outputs[:1]]
         others = tuple(few(a) for key in call.inputs if (a := array_of(one, 1, key)) is not None and a.ndim)
-        place = call.place or defined(context, call)
-        found += [Value(few(array), call.name, place, others) for array in arrays if array is not None and array.ndim]
+        found += [
+            Value(few(array), call.name, line_of_call(context, call), others, made_by(context, call))
+            for array in arrays
+            if array is not None and array.ndim
+        ]
     found.reverse()
     goal = array_of(one, 1, enter.inputs[0])
     if goal is not None and goal.ndim:

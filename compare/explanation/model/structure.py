@@ -1,11 +1,13 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
-from compare.explanation.context import Context, called, describe
+from compare.explanation.context import Context, called, describe, in_code
+from compare.explanation.findings import joined
 from compare.explanation.model.layer_mends import part_mend, size_mend
 from compare.explanation.observed.grouping import joined_shapes
-from compare.explanation.observed.kinds import gates_of
+from compare.explanation.observed.kinds import ATTENTION, gates_of
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
+from compare.explanation.origins import held_at
 from compare.explanation.words import counted
 
 
@@ -21,12 +23,76 @@ def structure(context: Context) -> None:
             _sizes(context, pair)
         else:
             _parameters(context, pair)
+    _copies(context)
+    untied = _untied(context)
     for layer in pairing.guides_left:
-        _left(context, layer, of_guide=True)
+        if layer.name not in untied:
+            _left(context, layer, of_guide=True)
     for layer in pairing.ports_left:
-        _left(context, layer, of_guide=False)
+        if layer.name not in untied:
+            _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
         context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
+
+
+def _copies(context: Context) -> None:
+    """Layers that have weights of their own where the other side calls one layer several times."""
+    copies = [pair for pair in context.pairing.pairs if pair.call is not None]
+    if not copies:
+        return
+    shared = joined(dict.fromkeys(called(pair.guide) for pair in copies))
+    ports = joined(called(pair.port) for pair in copies)
+    words = f"{shared}, called {1 + max(pair.call or 0 for pair in copies)} times (shared weights)"
+    own = f"{ports}, each with weights of its own"
+    guide_first = context.guide_is_reference
+    last = copies[-1].port
+    context.find(
+        "forward",
+        f"weights that are not shared: {own}; the reference has {words}"
+        if guide_first
+        else f"shared weights: {words}; the reference has {own}",
+        guide=words,
+        steered=own,
+        places=(copies[0].guide.place, held_at(last.place, context.folders[1], last.name) or last.place),
+        effect=1.0,
+        effect_text="each is trained by a part of what trains the shared weights",
+        cause="shared weights (one layer called several times)",
+        mend=f"call {called(copies[0].port).split('.')[0]} each time",
+    )
+
+
+def _untied(context: Context) -> set[str]:
+    """Says of an output that has a table of its own where the other side's uses an embedding's; the layers' names."""
+    pairing = context.pairing
+    tables = {
+        tuple(sorted(parameter.shape)): pair
+        for pair in pairing.pairs if pair.kind == "embedding"
+        for parameter in pair.guide.parameters.values()
+    }  # fmt: skip
+    for guide in pairing.guides_left:
+        for port in pairing.ports_left:
+            shapes = [sorted(tuple(sorted(p.shape)) for p in layer.parameters.values()) for layer in (guide, port)]
+            more, fewer = sorted(shapes, key=len, reverse=True)
+            extra = [shape for shape in more if shape not in fewer]
+            if len(extra) != 1 or extra[0] not in tables or len(more) != len(fewer) + 1:
+                continue
+            tied = f"uses the table of {called(tables[extra[0]].guide)} (tied weights)"
+            words = [tied, "has a table of its own"]
+            first, second = words if len(shapes[0]) < len(shapes[1]) else words[::-1]
+            title = context.differs("output layer", f"{called(guide)} {first}", f"{called(port)} {second}")
+            context.find(
+                "forward",
+                title,
+                guide=f"{called(guide)} {first}",
+                steered=f"{called(port)} {second}",
+                places=(guide.place, port.place),
+                effect=1.0,
+                cause="tied weights (an output that uses the embedding's table)",
+                mend=f"{in_code(port.name, context.model)}.weight = the embedding's weight" if first == tied else "",
+            )
+            context.unpaired.append(f"{called(port)} and {called(guide)}, of which one uses another layer's weights")
+            return {guide.name, port.name}
+    return set()
 
 
 def _nothing_paired(context: Context) -> None:
@@ -103,6 +169,8 @@ def _parameters(context: Context, pair: Pair) -> None:
         first = {name.replace("_hh", "_ih"): shape for name, shape in first.items() if name.startswith("bias")}
         second = {name.replace("_hh", "_ih"): shape for name, shape in second.items() if name.startswith("bias")}
     names = {"bias": "bias", "kernel": "factor (gamma, weight)", "bias_ih_l0": "bias"}
+    if pair.kind == ATTENTION:
+        names = {f"{part}.bias": f"bias of the {part}" for part in ("query", "key", "value", "output")}
     for name, words in names.items():
         if (name in first) == (name in second):
             continue
@@ -118,7 +186,9 @@ def _parameters(context: Context, pair: Pair) -> None:
             places=(pair.guide.place, pair.port.place),
             effect=0.15,
             cause=title,
-            mend=part_mend(pair, name, context.model, has=name in first, in_torch=context.frameworks[1] == "torch"),
+            mend=f"bias={name in first}"
+            if pair.kind == ATTENTION
+            else part_mend(pair, name, context.model, has=name in first, in_torch=context.frameworks[1] == "torch"),
         )
 
 

@@ -1,10 +1,11 @@
 """How well layers go together: their families, and the shapes of their weights, of several that stand for one too."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from compare.explanation.observed.kinds import RECURRENT, Weights, common, gates_of, kind_of
+from compare.explanation.observed.kinds import ATTENTION, RECURRENT, Weights, common, gates_of, kind_of
 from compare.explanation.observed.observation import Layer
 
 FITS = 10.0
@@ -21,11 +22,17 @@ def grouped(left: Sequence[Layer], right: Sequence[Layer]) -> tuple[list[Group],
 def _groups(layers: Sequence[Layer], others: Sequence[Layer]) -> list[Group]:
     separable = [shapes(layer) for layer in others if kind_of(layer) == "separable convolution"]
     levels = [(family(layer), num_levels(layer)) for layer in others if num_levels(layer) > 1]
+    attentions = [shapes(layer) for layer in others if kind_of(layer) == ATTENTION]
     groups: list[Group] = []
     at = 0
     while at < len(layers):
         two = layers[at : at + 2]
         number = next((n for name, n in levels if all(family(layer) == name for layer in layers[at : at + n])), 1)
+        projections = next((g for n in (4, 2) if _are_projections(g := layers[at : at + n], n, attentions)), None)
+        if projections is not None:
+            groups.append(_in_order(projections))
+            at += len(projections)
+            continue
         if len(two) == 2 and any(_is_separable(two[0], two[1], wanted) for wanted in separable):
             number = 2
         if number > 1 and len(layers) - at >= number and num_levels(layers[at]) == 1:
@@ -35,6 +42,34 @@ def _groups(layers: Sequence[Layer], others: Sequence[Layer]) -> list[Group]:
             groups.append((layers[at],))
             at += 1
     return groups
+
+
+_PROJECTED = ("query", "key", "value")
+
+
+def _are_projections(group: Sequence[Layer], count: int, attentions: Sequence[dict[str, tuple[int, ...]]]) -> bool:
+    """Whether dense layers are what an attention of the other side is made of: four, or two where three are one."""
+    if len(group) < count or any(family(layer) != "dense" for layer in group):
+        return False
+    seen = joined_shapes(_in_order(group))
+    return any(seen and all(seen.get(n) == s for n, s in wanted.items() if "kernel" in n) for wanted in attentions)
+
+
+def _in_order(group: Sequence[Layer]) -> Group:
+    """Query, key, value and output, by names that begin or end so; those without in the order of their calls."""
+    if len(group) < len(_PROJECTED):
+        return tuple(group)
+    letters = [_letter(layer) for layer in group[:-1]]
+    if sorted(letters) == ["k", "q", "v"]:
+        return (*(group[letters.index(letter)] for letter in "qkv"), group[-1])
+    return tuple(group)
+
+
+def _letter(layer: Layer) -> str:
+    """The q of q_proj, to_q, wq, query and query_dense."""
+    parts = re.split(r"[_./\d]+", re.split(r"[./]", layer.name.lower())[-1])
+    words = [part.removeprefix("w") or part for part in parts if part]
+    return next((word[0] for word in words if re.fullmatch(r"[qkv]|quer(y|ies)|keys?|values?", word)), "")
 
 
 def _is_separable(first: Layer, second: Layer, wanted: dict[str, tuple[int, ...]]) -> bool:
@@ -98,6 +133,8 @@ def joined(group: Group, weights: Sequence[Weights]) -> Weights:
         return weights[0]
     if family(group[0]) == "convolution":
         return {"depthwise": weights[0].get("kernel", np.empty(0)), **weights[1]}
+    if family(group[0]) == "dense":
+        return _of_attention(weights)
     levels = [{name.replace("_l0", f"_l{i}"): array for name, array in w.items()} for i, w in enumerate(weights)]
     return {name: array for level in levels for name, array in level.items()}
 
@@ -109,7 +146,33 @@ def parted(group: Group, weights: Weights) -> list[Weights]:
     if family(group[0]) == "convolution":
         rest = {name: array for name, array in weights.items() if name != "depthwise"}
         return [{"kernel": weights["depthwise"]}, rest]
+    if family(group[0]) == "dense":
+        return _to_projections(len(group), weights)
     return [
         {name.replace(f"_l{i}", "_l0"): array for name, array in weights.items() if f"_l{i}" in name}
         for i in range(len(group))
     ]
+
+
+def _of_attention(weights: Sequence[Weights]) -> Weights:
+    """The weights of dense layers as those of the attention that they are the projections of."""
+    parts = list(weights[:-1])
+    if len(parts) == 1:  # query, key and value in one
+        if any(len(array) % len(_PROJECTED) for array in parts[0].values()):
+            return {}
+        split = {name: np.split(array, len(_PROJECTED)) for name, array in parts[0].items()}
+        parts = [{name: pieces[i] for name, pieces in split.items()} for i in range(len(_PROJECTED))]
+    named = zip((*_PROJECTED, "output"), (*parts, weights[-1]), strict=True)
+    return {f"{part}.{name}": array for part, held in named for name, array in held.items()}
+
+
+def _to_projections(count: int, weights: Weights) -> list[Weights]:
+    """The opposite of `_of_attention`."""
+    held = [
+        {name.removeprefix(f"{part}."): array for name, array in weights.items() if name.startswith(f"{part}.")}
+        for part in (*_PROJECTED, "output")
+    ]
+    if count > 2:  # each by itself
+        return held
+    shared = held[0].keys() & held[1].keys() & held[2].keys()
+    return [{name: np.concatenate([part[name] for part in held[:-1]]) for name in shared}, held[-1]]

@@ -8,6 +8,8 @@ import numpy as np
 
 from compare.explanation.observed.observation import Array, Layer
 
+ATTENTION = "multi-head attention"
+
 KINDS: dict[str, str] = {
     **dict.fromkeys(("Dense", "Linear", "NonDynamicallyQuantizableLinear", "LazyLinear"), "dense"),
     **{f"Conv{n}D": "convolution" for n in (1, 2, 3)},
@@ -36,8 +38,8 @@ KINDS: dict[str, str] = {
     "RNN": "simple RNN",
     "RNNCell": "simple RNN",
     "Bidirectional": "bidirectional",
-    "MultiHeadAttention": "multi-head attention",
-    "MultiheadAttention": "multi-head attention",
+    "MultiHeadAttention": ATTENTION,
+    "MultiheadAttention": ATTENTION,
     "PReLU": "PReLU",
 }
 
@@ -79,7 +81,7 @@ def common(layer: Layer, arrays: Mapping[str, Array]) -> Weights | None:
     local = {_local(name): array for name, array in arrays.items()}
     if kind in RECURRENT or kind == "bidirectional":
         return _recurrent(layer, arrays)
-    if kind == "multi-head attention":
+    if kind == ATTENTION:
         return _attention(arrays)
     if kind == "separable convolution":
         found = {"depthwise": _depthwise(local["depthwise_kernel"]), "kernel": _convolution(local["pointwise_kernel"])}
@@ -112,6 +114,8 @@ def _turned(kind: str, name: str, array: Array) -> Array:
         return _convolution(array)  # (..., out, in) of a transposed one becomes (in, out, ...) by the same turn
     if name == "alpha":
         return array.reshape(-1)
+    if kind == "embedding" and array.ndim == 3 and len(array) == 1:  # a table with an axis for the samples
+        return array[0]
     if name in ("gamma", "beta") and kind == "layer normalization" and array.ndim > 2:
         return np.moveaxis(array, -1, 0)  # of pictures, over all their axes
     return array

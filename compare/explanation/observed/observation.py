@@ -45,7 +45,8 @@ class Call:
     """One application of a layer or of a function, with the keys of the values that went in and came out.
 
     `occurrence` is the watcher's count of a layer's calls, which a plan names them by; `number` is the count over the
-    whole step, with all the batches of one that accumulates.
+    whole step, with all the batches of one that accumulates. `inside` are the functions of a layer of the user's own
+    that has weights, where they are not listed among the other calls.
     """
 
     index: int
@@ -60,6 +61,12 @@ class Call:
     parent: str | None
     producers: tuple[int | None, ...]
     number: int = 0
+    inside: tuple["Call", ...] = ()
+
+    @property
+    def entry(self) -> tuple[str, dict[str, Any], list[str | None], str | None, Place | None]:
+        """As one of a computation: function, settings, the keys of its inputs and of its output, line."""
+        return self.name, dict(self.kwargs), list(self.inputs), next(iter(self.outputs), None), self.place
 
     @property
     def name(self) -> str:
@@ -127,6 +134,13 @@ class Observation:
     def calls(self) -> list[list[Call]]:
         """Of each recorded step, the calls of its forward pass."""
         return [_calls(step) for step in self.part("calls") or []]
+
+    @cached_property
+    def loss_calls(self) -> list[list[Call]]:
+        """Of each recorded step, the functions that are called between the model's outputs and the loss."""
+        if self.framework == "keras":
+            return [_calls(step) for step in self.part("loss_calls") or []]
+        return [[call for call in step if call.layer is None and call.parent is None] for step in self.calls]
 
     @cached_property
     def evaluation_calls(self) -> list[Call]:
@@ -281,6 +295,7 @@ def _calls(entries: Any) -> list[Call]:
                 entry.get("parent"),
                 tuple(entry.get("from") or ()),
                 counts[layer],
+                tuple(_calls(entry.get("inside"))),
             )
         )
     return calls

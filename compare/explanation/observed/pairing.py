@@ -1,13 +1,14 @@
 """Finds which layers of the two models belong together: by the order of the computation, kinds and shapes."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compare.explanation.observed.grouping import FITS, Group, affinity, family, grouped, shapes
-from compare.explanation.observed.kinds import kind_of
-from compare.explanation.observed.observation import Array, Layer
+from compare.explanation.observed.kinds import ATTENTION, kind_of
+from compare.explanation.observed.observation import Array, Layer, Parameter
 from compare.explanation.observed.sides import Side
 
 
@@ -20,12 +21,14 @@ class Pair:
         guides: The layers of the side that leads.
         ports: The layers of the side that is steered.
         fits: Whether the weights have the same sizes, so that they can be carried across.
+        call: Of a guide's layer that is called several times, where the steered side has a layer for each call: which.
     """
 
     kind: str
     guides: tuple[Layer, ...]
     ports: tuple[Layer, ...]
     fits: bool
+    call: int | None = None
 
     @property
     def guide(self) -> Layer:
@@ -67,7 +70,9 @@ def pair(guide: Side, port: Side) -> Pairing:
             chosen.append((i, fitting[0]))
             used.add(fitting[0])
     pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]
-    pairs = _by_graph(_by_name(_by_making(pairs, guide, port)), guide, port)
+    pairs = _with_tables(_by_name(_by_making(pairs, guide, port)), guide, port)
+    pairs = _by_graph(pairs, guide, port)
+    pairs = _with_tied(_with_copies(pairs, guide, port), guide, port)
     guides = {layer.name for pair in pairs for layer in pair.guides}
     ports = {layer.name for pair in pairs for layer in pair.ports}
     return Pairing(
@@ -75,6 +80,91 @@ def pair(guide: Side, port: Side) -> Pairing:
         tuple(layer for layer in guide.with_parameters if layer.name not in guides),
         tuple(layer for layer in port.with_parameters if layer.name not in ports),
     )
+
+
+def _with_tables(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Tables, too, that at least one side uses as they are: of positions, that are added to the tokens' embeddings."""
+    used = {layer.name for found in pairs for layer in (*found.guides, *found.ports)}
+    left, right = (
+        [layer for layer in (*side.with_parameters, *side.tables) if layer.name not in used and _is_table(layer)]
+        for side in (guide, port)
+    )
+    as_they_are = {layer.name for side in (guide, port) for layer in side.tables}
+    added = []
+    for layer in left:
+        for other in right:
+            both = [_as_table(layer), _as_table(other)]
+            if {layer.name, other.name} & as_they_are and affinity((both[0],), (both[1],)) >= FITS:
+                added.append(_pair((both[0],), (both[1],)))
+                right.remove(other)
+                break
+    return [*pairs, *added]
+
+
+def _is_table(layer: Layer) -> bool:
+    return family(layer) == "embedding" or (family(layer) == "own" and len(layer.parameters) == 1)
+
+
+def _as_table(layer: Layer) -> Layer:
+    """A layer of the user's own that has one weight, a matrix, as an embedding of it.
+
+    An axis of size 1 before the matrix is the samples'.
+    """
+    weight = next(iter(layer.parameters.values()))
+    axes = len(weight.shape) - (len(weight.shape) == 3 and weight.shape[0] == 1)
+    if family(layer) == "embedding" or axes != 2:
+        return layer
+    return replace(layer, kind="Embedding", names=("Embedding",), parameters={"weight": weight})
+
+
+def _left(side: Side, used: list[Layer]) -> list[Layer]:
+    names = {layer.name for layer in used}
+    return [layer for layer in side.with_parameters if layer.name not in names]
+
+
+def _with_copies(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Layers of the steered side, too, that stand for further calls of a layer that the guide calls several times."""
+    left = _left(port, [layer for found in pairs for layer in found.ports])
+    order = {layer.name: i for i, layer in enumerate(port.with_parameters)}
+    made = list(pairs)
+    for found in pairs:
+        calls = sum(call.layer == found.guide.name for call in guide.training_calls)
+        copies = [layer for layer in left if affinity(found.guides, (layer,)) >= FITS]
+        if calls < 2 or len(copies) != calls - 1 or not found.fits or len(found.guides) > 1:
+            continue
+        ports = sorted([found.port, *copies], key=lambda layer: order[layer.name])
+        made[made.index(found)] = replace(found, ports=(ports[0],), call=0)
+        made += [replace(found, ports=(layer,), call=i) for i, layer in enumerate(ports) if i]
+        left = [layer for layer in left if layer not in copies]
+    return made
+
+
+def _with_tied(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Layers, too, that use another layer's weights, by what they have beside those: an output tied to an embedding."""
+    left, right = (
+        [(layer, own_parameters(layer, [x for found in pairs for x in of(found)])) for layer in _left(side, used)]
+        for side, used, of in (
+            (guide, [x for found in pairs for x in found.guides], lambda found: found.guides),
+            (port, [x for found in pairs for x in found.ports], lambda found: found.ports),
+        )
+    )
+    added = []
+    for layer, own in left:
+        for other, others in right:
+            tied = len(own) < len(layer.parameters) or len(others) < len(other.parameters)
+            shapes_of = [sorted(parameter.shape for parameter in held.values()) for held in (own, others)]
+            if tied and own and shapes_of[0] == shapes_of[1]:
+                both = (replace(layer, parameters=own),), (replace(other, parameters=others),)
+                added.append(Pair("own", *both, fits=True))
+                right.remove((other, others))
+                break
+    return [*pairs, *added]
+
+
+def own_parameters(layer: Layer, others: Sequence[Layer]) -> dict[str, Parameter]:
+    """The parameters of a layer that are not those of another one."""
+    shared = {parameter.path for other in others if other is not layer for parameter in other.parameters.values()}
+    return {local: parameter for local, parameter in layer.parameters.items() if parameter.path not in shared}
 
 
 def _by_making(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
@@ -128,6 +218,8 @@ def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     Branches are computed in any order: a port is exchanged for one that takes what the guide takes.
     """
     before, after = guide.sources, port.sources
+    called = {layer.name for layer in port.with_parameters}
+    tables = {found.port.name for found in pairs} - called  # none of them is called
     single = [i for i, found in enumerate(pairs) if found.fits and len(found.guides) == len(found.ports) == 1]
     alike: dict[tuple[object, ...], list[int]] = {}
     for i in single:
@@ -136,7 +228,7 @@ def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     def fits(i: int, j: int) -> bool:
         """Whether the port of pair j takes what the guide of pair i takes, as the pairs before are now."""
         port_of = {layer.name: found.port.name for found in pairs for layer in found.guides}
-        wanted = {port_of.get(name) for name in before.get(pairs[i].guide.name, ())}
+        wanted = {port_of.get(name) for name in before.get(pairs[i].guide.name, ())} - tables
         return wanted == set(after.get(pairs[j].port.name, ()))
 
     for numbers in alike.values():
@@ -204,7 +296,8 @@ def _same_values(a: Array, b: Array) -> bool:
 
 
 def _pair(left: Group, right: Group) -> Pair:
-    return Pair(kind_of(left[-1]), left, right, affinity(left, right) >= FITS)
+    kinds = [kind_of(left[-1]), kind_of(right[-1])]
+    return Pair(ATTENTION if ATTENTION in kinds else kinds[0], left, right, affinity(left, right) >= FITS)
 
 
 def _aligned(left: list[Group], right: list[Group]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.observed.carry import carried
+from compare.explanation.observed.kinds import ATTENTION
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair, Pairing
 from compare.explanation.observed.sides import Side
@@ -53,7 +54,7 @@ def call_pairs(pairing: Pairing, guide: Sequence[Call], port: Sequence[Call]) ->
         pair = pairing.of_port(call.layer)
         if pair is None or call.layer != pair.port.name:
             continue
-        other = known.get((pair.guide.name, call.number))
+        other = known.get((pair.guide.name, call.number + (pair.call or 0)))
         if other is not None:
             found.append((pair, other, call))
     return found
@@ -151,11 +152,23 @@ def _planned_calls(
         ]
         names = [plan.keep(f"{key}/call{number}/in{i}", array) for i, array in enumerate(inputs)]
         results = [plan.keep(f"{key}/call{number}/out{i}", array) for i, array in enumerate(outputs)]
+        for layer, key_in in zip(pair.ports[1:-1], _memory(begin), strict=False) if pair.kind == ATTENTION else ():
+            call = first_call((layer,), right, port.training_calls)
+            shape = _shape(seen.array(call.inputs[0] if call.inputs else None))
+            array = placed(observed.array(key_in), shape, pair.kind, across=across)
+            planned.append(_entry(call, [plan.keep(f"{key}/call{number}/{layer.name}", array)], []))
         if enter is right:
             planned.append(_entry(right, names, results))
         else:
             planned += [_entry(enter, names, []), _entry(right, [], results)]
     return planned
+
+
+def _memory(attention: Call) -> tuple[str | None, str | None]:
+    """What the keys and the values of an attention are made of: its inputs are query, value and, if another, key."""
+    inputs = (*attention.inputs, *[None] * 3)
+    value = inputs[1] or inputs[0]
+    return inputs[2] or value, value
 
 
 def _entry(call: Call, inputs: list[str | None], outputs: list[str | None]) -> dict[str, Any]:

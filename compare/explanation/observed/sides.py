@@ -45,7 +45,29 @@ class Side:
     def with_parameters(self) -> list[Layer]:
         """The layers that have parameters and are called, in the order of their first call; then those never called."""
         order = dict.fromkeys(call.layer for call in self.training_calls if call.layer is not None)
-        return [self.layers[name] for name in order if name in self.layers and _weighty(self.layers[name])]
+        found = [self.layers[name] for name in order if name in self.layers and _weighty(self.layers[name])]
+        return [layer for layer in found if layer.name not in self._containers]
+
+    @cached_property
+    def _containers(self) -> frozenset[str]:
+        """Modules of the user's own that have parameters beside the layers inside of them: a model with a table."""
+        inside = {call.parent for call in self.training_calls if call.layer in self.layers and call.parent is not None}
+        return frozenset(name for name in inside if name in self.layers and kind_of(self.layers[name]) == "own")
+
+    @cached_property
+    def tables(self) -> list[Layer]:
+        """Weights that are used as they are, by no call of a layer: embeddings never called, a model's own parameters.
+
+        Each parameter of a model's own is a layer of its own here, under a name of its own.
+        """
+        called = {layer.name for layer in self.with_parameters}
+        found = [layer for layer in self.layers.values() if layer.name not in called and kind_of(layer) == "embedding"]
+        for name in sorted(self._containers):
+            for local, parameter in self.layers[name].parameters.items():
+                if parameter.trainable:
+                    part = replace(self.layers[name], name=f"{name}.{local}", parameters={local: parameter})
+                    found.append(part)
+        return found
 
     @cached_property
     def sources(self) -> dict[str, frozenset[str]]:

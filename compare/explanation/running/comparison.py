@@ -65,7 +65,7 @@ def compare_programs(
     with watchers(timeout, keep) as started:
         context, fed = _passes(started, guide, steered, options, steps, guide_is_reference, report)
         report("comparing")
-        _judge(context, fed, (guide.script.parent, steered.script.parent))
+        _judge(context, fed)
     taken = len(context.steered.observation.updates)
     frameworks = _framework(context, reference=True), _framework(context, reference=False)
     ran = f"ran {reference.name} ({frameworks[0]}) and {port.name} ({frameworks[1]})"
@@ -131,7 +131,8 @@ def _passes(
     with _only_when_watched(lambda: looked):
         observed = last.result()
     side = Side(observed)
-    return Context(left, side, looked, pairing, guide_is_reference), fed
+    folders = guide.script.parent, steered.script.parent
+    return Context(left, side, looked, pairing, guide_is_reference, folders=folders), fed
 
 
 @contextlib.contextmanager
@@ -172,7 +173,7 @@ def _same_draws(context: Context, fed: Feeding) -> Feeding:
     return fed if any(relation.words for relation in (*again.inputs, *again.targets)) else again
 
 
-def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
+def _judge(context: Context, fed: Feeding) -> None:
     """Every stage in the order of a training."""
     used_only = not context.guide.observation.updates
     fed = _same_draws(context, fed)
@@ -180,7 +181,7 @@ def _judge(context: Context, fed: Feeding, folders: tuple[Path, Path]) -> None:
     loop(context)
     if not used_only:
         data(context, fed)
-        order(context, fed, folders)
+        order(context, fed)
     initial_weights(context, used_only=used_only)
     forward(context)
     dropout(context)

@@ -71,7 +71,11 @@ def clipping(context: Context) -> None:
             cause="norm of a parameter that has several parts",
             severity="inherent",
         )
-    elif of_part or (effect > 1e-4 and not context.has("loop", ("fault",)) and not context.says("two trained biases")):
+    elif of_part or (
+        effect > 1e-4
+        and not (context.unpaired or context.has("loop", ("fault",)))
+        and not context.says("two trained biases")
+    ):  # where layers are not paired, the norm is of other gradients
         parts = [f"{_clip_words(guide)}{f', but not of {joined(paths)}' if paths else ''}" for paths in left]
         why = "of other parameters" if of_part else "at another place"
         context.find(

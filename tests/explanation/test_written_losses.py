@@ -1,0 +1,154 @@
+"""Losses that are written out: the line at which a port's computation leaves the reference's."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compare.explanation.context import Context
+from compare.explanation.loss.judged import loss
+from compare.explanation.observed.observation import Array
+from compare.explanation.observed.pairing import pair
+from compare.explanation.observed.sides import Side
+from tests.explanation.made_up import call, layer, observation
+
+STEPS = 3
+
+FUNCTIONS: dict[str, Callable[..., Array]] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "pow": np.power, "square": np.square, "sqrt": np.sqrt,
+    "exp": np.exp, "sum": np.sum, "mean": np.mean, "maximum": np.maximum, "neg": np.negative,
+    "relu": lambda x: np.maximum(x, 0), "log": np.log, "abs": np.abs,
+}  # fmt: skip
+
+
+class Recorder:
+    """Computes with NumPy and writes down each call, as the watchers do; its line is its number in the loss."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.arrays: dict[str, Array] = {}
+        self.calls: list[dict[str, Any]] = []
+        self._keys: dict[int, str] = {}
+        self._held: list[Array] = []
+
+    def keep(self, name: str, array: Array) -> Array:
+        key = f"step{self.step}/{name}"
+        held = np.array(array, np.float64)
+        self.arrays[key] = held
+        self._keys[id(held)] = key
+        self._held.append(held)
+        return held
+
+    def __call__(self, name: str, *given: Any, axis: int | None = None) -> Array:
+        options = {} if axis is None else {"axis": axis}
+        numbers = [value for value in given if isinstance(value, float | int)]
+        keys = [self._keys[id(value)] for value in given if isinstance(value, np.ndarray)]
+        made = self.keep(f"call{len(self.calls)}", FUNCTIONS[name](*given, **options))
+        settings = options | ({"arguments": numbers} if numbers else {})
+        line = {"file": "script.py", "line": len(self.calls) + 1, "code": name}
+        self.calls.append(call(None, keys, [self._keys[id(made)]], function=name, kwargs=settings, place=line))
+        return made
+
+
+Loss = Callable[[Recorder, Array, Array, Array], Array]
+
+
+def side(directory: Path, framework: str, written: Loss) -> Side:
+    arrays: dict[str, Array] = {}
+    steps, losses = [], []
+    for step in range(STEPS):
+        of = Recorder(step)
+        drawn = np.random.default_rng(step).normal(size=(3, 8, 4))
+        outputs = [of.keep(f"output{i}", array) for i, array in enumerate(drawn)]
+        value = written(of, *outputs)
+        arrays |= of.arrays
+        steps.append(of.calls)
+        losses.append({"value": float(value), "terms": [], "place": {"file": "script.py", "line": 99, "code": ""}})
+    dense = layer("fc", *(("Dense", {"kernel": (4, 3)}) if framework == "keras" else ("Linear", {"weight": (3, 4)})))
+    made = observation(directory, framework, [dense], [call("fc", [], [])], arrays, losses=losses, loss_calls=steps)
+    if framework == "torch":
+        made.document["calls"][:] = steps  # torch's are in one list with those of the model
+    return Side(made)
+
+
+def said(directory: Path, reference: Loss, port: Loss) -> tuple[str, int]:
+    guide, steered = side(directory / "a", "keras", reference), side(directory / "b", "torch", port)
+    context = Context(guide, steered, steered.observation, pair(guide, steered), guide_is_reference=True)
+    loss(context)
+    (found,) = context.findings
+    return found.title, found.place.line if found.place is not None else 0
+
+
+def triplet(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+    near, far = (of("sqrt", of("sum", of("square", of("sub", a, other)), axis=-1)) for other in (p, n))
+    return of("mean", of("maximum", of("add", of("sub", near, far), 0.5), 0.0))
+
+
+def squared_triplet(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+    near, far = (of("sum", of("pow", of("sub", a, other), 2), axis=-1) for other in (p, n))
+    return of("mean", of("relu", of("add", of("sub", near, far), 0.5)))
+
+
+def wide_triplet(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+    near, far = (of("sqrt", of("sum", of("pow", of("sub", a, other), 2), axis=-1)) for other in (p, n))
+    return of("mean", of("relu", of("add", of("sub", near, far), 1.0)))
+
+
+def divergence(of: Recorder, mean: Array, log_variance: Array, *, exp: bool = True, factor: float = 1.0) -> Array:
+    inner = of("sub", of("add", log_variance, 1.0), of("square", mean))
+    inner = of("sub", inner, of("exp", log_variance)) if exp else inner
+    kept = of("mul", of("mean", of("sum", inner, axis=1)), -0.5)
+    return of("mul", kept, factor) if factor != 1 else kept
+
+
+def autoencoder(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    return of("add", of("mean", of("sum", of("square", made), axis=1)), divergence(of, mean, log_variance))
+
+
+def without_exp(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    lost = of("mean", of("sum", of("pow", made, 2), axis=1))
+    return of("add", lost, divergence(of, mean, log_variance, exp=False))
+
+
+def weighted(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    lost = of("mean", of("sum", of("pow", made, 2), axis=1))
+    return of("add", lost, divergence(of, mean, log_variance, factor=0.1))
+
+
+def averaged(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    return of("add", of("mean", of("pow", made, 2)), divergence(of, mean, log_variance))
+
+
+def halved_first(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    inner = of("sub", of("sub", of("add", log_variance, 1.0), of("square", mean)), of("exp", log_variance))
+    divergence = of("mean", of("sum", of("mul", inner, -0.5), axis=1))
+    return of("add", of("mean", of("sum", of("square", made), axis=1)), divergence)
+
+
+def divergence_averaged(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    lost = of("mean", of("sum", of("pow", made, 2), axis=1))
+    inner = of("sub", of("sub", of("add", log_variance, 1.0), of("square", mean)), of("exp", log_variance))
+    return of("add", lost, of("mul", of("mean", inner), -0.5))
+
+
+def without_divergence(of: Recorder, mean: Array, log_variance: Array, made: Array) -> Array:
+    del mean, log_variance
+    return of("mean", of("sum", of("pow", made, 2), axis=1))
+
+
+@pytest.mark.parametrize(
+    ("reference", "port", "title", "line"),
+    [
+        (triplet, squared_triplet, "no sqrt in the loss before sub", 3),
+        (triplet, wide_triplet, "in the loss add(1); the reference has add(0.5)", 10),
+        (autoencoder, without_exp, "no sub of exp in the loss after sub", 6),
+        (autoencoder, weighted, "mul(0.1) in the loss, which the reference does not have", 12),
+        (autoencoder, averaged, "no sum(axis=1) in the loss before mean", 1),
+        (halved_first, divergence_averaged, "reduction in the loss, over 4 values: mean; the reference has sum", 9),
+        (autoencoder, without_divergence, "no add of mul in the loss at the end", 3),
+    ],
+)
+def test_the_line_and_the_function(tmp_path: Path, reference: Loss, port: Loss, title: str, line: int) -> None:
+    assert said(tmp_path, reference, port) == (title, line)
