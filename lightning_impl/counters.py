@@ -60,4 +60,4 @@ def check_counts_steps(checkpoint: Checkpoint) -> None:
         RecipeError: Its counters are of blocks.
     """
     if checkpoint["loops"]["fit_loop"][_BY_HAND]["total"]["completed"]:
-        raise RecipeError("the checkpoint counts blocks of steps, as versions before 0.1.0 did: begin again without it")
+        raise RecipeError("the checkpoint counts blocks of steps, as versions before 0.2.0 did: begin again without it")
