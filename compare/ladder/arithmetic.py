@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes import forward as forward_causes
-from compare.causes import gradients as causes
+from compare.causes.learning import gradients as causes
+from compare.causes.network import forward as forward_causes
 from compare.ladder import dropout as dropout_checks
 from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes import initial as weight_causes
-from compare.causes import inputs as input_causes
+from compare.causes.data import inputs as input_causes
+from compare.causes.network import initial as weight_causes
 from compare.causes.signatures import UNKNOWN
 from compare.ladder.rung import Rung, Sides
 from record.first_steps import Trace, hash_batch

@@ -7,7 +7,8 @@ from itertools import product, takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes import optimizer as causes
+from compare.causes.learning import optimizer as causes
+from compare.causes.learning.state import OptimizerState
 from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides
 from compare.oracle.network import Adam, Array
@@ -28,12 +29,12 @@ def reference_adam(recipe: Recipe) -> Adam:
     return Adam(recipe.learning_rate, beta_1, beta_2, epsilon, recipe.dtype)
 
 
-def _optimizer_state(trace: Trace, adam: Adam, index: int, name: str) -> causes.OptimizerState:
+def _optimizer_state(trace: Trace, adam: Adam, index: int, name: str) -> OptimizerState:
     """One parameter around step `index` (from 0)."""
     step = trace.steps[index]
     zeros = np.zeros(trace.initial_weights[name].shape)
     moments = trace.steps[index - 1] if index else None
-    return causes.OptimizerState(
+    return OptimizerState(
         adam=adam,
         step=index + 1,
         before=_exact(trace.steps[index - 1].parameters[name] if index else trace.initial_weights[name]),
@@ -58,9 +59,7 @@ def _optimizer_checks(trace: Trace) -> Iterator[Check]:
         yield from step_checks(f"step {index + 1}", name, state, partial(_cause, trace, adam, index, name))
 
 
-def step_checks(
-    place: str, name: str, state: causes.OptimizerState, explain: Callable[[], str | None]
-) -> Iterator[Check]:
+def step_checks(place: str, name: str, state: OptimizerState, explain: Callable[[], str | None]) -> Iterator[Check]:
     """Both moments and one parameter after a step; `explain` says why they are off."""
     adam, rounding = state.adam, state.rounding
     yield Check(

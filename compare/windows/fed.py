@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes import inputs as input_causes
+from compare.causes.data import inputs as input_causes
 from compare.oracle.bounds import Rounding
 from compare.windows.watched import Watched, place
 from recipe import Recipe, mnist

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compare.causes.inputs import FROM_EPOCH_2
+from compare.causes.data.inputs import FROM_EPOCH_2
 from compare.causes.signatures import UNKNOWN
 from compare.ladder.check import Check, rung_of
 from compare.ladder.rung import Rung, Sides

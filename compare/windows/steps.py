@@ -6,8 +6,9 @@ from itertools import takewhile
 
 import numpy as np
 
-from compare.causes import gradients as causes
-from compare.causes.optimizer import OptimizerState, of_optimizer
+from compare.causes.learning import gradients as causes
+from compare.causes.learning.optimizer import of_optimizer
+from compare.causes.learning.state import OptimizerState
 from compare.ladder.check import Check
 from compare.ladder.optimizer import step_checks
 from compare.windows.watched import Watched

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.causes.optimizer import OptimizerState
+from compare.causes.learning.state import OptimizerState
 from compare.ladder.optimizer import reference_adam
 from compare.oracle.network import ArraysByName, exact
 from compare.oracle.step import shared_masks

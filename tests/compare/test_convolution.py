@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compare.causes.convolution import of_winograd
+from compare.causes.network.convolution import of_winograd
 from compare.causes.signatures import Evidence, rounded
 from compare.oracle import convolution
 from compare.oracle import network as oracle

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from compare.causes.optimizer import OptimizerState
+from compare.causes.learning.state import OptimizerState
 from compare.ladder.climb import climb
 from compare.ladder.optimizer import step_checks
 from compare.ladder.rung import Rung

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from compare.causes.convolution import FLATTENED, OTHER_KERNELS
+from compare.causes.network.convolution import FLATTENED, OTHER_KERNELS
 from compare.causes.signatures import UNKNOWN, knows_nothing, ratio, rounded, see
 from compare.oracle.convolution import is_convolution
 from recipe import Recipe

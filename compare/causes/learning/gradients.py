@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from compare.causes import convolution as network_causes
-from compare.causes import fitted_losses, losses
-from compare.causes.losses import Fed, Loss
+from compare.causes.loss import fitted_losses, losses
+from compare.causes.loss.losses import Fed, Loss
+from compare.causes.network import convolution as network_causes
 from compare.causes.signatures import (
     A_DRAWN_MASK,
     UNKNOWN,

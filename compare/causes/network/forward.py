@@ -1,7 +1,7 @@
 """Causes of the forward pass: what a layer was fed, what it multiplied with, which activation function it has.
 
-What is special in convolutions is in `compare/causes/convolution.py`, in the recipe's own dropout in
-`compare/ladder/dropout.py`, what a layer may have been fed in `compare/causes/fed.py`.
+What is special in convolutions is in `compare/causes/network/convolution.py`, in the recipe's own dropout in
+`compare/ladder/dropout.py`, what a layer may have been fed in `compare/causes/network/fed.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf, expit
 
-from compare.causes import convolution as network_causes
-from compare.causes import fed
+from compare.causes.network import convolution as network_causes
+from compare.causes.network import fed
 from compare.causes.signatures import (
     A_DRAWN_MASK,
     ENOUGH_NUMBERS,

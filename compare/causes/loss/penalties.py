@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from compare.causes.losses import (
+from compare.causes.loss.losses import (
     Each,
     Fed,
     Loss,

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes.losses import (
+from compare.causes.loss.losses import (
     REDUCTIONS,
     STATED,
     WEIGHTS,
@@ -27,7 +27,7 @@ from compare.causes.losses import (
     slopes_of_class,
     softplus,
 )
-from compare.causes.penalties import Term, penalty, terms, terms_of_distance
+from compare.causes.loss.penalties import Term, penalty, terms, terms_of_distance
 from compare.causes.signatures import ratio, see, times
 from compare.oracle import network as oracle
 from compare.oracle.network import Array, ArraysByName

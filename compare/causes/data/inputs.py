@@ -1,4 +1,4 @@
-"""Causes of what a run is given otherwise: settings and batches. Initial weights are in `compare/causes/initial.py`."""
+"""Causes of settings and batches that differ. Initial weights are in `compare/causes/network/initial.py`."""
 
 import math
 from bisect import bisect_left
@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.causes import augmentation
+from compare.causes.data import augmentation
 from compare.causes.signatures import UNKNOWN, rounded, see, times
 from recipe import datasets
 from recipe.batch_order import epoch_order

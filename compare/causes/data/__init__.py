@@ -1,0 +1,1 @@
+"""Why batches are not those of the recipe."""

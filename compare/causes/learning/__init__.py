@@ -1,0 +1,1 @@
+"""Why gradients and updates are not what they should be."""

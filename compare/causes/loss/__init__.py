@@ -1,0 +1,1 @@
+"""Losses, penalties, and numbers of theirs that are solved for."""

@@ -1,0 +1,1 @@
+"""Why initial weights and the forward pass are not what they should be."""
