@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.figures.blocks import fill_blocks, table
 from benchmarks.machine import describe, in_a_line, versions_in_a_line
 from compare.findings import make
-from compare.report import plots
+from compare.report.pages import plots
 from compare.statistics import effect
 from compare.study.findings import EquivalenceFindings, attribution
 from compare.study.judge import num_effects

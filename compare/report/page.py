@@ -6,9 +6,9 @@ from typing import Any
 
 from compare.explanation.findings import Explanation
 from compare.findings import Comparison
-from compare.report.comparison_page import comparison_page
 from compare.report.explanation.page import explanation_page
-from compare.report.study_page import study_page
+from compare.report.pages.comparison import comparison_page
+from compare.report.pages.study import study_page
 from compare.study.findings import Study
 from recipe.atomic import complete_or_absent
 from recipe.errors import RecordError

@@ -12,8 +12,8 @@ import pytest
 from compare.api import rewrite_page
 from compare.findings import Comparison, ImplementationFindings
 from compare.ladder.rung import Rung
-from compare.report import digits
 from compare.report.page import write_page
+from compare.report.pages import digits
 from compare.results_file import Verdict
 from compare.statistics import Effect
 from compare.study.findings import (

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from compare.findings import Comparison, ImplementationFindings, Pair
 from compare.ladder.rung import Rung
-from compare.report import plots
-from compare.report.digits import digits_part
-from compare.report.page_common import TONES, common, words
+from compare.report.pages import plots
+from compare.report.pages.common import TONES, common, words
+from compare.report.pages.digits import digits_part
 from compare.report.words import display_name, measured, number, on_different_devices, things, why_two_numbers
 from record.training import RunRecord
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from compare.report import plots
-from compare.report.page_common import common, words
-from compare.report.plots import Plot
+from compare.report.pages import plots
+from compare.report.pages.common import common, words
+from compare.report.pages.plots import Plot
 from compare.report.study_terminal import why_unfinished
 from compare.report.words import display_name, on_different_devices, things
 from compare.study.findings import AttributionFindings, Study

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.report.plots import COLORS
+from compare.report.pages.plots import COLORS
 from compare.report.words import display_name
 from recipe import datasets, mnist
 from recipe.images import Summary
