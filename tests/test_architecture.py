@@ -44,6 +44,17 @@ def test_contracts_are_of_every_package() -> None:
     assert set(ACYCLIC["ancestors"]) == packages
 
 
+def test_a_contract_holds_the_arrows_inside_every_room() -> None:
+    containers = {name for contract in LINTER["contracts"] for name in contract.get("containers", ())}
+    rooms = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for package in LINTER["root_packages"]
+        for path in (ROOT / package).rglob("__init__.py")
+        if len([module for module in path.parent.glob("*.py") if module.name != "__init__.py"]) > 1
+    }
+    assert rooms <= containers
+
+
 def test_no_circle_leads_through_a_package_itself() -> None:
     """A package that imports its modules is no sibling of theirs, so that the contract does not look at it."""
     graph = grimp.build_graph(*LINTER["root_packages"], cache_dir=None)
@@ -72,6 +83,14 @@ PLANTED = {
     "the plain module imports the fast path late": (
         "lightning_impl/module.py",
         "def late():\n    from lightning_impl import cuda_graph\n",
+    ),
+    "what explain observed imports what is asked of it": (
+        "compare/explanation/observed/values.py",
+        "from compare.explanation.training import loop\n",
+    ),
+    "what every watcher uses imports one of them late": (
+        "watch/places.py",
+        "def late():\n    from watch import keras_watcher\n",
     ),
     "the tutorial imports what records it": ("keras_impl/training.py", "from keras_impl import recording\n"),
 }
