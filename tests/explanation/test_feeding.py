@@ -134,7 +134,7 @@ def test_a_last_batch_that_is_left_out_is_told(
         for name, data in (("keras", guide), ("torch", look))
     ]
     context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
-    order(context, Feeding((), (), (), (), (), (), batches), (tmp_path, tmp_path))
+    order(context, Feeding((), (), (), (), (), (), batches))
     assert [found.title.startswith(title) for found, title in zip(context.findings, titles, strict=True)] == [
         True
     ] * len(titles)

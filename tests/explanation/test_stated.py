@@ -70,7 +70,7 @@ def test_what_an_epoch_has(tmp_path: Path, port: dict[str, Any], title: str) -> 
     port["loaders"][0]["shuffle"] = True
     said = titles(
         tmp_path,
-        lambda context: order(context, fed, (tmp_path, tmp_path)),
+        lambda context: order(context, fed),
         {"data": FIT | {"permutations": permutations}},
         {"data": port},
     )

@@ -1,13 +1,14 @@
 import csv
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from lightning.fabric.accelerators import MPSAccelerator
 
 from lightning_impl.__main__ import RecipeCLI, lightning_cli
 from lightning_impl.checkpoints import CompleteCheckpoints, save_checkpoint
@@ -250,7 +251,7 @@ def test_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def on_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+def on_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """`on_a_mac(*options)` is the device that `fit` would train on where torch has a Mac's GPU."""
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     monkeypatch.setattr("platform.processor", lambda: "arm")
@@ -264,7 +265,10 @@ def on_a_mac(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., s
         lightning_cli("mnist-lightning")
         return found.pop()
 
-    return fit
+    # Lightning looks once in a process, and any test before may have had it look.
+    MPSAccelerator.is_available.cache_clear()
+    yield fit
+    MPSAccelerator.is_available.cache_clear()
 
 
 def test_auto_is_no_macs_gpu_which_has_to_be_asked_for(on_a_mac: Callable[..., str]) -> None:
