@@ -1,12 +1,18 @@
 """The page on speed says what was measured."""
 
 import json
+from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as program
 from benchmarks.figures.blocks import BLOCK
 from benchmarks.figures.speed import BLOCKS, DOCUMENT, RESULTS, fill_in, read
+from benchmarks.measure import epochs
+from benchmarks.measure.process import FailedError
+from benchmarks.targets import OURS, SCRIPTS
 
 
 @pytest.fixture
@@ -45,3 +51,22 @@ def test_growth_has_a_row_for_each_point() -> None:
     figures = {"machine": read()["results"]["machine"], "command": "python", "epochs": 3, "repetitions": 1}
     text = fill_in(DOCUMENT.read_text(), {"growth": {**figures, "points": points}})
     assert "| width | 2 | 1.50 | 1.25 | 1,500 | 1,250 |" in text
+
+
+MEASURED = {name: partial(epochs.run_script, name, threads=1, device="cpu") for name in SCRIPTS}
+MEASURED |= {f"profile of {side}": partial(program._profile, side) for side in OURS}  # noqa: SLF001
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_script_that_is_measured_is_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def run(*command: str, **_: Any) -> None:
+        started.append(command[1])
+        raise FailedError(name)
+
+    monkeypatch.setattr(epochs, "run", run)
+    monkeypatch.setattr(program, "run", run)
+    with pytest.raises(FailedError):
+        MEASURED[name]()
+    assert find_spec(started[0])
