@@ -111,7 +111,7 @@ def _same_history() -> dict[str, Any]:
 
 def _profile(side: str) -> dict[str, float]:
     """Where an epoch's time goes, in seconds."""
-    return run("-m", f"benchmarks.profile_{side.lower()}", threads=1).report()
+    return run("-m", f"benchmarks.scripts.profile_{side.lower()}", threads=1).report()
 
 
 def main() -> None:

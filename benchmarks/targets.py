@@ -46,9 +46,9 @@ class Ratio(NamedTuple):
 EPOCH_RATIOS = (
     Ratio("Lightning", "bare torch loop", 1.10),
     Ratio("tutorial Lightning", "Lightning", 5, at_least=True),
-    Ratio("Keras", "tutorial Keras", 0.60),
-    Ratio("Lightning", "floor", 2),
-    Ratio("Lightning", "JAX scan", 1.5),
+    Ratio("Keras", "tutorial Keras", 0.40),
+    Ratio("Lightning", "floor", 1.25),
+    Ratio("Lightning", "JAX scan", 1.10),
 )
 
 
@@ -60,7 +60,7 @@ class Limit(NamedTuple):
     unit: str
 
 
-COMPARE_RUN = Limit("whole compare run / both tutorials, one after the other", 0.40, "")
+COMPARE_RUN = Limit("whole compare run / both tutorials, one after the other", 0.25, "")
 COMPARE_ALIGN = Limit("compare align", 30, "s")
 COMPARE_HELP = Limit("compare --help, CPU time", 0.5, "s")
 KERAS_HELP = Limit("keras_impl --help, CPU time", 1, "s")

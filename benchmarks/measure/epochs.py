@@ -24,7 +24,7 @@ def run_script(name: str, *options: str, threads: int | None, device: str, epoch
     script, *own_options = SCRIPTS[name]
     arguments = ("--epochs", str(epochs), "--device", device, *own_options, *options)
     try:
-        process = run("-m", f"benchmarks.{script}", *arguments, threads=threads, device=device)
+        process = run("-m", f"benchmarks.scripts.{script}", *arguments, threads=threads, device=device)
     except FailedError as error:
         if device == "cpu":
             raise
