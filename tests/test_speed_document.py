@@ -40,7 +40,7 @@ def test_missed_target_is_said_to_be_missed(results: dict[str, Any]) -> None:
     row["seconds"]["median"] = 3.25
     text = fill_in(DOCUMENT.read_text(), {"results": results})
     assert "targets are met" not in text
-    assert "Missed: Lightning / floor is 3.25, not ≤ 2" in text
+    assert "Missed: Lightning / floor is 3.25, not ≤ 1.25" in text
 
 
 def test_growth_has_a_row_for_each_point() -> None:
