@@ -101,15 +101,20 @@ def _compare(context: Context, what: str, key: str, a: Rule, b: Rule) -> None:
     if x is None or y is None or alike(x, y):
         return
     title = context.differs(f"{what}: {key}", _text(x), _text(y))
+    _tell(context, what, a, b, title, effect=0.2, mend=f"{key} {_text(x)}")
+
+
+def _tell(context: Context, what: str, a: Rule, b: Rule, title: str, *, effect: float, mend: str = "") -> None:
+    """A difference that is its own cause, with the whole rule of both sides."""
     context.find(
         "stated",
         title,
         guide=f"{what}: {a.words}",
         steered=f"{what}: {b.words}",
         places=(a.place, b.place),
-        effect=0.2,
+        effect=effect,
         cause=title,
-        mend=f"{key} {_text(x)}",
+        mend=mend,
     )
 
 
@@ -126,24 +131,13 @@ def _monitored(context: Context, what: str, a: Rule, b: Rule) -> bool:
     if (None in kinds or kinds[0] == kinds[1]) and not other_data:
         return False
     title = context.differs(f"{what}: monitor", names[0], names[1])
-    context.find(
-        "stated", title, guide=f"{what}: {a.words}", steered=f"{what}: {b.words}", places=(a.place, b.place),
-        effect=0.2, cause=title, mend=f"monitor {names[0]}",
-    )  # fmt: skip
+    _tell(context, what, a, b, title, effect=0.2, mend=f"monitor {names[0]}")
     return True
 
 
 def _one_sided(context: Context, what: str, a: Rule, b: Rule) -> None:
     title = context.missing(what, "in the port") if b.settings is None else context.added(what, "in the port")
-    context.find(
-        "stated",
-        title,
-        guide=f"{what}: {a.words}",
-        steered=f"{what}: {b.words}",
-        places=(a.place, b.place),
-        effect=0.3,
-        cause=title,
-    )
+    _tell(context, what, a, b, title, effect=0.3)
 
 
 def _restored(context: Context) -> None:
