@@ -33,7 +33,6 @@ from recipe.errors import BadInputError, RecordError, in_short
 ATTEMPTS = 3
 """How often a run is tried before it counts as failed."""
 
-
 _SECONDS_TO_ANSWER = 60
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_FOR_A_RESULT = 10

@@ -27,7 +27,7 @@ from compare.causes.loss.losses import (
     slopes_of_class,
     softplus,
 )
-from compare.causes.loss.penalties import Term, penalty, terms, terms_of_distance
+from compare.causes.loss.penalties import Norm, Term, penalty, terms, terms_of_distance
 from compare.causes.signatures import ratio, see, times
 from compare.oracle import network as oracle
 from compare.oracle.network import Array, ArraysByName
@@ -421,7 +421,11 @@ def _penalties_of_some(steps: Sequence[Fed]) -> Iterator[Loss]:
     fed = steps[-1]
     if not all(np.isfinite(array).all() for array in fed.recorded_gradients.values()):
         return
-    for kind, of, words in (("squares", lambda w: 2 * w, "L2"), ("magnitudes", np.sign, "L1")):
+    slopes_of_norms: dict[Norm, tuple[Callable[[Array], Array], str]] = {
+        "squares": (lambda w: 2 * w, "L2"),
+        "magnitudes": (np.sign, "L1"),
+    }
+    for kind, (of, words) in slopes_of_norms.items():
         numbers: dict[str, float] = {}
         for name, plain in fed.gradients.items():
             more, way = fed.recorded_gradients[name] - plain, of(fed.step.weights[name])
@@ -430,10 +434,7 @@ def _penalties_of_some(steps: Sequence[Fed]) -> Iterator[Loss]:
                 numbers[name] = float(f"{number:.3g}")
         if not numbers or len(numbers) == len(fed.gradients):
             continue
-        parts = [
-            penalty("", lambda name, own=own: name == own, kind).times(number)  # type: ignore[arg-type]
-            for own, number in numbers.items()
-        ]
+        parts = [penalty("", lambda name, own=own: name == own, kind).times(number) for own, number in numbers.items()]
         squared = "squared " * (kind == "squares")
         if len(set(numbers.values())) == 1:
             said = f"{next(iter(numbers.values())):g} times the {squared}numbers of {', '.join(numbers)}"

@@ -59,7 +59,11 @@ class Term:
         )
 
 
-def penalty(words: str, names: Callable[[str], bool], kind: Literal["squares", "magnitudes"]) -> Term:
+Norm = Literal["squares", "magnitudes"]
+"""What of the numbers is added up: L2 or L1."""
+
+
+def penalty(words: str, names: Callable[[str], bool], kind: Norm) -> Term:
     """A penalty on the squares or magnitudes of the parameters with these names."""
 
     def chosen(fed: Fed) -> ArraysByName:
@@ -105,7 +109,7 @@ def _orthogonality(kernel: str) -> Term:
     )
 
 
-def _activity(words: str, layers: Sequence[str], kind: Literal["squares", "magnitudes"]) -> Term:
+def _activity(words: str, layers: Sequence[str], kind: Norm) -> Term:
     """A penalty on the activations of hidden layers, averaged over the batch."""
 
     def value(fed: Fed) -> float:
@@ -173,24 +177,26 @@ def terms(step: ExactStep) -> Iterator[Term]:
         lambda z, fed: (softplus(z) - fed.one_hot * z).sum(axis=1),
     )
     kernels = [name for name in step.weights if name.endswith(".kernel")]
-    for kind, words in (
-        ("squares", "an L2 penalty of {} times the squared"),
-        ("magnitudes", "an L1 penalty of {} times the"),
-    ):
-        yield penalty(f"{words} kernels is added", lambda name: name in kernels, kind)  # type: ignore[arg-type]
-        yield penalty(f"{words} kernels and biases is added", lambda name: True, kind)  # type: ignore[arg-type]
+    norms: dict[Norm, str] = {
+        "squares": "an L2 penalty of {} times the squared",
+        "magnitudes": "an L1 penalty of {} times the",
+    }
+    for kind, words in norms.items():
+        yield penalty(f"{words} kernels is added", lambda name: name in kernels, kind)
+        yield penalty(f"{words} kernels and biases is added", lambda name: True, kind)
         for kernel in kernels if len(kernels) > 1 else ():
-            yield penalty(f"{words} {kernel} is added", lambda name, kernel=kernel: name == kernel, kind)  # type: ignore[arg-type]
+            yield penalty(f"{words} {kernel} is added", lambda name, kernel=kernel: name == kernel, kind)
         if len(kernels) > 2:
-            yield penalty(f"{words} hidden kernels is added", lambda name: name in kernels[:-1], kind)  # type: ignore[arg-type]
+            yield penalty(f"{words} hidden kernels is added", lambda name: name in kernels[:-1], kind)
     for kernel in (name for name in kernels if step.weights[name].ndim == 2):
         yield _orthogonality(kernel)
     hidden = step.layers[:-1]
-    for kind, words in (("squares", "squared activations"), ("magnitudes", "activations")):
+    of_activations: dict[Norm, str] = {"squares": "squared activations", "magnitudes": "activations"}
+    for kind, words in of_activations.items():
         if len(hidden) > 1:
-            yield _activity(f"{{}} times the {words} of the hidden layers is added", hidden, kind)  # type: ignore[arg-type]
+            yield _activity(f"{{}} times the {words} of the hidden layers is added", hidden, kind)
         for layer in hidden:
-            yield _activity(f"{{}} times the {words} of {layer} is added", [layer], kind)  # type: ignore[arg-type]
+            yield _activity(f"{{}} times the {words} of {layer} is added", [layer], kind)
 
 
 def terms_of_distance(steps: Sequence[Fed]) -> Iterator[Term]:
