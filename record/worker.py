@@ -73,7 +73,18 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def peak_memory_bytes() -> int:
-    """The largest resident set of this process so far."""
+    """The largest resident set of this program so far.
+
+    On Linux from `/proc/self/status` where that says it: there `ru_maxrss` begins at what the process that started
+    this one held (`exec_mmap` in `fs/exec.c` hands it on), a judge with a training's windows in memory for one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:  # not Linux
+        status = ""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
 
