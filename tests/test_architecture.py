@@ -89,8 +89,8 @@ PLANTED = {
         "from compare.explanation.training import loop\n",
     ),
     "what every watcher uses imports one of them late": (
-        "watch/places.py",
-        "def late():\n    from watch import keras_watcher\n",
+        "watch/source/places.py",
+        "def late():\n    from watch.keras import watcher\n",
     ),
     "the tutorial imports what records it": ("keras_impl/training.py", "from keras_impl import recording\n"),
 }

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from watch.keras_backends import backend as backend_of
-from watch.keras_backends import prepare_environment
-from watch.request import Plan, Request
-from watch.script import Session, arguments, wait_for_plan
-from watch.use import model_of
+from watch.keras.model.backends import backend as backend_of
+from watch.keras.model.backends import prepare_environment
+from watch.program.request import Plan, Request
+from watch.program.script import Session, arguments, wait_for_plan
+from watch.program.use import model_of
 
 _BACKENDS = ("tensorflow", "torch", "jax")
 _SETS_BACKEND = re.compile(r"""KERAS_BACKEND["']\s*(?:\]\s*=|,)\s*["'](\w+)["']""")
@@ -29,7 +29,7 @@ def main() -> None:
     choose_backend(request)
     import keras
 
-    from watch.keras_watcher import KerasWatcher
+    from watch.keras.watcher import KerasWatcher
 
     plan = wait_for_plan(request)
     watcher = KerasWatcher(session, keras, backend_of(keras.config.backend()), plan)

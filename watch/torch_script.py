@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from record.isolation import hide
-from watch.script import Session, arguments, wait_for_plan
+from watch.program.script import Session, arguments, wait_for_plan
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
     hide(["tensorflow", "jax"])
     import torch
 
-    from watch.torch_functions import Functions, make_double
-    from watch.torch_watch import Watch
+    from watch.torch.functions import Functions, make_double
+    from watch.torch.watch import Watch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     plan = wait_for_plan(request)
@@ -42,10 +42,10 @@ def _install(watch: Any) -> Any:
     import torch
     from torch import nn
 
-    from watch.datasets import serve_torchvision
-    from watch.imports import after_import
-    from watch.torch_data import Data
-    from watch.torch_loop import Loop
+    from watch.program.datasets import serve_torchvision
+    from watch.program.imports import after_import
+    from watch.torch.data import Data
+    from watch.torch.loop import Loop
 
     original = nn.Module.__call__
 
@@ -89,7 +89,7 @@ def _describe_model(watch: Any) -> None:
     model = watch.model
     if not model.roots and not model.loose:
         return
-    from watch.torch_model import place_of
+    from watch.torch.model.modules import place_of
 
     parameters = model.parameters()
     first = model.roots[0] if model.roots else None
@@ -106,7 +106,7 @@ def _describe_model(watch: Any) -> None:
 def _use(watch: Any, names: dict[str, Any]) -> None:
     """Calls a model that is only used, if the request is for one."""
     if watch.request.attribute:
-        from watch.torch_use import use_model
+        from watch.torch.use import use_model
 
         use_model(watch, names)
 

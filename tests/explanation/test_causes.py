@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compare.explanation.model.layer_causes import Given, causes
-from compare.explanation.model.segments import Edit, Step, Value, explain_chain
+from compare.explanation.model.stretches.segments import Edit, Step, Value, explain_chain
 from compare.explanation.observed.observation import Array, Layer, Parameter
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.operations.activations import FUNCTIONS, Activation, identify

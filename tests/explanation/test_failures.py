@@ -6,10 +6,10 @@ import pytest
 
 from compare.explanation.running.comparison import _only_when_watched
 from recipe.errors import RunFailedError, ScriptFailedError
-from watch.failures import lines, of_watcher, one_line
-from watch.keras_inside import preactivation
-from watch.mirror import Mirror
-from watch.places import Places
+from watch.keras.model.inside import preactivation
+from watch.program.failures import lines, of_watcher, one_line
+from watch.source.mirror import Mirror
+from watch.source.places import Places
 
 
 def places() -> Places:
@@ -28,8 +28,8 @@ def test_an_error_of_a_watchers_own_code_is_the_watchers() -> None:
     nothing: Any = None
     error = raised(lambda: Places(nothing).file(places.__code__))
     assert of_watcher(error, places())
-    assert any("watch/places.py" in line for line in lines(error, whole=True))
-    assert not any("watch/places.py" in line for line in lines(error, whole=False))
+    assert any("watch/source/places.py" in line for line in lines(error, whole=True))
+    assert not any("watch/source/places.py" in line for line in lines(error, whole=False))
 
 
 def test_an_error_of_what_a_watcher_passes_on_is_the_scripts() -> None:

@@ -12,7 +12,7 @@ from compare.explanation.observed.pairing import pair
 from compare.explanation.observed.sides import Side
 from compare.explanation.training.clipping import _of_parts
 from compare.explanation.training.gradients import of_guide
-from compare.explanation.training.optimizer import optimizer
+from compare.explanation.training.optimizer.judged import optimizer
 from tests.explanation.made_up import call, layer, observation
 
 SHAPES = {"weight": (2, 3), "bias": (2,)}

@@ -7,7 +7,7 @@ import pytest
 from compare.explanation.arithmetic.optimizers import Rule, rule_of, simulate
 from compare.explanation.observed.observation import Array, Observation
 from compare.explanation.training.clipping import _clip, _left_out
-from compare.explanation.training.optimizer import mend_of
+from compare.explanation.training.optimizer.judged import mend_of
 
 GENERATOR = np.random.default_rng(0)
 GRADIENTS = [GENERATOR.normal(size=5) for _ in range(4)]

@@ -9,7 +9,7 @@ import pytest
 from compare.explanation.context import Context
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.sides import Side
-from compare.explanation.training.schedule import _convention, schedule
+from compare.explanation.training.optimizer.schedule import _convention, schedule
 from tests.explanation.made_up import observation
 
 

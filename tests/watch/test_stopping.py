@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from watch.loops import called_in_loops, later_trainings, sets_rate
-from watch.places import Places
-from watch.stopping import restoring, stopping
+from watch.source.loops import called_in_loops, later_trainings, sets_rate
+from watch.source.places import Places
+from watch.source.stopping import restoring, stopping
 
 
 class OneFile(Places):

@@ -10,7 +10,7 @@ from compare.explanation.findings import Place
 from compare.explanation.model.layer_causes import NOT_CAUSAL, NOT_MASKED, SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
 from compare.explanation.model.own import inside
-from compare.explanation.model.passes import (
+from compare.explanation.model.stretches.passes import (
     Pass,
     array_of,
     compared_keys,
@@ -19,9 +19,9 @@ from compare.explanation.model.passes import (
     neighbours,
     words_of,
 )
-from compare.explanation.model.segments import Producers, few
-from compare.explanation.model.stretch_words import rounded
-from compare.explanation.model.stretches import ending, padded_segment, segment
+from compare.explanation.model.stretches.segments import Producers, few
+from compare.explanation.model.stretches.stretch import ending, padded_segment, segment
+from compare.explanation.model.stretches.words import rounded
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.kinds import ATTENTION, gates_of
 from compare.explanation.observed.observation import Array, Call

@@ -9,7 +9,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.layers import output_of
 from compare.explanation.arithmetic.settings import Settings, settings_of
-from compare.explanation.model.segments import reaches
+from compare.explanation.model.stretches.segments import reaches
 from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pair

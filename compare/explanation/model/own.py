@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compare.explanation.model.passes import Pass, array_of
+from compare.explanation.model.stretches.passes import Pass, array_of
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.values import Match
 from compare.explanation.written import Told, computation, nodes_of, part

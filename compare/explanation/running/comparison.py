@@ -23,10 +23,10 @@ from compare.explanation.observed.sides import Side
 from compare.explanation.running.program import Program
 from compare.explanation.running.watchers import Watcher, Watchers, watchers
 from compare.explanation.training.clipping import clipping
-from compare.explanation.training.decay import penalty_as_decay
 from compare.explanation.training.gradients import gradients, trained_parameters
 from compare.explanation.training.loop import loop, modes
-from compare.explanation.training.optimizer import optimizer
+from compare.explanation.training.optimizer.decay import penalty_as_decay
+from compare.explanation.training.optimizer.judged import optimizer
 from compare.explanation.training.stated import stated
 from compare.explanation.training.statistics import statistics
 from compare.explanation.words import counted

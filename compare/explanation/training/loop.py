@@ -7,7 +7,7 @@ from typing import Any
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
-from compare.explanation.training.updates import alike
+from compare.explanation.training.optimizer.updates import alike
 
 
 def loop(context: Context) -> None:

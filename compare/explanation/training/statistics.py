@@ -4,7 +4,7 @@ import numpy as np
 
 from compare.explanation.context import Context
 from compare.explanation.findings import joined
-from compare.explanation.model.segments import turned
+from compare.explanation.model.stretches.segments import turned
 from compare.explanation.observed.carry import common_of
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.pairing import Pair

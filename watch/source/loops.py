@@ -1,0 +1,227 @@
+"""The loops around a line of a script, from its source: how many epochs are planned, and what is called in them."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import FrameType
+from typing import Any
+
+from watch.source.places import Places
+
+_PLAIN = (
+    ast.Expression, ast.Name, ast.Load, ast.Constant, ast.Attribute, ast.BinOp, ast.operator, ast.UnaryOp,
+    ast.unaryop, ast.Subscript,
+)  # fmt: skip
+
+
+def enclosing_loops(frame: FrameType | None, places: Places) -> dict[str, Any]:
+    """The loops around the line that runs, the outermost first, and the number of epochs if it is told.
+
+    Returns:
+        `value`: how often the outermost loop over a range goes round, None where there is none; `how`: "for loop";
+        `loops`: of each its `count`, None where it is unknown, its `kind` and `place`.
+    """
+    frames = user_frames(frame, places)
+    loops = [loop for found in reversed(frames) for loop in _around(found, places)]
+    counted = next((loop for loop in loops if loop["count"] is not None), None)
+    value = None if counted is None else counted["count"]
+    return {"value": value, "how": None if counted is None else "for loop", "loops": loops}
+
+
+def counted_loop(frame: FrameType) -> ast.For | None:
+    """The outermost loop around a frame's line that is known to go round a number of times."""
+    return next((n for n in loop_nodes(frame) if isinstance(n, ast.For) and _count(n.iter, frame) is not None), None)
+
+
+def user_frames(frame: FrameType | None, places: Places) -> list[FrameType]:
+    """The frames of the user's own code, the innermost first."""
+    frames = []
+    while frame is not None:
+        if places.file(frame.f_code) is not None:
+            frames.append(frame)
+        frame = frame.f_back
+    return frames
+
+
+def _around(frame: FrameType, places: Places) -> list[dict[str, Any]]:
+    found = []
+    for node in loop_nodes(frame):
+        count = _count(node.iter, frame) if isinstance(node, ast.For) else None
+        place = places.of_line(frame.f_code.co_filename, node.lineno)
+        found.append({"kind": "for" if isinstance(node, ast.For) else "while", "count": count, "place": place})
+    return found
+
+
+def loop_nodes(frame: FrameType) -> list[ast.For | ast.While]:
+    """The loops around the line at which a frame is, the outermost first."""
+    found = [
+        node
+        for node in ast.walk(tree_of(frame.f_code.co_filename))
+        if isinstance(node, ast.For | ast.While)
+        and node.body[0].lineno <= frame.f_lineno <= (node.body[-1].end_lineno or 0)
+        and frame.f_code.co_firstlineno <= node.lineno
+    ]
+    return sorted(found, key=lambda node: node.lineno)
+
+
+def called_in_loops(name: str, frame: FrameType | None, places: Places) -> Iterator[tuple[Any, str]]:
+    """Whose method of a name the code that runs calls.
+
+    Args:
+        name: The method's.
+        frame: Where a script is.
+        places: Which frames are the user's own.
+
+    Yields:
+        The object, None where the source does not tell which, and how often it is called: each `step` of the innermost
+        loop around the line, or each `epoch`, outside of it.
+    """
+    in_step = True
+    for user in user_frames(frame, places):
+        loops = loop_nodes(user)
+        for node in ast.walk(_function(user)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
+                innermost = not loops or _within(node, loops[-1])
+                yield object_of(node.func.value, user), "step" if in_step and innermost else "epoch"
+        in_step = in_step and not loops
+
+
+_TRAINS = frozenset({"backward", "fit", "train_on_batch", "apply_gradients", "minimize"})
+
+
+def later_trainings(frame: FrameType | None, places: Places) -> list[dict[str, Any]]:
+    """Where the code that runs trains once more after the training that is under way: the same call, or another loop.
+
+    Args:
+        frame: Where a script is, at an optimizer step.
+        places: Which frames are the user's own.
+    """
+    later: list[int] = []
+    users = user_frames(frame, places)
+    for number in reversed(range(len(users))):
+        user = users[number]
+        loops, function, filename = loop_nodes(user), _function(user), user.f_code.co_filename
+        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+        if loops:
+            after = [n for n in ast.walk(function) if isinstance(n, ast.For | ast.While) and n.lineno > _end(loops[0])]
+            later += [n.lineno for n in after if any(_called(c) in _TRAINS and _within(c, n) for c in calls)]
+            return [places.of_line(filename, line) for line in sorted(later)]
+        now = [node for node in calls if node.lineno <= user.f_lineno <= _end(node)]
+        name = users[number - 1].f_code.co_name if number else "fit"
+        later = [n.lineno for n in calls if _called(n) == name and n.lineno > max(map(_end, now), default=n.lineno)]
+        if later:
+            return [places.of_line(filename, line) for line in sorted(later)]
+    return []
+
+
+def _called(call: ast.Call) -> str | None:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
+
+
+def _end(node: ast.stmt | ast.expr) -> int:
+    return node.end_lineno or node.lineno
+
+
+def _within(node: ast.expr, loop: ast.For | ast.While) -> bool:
+    return loop.body[0].lineno <= node.lineno <= (loop.body[-1].end_lineno or 0)
+
+
+def _function(frame: FrameType) -> ast.AST:
+    """The function that a frame runs; the whole file of a frame that is in none."""
+    tree = tree_of(frame.f_code.co_filename)
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and frame.f_code.co_name == node.name
+        and node.lineno <= frame.f_lineno <= (node.end_lineno or 0)
+    ]
+    return max(around, key=lambda node: node.lineno) if around else tree
+
+
+def object_of(expression: ast.expr, frame: FrameType) -> Any:
+    """The object that a name, or an attribute of one, stands for; None of anything else."""
+    if isinstance(expression, ast.Name):
+        return frame.f_locals.get(expression.id, frame.f_globals.get(expression.id))
+    if isinstance(expression, ast.Attribute):
+        owner = object_of(expression.value, frame)
+        return vars(owner).get(expression.attr) if hasattr(owner, "__dict__") else None
+    return None
+
+
+_SETS_RATE = re.compile(
+    r"""\[\s*["']lr["']\s*\]\s*[*/+-]?=(?!=)|learning_rate\s*\.\s*assign|(?<!self)\.(learning_rate|lr)\s*[*/]?=(?!=)"""
+    r"""|set_value\([^)]*\b(lr|learning_rate)\b"""
+)
+
+
+def sets_rate(places: Places) -> dict[str, Any] | bool:
+    """The first line of the user's own code that sets an optimizer's learning rate, as far as it was seen; or False."""
+    import linecache
+
+    for name in places.files():
+        for number, line in enumerate(linecache.getlines(name), 1):
+            if _SETS_RATE.search(line):
+                return places.of_line(name, number)
+    return False
+
+
+_AVERAGES = re.compile(
+    r"(?<![a-z])(ema|swa|polyak|shadow|moving.?averages?|averaged?.?(weights|model))(?![a-z])", re.IGNORECASE
+)
+
+
+def names_average(places: Places) -> bool:
+    """Whether the user's own code, as far as it was seen, names a moving average of weights."""
+    import linecache
+
+    return any(_AVERAGES.search("".join(linecache.getlines(name))) for name in places.files())
+
+
+def tree_of(filename: str) -> ast.AST:
+    """A file as it was read; without anything in it if it is no Python."""
+    import linecache
+
+    return _tree("".join(linecache.getlines(filename)))
+
+
+@cache
+def _tree(source: str) -> ast.AST:
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _count(iterated: ast.expr, frame: FrameType) -> int | None:
+    """How often a loop over `range`, `trange` or `tqdm(range(...))` goes round; None of anything else."""
+    if not isinstance(iterated, ast.Call):
+        return None
+    name = iterated.func.id if isinstance(iterated.func, ast.Name) else getattr(iterated.func, "attr", "")
+    if name in {"tqdm", "enumerate", "track"} and iterated.args:
+        return _count(iterated.args[0], frame)
+    if name not in {"range", "trange"}:
+        return None
+    values = [evaluated(argument, frame) for argument in iterated.args]
+    try:
+        return len(range(*values))
+    except TypeError:
+        return None
+
+
+def evaluated(argument: ast.expr, frame: FrameType, names: Mapping[str, Any] | None = None) -> Any:
+    """The value of an expression of names, constants and arithmetic; None of any other, or where it has none.
+
+    Args:
+        argument: The expression.
+        frame: Whose names it has.
+        names: Further names.
+    """
+    expression = ast.Expression(argument)
+    if not all(isinstance(part, _PLAIN) for part in ast.walk(expression)):
+        return None
+    try:
+        return eval(compile(expression, "", "eval"), frame.f_globals, {**frame.f_locals, **(names or {})})  # noqa: S307 the user's
+    except Exception:  # noqa: BLE001 whatever it raises, the value is not known
+        return None

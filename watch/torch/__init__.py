@@ -1,0 +1,1 @@
+"""What is seen of a script that uses torch or Lightning."""

@@ -1,0 +1,201 @@
+"""How a torch script reads its data: loaders, samplers, splits, and the orders that they draw."""
+
+import inspect
+import sys
+from typing import Any
+
+import torch
+from torch.utils import data
+
+from watch.program.order import Order
+from watch.torch.model.tensors import scalars
+from watch.torch.schedules import trainer_of
+from watch.torch.watch import Watch
+
+_SAMPLERS = frozenset(
+    {"torch.utils.data.sampler", "torch.utils.data.dataset", "torch.utils.data.distributed", __name__}
+)
+_WORKERS = {
+    "num_workers": 0, "persistent_workers": False, "prefetch_factor": None, "timeout": 0, "pin_memory": False,
+    "multiprocessing_context": None,
+}  # fmt: skip
+_SHUFFLING = (data.RandomSampler, data.SubsetRandomSampler, data.WeightedRandomSampler)
+
+
+class Data:
+    """Watches where a script's data come from.
+
+    Args:
+        watch: What all watched functions share.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.order: Order = watch.session.order
+        self.found = watch.session.data
+        self._loaders: list[Any] = []
+
+    def install(self) -> None:
+        """Puts everything in its place."""
+        self._watch_randperm()
+        self._watch_loaders()
+        self._watch_splits()
+
+    def _watch_randperm(self) -> None:
+        order, original = self.order, torch.randperm
+
+        def randperm(n: int, *args: Any, **options: Any) -> Any:
+            frame = sys._getframe(1)  # noqa: SLF001
+            sampler = frame.f_locals.get("self") if frame.f_globals.get("__name__") in _SAMPLERS else None
+            # A loader's sampler is the user's, whoever iterates: Lightning does so for a loader given to `fit`.
+            if not isinstance(sampler, data.Sampler) and not order.of_user(frame, _SAMPLERS):
+                return original(n, *args, **options)
+            name = "torch.randperm" if sampler is None else type(sampler).__name__
+            name = "random_split" if frame.f_code.co_name == "random_split" else name
+            order.note(name, int(n), frame)
+            result = original(n, *args, **options)
+            return torch.arange(n, dtype=result.dtype, device=result.device) if order.identity else result
+
+        torch.randperm = randperm  # type: ignore[assignment]
+        data.dataset.randperm = randperm  # type: ignore[assignment,attr-defined] # random_split's, by a name of its own
+
+    def _watch_loaders(self) -> None:
+        found, original, iterate = self, data.DataLoader.__init__, data.DataLoader.__iter__
+        signature = inspect.signature(original)
+
+        def init(self: Any, *args: Any, **options: Any) -> None:
+            bound = signature.bind(self, *args, **options)
+            workers = bound.arguments.get("num_workers", 0)
+            for name, value in _WORKERS.items():
+                if name in bound.arguments:
+                    bound.arguments[name] = value
+            original(*bound.args, **bound.kwargs)
+            found._note_loader(self, workers, sys._getframe(1))  # noqa: SLF001
+
+        def watched_iter(self: Any) -> Any:
+            found._note_iteration(self)
+            return iterate(self)
+
+        data.DataLoader.__init__ = init  # type: ignore[method-assign]
+        data.DataLoader.__iter__ = watched_iter  # type: ignore[method-assign]
+
+    def _note_loader(self, loader: Any, workers: int, frame: Any) -> None:
+        place = self.watch.session.places.here(frame)
+        sampler = loader.sampler if loader.batch_sampler is None or loader.batch_size else loader.batch_sampler
+        self._loaders.append(loader)
+        self.found["loaders"].append({
+            "batch_size": loader.batch_size, "shuffle": isinstance(loader.sampler, _SHUFFLING),
+            "replacement": bool(getattr(loader.sampler, "replacement", False)), "drop_last": loader.drop_last,
+            "sampler": type(sampler).__name__, "num_workers": workers,
+            "num_samples": _length(loader.dataset), "num_sampled": _length(loader.sampler),
+            "num_batches": _length(loader), "dataset": type(loader.dataset).__name__, "place": place, "iterations": [],
+        })  # fmt: skip
+
+    def _note_iteration(self, loader: Any) -> None:
+        """An iteration begins: before which step, and whether with gradients."""
+        for index, known in enumerate(self._loaders):
+            if known is loader and len(self.found["loaders"][index]["iterations"]) < 16:
+                entry = {"before_step": self.watch.step, "grad": torch.is_grad_enabled()}
+                self.found["loaders"][index]["iterations"].append(entry)
+
+    def _watch_splits(self) -> None:
+        original = data.random_split
+
+        def random_split(dataset: Any, lengths: Any, *args: Any, **options: Any) -> Any:
+            parts = original(dataset, lengths, *args, **options)
+            self.found["splits"].append({
+                "function": "random_split", "sizes": [len(part) for part in parts],
+                "place": self.watch.session.places.here(sys._getframe(1)),  # noqa: SLF001
+            })  # fmt: skip
+            return parts
+
+        data.random_split = random_split
+        data.dataset.random_split = random_split
+
+    def finish(self) -> None:
+        """Writes down the data sets behind the loaders, what they are transformed by, and what two of them share."""
+        seen: list[Any] = []
+        for loader in self._loaders:
+            dataset = loader.dataset
+            while isinstance(dataset, data.Subset):
+                dataset = dataset.dataset
+            if any(dataset is known for known in seen):
+                continue
+            seen.append(dataset)
+            transforms = getattr(dataset, "transform", None)
+            self.found["datasets"].append({
+                "name": type(dataset).__name__.lower(), "num_samples": _length(dataset),
+                "transforms": None if transforms is None else " ".join(str(transforms).split()),
+            })  # fmt: skip
+        self.found["validation_overlap"] = self._overlap()
+        self._trainer()
+
+    def _overlap(self) -> float | None:
+        """The fraction of the second loader's samples that the first one, from which is trained, has as well."""
+        training = [
+            loader for loader, entry in zip(self._loaders, self.found["loaders"], strict=True)
+            if any(iteration["grad"] for iteration in entry["iterations"])
+        ][:1]  # fmt: skip
+        others = [loader for loader in self._loaders if training and loader is not training[0]]
+        if not others:
+            return None
+        first, second = _samples(training[0].dataset), _samples(others[0].dataset)
+        if first is None or second is None or first[0] is not second[0] or not second[1]:
+            return None
+        return len(set(first[1]) & set(second[1])) / len(second[1])
+
+    def _trainer(self) -> None:
+        """What Lightning's Trainer was given."""
+        trainer = trainer_of(self.watch.model.roots)
+        if trainer is None:
+            return
+        name = type(trainer).__name__
+        settings: dict[str, Any] = {"class": name, "place": self.watch.session.places.making(name)}
+        for name in (
+            "max_epochs", "max_steps", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches",
+            "precision", "limit_train_batches", "limit_val_batches", "val_check_interval", "check_val_every_n_epoch",
+            "num_sanity_val_steps", "overfit_batches",
+        ):  # fmt: skip
+            try:
+                settings[name] = scalars(getattr(trainer, name, None))
+            except TypeError:
+                settings[name] = str(getattr(trainer, name))
+        settings["callbacks"] = [
+            {
+                "class": type(callback).__name__, "settings": _plain(vars(callback)),
+                "own": not type(callback).__module__.startswith(("lightning.", "pytorch_lightning.")),
+                "place": self.watch.session.places.making(type(callback).__name__),
+            }
+            for callback in trainer.callbacks
+        ]  # fmt: skip
+        root = next(iter(self.watch.model.roots))
+        settings["automatic_optimization"] = bool(getattr(root, "automatic_optimization", True))
+        self.found["trainer"] = settings
+        self.found["epochs"] = {"value": trainer.max_epochs, "how": "Trainer", "loops": []}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in values.items()
+        if not name.startswith("_") and isinstance(value, bool | int | float | str | None)
+    }  # fmt: skip
+
+
+def _length(value: Any) -> int | None:
+    try:
+        return len(value)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def _samples(dataset: Any) -> tuple[Any, list[int]] | None:
+    """The data set at the bottom of subsets, and which of its samples they take."""
+    indices: list[int] | None = None
+    while isinstance(dataset, data.Subset):
+        taken = [int(index) for index in dataset.indices]
+        indices = taken if indices is None else [taken[index] for index in indices]
+        dataset = dataset.dataset
+    length = _length(dataset)
+    if length is None:
+        return None
+    return dataset, list(range(length)) if indices is None else indices
