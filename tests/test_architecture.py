@@ -144,12 +144,20 @@ def test_no_framework_is_loaded_that_is_not_needed(tmp_path: Path, arguments: li
 CPU_SECONDS = """
 import resource, subprocess, sys
 before = resource.getrusage(resource.RUSAGE_CHILDREN)
-subprocess.run([sys.executable, "-m", "compare", "--help"], check=True, stdout=subprocess.DEVNULL)
+subprocess.run([sys.executable, *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
 after = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 """
 
 
-def test_help_of_compare_takes_under_half_a_second_of_cpu(tmp_path: Path) -> None:
-    # The best of five: the machine may be busy. The first also writes the compiled modules.
-    assert min(float(run_python("-c", CPU_SECONDS, cwd=tmp_path).stdout) for _ in range(5)) < 0.5
+def test_help_of_compare_takes_little_more_than_the_imports_that_it_cannot_do_without(tmp_path: Path) -> None:
+    # By turns, and the best of five of each, for the machine may be busy; the first also writes the compiled modules.
+    # Measured 1.9 to 2.2 on a Xeon; scipy.stats, imported by the way, makes it 5.
+    seconds: dict[str, list[float]] = {"needed": [], "help": []}
+    for _ in range(5):
+        for name, arguments in (
+            ("needed", ["-c", "import numpy, jsonargparse"]),
+            ("help", ["-m", "compare", "--help"]),
+        ):
+            seconds[name].append(float(run_python("-c", CPU_SECONDS, *arguments, cwd=tmp_path).stdout))
+    assert min(seconds["help"]) < 3 * min(seconds["needed"]), seconds
