@@ -170,18 +170,18 @@ def all_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis])
 
 def every_accepted(evidence: Sequence[Evidence], hypotheses: Iterable[Hypothesis]) -> list[Accepted]:
     """All that explain the evidence, with however many numbers."""
-    found: dict[str, Accepted] = {}
+    by_cause: dict[str, Accepted] = {}
     with np.errstate(all="ignore"):
         for hypothesis in hypotheses:
-            if hypothesis.cause not in found and (one := accepted(evidence, hypothesis)) is not None:
-                found[hypothesis.cause] = one
-    return list(found.values())
+            if hypothesis.cause not in by_cause and (one := accepted(evidence, hypothesis)) is not None:
+                by_cause[hypothesis.cause] = one
+    return list(by_cause.values())
 
 
-def simplest(found: Sequence[Accepted]) -> list[Accepted]:
+def simplest(fitting: Sequence[Accepted]) -> list[Accepted]:
     """Those with the fewest fitted numbers, and of these the ones that leave least."""
-    fewest = min((int(one.hypothesis.fitted) for one in found), default=0)
-    of_fewest = [one for one in found if int(one.hypothesis.fitted) == fewest]
+    fewest = min((int(one.hypothesis.fitted) for one in fitting), default=0)
+    of_fewest = [one for one in fitting if int(one.hypothesis.fitted) == fewest]
     best = min((one.left for one in of_fewest), default=0.0)
     chosen = [one for one in of_fewest if one.left <= max(_ALIKE * best, _AS_GOOD_AS_NOTHING)]
     # A hypothesis that holds everywhere goes before one that needs an excuse, a round number before its neighbours.
@@ -419,13 +419,13 @@ def _noise(errors: Sequence[Array]) -> str | None:
     centred = abs(together.mean()) < 5 / np.sqrt(size) and abs(stats.skew(together)) < 5 * np.sqrt(6 / size)
     excess, tolerance = float(stats.kurtosis(together)), 5 * np.sqrt(24 / size)
     form = {0.0: "normal", -1.2: "uniform"}
-    found = next((name for value, name in form.items() if abs(excess - value) < tolerance), None)
-    if not centred or found is None:
+    kind = next((name for value, name in form.items() if abs(excess - value) < tolerance), None)
+    if not centred or kind is None:
         return None
     if max(deviations) <= 1.2 * min(deviations):
-        return f"{found} noise of standard deviation {np.sqrt(np.mean(np.square(deviations))):.2g}"
+        return f"{kind} noise of standard deviation {np.sqrt(np.mean(np.square(deviations))):.2g}"
     listed = ", ".join(f"{one:.2g}" for one in deviations)
-    return f"{found} noise of a standard deviation of its own in every step, {listed},"
+    return f"{kind} noise of a standard deviation of its own in every step, {listed},"
 
 
 _ENOUGH_ERRORS = 200

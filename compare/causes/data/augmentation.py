@@ -16,13 +16,13 @@ def of_images(images: Images, expected: Images | None, training: NDArray[np.uint
     """Which kind of change made these images, (batch, pixels), of the expected (batch, rows, columns)."""
     if expected is None or len(images) != len(expected):
         return None
-    found = images.reshape(expected.shape)
-    whole = _shifted_all(found, expected) or _of_pixels(found, expected, training)
+    recorded = images.reshape(expected.shape)
+    whole = _shifted_all(recorded, expected) or _of_pixels(recorded, expected, training)
     if whole is not None:
         return whole
-    same = np.abs(found - expected).max(axis=(1, 2)) <= _SAME
-    some = f" ({int((~same).sum())} of the {len(found)} of the first batch)" if same.any() else ""
-    changed = [(a, b) for a, b, is_same in zip(found, expected, same, strict=True) if not is_same]
+    same = np.abs(recorded - expected).max(axis=(1, 2)) <= _SAME
+    some = f" ({int((~same).sum())} of the {len(recorded)} of the first batch)" if same.any() else ""
+    changed = [(a, b) for a, b, is_same in zip(recorded, expected, same, strict=True) if not is_same]
     kind = _shifted(changed) or _erased(changed) or _by_image(changed) or _powers(changed) or _by_level(changed)
     kind = kind or _mixed(changed, expected)
     kind = kind or _impulses(changed) or _multiplied(changed) or _noisy(changed)
@@ -30,41 +30,42 @@ def of_images(images: Images, expected: Images | None, training: NDArray[np.uint
     return kind + some if kind else None
 
 
-def _shifted_all(found: Images, expected: Images) -> str | None:
-    return _shifted(list(zip(found, expected, strict=True)))
+def _shifted_all(recorded: Images, expected: Images) -> str | None:
+    return _shifted(list(zip(recorded, expected, strict=True)))
 
 
-def _of_pixels(found: Images, expected: Images, training: NDArray[np.uint8]) -> str | None:
+def _of_pixels(recorded: Images, expected: Images, training: NDArray[np.uint8]) -> str | None:
     """One function of all pixels, or one for each place."""
     values: dict[float, float] = {}
     for level in np.unique(expected):
-        of_level = found[expected == level]
+        of_level = recorded[expected == level]
         if np.ptp(of_level) > _SAME * max(1, np.abs(of_level).max()):
             break
         values[float(level)] = float(of_level.mean())
     else:
         return _function(values)
-    if (words := _by_place(found, expected, training)) is not None:
+    if (words := _by_place(recorded, expected, training)) is not None:
         return words
     if all(
-        (np.sort(a.ravel()) == np.sort(b.ravel())).all() for a, b in zip(found.round(6), expected.round(6), strict=True)
+        (np.sort(a.ravel()) == np.sort(b.ravel())).all()
+        for a, b in zip(recorded.round(6), expected.round(6), strict=True)
     ):
-        flat_found, flat = found.reshape(len(found), -1), expected.reshape(len(expected), -1)
+        flat_recorded, flat = recorded.reshape(len(recorded), -1), expected.reshape(len(expected), -1)
         for shift in range(1, flat.shape[1]):
-            if np.array_equal(np.roll(flat, shift, axis=1).round(6), flat_found.round(6)):
+            if np.array_equal(np.roll(flat, shift, axis=1).round(6), flat_recorded.round(6)):
                 return f"the pixels of an image are moved on by {shift} places, the last ones becoming the first"
         return "the pixels of an image are at other places: permuted"
-    return _filtered(found, expected)
+    return _filtered(recorded, expected)
 
 
-def _by_place(found: Images, expected: Images, training: NDArray[np.uint8]) -> str | None:
+def _by_place(recorded: Images, expected: Images, training: NDArray[np.uint8]) -> str | None:
     """What depends on the place of a pixel in the image: the training set's mean there, and its deviation."""
-    near = 1e-4 * max(1, float(np.abs(found).max()))
+    near = 1e-4 * max(1, float(np.abs(recorded).max()))
     # The means of all images take long. Where the background is what it was, or not the same in all images, it is
     # neither.
     background = expected == 0
-    darkest = np.where(background, found, np.inf).min(axis=0)
-    brightest = np.where(background, found, -np.inf).max(axis=0)
+    darkest = np.where(background, recorded, np.inf).min(axis=0)
+    brightest = np.where(background, recorded, -np.inf).max(axis=0)
     seen = background.any(axis=0)
     if not (np.abs(darkest[seen]) > near).any() or (brightest - darkest)[seen].max() > 2 * near:
         return None
@@ -77,7 +78,7 @@ def _by_place(found: Images, expected: Images, training: NDArray[np.uint8]) -> s
             (expected - mean) / np.where(deviation > 0, deviation, 1),
         ),
     ):
-        if np.abs(changed - found).max() <= near:
+        if np.abs(changed - recorded).max() <= near:
             return words
     return None
 
@@ -129,7 +130,7 @@ _ENOUGH_LEVELS = 8
 """So many grey levels do not lie on one line by chance."""
 
 
-def _filtered(found: Images, expected: Images) -> str | None:
+def _filtered(recorded: Images, expected: Images) -> str | None:
     """One 3×3 or 5×5 filter of all images: blurring, sharpening."""
     for size in (3, 5):
         half = size // 2
@@ -141,8 +142,8 @@ def _filtered(found: Images, expected: Images) -> str | None:
         inner = np.zeros(expected.shape, bool)
         inner[:, half:-half, half:-half] = True
         chosen = inner.ravel()
-        kernel, *_ = np.linalg.lstsq(parts[chosen], found.ravel()[chosen], rcond=None)
-        if np.abs(parts[chosen] @ kernel - found.ravel()[chosen]).max() <= 1e-4:
+        kernel, *_ = np.linalg.lstsq(parts[chosen], recorded.ravel()[chosen], rcond=None)
+        if np.abs(parts[chosen] @ kernel - recorded.ravel()[chosen]).max() <= 1e-4:
             if np.count_nonzero(np.abs(kernel) > 1e-3) == 1:
                 return None
             what = "blurred" if (kernel > -1e-4).all() else "sharpened or differentiated"
@@ -156,9 +157,9 @@ Pairs = list[tuple[Images, Images]]
 def _shifted(pairs: Pairs) -> str | None:
     shifts = []
     wrapped = False
-    for found, wanted in pairs:
+    for recorded, wanted in pairs:
         for reach in range(8):
-            shift = _shift(found, wanted, reach)
+            shift = _shift(recorded, wanted, reach)
             if shift is not None:
                 break
         else:
@@ -175,23 +176,23 @@ def _shifted(pairs: Pairs) -> str | None:
     return f"images are shifted by up to {reach} pixels, each another way, as augmentation has it{edges}"
 
 
-def _shift(found: Images, wanted: Images, reach: int) -> tuple[int, int, bool] | None:
+def _shift(recorded: Images, wanted: Images, reach: int) -> tuple[int, int, bool] | None:
     """By how many rows and columns an image is shifted, at most `reach` and one of them exactly that."""
     for down in range(-reach, reach + 1):
         for right in range(-reach, reach + 1):
             if max(abs(down), abs(right)) != reach:
                 continue
             moved = np.roll(wanted, (down, right), (0, 1))
-            if np.abs(moved - found).max() <= _SAME:
+            if np.abs(moved - recorded).max() <= _SAME:
                 cut = moved.copy()
                 cut[: max(down, 0)] = cut[len(cut) + min(down, 0) :] = 0
                 cut[:, : max(right, 0)] = cut[:, cut.shape[1] + min(right, 0) :] = 0
-                return down, right, bool(np.abs(cut - found).max() > _SAME)
+                return down, right, bool(np.abs(cut - recorded).max() > _SAME)
             moved[: max(down, 0)] = 0
             moved[len(moved) + min(down, 0) :] = 0
             moved[:, : max(right, 0)] = 0
             moved[:, moved.shape[1] + min(right, 0) :] = 0
-            if np.abs(moved - found).max() <= _SAME:
+            if np.abs(moved - recorded).max() <= _SAME:
                 return down, right, False
     return None
 
@@ -199,21 +200,21 @@ def _shift(found: Images, wanted: Images, reach: int) -> tuple[int, int, bool] |
 def _erased(pairs: Pairs) -> str | None:
     """Pixels that are gone: in a rectangle, or here and there."""
     values, rectangles, scales = set(), True, []
-    for found, wanted in pairs:
-        other: NDArray[np.bool_] = np.asarray(np.abs(found - wanted) > _SAME)
-        gone = other & (found == found[other][0])
+    for recorded, wanted in pairs:
+        other: NDArray[np.bool_] = np.asarray(np.abs(recorded - wanted) > _SAME)
+        gone = other & (recorded == recorded[other][0])
         if not (gone == other).all():
-            kept = (found != 0) & (wanted != 0)
-            ratio = found[kept] / wanted[kept]
-            if not ratio.size or np.ptp(ratio) > 1e-5 * ratio.max() or ((found != 0) & (wanted == 0)).any():
+            kept = (recorded != 0) & (wanted != 0)
+            ratio = recorded[kept] / wanted[kept]
+            if not ratio.size or np.ptp(ratio) > 1e-5 * ratio.max() or ((recorded != 0) & (wanted == 0)).any():
                 return None
             scales.append(float(ratio.mean()))
             continue
-        values.add(float(found[other][0]))
+        values.add(float(recorded[other][0]))
         rows, columns = np.flatnonzero(other.any(axis=1)), np.flatnonzero(other.any(axis=0))
-        inside = np.zeros(found.shape, bool)
+        inside = np.zeros(recorded.shape, bool)
         inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-        rectangles &= bool((other[inside] | (wanted[inside] == found[other][0])).all())
+        rectangles &= bool((other[inside] | (wanted[inside] == recorded[other][0])).all())
     if scales:
         rate = 1 - 1 / scales[0]
         if rate > 1e-3 and np.ptp(scales) < 1e-4:
@@ -233,12 +234,12 @@ def _erased(pairs: Pairs) -> str | None:
 def _border(pairs: Pairs) -> int | None:
     """How wide a border is the same in all images that differ, where nothing else differs."""
     changed: NDArray[np.bool_] = np.any(np.stack([np.abs(a - b) > _SAME for a, b in pairs]), axis=0)
-    found = np.stack([a for a, _ in pairs])
+    recorded = np.stack([a for a, _ in pairs])
     for width in range(1, min(changed.shape) // 2):
         inner = np.zeros(changed.shape, bool)
         inner[width:-width, width:-width] = True
         if not changed[inner].any():
-            outer = found[:, ~inner]
+            outer = recorded[:, ~inner]
             return width if np.ptp(outer) <= _SAME else None
     return None
 
@@ -246,19 +247,19 @@ def _border(pairs: Pairs) -> int | None:
 def _by_image(pairs: Pairs) -> str | None:
     """A linear map for each image: brightness and contrast, or each image's own standardisation."""
     maps, standardised, by_largest = [], True, True
-    for found, wanted in pairs:
-        slope, offset = np.polyfit(wanted.ravel(), found.ravel(), 1)
-        if np.abs(slope * wanted + offset - found).max() > 1e-5 * max(1, np.abs(found).max()):
-            inside = (found > found.min()) & (found < found.max())
+    for recorded, wanted in pairs:
+        slope, offset = np.polyfit(wanted.ravel(), recorded.ravel(), 1)
+        if np.abs(slope * wanted + offset - recorded).max() > 1e-5 * max(1, np.abs(recorded).max()):
+            inside = (recorded > recorded.min()) & (recorded < recorded.max())
             if inside.sum() < _ENOUGH_LEVELS or not np.ptp(wanted[inside]):
                 return None
-            slope, offset = np.polyfit(wanted[inside], found[inside], 1)
-            clipped = np.clip(slope * wanted + offset, found.min(), found.max())
-            if np.abs(clipped - found).max() > 1e-5:
+            slope, offset = np.polyfit(wanted[inside], recorded[inside], 1)
+            clipped = np.clip(slope * wanted + offset, recorded.min(), recorded.max())
+            if np.abs(clipped - recorded).max() > 1e-5:
                 return None
         maps.append((float(slope), float(offset)))
-        standardised &= abs(found.mean()) < 1e-4 and abs(found.std() - 1) < 0.01
-        by_largest &= math.isclose(found.max(), 1, abs_tol=1e-5)
+        standardised &= abs(recorded.mean()) < 1e-4 and abs(recorded.std() - 1) < 0.01
+        by_largest &= math.isclose(recorded.max(), 1, abs_tol=1e-5)
     if standardised:
         return "each image is standardised by its own mean and deviation"
     if by_largest and not any(abs(offset) > 1e-5 for _, offset in maps):
@@ -278,12 +279,12 @@ def _by_image(pairs: Pairs) -> str | None:
 def _powers(pairs: Pairs) -> str | None:
     """Gamma by image."""
     powers = []
-    for found, wanted in pairs:
-        inside = (wanted > 0.01) & (wanted < 0.99) & (found > 0)
+    for recorded, wanted in pairs:
+        inside = (wanted > 0.01) & (wanted < 0.99) & (recorded > 0)
         if inside.sum() < _ENOUGH_LEVELS:
             return None
-        power = float(np.median(np.log(found[inside]) / np.log(wanted[inside])))
-        if np.abs(wanted**power - found).max() > 1e-5:
+        power = float(np.median(np.log(recorded[inside]) / np.log(wanted[inside])))
+        if np.abs(wanted**power - recorded).max() > 1e-5:
             return None
         powers.append(power)
     return f"each image is raised to a power of its own, from {min(powers):.3g} to {max(powers):.3g}: gamma"
@@ -291,9 +292,9 @@ def _powers(pairs: Pairs) -> str | None:
 
 def _by_level(pairs: Pairs) -> str | None:
     """Another function of the grey level for each image, which keeps the order of the levels."""
-    for found, wanted in pairs:
+    for recorded, wanted in pairs:
         order = np.argsort(wanted, axis=None, kind="stable")
-        levels, results = wanted.ravel()[order], found.ravel()[order]
+        levels, results = wanted.ravel()[order], recorded.ravel()[order]
         begins = np.flatnonzero(np.diff(levels, prepend=-1.0) > 0)
         lowest, highest = np.minimum.reduceat(results, begins), np.maximum.reduceat(results, begins)
         if (
@@ -309,18 +310,18 @@ def _mixed(pairs: Pairs, expected: Images) -> str | None:
     """Each image with a share of another of its batch: mixup, or a part of it: CutMix."""
     shares: list[float] = []
     cut: list[float] = []
-    for found, wanted in pairs:
+    for recorded, wanted in pairs:
         best = None
         for other in expected:
             direction = (other - wanted).ravel()
             norm = float(direction @ direction)
             if not norm:
                 continue
-            share = float(direction @ (found - wanted).ravel()) / norm
-            if np.abs(wanted + share * (other - wanted) - found).max() <= 1e-5:
+            share = float(direction @ (recorded - wanted).ravel()) / norm
+            if np.abs(wanted + share * (other - wanted) - recorded).max() <= 1e-5:
                 best = share
                 break
-            if (np.minimum(np.abs(found - wanted), np.abs(found - other)) <= _SAME).all():
+            if (np.minimum(np.abs(recorded - wanted), np.abs(recorded - other)) <= _SAME).all():
                 best = -1.0
                 break
         if best is None:
@@ -335,9 +336,9 @@ def _mixed(pairs: Pairs, expected: Images) -> str | None:
 
 def _impulses(pairs: Pairs) -> str | None:
     """Salt and pepper: single pixels are black or white."""
-    found, wanted = _stacked(pairs)
-    other = np.abs(found - wanted) > _SAME
-    values = np.unique(found[other].round(6))
+    recorded, wanted = _stacked(pairs)
+    other = np.abs(recorded - wanted) > _SAME
+    values = np.unique(recorded[other].round(6))
     few = 2
     if len(values) != few or other.mean() > 0.5 or _neighbours_alike(other.astype(float)):
         return None
@@ -347,24 +348,24 @@ def _impulses(pairs: Pairs) -> str | None:
 
 def _multiplied(pairs: Pairs) -> str | None:
     """Noise that leaves the background as it is: a factor for each pixel, or counts of a Poisson distribution."""
-    found, wanted = _stacked(pairs)
-    if found[wanted == 0].any():
+    recorded, wanted = _stacked(pairs)
+    if recorded[wanted == 0].any():
         return None
     # Of darker pixels a grey level is a tenth, and brighter ones may be cut off at 1.
     parts = [(wanted > low) & (wanted < high) for low, high in ((0.1, 0.3), (0.3, 0.6))]
     if any(part.sum() < _ENOUGH_PIXELS for part in parts):
         return None
-    difference = np.where(wanted > 0, found - wanted, 0)
+    difference = np.where(wanted > 0, recorded - wanted, 0)
     ink = wanted > 0
     both = (ink & np.roll(ink, 1, axis=2))[:, :, 1:]
     if abs(np.corrcoef(difference[:, :, 1:][both], difference[:, :, :-1][both])[0, 1]) > 0.1:
         return None
-    counts = 255 * found[ink]
+    counts = 255 * recorded[ink]
     if np.abs(counts - counts.round()).max() < 1e-3:
         spread = [float((255 * difference[part] ** 2 / wanted[part]).mean()) for part in parts]
         if all(math.isclose(one, 1, rel_tol=5 * math.sqrt(2 / _ENOUGH_PIXELS)) for one in spread):
             return "each pixel is drawn from a Poisson distribution around its grey level: shot noise"
-    factors = [found[part] / wanted[part] for part in parts]
+    factors = [recorded[part] / wanted[part] for part in parts]
     if not math.isclose(factors[0].std(), factors[1].std(), rel_tol=0.2):
         return None
     together = np.concatenate(factors)
@@ -377,13 +378,13 @@ _ENOUGH_PIXELS = 200
 
 
 def _noisy(pairs: Pairs) -> str | None:
-    found, wanted = _stacked(pairs)
-    slope, offset = np.polyfit(wanted.ravel(), found.ravel(), 1)
+    recorded, wanted = _stacked(pairs)
+    slope, offset = np.polyfit(wanted.ravel(), recorded.ravel(), 1)
     background = wanted == 0
-    cut = background.any() and found.min() == 0 and 0.3 < (found[background] == 0).mean() < 0.7
+    cut = background.any() and recorded.min() == 0 and 0.3 < (recorded[background] == 0).mean() < 0.7
     if cut:
         slope, offset = 1.0, 0.0
-    difference = found - slope * wanted - offset
+    difference = recorded - slope * wanted - offset
     if np.ptp(difference[background]) < _SAME or (np.abs(difference[background]) > 1e-9).mean() < 0.3:
         return None
     # Noise knows nothing of its neighbour: images that are moved do.
@@ -393,7 +394,7 @@ def _noisy(pairs: Pairs) -> str | None:
     if max(alike) > 0.1 and not max(alike) > 0.99:  # rows or columns that have the same noise are just that
         return None
     if cut:  # half of the background's noise is below 0
-        above = difference[background & (found > 0) & (found < found.max())]
+        above = difference[background & (recorded > 0) & (recorded < recorded.max())]
         words, deviation = _form(np.concatenate([above, -above])), float(np.sqrt((above**2).mean()))
     else:
         words, deviation = _form(difference), float(difference.std())
@@ -439,10 +440,10 @@ def _blurred(pairs: Pairs) -> str | None:
     if min(pairs[0][0].shape) <= 3 * _WIDEST:
         return None
     kernels = []
-    for found, wanted in pairs:
+    for recorded, wanted in pairs:
         parts = np.stack([_mirrored_sum(wanted, down, right)[inner].ravel() for down, right in reaches], axis=1)
-        kernel, *_ = np.linalg.lstsq(parts, found[inner].ravel(), rcond=None)
-        if np.abs(parts @ kernel - found[inner].ravel()).max() > 1e-4:
+        kernel, *_ = np.linalg.lstsq(parts, recorded[inner].ravel(), rcond=None)
+        if np.abs(parts @ kernel - recorded[inner].ravel()).max() > 1e-4:
             return None
         kernels.append(kernel)
     centres = [kernel[0] for kernel in kernels]
@@ -475,9 +476,9 @@ def _turned_or_scaled(pairs: Pairs) -> str | None:
         (scaled, np.arange(0.6, 1.61, 0.02), "images are scaled about their centre, by about {:.2f} to {:.2f}"),
     ):
         best = []
-        for found, wanted in pairs[:8]:
-            before = float(((found - wanted) ** 2).sum())
-            errors = [float(((change(wanted, trial) - found) ** 2).sum()) for trial in trials]
+        for recorded, wanted in pairs[:8]:
+            before = float(((recorded - wanted) ** 2).sum())
+            errors = [float(((change(wanted, trial) - recorded) ** 2).sum()) for trial in trials]
             if min(errors) > 0.1 * before:
                 break
             best.append(float(trials[int(np.argmin(errors))]))
@@ -490,9 +491,9 @@ def _resampled(pairs: Pairs) -> str | None:
     """Moved in some other way: ink is where there was none, next to where it was, and about as much."""
     from scipy import ndimage
 
-    found, wanted = _stacked(pairs)
+    recorded, wanted = _stacked(pairs)
     gained = [bool((np.abs(a)[b == 0] > _SAME).any()) for a, b in pairs]
-    if not all(gained) or not _neighbours_alike(found - wanted):
+    if not all(gained) or not _neighbours_alike(recorded - wanted):
         return None
     brighter = [float(a.sum() / b.sum()) for a, b in pairs if b.sum()]
     if all(0.3 < ratio < 3 for ratio in brighter) and all(

@@ -295,17 +295,17 @@ def _label_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
     # All that comes before is right, and tells nothing of how the others are wrong.
     given, wanted = given[wrong[0] :], wanted[wrong[0] :]
     begin = f", from batch {wrong[0] + 1} on" if wrong[0] else ""
-    found, right = np.concatenate(given), np.concatenate(wanted)
-    shift = (found - right) % classes
+    labels, right = np.concatenate(given), np.concatenate(wanted)
+    shift = (labels - right) % classes
     if (shift == shift[0]).all():
         return f"labels are off by {int(shift[0])}{begin}"
-    known = _mapped(right, found) or _apart(wanted, given)
-    return (known or _wrong(right, found, len(given), classes)) + begin
+    known = _mapped(right, labels) or _apart(wanted, given)
+    return (known or _wrong(right, labels, len(given), classes)) + begin
 
 
-def _mapped(right: NDArray[np.int64], found: NDArray[np.int64]) -> str | None:
+def _mapped(right: NDArray[np.int64], labels: NDArray[np.int64]) -> str | None:
     """Whether each class became one other."""
-    pairs = sorted(set(zip(right.tolist(), found.tolist(), strict=True)))
+    pairs = sorted(set(zip(right.tolist(), labels.tolist(), strict=True)))
     if len(pairs) != len({a for a, _ in pairs}):
         return None
     changed = ", ".join(f"{a} becomes {b}" for a, b in pairs if a != b)
@@ -326,14 +326,14 @@ def _apart(wanted: list[NDArray[np.int64]], given: list[NDArray[np.int64]]) -> s
     return None
 
 
-def _wrong(right: NDArray[np.int64], found: NDArray[np.int64], num_batches: int, classes: int) -> str:
-    wrong = found != right
+def _wrong(right: NDArray[np.int64], labels: NDArray[np.int64], num_batches: int, classes: int) -> str:
+    wrong = labels != right
     # Labels drawn by chance are right for one image in as many as there are classes.
     if wrong.mean() > 1 - 3 / classes:
         return "images and labels do not belong together: they are shuffled apart"
     of_classes = set(right[wrong].tolist())
     which = f", all of class {of_classes.pop()}" if len(of_classes) == 1 and wrong.sum() > 3 else ""
-    of = f"{int(wrong.sum())} of the {len(found)} labels of {num_batches} batches"
+    of = f"{int(wrong.sum())} of the {len(labels)} labels of {num_batches} batches"
     return f"{of} are not the data set's{which}: wrong labels"
 
 

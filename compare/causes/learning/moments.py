@@ -62,13 +62,13 @@ def of_first_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[H
             name += ", and another factor in other steps" + (": clipping does that" if factor < 1 else "")
         yield h(name, lambda s: beta * s.first_before + (1 - beta) * factors[s.step] * s.gradient, fitted=True)
     else:
-        found_rest = ratio(state.first - state.first_before, state.gradient - state.first_before)
+        complement = ratio(state.first - state.first_before, state.gradient - state.first_before)
         yield from _other_number(
             "β₁",
-            1 - found_rest,
+            1 - complement,
             beta,
-            lambda s, found=1 - found_rest: found * s.first_before + (1 - found) * s.gradient,
-            lambda s, found: found * s.first_before + (1 - found) * s.gradient,
+            lambda s, other=1 - complement: other * s.first_before + (1 - other) * s.gradient,
+            lambda s, other: other * s.first_before + (1 - other) * s.gradient,
         )
     decay = ratio((state.first - state.adams_first()) / (1 - beta), state.before)
     for number in dict.fromkeys((float(f"{decay:.3g}"), decay)) if np.isfinite(decay) else ():
@@ -97,13 +97,13 @@ CHANGING_BETA = "β₁ changes from step to step"
 
 def betas_by_step(evidence: Sequence[Evidence]) -> dict[int, float]:
     """The β₁ of each step, of its largest parameter; after a first step from zero it is 1 − m/g."""
-    found: dict[int, tuple[int, float]] = {}
+    largest: dict[int, tuple[int, float]] = {}
     for one in evidence:
         s: OptimizerState = one.given
         rest = ratio(s.first - s.first_before, s.gradient - s.first_before)
-        if s.gradient.size > found.get(s.step, (0, 0.0))[0]:
-            found[s.step] = s.gradient.size, 1 - rest
-    return {step: beta for step, (_, beta) in found.items()}
+        if s.gradient.size > largest.get(s.step, (0, 0.0))[0]:
+            largest[s.step] = s.gradient.size, 1 - rest
+    return {step: beta for step, (_, beta) in largest.items()}
 
 
 def _as_stated(beta: float) -> float | None:
@@ -135,20 +135,22 @@ def _squared_gradient_factor(state: OptimizerState) -> float:
 
 def _other_number(
     name: str,
-    found: float,
+    fitted_number: float,
     stated: float,
     predict: Callable[[OptimizerState], Array],
     of: Callable[[OptimizerState, float], Array],
 ) -> Iterator[Hypothesis]:
     """That a number is another one, in few digits if these do; nothing where the two are one in six digits."""
     for digits in (3, 6):
-        text = f"{found:.{digits}g}"
+        text = f"{fitted_number:.{digits}g}"
         if text not in (f"{stated:.{digits}g}", f"{stated:.6g}"):
             number = float(text)
             cause = f"{name} is {text} instead of {stated:.6g}"
             yield Hypothesis(cause, lambda one, number=number: of(one.given, number), fitted=1 if digits == 3 else 2)
-    if f"{found:.6g}" != f"{stated:.6g}":
-        yield Hypothesis(f"{name} is {found:.6g} instead of {stated:.6g}", lambda one: predict(one.given), fitted=2)
+    if f"{fitted_number:.6g}" != f"{stated:.6g}":
+        yield Hypothesis(
+            f"{name} is {fitted_number:.6g} instead of {stated:.6g}", lambda one: predict(one.given), fitted=2
+        )
 
 
 def of_second_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
@@ -221,13 +223,13 @@ def of_second_moment(evidence: Sequence[Evidence], first: Evidence) -> Iterator[
             name += ", and another factor in other steps" + (": clipping does that" if root < 1 else "")
         yield h(name, lambda s: beta * s.second_before + (1 - beta) * factors[s.step] * s.gradient**2, fitted=True)
     else:
-        found_rest = ratio(state.second - state.second_before, state.gradient**2 - state.second_before)
+        complement = ratio(state.second - state.second_before, state.gradient**2 - state.second_before)
         yield from _other_number(
             "β₂",
-            1 - found_rest,
+            1 - complement,
             beta,
-            lambda s, found=1 - found_rest: found * s.second_before + (1 - found) * s.gradient**2,
-            lambda s, found: found * s.second_before + (1 - found) * s.gradient**2,
+            lambda s, other=1 - complement: other * s.second_before + (1 - other) * s.gradient**2,
+            lambda s, other: other * s.second_before + (1 - other) * s.gradient**2,
         )
     gradient = (state.first - state.adam.beta_1 * state.first_before) / (1 - state.adam.beta_1)
     for of, words in (

@@ -106,7 +106,7 @@ def _not_moving(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> s
 
 def _several_steps(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str | None:
     """More than one step a batch, or one for several batches: first, second moment and parameter alike."""
-    found = [
+    causes = [
         cause
         for cause, predict in [*_repeated(states), *_accumulated(states), *_skipped(states)]
         if all(
@@ -116,7 +116,7 @@ def _several_steps(states: States, evidence: Mapping[str, Sequence[Evidence]]) -
         )
         and any(not one.is_right for part in evidence.values() for one in part)
     ]
-    return " – or ".join(found) or None
+    return " – or ".join(causes) or None
 
 
 Predict = Callable[[OptimizerState], tuple[Array, Array, Array]]
@@ -231,7 +231,7 @@ def _once(causes: Sequence[str]) -> list[str]:
 
 def _as_found(s: OptimizerState, betas: Betas, *, corrected: bool) -> OptimizerState:
     """A state with the β that the moments have, and the first moment as it was before it was corrected."""
-    now = {name: found if isinstance(found, float) else found[s.step] for name, found in betas.items()}
+    now = {name: beta if isinstance(beta, float) else beta[s.step] for name, beta in betas.items()}
     adam = s.adam._replace(beta_1=now.get("beta_1", s.adam.beta_1), beta_2=now.get("beta_2", s.adam.beta_2))
     first = s.first * (1 - adam.beta_1**s.step) if corrected else s.first
     return replace(s, adam=adam, first=first)
@@ -268,16 +268,16 @@ def _named(
     wrong = [one for one in evidence if not one.is_right]
     # The first step that is off, of its largest parameter: what numbers are fitted to.
     first = max((one for one in wrong if one.step == wrong[0].step), key=lambda one: one.recorded.size)
-    if found := all_accepted(evidence, hypotheses(evidence, first)):
-        return _joined([one.cause for one in found], one_step=len({one.step for one in evidence}) == 1)
+    if fitting := all_accepted(evidence, hypotheses(evidence, first)):
+        return _joined([one.cause for one in fitting], one_step=len({one.step for one in evidence}) == 1)
     by_cause: dict[str, list[str]] = {}
     for name in dict.fromkeys(one.tensor for one in wrong):
         of_tensor = [one for one in evidence if one.tensor == name]
         start = next(one for one in of_tensor if not one.is_right)
-        found = all_accepted(of_tensor, hypotheses(of_tensor, start))
-        if not found:
+        fitting = all_accepted(of_tensor, hypotheses(of_tensor, start))
+        if not fitting:
             return None
-        by_cause.setdefault(_joined([one.cause for one in found], one_step=len(of_tensor) == 1), []).append(name)
+        by_cause.setdefault(_joined([one.cause for one in fitting], one_step=len(of_tensor) == 1), []).append(name)
     if len(by_cause) == 1:
         return next(iter(by_cause))
     return "; ".join(f"{', '.join(names)}: {cause}" for cause, names in by_cause.items())

@@ -62,13 +62,13 @@ def of_another_optimizer(moved: Mapping[str, Moved], unit: float, adam: Adam) ->
     with np.errstate(all="ignore"):
         possible = (rule for rule in _rules(adam, moved) if _begins_so(rule, moved, unit))
         fits = (_fit(rule, probe, moved, unit) for rule in possible)
-        found = [fit for fit in fits if fit is not None]
+        fitting = [fit for fit in fits if fit is not None]
     # Of rules that do, those with the fewest numbers of their own, and of these the ones that leave least.
-    fewest = min((fit.numbers for fit in found), default=0)
-    found = [fit for fit in found if fit.numbers == fewest]
-    best = min((fit.left for fit in found), default=0.0)
+    fewest = min((fit.numbers for fit in fitting), default=0)
+    fitting = [fit for fit in fitting if fit.numbers == fewest]
+    best = min((fit.left for fit in fitting), default=0.0)
     by_name: dict[str, list[_Fit]] = {}
-    for fit in found:
+    for fit in fitting:
         if fit.left <= max(1.5 * best, 1e-3):
             by_name.setdefault(fit.rule.name, []).append(fit)
     return " – or ".join(_said(fits[0], told=len(fits) == 1) for fits in by_name.values()) or None
@@ -114,11 +114,11 @@ def _begins_so(rule: Rule, moved: Mapping[str, Moved], unit: float) -> bool:
     for name, steps in moved.items():
         if len(steps) == 0 or steps[0][0].any():
             continue
-        update, before, found = next(_played(rule, _Decay(0.0), name, steps))
+        update, before, change = next(_played(rule, _Decay(0.0), name, steps))
         square = float((update * update).sum())
-        rate = float((found * update).sum()) / square if square else 0.0
+        rate = float((change * update).sum()) / square if square else 0.0
         # The rate that fits best in the mean may leave √n times as much of one number as the one that all share.
-        if np.isfinite(rate) and _off(rate * update, before, found, unit) > 1 + np.sqrt(update.size):
+        if np.isfinite(rate) and _off(rate * update, before, change, unit) > 1 + np.sqrt(update.size):
             return False
     return True
 
@@ -126,8 +126,8 @@ def _begins_so(rule: Rule, moved: Mapping[str, Moved], unit: float) -> bool:
 def _fit(rule: Rule, probe: Mapping[str, Moved], moved: Mapping[str, Moved], unit: float) -> _Fit | None:
     """How a rule moves the parameters as recorded, without weight decay if that does: one number less is fitted."""
     for decay in [_Decay(0.0), *(_Decay(number, of) for number in _DECAYS for of in ("", ".kernel"))]:
-        if _left(rule, decay, probe, unit) is not None and (found := _left(rule, decay, moved, unit)) is not None:
-            rates, left = found
+        if _left(rule, decay, probe, unit) is not None and (both := _left(rule, decay, moved, unit)) is not None:
+            rates, left = both
             return _Fit(rule, decay, rates, left)
     if _scheduled(rule, probe, unit) is not None and (scheduled := _scheduled(rule, moved, unit)) is not None:
         by_step, left = scheduled
@@ -167,22 +167,22 @@ def _played(rule: Rule, decay: _Decay, name: str, steps: Moved) -> Iterator[tupl
 
 def _rate(rule: Rule, decay: _Decay, moved: Mapping[str, Moved], unit: float) -> Rates | None:
     """The rate, and the decoupled decay if the rate alone does not do, of the first step; None if these do not do."""
-    updates, befores, founds = [], [], []
+    updates, befores, changes = [], [], []
     for name, steps in moved.items():
-        update, before, found = next(iter(_played(rule, decay, name, steps)))
+        update, before, change = next(iter(_played(rule, decay, name, steps)))
         updates.append(update.ravel())
         befores.append(before.ravel())
-        founds.append(found.ravel())
-    update, before, found = (np.concatenate(parts) for parts in (updates, befores, founds))
-    if not np.isfinite(update).all() or not np.isfinite(found).all() or not (update * update).sum():
+        changes.append(change.ravel())
+    update, before, change = (np.concatenate(parts) for parts in (updates, befores, changes))
+    if not np.isfinite(update).all() or not np.isfinite(change).all() or not (update * update).sum():
         return None
-    rate, shrink = float((found * update).sum() / (update * update).sum()), 0.0
-    off = np.abs(found - rate * update).max()
-    if off > 1e-4 * np.abs(found).max() and not decay.number:
-        (rate, shrink), *_ = np.linalg.lstsq(np.stack([update, before], axis=1), found, rcond=None)
+    rate, shrink = float((change * update).sum() / (update * update).sum()), 0.0
+    off = np.abs(change - rate * update).max()
+    if off > 1e-4 * np.abs(change).max() and not decay.number:
+        (rate, shrink), *_ = np.linalg.lstsq(np.stack([update, before], axis=1), change, rcond=None)
     # What no rate does for the first step, no round one will; the fit is off by what the largest weights round.
     heaviest = np.full(before.shape, np.abs(before).max())
-    return (float(rate), float(shrink)) if _off(rate * update + shrink * before, heaviest, found, unit) <= 1 else None
+    return (float(rate), float(shrink)) if _off(rate * update + shrink * before, heaviest, change, unit) <= 1 else None
 
 
 def _left(rule: Rule, decay: _Decay, moved: Mapping[str, Moved], unit: float) -> tuple[Rates, float] | None:
@@ -197,8 +197,8 @@ def _left(rule: Rule, decay: _Decay, moved: Mapping[str, Moved], unit: float) ->
         choices.append((fitted[0], shrink))
     for rate, shrink in dict.fromkeys(choices):
         worst = 0.0
-        for update, before, found in chain.from_iterable(_played(rule, decay, *one) for one in moved.items()):
-            worst = max(worst, _off(rate * update + shrink * before, before, found, unit))
+        for update, before, change in chain.from_iterable(_played(rule, decay, *one) for one in moved.items()):
+            worst = max(worst, _off(rate * update + shrink * before, before, change, unit))
             if not worst <= 1:
                 break
         if worst <= 1:
@@ -206,10 +206,10 @@ def _left(rule: Rule, decay: _Decay, moved: Mapping[str, Moved], unit: float) ->
     return None
 
 
-def _off(predicted: Array, before: Array, found: Array, unit: float) -> float:
+def _off(predicted: Array, before: Array, change: Array, unit: float) -> float:
     """How many times what rounding allows an update is off."""
-    allowed = unit * np.abs(before) * 2 + _ROUNDINGS * unit * (np.abs(predicted).max() + np.abs(found).max())
-    return float(np.nan_to_num(np.abs(found - predicted) / np.maximum(allowed, 1e-300), nan=np.inf).max(initial=0))
+    allowed = unit * np.abs(before) * 2 + _ROUNDINGS * unit * (np.abs(predicted).max() + np.abs(change).max())
+    return float(np.nan_to_num(np.abs(change - predicted) / np.maximum(allowed, 1e-300), nan=np.inf).max(initial=0))
 
 
 def _scheduled(rule: Rule, moved: Mapping[str, Moved], unit: float) -> tuple[tuple[float, ...], float] | None:
@@ -217,13 +217,13 @@ def _scheduled(rule: Rule, moved: Mapping[str, Moved], unit: float) -> tuple[tup
     played = [_played(rule, _Decay(0.0), name, steps) for name, steps in moved.items()]
     rates, worst = [], 0.0
     for parts in zip(*played, strict=False):
-        update, found = (np.concatenate([part[at].ravel() for part in parts]) for at in (0, 2))
+        update, change = (np.concatenate([part[at].ravel() for part in parts]) for at in (0, 2))
         square = float((update * update).sum())
-        if not square or not np.isfinite(square) or not np.isfinite(found).all():
+        if not square or not np.isfinite(square) or not np.isfinite(change).all():
             return None
-        fitted = float((found * update).sum()) / square
+        fitted = float((change * update).sum()) / square
         for rate in dict.fromkeys((float(f"{fitted:.2g}"), float(f"{fitted:.4g}"), fitted)):
-            left = max(_off(rate * update, before, found, unit) for update, before, found in parts)
+            left = max(_off(rate * update, before, change, unit) for update, before, change in parts)
             if left <= 1 and rate > 0:
                 break
         else:

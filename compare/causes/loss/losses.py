@@ -45,12 +45,12 @@ class Fed:
 
     def times(self, count: int) -> "Fed":
         """The same batch so many times over, for what is computed image by image."""
-        if (found := self._repeated.get(count)) is None:
-            found = copy(self)
-            found.labels = np.tile(self.labels, count)
-            found.__dict__.pop("one_hot", None)
-            self._repeated[count] = found
-        return found
+        if (repeated := self._repeated.get(count)) is None:
+            repeated = copy(self)
+            repeated.labels = np.tile(self.labels, count)
+            repeated.__dict__.pop("one_hot", None)
+            self._repeated[count] = repeated
+        return repeated
 
     @property
     def size(self) -> int:
@@ -127,11 +127,11 @@ class Loss:
 
     def gradients(self, fed: Fed) -> ArraysByName:
         """By parameter."""
-        found = fed.step.gradients(self.weights(fed)[:, None] * slopes(self.each, fed))
+        of_loss = fed.step.gradients(self.weights(fed)[:, None] * slopes(self.each, fed))
         if self.added_gradients is None:
-            return found
+            return of_loss
         more = self.added_gradients(fed)
-        return {name: array + more.get(name, 0) for name, array in found.items()}
+        return {name: array + more.get(name, 0) for name, array in of_loss.items()}
 
 
 def slopes(each: Each, fed: Fed) -> Array:
@@ -143,16 +143,16 @@ def slopes(each: Each, fed: Fed) -> Array:
     moved[np.arange(classes), :, np.arange(classes)] += 1j * _H
     # All classes at once, as a batch as many times as large.
     values = each(moved.reshape(-1, classes), fed.times(classes)).reshape(classes, size)
-    found: Array = np.imag(values).T / _H
-    return found
+    derivatives: Array = np.imag(values).T / _H
+    return derivatives
 
 
 def slopes_of_class(each: Each, fed: Fed, unit: int) -> Array:
     """∂each/∂one logit, shape (batch,), of a loss that takes each image by itself."""
     moved = fed.logits.astype(complex)
     moved[:, unit] += 1j * _H
-    found: Array = np.imag(each(moved, fed)) / _H
-    return found
+    derivatives: Array = np.imag(each(moved, fed)) / _H
+    return derivatives
 
 
 def _takes_the_batch_together(each: Each, fed: Fed) -> bool:
@@ -167,15 +167,15 @@ _MOST_NUMBERS = 5000
 
 
 def _slopes_together(each: Each, fed: Fed) -> Array:
-    found = np.full(fed.logits.shape, np.nan)
+    derivatives = np.full(fed.logits.shape, np.nan)
     if fed.logits.size > _MOST_NUMBERS:
-        return found
+        return derivatives
     moved = fed.logits.astype(complex)
     for place in np.ndindex(moved.shape):
         moved[place] += 1j * _H
-        found[place] = np.imag(each(moved, fed)).sum() / _H
+        derivatives[place] = np.imag(each(moved, fed)).sum() / _H
         moved[place] = fed.logits[place]
-    return found
+    return derivatives
 
 
 # --- in complex numbers too ------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def _jensen_shannon(z: Numbers, fed: Fed) -> Numbers:
 
 def _stated() -> dict[str, Each]:
     """Losses of other kinds, by name."""
-    found: dict[str, Each] = {
+    losses: dict[str, Each] = {
         f"softmax is applied twice: such a loss never falls below 1.4612{see('cross-entropy-input')}": (
             lambda z, fed: cross_entropy(probabilities(z), fed)
         ),
@@ -313,12 +313,12 @@ def _stated() -> dict[str, Each]:
             lambda z, fed: -at_label(logs(z.T).T, fed)
         ),
     }
-    return found
+    return losses
 
 
 def _of_each_class() -> dict[str, Each]:
     """Losses of each class by itself, in all ways to add them up."""
-    found: dict[str, Each] = {}
+    losses: dict[str, Each] = {}
     reductions = REDUCTIONS | {"half its sum over the classes": lambda values: values.sum(axis=1) / 2}
     kinds: dict[str, Each] = {
         "binary cross-entropy of the probabilities": lambda z, fed: _binary(probabilities(z), fed),
@@ -344,13 +344,13 @@ def _of_each_class() -> dict[str, Each]:
     }
     for kind, each in kinds.items():
         for words, reduced in reductions.items():
-            found[f"the loss is {kind}, {words}"] = lambda z, fed, each=each, reduced=reduced: reduced(each(z, fed))
-    return found
+            losses[f"the loss is {kind}, {words}"] = lambda z, fed, each=each, reduced=reduced: reduced(each(z, fed))
+    return losses
 
 
 def _of_overlap() -> dict[str, Each]:
     """Dice losses."""
-    found: dict[str, Each] = {}
+    losses: dict[str, Each] = {}
     for words, denominator in (
         ("", lambda p, fed, axis: (p + fed.one_hot).sum(axis=axis)),
         (", of squares", lambda p, fed, axis: (p**2 + fed.one_hot).sum(axis=axis)),
@@ -358,39 +358,39 @@ def _of_overlap() -> dict[str, Each]:
         for of, axis in (("the whole batch", None), ("each image", 1), ("each class", 0)):
             for smooth in (0.0, 1.0):
                 added = f", with {smooth:g} added above and below" if smooth else ""
-                found[f"the loss is 1 − the Dice coefficient of {of}{words}{added}"] = partial(
+                losses[f"the loss is 1 − the Dice coefficient of {of}{words}{added}"] = partial(
                     _dice, denominator=denominator, axis=axis, smooth=smooth
                 )
-    return found
+    return losses
 
 
 def _of_usual_numbers() -> dict[str, Each]:
     """Losses with numbers that people choose."""
-    found: dict[str, Each] = {}
+    losses: dict[str, Each] = {}
     for gamma in (1, 1.5, 2, 3):
         for alpha in (0.25, 0.5, 0.75):
             for words, reduced in REDUCTIONS.items():
                 name = f"the loss is the focal loss of the sigmoids, of γ = {gamma:g} and α = {alpha:g}, {words}"
-                found[name] = lambda z, fed, gamma=gamma, alpha=alpha, reduced=reduced: reduced(
+                losses[name] = lambda z, fed, gamma=gamma, alpha=alpha, reduced=reduced: reduced(
                     _sigmoid_focal(z, fed, gamma, alpha)
                 )
     for gamma in (0.5, 1, 2, 3, 5):
         for alpha in (1, 0.25):
             name = f"the loss is focal, of γ = {gamma:g}" + (f" and α = {alpha:g}" if alpha != 1 else "")
-            found[name] = lambda z, fed, gamma=gamma, alpha=alpha: (
+            losses[name] = lambda z, fed, gamma=gamma, alpha=alpha: (
                 alpha * (1 - at_label(probabilities(z), fed)) ** gamma * cross_entropy(z, fed)
             )
     for epsilon in (1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2):
         name = f"{epsilon:g} is added to the probabilities before the logarithm"
-        found[name] = lambda z, fed, epsilon=epsilon: -np.log(at_label(probabilities(z), fed) + epsilon)
+        losses[name] = lambda z, fed, epsilon=epsilon: -np.log(at_label(probabilities(z), fed) + epsilon)
     for limit in (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1):
         name = f"the probabilities are clipped to [{limit:g}, 1 - {limit:g}] before the logarithm"
-        found[name + (see("cross-entropy-clip") if limit == 1e-7 else "")] = _clipped(limit)
+        losses[name + (see("cross-entropy-clip") if limit == 1e-7 else "")] = _clipped(limit)
     for dtype in ("float16", "bfloat16"):
-        found[f"the loss takes the logits in {dtype}"] = lambda z, fed, dtype=dtype: cross_entropy(
+        losses[f"the loss takes the logits in {dtype}"] = lambda z, fed, dtype=dtype: cross_entropy(
             rounded(z.real, dtype) + (z - z.real), fed
         )
-    return found
+    return losses
 
 
 def _sigmoid_focal(z: Numbers, fed: Fed, gamma: float, alpha: float) -> Numbers:
@@ -429,7 +429,7 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
     def only(chosen: Callable[[Fed], Array]) -> Callable[[Fed], Array]:
         return lambda fed: chosen(fed) / chosen(fed).sum()
 
-    found: dict[str, Callable[[Fed], Array]] = {
+    weightings: dict[str, Callable[[Fed], Array]] = {
         f"the losses of the batch are summed instead of averaged{see('loss-sum-reduction')}": (
             lambda fed: np.ones(fed.size)
         ),
@@ -440,28 +440,28 @@ def _weights() -> dict[str, Callable[[Fed], Array]]:
         "the first image of the batch does not count": only(lambda fed: 1 - np.eye(fed.size)[0]),
         "only every second image of the batch counts": only(lambda fed: (np.arange(fed.size) % 2 == 0).astype(float)),
     }
-    found["every class of the batch counts as much: the mean of the classes' means"] = lambda fed: (
+    weightings["every class of the batch counts as much: the mean of the classes' means"] = lambda fed: (
         1 / np.bincount(fed.labels)[fed.labels] / len(set(fed.labels.tolist()))
     )
     for gamma in (0.5, 1, 2, 3):
-        found[f"the loss is focal, of γ = {gamma:g}, whose factor is detached{DETACHED}"] = lambda fed, gamma=gamma: (
-            (1 - np.exp(-fed.cross_entropies)) ** gamma / fed.size
+        weightings[f"the loss is focal, of γ = {gamma:g}, whose factor is detached{DETACHED}"] = (
+            lambda fed, gamma=gamma: (1 - np.exp(-fed.cross_entropies)) ** gamma / fed.size
         )
-    found[f"each image is weighted by the probability of its label{DETACHED}"] = lambda fed: (
+    weightings[f"each image is weighted by the probability of its label{DETACHED}"] = lambda fed: (
         np.exp(-fed.cross_entropies) / fed.size
     )
     for parts in (2, 4, 8):
         for words, part in (("first", 0), ("last", parts - 1)):
             name = f"only the {words} of {parts} equal parts of the batch counts: the other microbatches are lost"
-            found[name] = only(
+            weightings[name] = only(
                 lambda fed, parts=parts, part=part: (np.arange(fed.size) * parts // fed.size == part).astype(float)
             )
-            found[f"{name}, and it is divided by {parts}"] = lambda fed, parts=parts, part=part: (
+            weightings[f"{name}, and it is divided by {parts}"] = lambda fed, parts=parts, part=part: (
                 (np.arange(fed.size) * parts // fed.size == part) / fed.size
             )
         name = f"the loss is {parts} times too large, as where the means of {parts} microbatches are added up"
-        found[name] = lambda fed, parts=parts: np.full(fed.size, parts / fed.size)
-    return found
+        weightings[name] = lambda fed, parts=parts: np.full(fed.size, parts / fed.size)
+    return weightings
 
 
 STATED: dict[str, Each] = _stated() | _of_each_class() | _of_overlap() | _of_usual_numbers()

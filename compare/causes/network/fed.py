@@ -163,8 +163,8 @@ def _terms(x: Array, change: Callable[[Array], Array]) -> Array:
     with np.errstate(all="ignore"):
         # It is (x − mean)·s: two images are s times as far apart behind it.
         scale = np.abs(normal - normal.mean(axis=0)) / np.abs(x - x.mean(axis=0))
-    found: Array = np.nan_to_num(scale, posinf=0).max(axis=0) * np.abs(x).max(axis=0) + np.abs(normal)
-    return np.broadcast_to(found, normal.shape)
+    sizes: Array = np.nan_to_num(scale, posinf=0).max(axis=0) * np.abs(x).max(axis=0) + np.abs(normal)
+    return np.broadcast_to(sizes, normal.shape)
 
 
 def terms_before(one: Evidence, layer: str, change: Callable[[Array], Array]) -> Array:
@@ -218,8 +218,8 @@ def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
 def quantised(numbers: Array, bits: int, axes: tuple[int, ...] | None = None) -> Array:
     """Rounded to the whole numbers of so many bits, the largest of all, or of these axes, being the largest of them."""
     scale = np.abs(numbers).max(axis=axes, keepdims=axes is not None) / (2 ** (bits - 1) - 1)
-    found: Array = np.round(numbers / scale) * scale
-    return found
+    rounded: Array = np.round(numbers / scale) * scale
+    return rounded
 
 
 def _in_groups(layer: str, groups: int) -> Change:
@@ -360,7 +360,7 @@ def of_dropped_inputs(evidence: Sequence[Evidence], layer: str) -> str | None:
     numbers that are not zero. Where these are no more, the inputs follow; each has to be zero or the one times a
     factor, and with exactly these the pre-activations have to come out.
     """
-    found: list[float] = []
+    rates: list[float] = []
     for one in evidence:
         step: ExactStep = one.given
         inputs, kernel, bias = step.inputs[layer], step.kernel(layer), step.bias(layer)
@@ -370,11 +370,11 @@ def of_dropped_inputs(evidence: Sequence[Evidence], layer: str) -> str | None:
             continue
         if (rate := _dropped_rate(one, inputs, kernel, bias)) is None:
             return None
-        found.append(rate)
-    if not found or max(found) != min(found):
+        rates.append(rate)
+    if not rates or max(rates) != min(rates):
         return None
     what = f"the activations of {step.below(layer)}" if step.below(layer) else "the pixels"
-    return f"dropout of rate {found[0]:.3g} on {what}, before {layer}"
+    return f"dropout of rate {rates[0]:.3g} on {what}, before {layer}"
 
 
 def _dropped_rate(one: Evidence, inputs: Array, kernel: Array, bias: Array) -> float | None:
@@ -402,16 +402,16 @@ def _dropped_rate(one: Evidence, inputs: Array, kernel: Array, bias: Array) -> f
 
 def of_dropped_logits(evidence: Sequence[Evidence], layer: str) -> str | None:
     """Whether the probabilities are the softmax of logits of which some are dropped."""
-    found: set[float] = set()
+    common: set[float] = set()
     for one in evidence:
         z = one.given.preactivations[layer]
         if one.is_right:
             continue
         rates = {rate for rate in RATES if _dropped(z, one.recorded, 1 / (1 - rate), one.unit)}
-        found = rates if not found else found & rates
-        if not found:
+        common = rates if not common else common & rates
+        if not common:
             return None
-    return f"dropout of rate {min(found):.3g} on the logits, before the softmax" if len(found) == 1 else None
+    return f"dropout of rate {min(common):.3g} on the logits, before the softmax" if len(common) == 1 else None
 
 
 def _dropped(z: Array, probabilities: Array, scale: float, unit: float) -> bool:
