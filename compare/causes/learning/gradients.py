@@ -348,6 +348,11 @@ def _at_other_weights(steps: Sequence[Fed], first: Fed) -> Iterator[Hypothesis]:
                 f"the gradients are those at the weights {words}",
                 lambda one, of=of, by=by: one.recorded if one.step - 1 + by == len(steps) else of(one),
             )
+        past = _predicting(lambda fed: _past_updated_kernels(fed, of_step(fed, 1)))
+        yield Hypothesis(
+            "each layer is updated before the gradient passes back through it",
+            lambda one: one.recorded if one.step == len(steps) else past(one),
+        )
 
     def moved(fed: Fed, radius: float) -> ArraysByName:
         share = radius / (_norm(fed.gradients) or 1.0)
@@ -360,6 +365,14 @@ def _at_other_weights(steps: Sequence[Fed], first: Fed) -> Iterator[Hypothesis]:
             fitted=1,
             whole=True,
         )
+
+
+def _past_updated_kernels(fed: Fed, after: ArraysByName) -> ArraysByName:
+    """The gradients that pass back through the weights after the step, from the forward pass before it."""
+    weights = fed.step.weights | after
+    return oracle.by_parameter(
+        weights, oracle.backward(weights, fed.step.inputs, fed.delta / fed.size, fed.step.through)
+    )
 
 
 def _radii(first: Fed, moved: Callable[[Fed, float], ArraysByName]) -> list[float]:
@@ -405,6 +418,12 @@ def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
             yield Hypothesis(
                 name, by_way(lambda fed, layer, d, chosen=chosen: fed.step.through(layer, -d if layer in chosen else d))
             )
+    for guided, words in (
+        (True, ", beside where the activation is: guided back-propagation"),
+        (False, ", not where the activation is"),
+    ):
+        name = f"the gradient passes ReLU where it is positive itself{words}"
+        yield Hypothesis(name, by_way(lambda fed, layer, d, guided=guided: _rectified(fed, layer, d, guided=guided)))
     for limit in (1.0, 6.0):
         name = f"the gradient is stopped where an activation is above {limit:g}, as of a ReLU that is cut off there"
         yield Hypothesis(
@@ -445,6 +464,14 @@ def _back_through(fed: Fed, layer: str, change: Callable[[Array], Array]) -> Arr
     weights = fed.step.weights | {name: change(fed.step.weights[name])}
     passes = oracle.backward(weights, fed.step.inputs, fed.delta / fed.size, fed.step.through)
     return oracle.by_parameter(weights, passes)
+
+
+def _rectified(fed: Fed, layer: str, delta: Array, *, guided: bool) -> Array:
+    """Past a ReLU that is applied to the gradient, as well as the activation's mask where `guided`."""
+    if guided or fed.step.activations[layer].ndim > 2:
+        return fed.step.through(layer, np.maximum(delta, 0))
+    mask = fed.step.mask(layer)
+    return np.maximum(delta if mask is None else delta * mask, 0)
 
 
 def _leaky(fed: Fed, layer: str, delta: Array, slope: float) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 from compare.causes.learning.moments import CHANGING_BETA, CORRECTED, betas_by_step, of_first_moment, of_second_moment
 from compare.causes.learning.rules import of_another_optimizer
 from compare.causes.learning.state import Betas, OptimizerState, States
+from compare.causes.learning.steps import of_other_steps
 from compare.causes.learning.updates import of_parameter
 from compare.causes.signatures import (
     Evidence,
@@ -20,7 +21,6 @@ from compare.causes.signatures import (
     all_kept_in,
     as_noise,
     ratio,
-    see,
 )
 from compare.oracle.network import Array
 
@@ -38,7 +38,7 @@ def of_optimizer(states: States, index: int, name: str) -> str | None:
         return "the numbers are not finite"
     if (still := _not_moving(states, evidence)) is not None:
         return still
-    if (several := _several_steps(states, evidence)) is not None:
+    if (several := of_other_steps(states, evidence)) is not None:
         return several
     resting = _moments_rest(all_states)
     causes = None if resting else _of_adam(states, evidence)
@@ -102,100 +102,6 @@ def _not_moving(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> s
     if len(zero) == len(still):
         return f"the moment stays zero: the optimizer does not know the parameter{which}"
     return f"the parameter does not move: its update is not applied{which}"
-
-
-def _several_steps(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str | None:
-    """More than one step a batch, or one for several batches: first, second moment and parameter alike."""
-    causes = [
-        cause
-        for cause, predict in [*_repeated(states), *_accumulated(states), *_skipped(states)]
-        if all(
-            one.left_by(predict(one.given)[number]) <= 1
-            for number, part in enumerate(evidence.values())
-            for one in part
-        )
-        and any(not one.is_right for part in evidence.values() for one in part)
-    ]
-    return " – or ".join(causes) or None
-
-
-Predict = Callable[[OptimizerState], tuple[Array, Array, Array]]
-"""First moment, second moment and what is subtracted from the parameter."""
-
-
-def _repeated(states: States) -> Iterator[tuple[str, Predict]]:
-    for count in (2, 3, 4, 5):
-
-        def predict(s: OptimizerState, count: int = count) -> tuple[Array, Array, Array]:
-            first, second, update = s.first_before, s.second_before, np.zeros(s.before.shape)
-            for number in range(count):
-                first, second = s.adam.first_moment(first, s.gradient), s.adam.second_moment(second, s.gradient)
-                update = update + s.adam.update(first, second, count * (s.step - 1) + number + 1)
-            return first, second, update
-
-        yield f"the optimizer takes {count} steps with the gradient of each batch", predict
-    _ = states
-
-
-def _accumulated(states: States) -> Iterator[tuple[str, Predict]]:
-    """One step for several batches, of their gradients' sum or mean."""
-    of = {id(s): of_parameter for of_parameter in states.values() for s in of_parameter}
-    for count in (2, 3, 4, 5, 8, 10):
-        for words, divided in (("averaged", count), ("added up", 1)):
-            for every in (True, False):
-
-                def predict(
-                    s: OptimizerState, count: int = count, divided: int = divided, *, every: bool = every
-                ) -> tuple[Array, Array, Array]:
-                    if s.step % count:
-                        return s.first_before, s.second_before, np.zeros(s.before.shape)
-                    gradients = [other.gradient for other in of[id(s)][s.step - count : s.step]]
-                    gradient = np.sum(gradients, axis=0) / divided
-                    first = s.adam.first_moment(s.first_before, gradient)
-                    second = s.adam.second_moment(s.second_before, gradient)
-                    return first, second, s.adam.update(first, second, s.step // count if every else s.step)
-
-                counter = "" if every else ", and the step counter counts batches"
-                name = (
-                    f"the optimizer takes its first step in step {count}: gradients of several batches are accumulated"
-                )
-                yield f"{name} and {words}{counter}{see('gradient-accumulation')}", predict
-        name = f"the optimizer takes one step in {count} batches, with the gradient of the last one alone"
-
-        def last(s: OptimizerState, count: int = count) -> tuple[Array, Array, Array]:
-            if s.step % count:
-                return s.first_before, s.second_before, np.zeros(s.before.shape)
-            first, second = s.adams_first(), s.adams_second()
-            return first, second, s.adam.update(first, second, s.step // count)
-
-        yield name, last
-
-
-def _skipped(states: States) -> Iterator[tuple[str, Predict]]:
-    """Single steps in which nothing moves; the step counter stops with them, or does not."""
-    steps = next(iter(states.values()))
-    still = [
-        s.step
-        for number, s in enumerate(steps)
-        if all((of[number].before == of[number].after).all() for of in states.values() if number < len(of))
-    ]
-    if not still or len(still) == len(steps):
-        return
-    which = f"step {still[0]} is" if len(still) == 1 else f"the steps {', '.join(map(str, still))} are"
-    for stops, kept, words in (
-        (True, True, ": moments and parameters stay as they were, and the step counter stops"),
-        (False, True, ": moments and parameters stay as they were, and the step counter goes on"),
-        (False, False, ": the moments move, the parameters do not"),
-    ):
-
-        def predict(s: OptimizerState, *, stops: bool = stops, kept: bool = kept) -> tuple[Array, Array, Array]:
-            if s.step in still:
-                zero = np.zeros(s.before.shape)
-                return (s.first_before, s.second_before, zero) if kept else (s.adams_first(), s.adams_second(), zero)
-            counted = s.step - sum(step < s.step for step in still) if stops else s.step
-            return s.adams_first(), s.adams_second(), s.adam.update(s.first, s.second, counted)
-
-        yield f"{which} skipped{words}", predict
 
 
 def _of_adam(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> str | None:

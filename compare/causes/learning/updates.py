@@ -27,6 +27,7 @@ def of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypo
 
     yield from (h(*one) for one in _other_epsilons(first))
     yield from (h(*one) for one in _other_corrections(first.given))
+    yield from _counted_by_tensor(evidence)
     largest_second: dict[tuple[str, int], Array] = {}
     for one in sorted(evidence, key=lambda one: one.step):
         before = largest_second.get((one.tensor, one.step - 1), one.given.second_before)
@@ -154,6 +155,21 @@ def _other_corrections(state: OptimizerState) -> Iterator[Named]:
     yield "there is no bias correction", partial(without, first=True, second=True)
     yield "the first moment has no bias correction", partial(without, first=True, second=False)
     yield "the second moment has no bias correction", partial(without, first=False, second=True)
+
+    def by_other_powers(s: OptimizerState) -> Array:
+        correction_1, correction_2 = _corrections(s, s.adam.power_dtype)
+        return s.adams_update() * correction_1 / correction_2 * np.sqrt(correction_1) / correction_2**2
+
+    def multiplied(s: OptimizerState) -> Array:
+        correction_1, correction_2 = _corrections(s, s.adam.power_dtype)
+        return s.adams_update() * (correction_1 / correction_2) ** 2
+
+    yield (
+        "the bias correction of the second moment lacks its root: 1 − β₂ᵗ instead of √(1 − β₂ᵗ)",
+        lambda s: s.adams_update() * _corrections(s, s.adam.power_dtype)[1],
+    )
+    yield "the bias corrections have β₁ and β₂ the other way round", by_other_powers
+    yield "the bias corrections multiply where they should divide, and divide where they should multiply", multiplied
     adam = state.adam
     rounded = adam._replace(beta_1=float(np.float32(adam.beta_1)), beta_2=float(np.float32(adam.beta_2)))
     name = "the bias correction takes β rounded to float32, as Keras does on TensorFlow in float64"
@@ -175,6 +191,21 @@ def _other_corrections(state: OptimizerState) -> Iterator[Named]:
 
     yield "the root of the second moment is not taken", without_root
     yield "the parameters go up the gradient: the update has the wrong sign", lambda s: -s.adams_update()
+
+
+def _counted_by_tensor(evidence: Sequence[Evidence]) -> Iterator[Hypothesis]:
+    """A step counter that goes up with every parameter tensor: each is corrected as if it were so many steps on."""
+    names = list(dict.fromkeys(one.tensor for one in evidence))
+    if len(names) == 1:
+        return
+    for order in (names, names[::-1]):
+        place = {name: number for number, name in enumerate(order, 1)}
+        yield Hypothesis(
+            "the step counter goes up once for every parameter tensor, not once in a step",
+            lambda one, place=place: one.given.adam.update(
+                one.given.first, one.given.second, len(place) * (one.given.step - 1) + place[one.tensor]
+            ),
+        )
 
 
 def _other_optimizers(state: OptimizerState) -> Iterator[Named]:
@@ -214,6 +245,12 @@ def _other_optimizers(state: OptimizerState) -> Iterator[Named]:
             partial(_nadam, epsilon=epsilon, decay=1.0),
         )
         yield f"the optimizer is RAdam as torch has it, not Adam{words}", partial(_radam, epsilon=epsilon)
+        for form in (_keras, _torch):
+            said = f"{words}, in {_form(form)}'s form" if form is _torch else words
+            yield (
+                f"the optimizer is Nadam without a schedule of its momentum, not Adam{said}",
+                lambda s, e=epsilon, form=form: form(s, _looked_ahead(s), s.second, e),
+            )
 
 
 def _nadam(s: OptimizerState, epsilon: float, decay: float) -> Array:
@@ -224,6 +261,15 @@ def _nadam(s: OptimizerState, epsilon: float, decay: float) -> Array:
     looked = (1 - momenta[-2]) / (1 - product) * s.gradient + momenta[-1] / (1 - product * momenta[-1]) * s.first
     _, correction_2 = _corrections(s)
     return s.adam.learning_rate * looked / (np.sqrt(s.second) / correction_2 + epsilon)
+
+
+def _looked_ahead(s: OptimizerState) -> Array:
+    """β₁·m / (1 − β₁ᵗ⁺¹) + (1 − β₁)·g / (1 − β₁ᵗ) (Dozat, "Incorporating Nesterov Momentum into Adam", 2016).
+
+    Times 1 − β₁ᵗ, by which the forms of Adam divide a first moment.
+    """
+    beta_1, (correction_1, _) = s.adam.beta_1, _corrections(s)
+    return beta_1 * s.first * correction_1 / (1 - beta_1 ** (s.step + 1)) + (1 - beta_1) * s.gradient
 
 
 def _radam(s: OptimizerState, epsilon: float) -> Array:
