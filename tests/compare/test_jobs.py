@@ -171,6 +171,23 @@ def test_of_the_gpus_a_user_names_those_are_taken(with_gpus: Path, monkeypatch: 
     assert gpus.visible()[0].memory == 0  # one that nvidia-smi does not list takes one run at a time
 
 
+def test_what_a_user_sets_is_in_force_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many CPUs as XLA is told to have; a file of flags has its name in place of them."""
+    (tmp_path / "flags.txt").write_text("--xla_force_host_platform_device_count=3\n")
+    users = {"TF_FORCE_GPU_ALLOW_GROWTH": "false", "CUDA_VISIBLE_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
+    for name, value in users.items():
+        monkeypatch.setenv(name, value)
+    for flags in ("--xla_cpu_multi_thread_eigen=true --xla_force_host_platform_device_count=3", "flags.txt"):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        monkeypatch.chdir(tmp_path)
+        environment = process.environment(1)
+        assert users.items() <= environment.items()
+        count = [sys.executable, "-P", "-c", "import jax; print(len(jax.devices()))"]
+        found = subprocess.run(count, env=environment, capture_output=True, text=True, check=False)
+        assert found.stdout == "3\n", found.stderr
+    assert process.environment(1, "GPU-bb")["CUDA_VISIBLE_DEVICES"] == "GPU-bb"
+
+
 def test_backend_that_is_not_installed_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(implementations, "find_spec", lambda name: None)
     for backend in ("jax", "tensorflow"):
