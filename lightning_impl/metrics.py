@@ -25,6 +25,7 @@ class MeanLoss(Metric):
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
+        self.dtype_of_sums = dtype
         self.add_state("total", torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
         self.add_state("num_images", torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
 
@@ -33,6 +34,12 @@ class MeanLoss(Metric):
         sizes = sizes.to(self.total)
         self.total += (losses * sizes).sum()
         self.num_images += sizes.sum()
+
+    def _apply(self, *arguments: Any, **options: Any) -> "MeanLoss":
+        """Keeps the sums' type where a model is moved to half precision, in which 60,000 images are infinitely many."""
+        super()._apply(*arguments, **options)
+        self.total, self.num_images = self.total.to(self.dtype_of_sums), self.num_images.to(self.dtype_of_sums)
+        return self
 
     def compute(self) -> Tensor:
         """The mean over all images so far, on all processes."""

@@ -5,9 +5,12 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from configparser import ConfigParser
-from importlib.metadata import requires
+from importlib.metadata import distributions, requires
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -68,3 +71,22 @@ def test_what_is_installed_for_gpus_has_the_cuda_of_torch() -> None:
 def test_no_library_of_nvidia_is_locked_for_two_versions_of_cuda() -> None:
     locked = re.findall(r"^(nvidia-[\w-]+?)(?:-cu\d+)?==", LOCKED, re.MULTILINE)
     assert len(locked) == len(set(locked)) > 2
+
+
+def paths_of_several(installed: Iterable[Any]) -> dict[str, set[str]]:
+    """The files that several packages of NVIDIA would have in the same place, with these packages."""
+    owners: dict[str, set[str]] = {}
+    for distribution in installed:
+        if (name := distribution.metadata["Name"].lower()).startswith("nvidia"):
+            for path in distribution.files or ():
+                owners.setdefault(str(path), set()).add(name)
+    return {path: names for path, names in owners.items() if len(names) > 1}
+
+
+def test_no_two_installed_packages_of_nvidia_have_a_file_in_one_place() -> None:
+    """As cuDNN of CUDA 12 and of CUDA 13 have: pip says nothing, and what was installed last is what is loaded."""
+    assert paths_of_several(distributions()) == {}
+    library = "nvidia/cudnn/lib/libcudnn.so.9"
+    names = {"nvidia-cudnn-cu12", "nvidia-cudnn-cu13"}
+    both = [SimpleNamespace(metadata={"Name": name}, files=[library]) for name in names]
+    assert paths_of_several(both) == {library: names}

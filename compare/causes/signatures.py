@@ -93,6 +93,11 @@ class Evidence:
             return float(np.fmax.reduce(off / allowed, axis=None, initial=0.0))
 
     @cached_property
+    def left_by_expected(self) -> float:
+        """The same of the expected numbers, which are not quite found: a cause has to leave less."""
+        return self.left_by(self.expected)
+
+    @cached_property
     def _largest_expected(self) -> float:
         return largest(np.abs(self.expected))
 
@@ -142,7 +147,8 @@ class Accepted:
 def accepted(evidence: Sequence[Evidence], hypothesis: Hypothesis) -> Accepted | None:
     """The one place where a cause is accepted: it explains all that deviates, up to rounding.
 
-    Evidence that is right may contradict it: then it holds elsewhere only, and says so.
+    Evidence that is right may contradict it: then it holds elsewhere only, and says so. Where the slack of a prediction
+    hides a deviation, it has to leave less than what is expected does: else whatever changes nothing would explain it.
     """
     deviating = [one for one in evidence if not one.is_right]
     if hypothesis.fitted and max((one.excess for one in deviating), default=0) < WELL_ABOVE_ROUNDING:
@@ -151,7 +157,7 @@ def accepted(evidence: Sequence[Evidence], hypothesis: Hypothesis) -> Accepted |
     with np.errstate(all="ignore"):
         for one in deviating:
             worst = max(worst, left := hypothesis.left(one))
-            if not left <= 1:
+            if not left <= min(1, one.left_by_expected / _ALIKE):
                 return None
         right = [one for one in evidence if one.is_right]
         against = tuple(one for one in right if not hypothesis.left(one) <= 1)

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 from recipe.errors import BAD_INPUT, BadInputError, RunFailedError, last_error
 from recipe.own_process import search_path
@@ -136,6 +137,11 @@ def environment(threads: int, gpu: str | None = None) -> dict[str, str]:
 
 
 def _xla_flags(threads: int) -> str:
-    """Ours, then the user's, of which XLA takes the last."""
-    ours = f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} intra_op_parallelism_threads={threads}"
-    return f"{ours} {os.environ.get('XLA_FLAGS', '')}".strip()
+    """Ours, then the user's, of which XLA takes the last; it reads no further than to a word without a dash.
+
+    What does not begin with a dash is the name of a file of flags.
+    """
+    users = os.environ.get("XLA_FLAGS", "").strip()
+    if users and not users.startswith("-"):
+        users = Path(users).read_text() if Path(users).is_file() else ""
+    return f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()} {users}".strip()

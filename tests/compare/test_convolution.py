@@ -2,15 +2,11 @@
 
 import math
 from itertools import pairwise, product
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compare.causes.network.convolution import of_winograd
-from compare.causes.signatures import Evidence, rounded
 from compare.oracle import convolution
 from compare.oracle import network as oracle
 from compare.oracle.bounds import Rounding
@@ -156,68 +152,3 @@ def test_dropout_stays_within_its_bound_in_every_form(rate: float) -> None:
         assert found.dtype == single
         assert (np.abs(found - exact) <= rounding.dropout(exact, rate)).all()
     assert (np.abs(1e-3 * exact) > rounding.dropout(exact, rate)).all()
-
-
-def winograd_by_loops(maps: Array, kernel: Array, bias: Array) -> Array:
-    """F(2×2, 3×3) in float32, square by square, after Winograd's formulas for two outputs of a filter of three."""
-    found = np.zeros((len(maps), maps.shape[1] - 2, maps.shape[2] - 2, kernel.shape[3]), np.float32)
-
-    def of_pixels(d: Array) -> Array:
-        return np.stack([d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]])
-
-    def of_kernel(g: Array) -> Array:
-        half = np.float32(0.5)
-        return np.stack([g[0], half * (g[0] + g[1] + g[2]), half * (g[0] - g[1] + g[2]), g[2]])
-
-    def of_product(m: Array) -> Array:
-        return np.stack([m[0] + m[1] + m[2], m[1] - m[2] - m[3]])
-
-    def both_ways(transform: Any, array: Array) -> Array:
-        return transform(transform(array).swapaxes(0, 1)).swapaxes(0, 1)
-
-    kernels = both_ways(of_kernel, kernel)
-    for image, row, column in product(range(len(maps)), *(range(0, size, 2) for size in found.shape[1:3])):
-        pixels = both_ways(of_pixels, maps[image, row : row + 4, column : column + 4])
-        products = sum(pixels[:, :, channel, None] * kernels[:, :, channel] for channel in range(maps.shape[3]))
-        found[image, row : row + 2, column : column + 2] = both_ways(of_product, products)
-    return found + bias
-
-
-def digits_and_kernel() -> tuple[Array, Array, Array]:
-    """As in MNIST most pixels are zero; two channels, so that there is a sum over them."""
-    random = np.random.default_rng(0)
-    maps = random.random((8, 14, 14, 2)) * (random.random((8, 14, 14, 1)) < 0.2)
-    kernel, bias = random.normal(size=(3, 3, 2, 8)), random.normal(size=8)
-    return maps.astype(np.float32), kernel.astype(np.float32), 1e-3 * bias.astype(np.float32)
-
-
-def evidence_of(recorded: Array, maps: Array, kernel: Array, bias: Array) -> Evidence:
-    maps, kernel, bias = (array.astype(np.float64) for array in (maps, kernel, bias))
-    rounding = Rounding.of("float32")
-    expected = convolution.linear(maps, kernel, bias)
-    bound = rounding.dense(convolution.rows(maps, kernel), convolution.matrix(kernel), bias).reshape(expected.shape)
-    step = SimpleNamespace(inputs={"layer": maps}, kernel=lambda _: kernel, bias=lambda _: bias)
-    return Evidence(1, "layer", recorded.astype(np.float64), expected, bound, rounding.unit, step)
-
-
-def test_winograds_algorithm_is_named_by_the_size_of_its_errors() -> None:
-    maps, kernel, bias = digits_and_kernel()
-    one = evidence_of(winograd_by_loops(maps, kernel, bias), maps, kernel, bias)
-    assert not one.is_right
-    assert "Winograd's algorithm F(2×2, 3×3)" in (of_winograd([one], "layer") or "")
-
-
-def test_what_errs_in_another_way_is_not_winograds_algorithm() -> None:
-    maps, kernel, bias = digits_and_kernel()
-    by_winograd = winograd_by_loops(maps, kernel, bias)
-    direct = convolution.linear(maps, kernel, bias)
-    random = np.random.default_rng(1)
-    others = {
-        "direct": direct,
-        "one number off": np.where(np.arange(direct.size).reshape(direct.shape) == 99, direct + 1e-6, direct),
-        "noise of the same size": direct + random.permutation((by_winograd - direct).ravel()).reshape(direct.shape),
-        "ten times as much": direct + 10 * (by_winograd - direct),
-        "TF32": convolution.linear(maps, np.float32(rounded(kernel, "bfloat16")), bias),
-    }
-    for name, recorded in others.items():
-        assert of_winograd([evidence_of(recorded, maps, kernel, bias)], "layer") is None, name

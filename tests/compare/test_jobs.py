@@ -164,11 +164,61 @@ def test_runs_get_the_gpus_and_no_more_at_once_than_fit(
     assert max(sum(begin <= start < end for begin, end in spans) for start, _ in spans) == at_once
 
 
+HOLDS_A_GPU = """
+import sys, threading
+from compare.run import gpus
+from recipe import Recipe
+with gpus.claimed(Recipe.from_json(sys.argv[1]), threading.Event()) as gpu:
+    print(gpu, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_processes_share_the_gpus_and_one_that_is_killed_leaves_its_own(
+    with_gpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the workers of a study, of which each starts its runs by itself; there is room for one run on each GPU."""
+    with_gpus.write_text(with_gpus.read_text().replace("10000, 10000", "10000, 0"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = [sys.executable, "-c", HOLDS_A_GPU, TINY.to_json()]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    holders = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    try:
+        assert {holder.stdout.readline() for holder in holders} == {"GPU-aa\n", "GPU-bb\n"}
+        stop = threading.Event()
+        threading.Timer(0.2, stop.set).start()
+        with pytest.raises(InterruptedError), gpus.claimed(TINY, stop):
+            pass
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.communicate()
+    with gpus.claimed(TINY, threading.Event()) as gpu:
+        assert gpu == "GPU-aa"
+
+
 def test_of_the_gpus_a_user_names_those_are_taken(with_gpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for named, expected in (("1", ["1"]), ("GPU-bb,0", ["GPU-bb", "0"]), ("MIG-1", ["MIG-1"])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
         assert [gpu.name for gpu in gpus.visible()] == expected
     assert gpus.visible()[0].memory == 0  # one that nvidia-smi does not list takes one run at a time
+
+
+def test_what_a_user_sets_is_in_force_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many CPUs as XLA is told to have; a file of flags has its name in place of them."""
+    (tmp_path / "flags.txt").write_text("--xla_force_host_platform_device_count=3\n")
+    users = {"TF_FORCE_GPU_ALLOW_GROWTH": "false", "CUDA_VISIBLE_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
+    for name, value in users.items():
+        monkeypatch.setenv(name, value)
+    for flags in ("--xla_cpu_multi_thread_eigen=true --xla_force_host_platform_device_count=3", "flags.txt"):
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        monkeypatch.chdir(tmp_path)
+        environment = process.environment(1)
+        assert users.items() <= environment.items()
+        count = [sys.executable, "-P", "-c", "import jax; print(len(jax.devices()))"]
+        found = subprocess.run(count, env=environment, capture_output=True, text=True, check=False)
+        assert found.stdout == "3\n", found.stderr
+    assert process.environment(1, "GPU-bb")["CUDA_VISIBLE_DEVICES"] == "GPU-bb"
 
 
 def test_backend_that_is_not_installed_names_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

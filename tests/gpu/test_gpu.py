@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from compare.run import gpus
-from tests.gpu.__main__ import line, run_all
-from tests.gpu.checks import CHECKS, Check, missing, run
+from tests.gpu.__main__ import line, main, run_all
+from tests.gpu.checks import CHECKS, SHARES_A_GPU, Check, missing, run
 
 
 @pytest.mark.gpu
@@ -48,6 +48,25 @@ def test_what_has_no_time_left_is_not_run(tmp_path: Path) -> None:
     slow, late = run_all(checks, tmp_path / "a", device="cpu", num_gpus=1, seconds=0.5, at_once=1)
     assert (slow.outcome, late.outcome) == ("FAILED", "not run")
     assert slow.seconds <= 0.5
+
+
+def test_without_a_gpu_it_says_so_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpus, "are_there", lambda: False)
+    monkeypatch.setattr("sys.argv", ["tests.gpu"])
+    assert main() == 2
+    found = capsys.readouterr()
+    assert (found.out, found.err.count("\n")) == ("", 1)
+    assert found.err.startswith("error: there is no GPU here")
+
+
+def test_no_check_takes_a_whole_gpu_from_those_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SHARES_A_GPU:
+        monkeypatch.delenv(name, raising=False)
+    code = "import os; print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'], os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])"
+    check = Check("says its environment", ("-c", code), lambda _, output, __: output.strip())
+    assert run(check, tmp_path / "a").said == "true false"
 
 
 def test_checks_have_names_of_their_own() -> None:

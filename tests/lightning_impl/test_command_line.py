@@ -210,6 +210,25 @@ def test_second_run_in_the_same_place_never_aborts(tmp_path: Path) -> None:
     assert yaml.safe_load(config.read_text())["recipe"]["seed"] == 1
 
 
+def test_the_configuration_that_a_training_leaves_goes_on_with_it(own_data: str, tmp_path: Path) -> None:
+    """As docs/how-to.md has it: the bits of a training that was not interrupted; what is said besides goes first."""
+    recipe = ("--recipe.dataset", own_data, "--recipe.hidden_sizes", "[16]", "--recipe.batch_size", "20")
+    quiet = ("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false")
+    left = tmp_path / "parts" / "lightning_logs" / "version_0"
+    config = ("--config", str(left / "config.yaml"), "--ckpt_path")
+    for directory, command in (
+        ("whole", ("fit", *quiet, *recipe, "--recipe.epochs", "2")),
+        ("parts", ("fit", *quiet, *recipe, "--recipe.epochs", "1")),
+        ("resumed", ("fit", *config, str(left / "checkpoints" / "last.ckpt"), "--recipe.epochs", "2")),
+        ("validated", ("validate", *config, str(left / "checkpoints" / "best.ckpt"))),
+    ):
+        process = lightning(tmp_path / directory, *command)
+        assert process.returncode == 0, process.stderr
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "resumed")
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    assert metrics(tmp_path / "resumed")["epoch"] == 1
+
+
 def test_recipe_decides_the_epochs_unless_the_trainer_does(tmp_path: Path) -> None:
     quick = ("--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
     for name, arguments, epochs in (("a", (), 2), ("b", ("--trainer.max_epochs", "1"), 1)):

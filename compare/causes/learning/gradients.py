@@ -9,6 +9,7 @@ import numpy as np
 from compare.causes.loss import fitted_losses, losses
 from compare.causes.loss.losses import Fed, Loss
 from compare.causes.network import convolution as network_causes
+from compare.causes.network import winograd
 from compare.causes.signatures import (
     A_DRAWN_MASK,
     UNKNOWN,
@@ -205,6 +206,9 @@ def of_gradient(trace: Trace, index: int, name: str, carried: Carried | None = N
     first = next(one for one in evidence if one.step == index + 1 and one.tensor == name)
     if (frozen := _zero(evidence, first)) is not None:
         return frozen
+    # Where other deviations are carried into one, its size says nothing of the algorithm.
+    if carried is None and (algorithm := winograd.of_kernel_gradients(evidence, on_gpu=trace.device == "gpu")):
+        return algorithm
     found = all_accepted(evidence, _of_all(evidence, steps, first))
     if found:
         return " – or ".join(one.cause for one in found)

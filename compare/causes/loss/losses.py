@@ -78,6 +78,12 @@ class Fed:
         return self.step.gradients(self.delta / self.size)
 
     @cached_property
+    def deltas(self) -> ArraysByName:
+        """∂(mean cross-entropy)/∂pre-activations of every layer, in their shape."""
+        passes = self.step.backward(self.delta / self.size)
+        return {one.layer: one.delta.reshape(self.step.preactivations[one.layer].shape) for one in passes}
+
+    @cached_property
     def flat_gradients(self) -> tuple[Array, Array]:
         """The recorded gradients and those of the mean cross-entropy, all numbers in a row."""
         return flat({name: self.recorded_gradients[name] for name in self.gradients}), flat(self.gradients)

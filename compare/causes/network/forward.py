@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import erf, expit
 
 from compare.causes.network import convolution as network_causes
-from compare.causes.network import fed
+from compare.causes.network import fed, winograd
 from compare.causes.signatures import (
     A_DRAWN_MASK,
     ENOUGH_NUMBERS,
@@ -63,7 +63,7 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
     if (cause := all_kept_in(wrong, double=trace.recipe.dtype == "float64")) is not None:
         kept = cause.rpartition(" ")[2]
         return f"the layer computes in {kept}: {cause}" if "kept in" in cause else cause
-    cause = fed.of_dropped_inputs(evidence, layer) or network_causes.of_winograd(evidence, layer)
+    cause = fed.of_dropped_inputs(evidence, layer) or winograd.of_forward_pass(evidence, layer)
     cause = cause or _rounds_as(evidence, layer, trace.recipe.dtype)
     return cause or as_noise(evidence, where=", to them or to what the layer is fed")
 
