@@ -51,18 +51,19 @@ class Feeding:
 
     def batch(self, step: int) -> Batch:
         """What to feed to the steered side at a step in place of its own."""
-        if step >= len(self.guide_inputs) or not self.look_inputs:
-            return (), ()
+        # Of what was scaled inside a model only the first step is known: the targets of the others can be fed.
+        given = self.guide_inputs[step] if step < len(self.guide_inputs) and self.look_inputs else ()
         inputs = [
             None if self.scaled_inside else _in_place(array, like)
-            for array, like in zip(self.guide_inputs[step], self.look_inputs[0], strict=False)
+            for array, like in zip(given, self.look_inputs[0] if given else (), strict=False)
         ]
         alike = (
             step < len(self.look_targets) and self.same_order and not any(relation.words for relation in self.targets)
         )
+        wanted = self.guide_targets[step] if step < len(self.guide_targets) and self.look_targets else ()
         targets = [
             None if alike else _as_target(array, like)
-            for array, like in zip(self.guide_targets[step], self.look_targets[0], strict=False)
+            for array, like in zip(wanted, self.look_targets[0] if wanted else (), strict=False)
         ]
         return inputs, targets
 
