@@ -74,6 +74,8 @@ class Pipelines:
             if made is None:
                 made = original(pipeline, *args, **options)
             stage = {"method": name, "place": session.places.here(frame), **given}
+            if name == "shuffle":  # of how many the buffer is; negative where that is infinite or unknown
+                stage["of"] = int(pipeline.cardinality())
             made._watched_stages = [*getattr(pipeline, "_watched_stages", []), stage]  # noqa: SLF001
             return made
 

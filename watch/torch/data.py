@@ -89,6 +89,7 @@ class Data:
             "sampler": type(sampler).__name__, "num_workers": workers,
             "num_samples": _length(loader.dataset), "num_sampled": _length(loader.sampler),
             "num_batches": _length(loader), "dataset": type(loader.dataset).__name__, "place": place, "iterations": [],
+            "copies": _copies(loader.dataset, workers),
         })  # fmt: skip
 
     def _note_iteration(self, loader: Any) -> None:
@@ -172,6 +173,14 @@ class Data:
         settings["automatic_optimization"] = bool(getattr(root, "automatic_optimization", True))
         self.found["trainer"] = settings
         self.found["epochs"] = {"value": trainer.max_epochs, "how": "Trainer", "loops": []}
+
+
+def _copies(dataset: Any, workers: int) -> int:
+    """How often workers read each sample: each reads all of an `IterableDataset` that does not ask which one it is."""
+    if not isinstance(dataset, data.IterableDataset) or workers < 2:
+        return 1
+    asks = "get_worker_info" in getattr(getattr(type(dataset).__iter__, "__code__", None), "co_names", ())
+    return 1 if asks else workers
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
