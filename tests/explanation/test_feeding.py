@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compare.explanation.context import Context
-from compare.explanation.feeding.data import Feeding, feeding, relate_targets
+from compare.explanation.feeding.data import Feeding, data, feeding, relate_targets
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
 from compare.explanation.feeding.relation import Relation, affine, relate
@@ -251,3 +251,26 @@ def test_workers_that_each_read_all_samples_are_told(tmp_path: Path) -> None:
     order(context, Feeding((), (), (), (), (), (), (32, 32)))
     (found,) = context.findings
     assert found.title.startswith("samples of an epoch: each 4 times")
+
+
+@pytest.mark.parametrize("first", ["samples", "targets"])
+def test_samples_and_targets_that_are_shuffled_apart_are_told(tmp_path: Path, first: str) -> None:
+    """The watcher turns the front of what is shuffled by the second order, and leaves what is shuffled by the first."""
+    x, y = GENERATOR.normal(size=(32, 5)), np.arange(32) % 4
+    turned = np.r_[np.arange(8)[::-1], 8:32]
+    own = (x, y[turned]) if first == "samples" else (x[turned], y)
+    line = {"file": "port.py", "line": 7, "code": "rng.shuffle(array)"}
+    orders = [{"function": "Generator.shuffle", "size": 32, "place": line} | more for more in ({}, {"apart": True})]
+    context = context_of_data(tmp_path, {}, {"permutations": orders})
+    relation = relate([x], [own[0]])
+    targets = relate_targets([y], [own[1]], relation.order)
+    assert targets.words.startswith("other labels for the same samples")
+    fed = Feeding((relation,), (targets,), ((x,),), ((y,),), ((own[0],),), ((own[1],),), (32, 32))
+    data(context, fed)
+    (found,) = context.findings
+    assert found.title.startswith("samples and their targets are shuffled apart")
+    assert str(found.place) == "port.py:7"
+    (tmp_path / "one").mkdir()
+    context = context_of_data(tmp_path / "one", {}, {"permutations": orders[:1]})
+    data(context, fed)  # labels of others, of which no order tells the cause
+    assert [found.title for found in context.findings] == [f"targets: {targets.words}"]

@@ -9,7 +9,7 @@ import numpy as np
 from compare.explanation.context import Context
 from compare.explanation.feeding.reading import lines_of, reading_place
 from compare.explanation.feeding.relation import Relation, functions, relate
-from compare.explanation.observed.observation import Array, Call, Observation
+from compare.explanation.observed.observation import Array, Call, Observation, place
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.sides import Side
@@ -331,8 +331,9 @@ def data(context: Context, fed: Feeding) -> None:
             cause=None if words == "other samples" else words,
             mend=_mend(words) if about_port else "make the inputs as the reference does",
         )
+    apart = _shuffled_apart(context, fed)
     for number, relation in enumerate(fed.targets):
-        if relation.words and not any(found.words == "other samples" for found in fed.inputs):
+        if relation.words and not apart and not any(found.words == "other samples" for found in fed.inputs):
             context.find(
                 "data",
                 f"targets: {relation.words}" if context.guide_is_reference else f"targets differ: {relation.words}",
@@ -345,6 +346,45 @@ def data(context: Context, fed: Feeding) -> None:
             )
     if fed.inputs and not context.has("data"):
         context.same.append(f"the samples as fed ({_range(fed.guide_inputs)}) and their labels")
+
+
+_TURNED = 8
+"""So many samples at the front are turned round by the watcher where an order is not the one drawn before it."""
+
+
+def _shuffled_apart(context: Context, fed: Feeding) -> bool:
+    """Samples and labels that are shuffled by two orders, so that they do not belong together; says so."""
+    order = next((relation.order for relation in fed.inputs if relation.order is not None), None)
+    for observation, is_guide in ((context.look, False), (context.guide.observation, True)):
+        places = [place(e.get("place")) for e in observation.entries("data", "permutations") if e.get("apart")]
+        for number, relation in enumerate(fed.targets) if places else ():
+            guide, look = ([step[number] for step in steps if number < len(step) and step[number] is not None]
+                           for steps in (fed.guide_targets, fed.look_targets))  # fmt: skip
+            a, b = _joined(guide), _joined(look)  # type: ignore[arg-type]
+            if not relation.words or a is None or b is None:
+                continue
+            turned = a if is_guide else b
+            turned = np.concatenate([turned[:_TURNED][::-1], turned[_TURNED:]])
+            a, b = (turned, b) if is_guide else (a, turned)
+            if relate_targets([a], [b], order).words:
+                continue
+            in_port = is_guide != context.guide_is_reference
+            where = "" if in_port else "in the reference, "
+            words = "samples and targets shuffled apart", "samples and targets in one order"
+            context.find(
+                "data",
+                f"{where}samples and their targets are shuffled apart, each in an order of its own: they do not belong "
+                "together",
+                guide=words[not is_guide],
+                steered=words[is_guide],
+                places=(places[-1], None) if is_guide else (None, places[-1]),
+                effect=2.0,
+                effect_text="what is learned of the samples is nothing but chance",
+                cause="samples and targets shuffled apart",
+                mend="order = np.random.permutation(len(x)); x, y = x[order], y[order]",
+            )
+            return True
+    return False
 
 
 def _drawn(context: Context) -> bool:

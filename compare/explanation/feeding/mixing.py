@@ -144,7 +144,7 @@ def mixed(observation: Observation, folder: Path, batch: int, number: int) -> Mi
         if not any(mark in str(entry.get("function")) for mark in _SPLITS)
     ]
     stages = _stages(observation)
-    if stages:
+    if any(stage.get("method") == "shuffle" for stage in stages):  # else a pipeline whose stages were not seen
         found = [entry for entry in found if not str(entry.get("function")).startswith("tf.data")]
     batches = {number // batch, -(-number // batch)} if batch else set()
     ways = [_of_permutation(entry, observation, folder, number, batches) for entry in found]
