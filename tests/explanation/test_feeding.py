@@ -9,7 +9,8 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, data, feeding, relate_targets
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
-from compare.explanation.feeding.relation import Relation, affine, relate
+from compare.explanation.feeding.relation import Relation, relate
+from compare.explanation.feeding.scaling import affine
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pairing, pair
 from compare.explanation.observed.sides import Side
@@ -274,3 +275,48 @@ def test_samples_and_targets_that_are_shuffled_apart_are_told(tmp_path: Path, fi
     context = context_of_data(tmp_path / "one", {}, {"permutations": orders[:1]})
     data(context, fed)  # labels of others, of which no order tells the cause
     assert [found.title for found in context.findings] == [f"targets: {targets.words}"]
+
+
+TABLE = GENERATOR.gamma(2.0, 1.0, size=(64, 6)) * np.array([1e4, 1, 1, 5, 0.1, 30])
+EACH = (TABLE - TABLE.mean(0)) / TABLE.std(0)
+ALL = (TABLE - TABLE.mean()) / TABLE.std()
+
+
+@pytest.mark.parametrize(
+    ("guide", "steered", "expected"),
+    [
+        (EACH, ALL, "standardised by one mean and one deviation of all features; the other side by those of each"),
+        (ALL, EACH, "standardised by the mean and deviation of each feature; the other side by one of all"),
+        (EACH, TABLE / TABLE.max(0), "scaled feature by feature"),
+        (EACH, EACH * np.array([1, 1, 3, 1, 1, 1]), "feature 2 alone scaled otherwise, counted from 0: 3 times"),
+        (
+            EACH,
+            (EACH - EACH.mean(1, keepdims=True)) / EACH.std(1, keepdims=True),
+            "scaled sample by sample: each standardised by its own mean and deviation",
+        ),
+        (
+            EACH,
+            EACH / np.linalg.norm(EACH, axis=1, keepdims=True),
+            "scaled sample by sample: each divided by its own l",
+        ),
+        (EACH.reshape(64, 3, 2) * 1.0, EACH.reshape(64, 3, 2) * np.array([1.0, 2.0]), "feature 1 alone"),
+        (PIXELS, FIRST - FIRST.mean(0), "scaled position by position"),
+    ],
+)
+def test_what_samples_are_standardised_by_is_named(guide: Array, steered: Array, expected: str) -> None:
+    assert words(guide, steered).startswith(expected)
+
+
+def test_an_image_that_is_standardised_by_itself_is_the_references() -> None:
+    own = (PIXELS - PIXELS.mean((1, 2, 3), keepdims=True)) / PIXELS.std((1, 2, 3), keepdims=True)
+    found = relate([own], [FIRST])
+    assert found.words == "scaled sample by sample: each standardised by its own mean and deviation"
+    assert found.of_guide
+
+
+def test_one_mean_of_all_is_mended_by_an_axis(tmp_path: Path) -> None:
+    relation = relate([EACH], [ALL])
+    context = context_of_data(tmp_path, {}, {})
+    data(context, Feeding((relation,), (), ((EACH,),), (), ((ALL,),), (), (64, 64)))
+    (found,) = context.findings
+    assert found.mend == "mean, std = x_train.mean(axis=0), x_train.std(axis=0)"

@@ -126,6 +126,11 @@ def _effective(guide: Side, look: Side, pairing: Pairing) -> tuple[Steps, Steps]
 
 def _mend(words: str) -> str:
     """What to do about what the steered side makes of the samples."""
+    if words.startswith("standardised by one mean"):
+        axis = 0 if words.endswith("feature") else (0, 1, 2)
+        return f"mean, std = x_train.mean(axis={axis}), x_train.std(axis={axis})"
+    if words.startswith("standardised by the mean"):
+        return "mean, std = x_train.mean(), x_train.std()"
     if words.startswith("standardised"):
         return "leave the standardisation out (transforms.Normalize), or do it in the reference as well"
     return "make the inputs as the reference does"
