@@ -127,7 +127,7 @@ DENSE = """
 """
 
 
-def test_an_order_of_its_own_and_workers_that_read_all_are_seen(folder: Path) -> None:
+def test_an_order_of_its_own_workers_that_read_all_and_modes_are_seen(folder: Path) -> None:
     source = """
     import torch
     from torch import nn
@@ -139,8 +139,10 @@ def test_an_order_of_its_own_and_workers_that_read_all_are_seen(folder: Path) ->
         def __iter__(self):
             return iter(zip(x[torch.randperm(40)], y[torch.randperm(40)]))
 
-    net = nn.Linear(1, 1)
+    net = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.5))
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-6)
+    net.train()
+    net[1].eval()
     for inputs, targets in DataLoader(Rows(), batch_size=10, num_workers=3):
         optimizer.zero_grad()
         nn.functional.mse_loss(net(inputs), targets).backward()
@@ -151,6 +153,8 @@ def test_an_order_of_its_own_and_workers_that_read_all_are_seen(folder: Path) ->
     np.testing.assert_array_equal(seen.arrays[fed["inputs"][0]].ravel(), np.arange(10))
     np.testing.assert_array_equal(seen.arrays[fed["targets"][0]].ravel(), [7, 6, 5, 4, 3, 2, 1, 0, 8, 9])
     assert seen.document["data"]["loaders"][0]["copies"] == 3
+    modes = seen.document["loop"]["mode_places"]
+    assert [modes[path]["code"] for path in ("", "0", "1")] == ["net.train()", "net.train()", "net[1].eval()"]
 
 
 def test_a_plain_loop_is_seen_whole(folder: Path) -> None:
