@@ -171,7 +171,7 @@ _ORDER = {"fault": 0, "minor": 1, "inherent": 2}
 
 
 _OF_A_LAYER = re.compile(
-    r"(?P<what>.+?) (?P<where>of|after|in) (?P<layer>(layer (?=\d))?[^\s:,]+)"
+    r"(?P<what>.+?) (?P<where>of|after|in) (?!the |place |Keras |evaluation mode )(?P<layer>(layer (?=\d))?[^\s:,]+)"
     r"(?P<rest>( \([^)]*\))?[:,]? .*|( \([^)]*\))?)",
     re.DOTALL,
 )
@@ -192,6 +192,9 @@ def merged(findings: Sequence[Finding]) -> list[Finding]:
         key = (found.stage, found.severity, match["what"], match["where"], match["rest"])
         groups.setdefault(key, []).append((match["layer"], found))
     return alone + [_as_one(key, entries) for key, entries in groups.items()]
+
+
+_MODE = re.compile(r"(?P<layer>\S+\.(eval|train)\(\))(?P<when> after .+)")
 
 
 def joined(names: Iterable[str]) -> str:
@@ -217,6 +220,9 @@ def _as_one(key: tuple[object, ...], entries: list[tuple[str, Finding]]) -> Find
     text = "; ".join(filter(None, (largest.effect_text, f"also at {shown}" if also else "")))
     own = next(name for name, found in entries if found is largest)
     mend = largest.mend.replace(f"before {own},", f"before {listed},")
+    modes = [_MODE.fullmatch(found.mend) for _, found in entries]
+    if all(modes):  # each layer has a line of its own
+        mend = "; ".join(dict.fromkeys(line["layer"] for line in modes if line)) + _MODE.sub(r"\g<when>", largest.mend)
     return dataclasses.replace(largest, title=f"{what} {where} {listed}{rest}", effect_text=text, mend=mend)
 
 

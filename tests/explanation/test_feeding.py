@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from compare.explanation.context import Context
-from compare.explanation.feeding.data import Feeding, feeding, relate_targets
+from compare.explanation.feeding.data import Feeding, data, feeding, relate_targets
+from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
-from compare.explanation.feeding.relation import Relation, affine, relate
+from compare.explanation.feeding.relation import Relation, relate
+from compare.explanation.feeding.scaling import affine
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pairing, pair
 from compare.explanation.observed.sides import Side
@@ -113,6 +115,16 @@ def own_loop(count: int) -> dict[str, Any]:
     return {"epochs": {"loops": [{"count": 5}, {"count": count}]}}
 
 
+def context_of_data(directory: Path, guide: dict[str, Any], look: dict[str, Any], second: str = "torch") -> Context:
+    """A Keras script and one of another framework, of which only the data are known."""
+    (directory / "loop.py").write_text("for epoch in range(5):\n    rng.shuffle(order)\n")
+    left = Side(observation(directory / "a", "keras", [], [], {}, data=guide))
+    right = Side(observation(directory / "b", second, [], [], {}, data=look))
+    context = Context(left, right, right.observation, Pairing((), (), ()), guide_is_reference=True)
+    context.folders = (directory, directory)
+    return context
+
+
 @pytest.mark.parametrize(
     ("guide", "look", "batches", "titles"),
     [
@@ -129,11 +141,7 @@ def own_loop(count: int) -> dict[str, Any]:
 def test_a_last_batch_that_is_left_out_is_told(
     tmp_path: Path, guide: dict[str, Any], look: dict[str, Any], batches: tuple[int, int], titles: list[str]
 ) -> None:
-    sides = [
-        Side(observation(tmp_path / name, name, [], [], {}, data=data))
-        for name, data in (("keras", guide), ("torch", look))
-    ]
-    context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
+    context = context_of_data(tmp_path, guide, look)
     order(context, Feeding((), (), (), (), (), (), batches))
     assert [found.title.startswith(title) for found, title in zip(context.findings, titles, strict=True)] == [
         True
@@ -179,3 +187,136 @@ def test_targets_of_sequences_that_are_fed_one_after_the_other() -> None:
 @pytest.mark.parametrize("made", [np.zeros((8, 3)), np.full((8, 3), np.inf)])
 def test_values_that_are_nothing_or_no_numbers_are_made_of_no_others(made: Array) -> None:
     assert affine(GENERATOR.normal(size=(8, 3)), made) is None
+
+
+SORTED, MIXED = np.repeat([0, 1], [200, 120]), GENERATOR.integers(0, 4, size=320)
+
+
+def pipeline(text: str) -> dict[str, Any]:
+    """A pipeline of 800 samples by its stages: shuffle(64) batch."""
+    stages = []
+    for line, name in enumerate(text.split(), start=1):
+        method, _, size = name.rstrip(")").partition("(")
+        place = {"file": "port.py", "line": line, "code": name}
+        sizes = {"buffer_size": int(size), "of": 800} if size else {}
+        stages.append({"method": method.rstrip("!"), "place": place, **sizes})
+        if method.endswith("!"):
+            stages[-1]["reshuffle_each_iteration"] = False
+    return {"fit": {"kind": "tf.data", "stages": stages}, "loaders": [{"kind": "tf.data", "stages": []}]}
+
+
+def drawn(function: str, size: int, kind: str = "arrays", **loader: Any) -> dict[str, Any]:
+    """A permutation of so many, drawn in a line of a loop."""
+    where = {"file": "loop.py", "line": 2, "code": ""}
+    fit = {"kind": kind, "num_samples": 800} if function.startswith("fit") else None
+    entry = {"function": function, "size": size, "place": where}
+    return {"fit": fit, "loaders": [loader] if loader else [], "permutations": [entry]}
+
+
+@pytest.mark.parametrize(
+    ("guide", "look", "labels", "title", "severity"),
+    [
+        (drawn("fit(shuffle=True)", 800), pipeline("cache shuffle(64) batch"), SORTED,
+         "shuffled in a buffer of 64 of 800 samples; the reference is shuffled anew in each epoch", "fault"),
+        (drawn("fit(shuffle=True)", 800), pipeline("shuffle(64) batch"), MIXED,
+         "shuffled in a buffer of 64 of 800 samples", "minor"),
+        (drawn("fit(shuffle=True)", 800), pipeline("shuffle(400) batch"), MIXED, "", ""),
+        (drawn("fit(shuffle=True)", 800), pipeline("shuffle(800) batch"), SORTED, "", ""),
+        (drawn("fit(shuffle=True)", 800), pipeline("batch shuffle(25)"), MIXED, "shuffled by whole batches", "minor"),
+        (drawn("fit(shuffle=True)", 800), pipeline("shuffle(800) cache batch"), MIXED, "shuffled once", "fault"),
+        (drawn("fit(shuffle=True)", 800), pipeline("shuffle!(800) batch"), MIXED, "shuffled once", "fault"),
+        (drawn("fit(shuffle=True)", 800), pipeline("batch"), MIXED, "not shuffled", "fault"),
+        (drawn("fit(shuffle=True)", 25, "PyDataset", on_epoch_end=False), drawn("Generator.permutation", 800), MIXED,
+         "shuffled anew in each epoch; the reference is shuffled by whole batches", "minor"),
+        (drawn("fit(shuffle=True)", 25, "PyDataset", on_epoch_end=True), drawn("Generator.permutation", 800), MIXED,
+         "", ""),
+        (drawn("fit(shuffle=True)", 800), drawn("torch.randperm", 25), MIXED, "shuffled by whole batches", "minor"),
+        (drawn("fit(shuffle=True)", 800), drawn("random.shuffle", 100), MIXED, "shuffled in blocks of 100 of 800",
+         "minor"),
+        (drawn("fit(shuffle=True)", 800), drawn("RandomSampler", 800, shuffle=True), SORTED, "", ""),
+    ],
+)  # fmt: skip
+def test_what_a_shuffle_draws_from_is_compared(
+    tmp_path: Path, guide: dict[str, Any], look: dict[str, Any], labels: Array, title: str, severity: str
+) -> None:
+    context = context_of_data(tmp_path, guide, look, "keras" if "stages" in str(look) else "torch")
+    fed = Feeding((), (), (), tuple((part,) for part in np.split(labels, 10)), (), (), (32, 32))
+    mixing(context, fed, (None, None))
+    assert [found.title.startswith(title) for found in context.findings] == ([True] if title else [])
+    assert [found.severity for found in context.findings] == ([severity] if title else [])
+
+
+def test_workers_that_each_read_all_samples_are_told(tmp_path: Path) -> None:
+    own = {"loaders": [{"copies": 4, "sampler": "_InfiniteConstantSampler", "num_workers": 4}]}
+    context = context_of_data(tmp_path, loader(32, drop=False) | {"fit": {"kind": "arrays"}}, own)
+    order(context, Feeding((), (), (), (), (), (), (32, 32)))
+    (found,) = context.findings
+    assert found.title.startswith("samples of an epoch: each 4 times")
+
+
+@pytest.mark.parametrize("first", ["samples", "targets"])
+def test_samples_and_targets_that_are_shuffled_apart_are_told(tmp_path: Path, first: str) -> None:
+    """The watcher turns the front of what is shuffled by the second order, and leaves what is shuffled by the first."""
+    x, y = GENERATOR.normal(size=(32, 5)), np.arange(32) % 4
+    turned = np.r_[np.arange(8)[::-1], 8:32]
+    own = (x, y[turned]) if first == "samples" else (x[turned], y)
+    line = {"file": "port.py", "line": 7, "code": "rng.shuffle(array)"}
+    orders = [{"function": "Generator.shuffle", "size": 32, "place": line} | more for more in ({}, {"apart": True})]
+    context = context_of_data(tmp_path, {}, {"permutations": orders})
+    relation = relate([x], [own[0]])
+    targets = relate_targets([y], [own[1]], relation.order)
+    assert targets.words.startswith("other labels for the same samples")
+    fed = Feeding((relation,), (targets,), ((x,),), ((y,),), ((own[0],),), ((own[1],),), (32, 32))
+    data(context, fed)
+    (found,) = context.findings
+    assert found.title.startswith("samples and their targets are shuffled apart")
+    assert str(found.place) == "port.py:7"
+    (tmp_path / "one").mkdir()
+    context = context_of_data(tmp_path / "one", {}, {"permutations": orders[:1]})
+    data(context, fed)  # labels of others, of which no order tells the cause
+    assert [found.title for found in context.findings] == [f"targets: {targets.words}"]
+
+
+TABLE = GENERATOR.gamma(2.0, 1.0, size=(64, 6)) * np.array([1e4, 1, 1, 5, 0.1, 30])
+EACH = (TABLE - TABLE.mean(0)) / TABLE.std(0)
+ALL = (TABLE - TABLE.mean()) / TABLE.std()
+
+
+@pytest.mark.parametrize(
+    ("guide", "steered", "expected"),
+    [
+        (EACH, ALL, "standardised by one mean and one deviation of all features; the other side by those of each"),
+        (ALL, EACH, "standardised by the mean and deviation of each feature; the other side by one of all"),
+        (EACH, TABLE / TABLE.max(0), "scaled feature by feature"),
+        (EACH, EACH * np.array([1, 1, 3, 1, 1, 1]), "feature 2 alone scaled otherwise, counted from 0: 3 times"),
+        (
+            EACH,
+            (EACH - EACH.mean(1, keepdims=True)) / EACH.std(1, keepdims=True),
+            "scaled sample by sample: each standardised by its own mean and deviation",
+        ),
+        (
+            EACH,
+            EACH / np.linalg.norm(EACH, axis=1, keepdims=True),
+            "scaled sample by sample: each divided by its own l",
+        ),
+        (EACH.reshape(64, 3, 2) * 1.0, EACH.reshape(64, 3, 2) * np.array([1.0, 2.0]), "feature 1 alone"),
+        (PIXELS, FIRST - FIRST.mean(0), "scaled position by position"),
+    ],
+)
+def test_what_samples_are_standardised_by_is_named(guide: Array, steered: Array, expected: str) -> None:
+    assert words(guide, steered).startswith(expected)
+
+
+def test_an_image_that_is_standardised_by_itself_is_the_references() -> None:
+    own = (PIXELS - PIXELS.mean((1, 2, 3), keepdims=True)) / PIXELS.std((1, 2, 3), keepdims=True)
+    found = relate([own], [FIRST])
+    assert found.words == "scaled sample by sample: each standardised by its own mean and deviation"
+    assert found.of_guide
+
+
+def test_one_mean_of_all_is_mended_by_an_axis(tmp_path: Path) -> None:
+    relation = relate([EACH], [ALL])
+    context = context_of_data(tmp_path, {}, {})
+    data(context, Feeding((relation,), (), ((EACH,),), (), ((ALL,),), (), (64, 64)))
+    (found,) = context.findings
+    assert found.mend == "mean, std = x_train.mean(axis=0), x_train.std(axis=0)"

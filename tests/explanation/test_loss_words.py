@@ -118,3 +118,72 @@ def test_another_loss_is_told_beside_a_penalty_that_the_port_does_not_have(tmp_p
     other, penalty = context.findings
     assert other.title.startswith("loss function: mean absolute error")
     assert penalty.title.startswith("no L2 penalty of the weights")
+
+
+CLASSES, LOGITS = np.array([0, 1, 2, 1, 0, 2, 2, 2]), GENERATOR.normal(size=(8, 3))
+CLASS_WEIGHTS = np.array([1.0, 2.0, 4.0])
+ENTROPY = np.log(np.exp(LOGITS).sum(1)) - LOGITS[np.arange(8), CLASSES]
+WEIGHED = CLASS_WEIGHTS[CLASSES]
+
+
+def of_classes(directory: Path, framework: str, value: float, function: str, settings: dict[str, Any]) -> Side:
+    """A classifier of three classes; a loss without a function is written out."""
+    dense = layer("fc", *(("Dense", {"kernel": (4, 3)}) if framework == "keras" else ("Linear", {"weight": (3, 4)})))
+    terms = [{"function": function, "settings": settings, "value": value, "place": place(9)}] if function else []
+    fields = {"losses": [{"value": value, "terms": terms}], "fed": [{"inputs": ["x"], "targets": ["y"]}]}
+    data = {"fit": {"class_weight": dict(enumerate(CLASS_WEIGHTS)), "place": place(20)}} if framework == "keras" else {}
+    arrays = {"x": X, "z": LOGITS, "y": CLASSES}
+    return Side(observation(directory, framework, [dense], [call("fc", ["x"], ["z"])], arrays, data=data, **fields))
+
+
+@pytest.mark.parametrize(
+    ("value", "function", "settings", "mend"),
+    [
+        # torch divides the mean by the sum of the weights of the classes.
+        (
+            (ENTROPY * WEIGHED).sum() / WEIGHED.sum(), "cross_entropy", {"weight": [1.0, 2.0, 4.0]},
+            "reduction='none' in the loss, and .mean() of what it gives: cross_entropy(...).mean()",
+        ),
+        ((ENTROPY * WEIGHED).sum() / WEIGHED.sum(), "", {}, ".mean() of the losses of the samples"),
+        (
+            ENTROPY.mean(), "cross_entropy", {},
+            "cross_entropy(..., weight=weights, reduction='none').mean(), weights a tensor of one for each class",
+        ),
+    ],
+)  # fmt: skip
+def test_weights_of_classes_are_mended_as_torch_computes_their_mean(
+    tmp_path: Path, value: float, function: str, settings: dict[str, Any], mend: str
+) -> None:
+    guide = of_classes(
+        tmp_path / "a", "keras", float((ENTROPY * WEIGHED).mean()), "sparse_categorical_crossentropy", {}
+    )
+    context = context_of(guide, of_classes(tmp_path / "b", "torch", float(value), function, settings))
+    loss(context)
+    (found,) = context.findings
+    assert found.mend == mend
+
+
+def test_losses_of_steps_whose_inputs_were_not_replaced_are_not_compared(tmp_path: Path) -> None:
+    """Only as many steps as layers' values were recorded of have the same outputs, where the inputs differ."""
+    guide = of_one(tmp_path / "a", "keras", float(np.mean((Z[:, 0] - Y) ** 2)), Z, Y[:, None])
+    steered = of_one(tmp_path / "b", "torch", float(np.mean((Z[:, 0] - Y) ** 2)), Z, Y[:, None])
+    for side, later in ((guide, 1.0), (steered, 1.2)):
+        side.observation.losses.append({**side.observation.losses[0], "value": later})
+    context = context_of(guide, steered)
+    context.find("data", "inputs: multiplied by 2", guide="", steered="", effect=1.0)
+    loss(context)
+    assert len(context.findings) == 1
+    assert context.same == ["the loss of 1 step, from the same outputs"]
+
+
+def test_batches_of_a_step_that_are_added_up_are_divided_where_the_loss_is_differentiated(tmp_path: Path) -> None:
+    sides = []
+    for name, value in (("keras", 1.0), ("torch", 4.0)):
+        term = {"function": "huber_loss", "value": value, "place": place(9)}
+        losses = [{"value": value * i, "terms": [term], "place": place(12), "backward_values": [i] * 4} for i in (1, 2)]
+        settings = {"settings": {"gradient_accumulation_steps": 4}} if name == "keras" else {}
+        sides.append(Side(observation(tmp_path / name, name, [], [], {}, losses=losses, optimizer=settings)))
+    context = context_of(*sides)
+    loss(context)
+    (found,) = context.findings
+    assert (found.mend, str(found.place)) == ("loss = loss / 4", "script.py:12")

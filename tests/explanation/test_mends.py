@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from compare.explanation.context import called, describe, in_code
-from compare.explanation.findings import joined
+from compare.explanation.findings import Finding, joined, merged
 from compare.explanation.model.layer_causes import Cause
 from compare.explanation.model.layer_mends import mend_of, part_mend, size_mend
 from compare.explanation.observed.observation import Layer, Parameter
@@ -48,7 +48,10 @@ def mend(port: Layer, cause: str, guide: str, *, in_torch: bool = True, extra: s
         (("conv1", "Conv2d"), "stride", "[1, 2]", "Conv2d(..., stride=(1, 2))"),
         (("attention", "MultiheadAttention"), "number of heads", "4 heads", "MultiheadAttention(..., num_heads=4)"),
         (("0", "LSTM"), "the mean over time", "last state", "layer 0: last state, not something else"),
-        (("2", "BatchNorm2d"), "training", "running statistics", "net[2].eval() where the model trains"),
+        (
+            ("2", "BatchNorm2d"), "training", "running statistics",
+            "net[2].eval() after net.train(), whenever that is called",
+        ),
     ],
 )  # fmt: skip
 def test_a_layer_is_mended_by_a_line_of_code(port: tuple[str, str], cause: str, guide: str, line: str) -> None:
@@ -105,3 +108,15 @@ def test_a_layer_whose_name_is_a_number_is_called_one() -> None:
     assert [in_code(name, "net") for name in ("fc1", "2", "blocks.3.fc", "")] == [
         "net.fc1", "net[2]", "net.blocks[3].fc", "net",
     ]  # fmt: skip
+
+
+def test_layers_that_are_in_another_mode_are_said_once_each_with_its_line() -> None:
+    title = (
+        "the batch's statistics in place of the running ones, as a frozen layer of Keras has of {} "
+        "(batch normalization): batch statistics (training mode); the reference has running statistics"
+    )
+    mend = "net.{}.eval() after net.train(), whenever that is called"
+    found = [Finding("forward", title.format(n), effect=1.0, cause="mode", mend=mend.format(n)) for n in ("bn1", "bn2")]
+    (one,) = merged(found)
+    assert "of bn1, bn2 (batch normalization)" in one.title
+    assert one.mend == "net.bn1.eval(); net.bn2.eval() after net.train(), whenever that is called"

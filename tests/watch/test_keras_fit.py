@@ -120,7 +120,9 @@ def test_a_pipeline_is_read_in_order_and_a_sparse_gradient_is_marked(tmp_path: P
         import tensorflow as tf
         from tensorflow.keras import layers, models
         words = tf.reshape(tf.range(240) % 11, (40, 6))
-        ds = tf.data.Dataset.from_tensor_slices((words, tf.range(40) % 2)).shuffle(40).batch(8, drop_remainder=True)
+        Dataset = tf.data.Dataset
+        parts = [Dataset.from_tensor_slices(part).shuffle(40) for part in (words, tf.range(40) % 2)]
+        ds = Dataset.zip(tuple(parts)).cache().batch(8, drop_remainder=True)
         model = models.Sequential([layers.Embedding(11, 4, mask_zero=True), layers.LSTM(3), layers.Dense(1)])
         model.compile(optimizer="rmsprop", loss="mse", metrics=["accuracy"])
         model.fit(ds, epochs=2)
@@ -128,9 +130,15 @@ def test_a_pipeline_is_read_in_order_and_a_sparse_gradient_is_marked(tmp_path: P
     )
     document = seen.document
     np.testing.assert_array_equal(seen.array(document["fed"][0]["inputs"][0]).ravel(), np.arange(48) % 11)
+    # Labels that are shuffled by an order of their own are turned round in front.
+    np.testing.assert_array_equal(seen.array(document["fed"][0]["targets"][0]).ravel(), [1, 0] * 4)
     (loader,) = document["data"]["loaders"]
     assert (loader["batch_size"], loader["shuffle"], loader["drop_last"]) == (8, True, True)
-    assert document["data"]["permutations"][0]["function"] == "tf.data.shuffle"
+    first, second = document["data"]["permutations"]
+    assert (first["function"], first.get("apart"), second.get("apart")) == ("tf.data.shuffle", None, True)
+    stages = document["data"]["fit"]["stages"]
+    assert [stage["method"] for stage in stages] == ["shuffle", "shuffle", "cache", "batch"]
+    assert (stages[0]["buffer_size"], stages[0]["of"]) == (40, 40)
     assert document["updates"][0]["sparse"] == ["embedding/embeddings"]
     assert list(seen.layer("lstm")["parameters"]) == ["kernel", "recurrent_kernel", "bias"]
     assert "mask0" in seen.call("lstm")["masks"]

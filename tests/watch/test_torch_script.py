@@ -127,6 +127,36 @@ DENSE = """
 """
 
 
+def test_an_order_of_its_own_workers_that_read_all_and_modes_are_seen(folder: Path) -> None:
+    source = """
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, IterableDataset
+
+    x, y = torch.arange(40.0).reshape(40, 1), torch.arange(40.0).reshape(40, 1)
+
+    class Rows(IterableDataset):
+        def __iter__(self):
+            return iter(zip(x[torch.randperm(40)], y[torch.randperm(40)]))
+
+    net = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.5))
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-6)
+    net.train()
+    net[1].eval()
+    for inputs, targets in DataLoader(Rows(), batch_size=10, num_workers=3):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(net(inputs), targets).backward()
+        optimizer.step()
+    """
+    seen = watch(folder, source)
+    fed = seen.document["fed"][0]
+    np.testing.assert_array_equal(seen.arrays[fed["inputs"][0]].ravel(), np.arange(10))
+    np.testing.assert_array_equal(seen.arrays[fed["targets"][0]].ravel(), [7, 6, 5, 4, 3, 2, 1, 0, 8, 9])
+    assert seen.document["data"]["loaders"][0]["copies"] == 3
+    modes = seen.document["loop"]["mode_places"]
+    assert [modes[path]["code"] for path in ("", "0", "1")] == ["net.train()", "net.train()", "net[1].eval()"]
+
+
 def test_a_plain_loop_is_seen_whole(folder: Path) -> None:
     seen = watch(folder, DENSE)
     document = seen.document
@@ -154,7 +184,7 @@ def test_a_plain_loop_is_seen_whole(folder: Path) -> None:
     assert document["data"]["loaders"][0]["num_batches"] == 4
     assert document["data"]["epochs"]["value"] == 5
     loader = document["data"]["loaders"][0]
-    assert (loader["batch_size"], loader["shuffle"], loader["num_workers"]) == (16, True, 2)
+    assert (loader["batch_size"], loader["shuffle"], loader["num_workers"], loader["copies"]) == (16, True, 2, 1)
     assert document["data"]["permutations"][0]["function"] == "RandomSampler"
     assert (document["dropout"][0]["layer"], document["dropout"][0]["rate"]) == ("drop", 0.4)
     layer = next(layer for layer in document["model"]["layers"] if layer["name"] == "norm")

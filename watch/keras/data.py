@@ -203,6 +203,7 @@ class Training:
             "class_weight": readable(arguments["class_weight"]),
             "sample_weight": arguments["sample_weight"] is not None, "num_samples": _length(x),
             "initial_epoch": arguments["initial_epoch"], "validation_freq": arguments["validation_freq"],
+            "stages": getattr(arguments["x"], "_watched_stages", []),
             "kind": _kind(arguments["x"]), "dtypes": self._dtypes(arguments), "place": place,
         }  # fmt: skip
         data["epochs"] = {"value": arguments["epochs"], "how": "fit"}
@@ -284,6 +285,7 @@ class Training:
                 "kind": type(x).__name__, "settings": settings_of(x), "batch_size": getattr(x, "batch_size", None),
                 "shuffle": None, "num_workers": x.workers, "use_multiprocessing": x.use_multiprocessing,
                 "num_batches": x.num_batches, "place": place,
+                "on_epoch_end": type(x).on_epoch_end is not self._keras.utils.PyDataset.on_epoch_end,
             })  # fmt: skip
             x.workers, x.use_multiprocessing = 1, False
 

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from watch.keras.model.layers import readable
+from watch.program.order import HEAD
 from watch.program.script import Session
 
 _PROJECT = Path(__file__).resolve().parent.parent
 # Of a tf.data pipeline: what changes the batches or their order.
 _PIPELINE = (
     "shuffle", "batch", "padded_batch", "repeat", "take", "skip", "cache", "prefetch", "map", "filter", "unbatch",
-    "concatenate", "interleave", "shard", "ragged_batch",
+    "concatenate", "interleave", "shard", "ragged_batch", "flat_map", "enumerate", "with_options", "apply", "rebatch",
+    "bucket_by_sequence_length", "ignore_errors", "take_while",
 )  # fmt: skip
 
 
@@ -34,6 +36,7 @@ class Pipelines:
         for name in _PIPELINE:
             if hasattr(dataset, name):
                 self._wrap(dataset, name)
+        self._wrap_zip(dataset)
         original = dataset.__iter__
 
         def iterate(pipeline: Any) -> Any:
@@ -69,15 +72,34 @@ class Pipelines:
             given = {key: readable(_number(value)) for key, value in bound.items() if key not in {"self", "kwargs"}}
             made = None
             if name == "shuffle" and session.order.of_user(frame):
-                session.order.note("tf.data.shuffle", int(given.get("buffer_size") or 0), frame)
-                made = pipeline.take(-1) if session.order.identity else None
+                seed = given.get("seed")  # without one, each pipeline has an order of its own
+                state = len(session.order.permutations) if seed is None else f"seed {seed}"
+                apart = session.order.note("tf.data.shuffle", int(given.get("buffer_size") or 0), frame, state)
+                if session.order.identity:
+                    made = _turned(pipeline) if apart else pipeline.take(-1)
             if made is None:
                 made = original(pipeline, *args, **options)
             stage = {"method": name, "place": session.places.here(frame), **given}
-            made._watched_stages = [*getattr(pipeline, "_watched_stages", []), stage]  # noqa: SLF001
+            if name == "shuffle":  # of how many the buffer is; negative where that is infinite or unknown
+                stage["of"] = int(pipeline.cardinality())
+            before = made if name == "apply" else pipeline  # what is applied has stages of its own
+            made._watched_stages = [*getattr(before, "_watched_stages", []), stage]  # noqa: SLF001
             return made
 
         setattr(owner, name, method)
+
+    def _wrap_zip(self, dataset: Any) -> None:
+        original, flatten = dataset.zip, self._tensorflow.nest.flatten
+        owner = next(base for base in dataset.__mro__ if "zip" in base.__dict__)
+
+        @functools.wraps(original)
+        def zipped(*args: Any, **options: Any) -> Any:
+            made = original(*args, **options)
+            parts = flatten([*args, *options.values()])
+            made._watched_stages = [stage for part in parts for stage in getattr(part, "_watched_stages", [])]  # noqa: SLF001
+            return made
+
+        owner.zip = staticmethod(zipped)
 
     def _note(self, pipeline: Any) -> None:
         """A pipeline that is read from."""
@@ -95,6 +117,14 @@ class Pipelines:
             "num_batches": int(pipeline.cardinality()), "stages": stages,
             "place": (batches or stages)[-1]["place"],
         })  # fmt: skip
+
+
+def _turned(pipeline: Any) -> Any:
+    """A pipeline whose first elements are turned round, as `order.turn` does it with an array."""
+    made = pipeline.skip(HEAD - 1).take(1)
+    for number in reversed(range(HEAD - 1)):
+        made = made.concatenate(pipeline.skip(number).take(1))
+    return made.concatenate(pipeline.skip(HEAD))
 
 
 def serve_datasets(session: Session) -> None:

@@ -19,6 +19,8 @@ _SPLITS = "sklearn.model_selection._split"
 _SHUFFLES = frozenset({_SPLITS, "sklearn.utils._indexing"})
 # Between them and the user's code there are frames that pass a call on.
 _PASSING_ON = frozenset({"sklearn.utils._param_validation", "contextlib", "torch.utils.data.dataloader"})
+HEAD = 8
+"""So many samples at the front are turned round by an order that is drawn apart: as many as any batch has."""
 _TRAINERS = frozenset({"lightning", "pytorch_lightning"})  # packages that read the user's loaders for him
 
 
@@ -35,14 +37,45 @@ class Order:
         self.permutations: list[dict[str, Any]] = []
         self._places = places
         self._now = now
+        self._first: dict[tuple[str, int, str], Any] = {}
         self.identity = identity
 
-    def note(self, function: str, size: int, frame: FrameType | None = None) -> None:
-        """Notes a permutation of `size` samples."""
+    def note(self, function: str, size: int, frame: FrameType | None = None, state: Any = None) -> bool:
+        """Notes a permutation of `size` samples.
+
+        Args:
+            function: What draws it.
+            size: Of how many.
+            frame: Of the code that asks for it.
+            state: Of the generator that it is drawn from, None where that does not matter.
+
+        Returns:
+            Whether it is another order than the one that the same function gave at the same moment: samples and labels
+            that are shuffled one after the other need the same. Such an order turns the front round in place of the
+            identity, which would hide it.
+        """
         place = self._places.here(frame or sys._getframe(1))  # noqa: SLF001
         entry = {"function": function, "size": size, "when": self._now(), "place": place}
+        apart = state is not None and self._first.setdefault((function, size, entry["when"]), state) != state
+        if apart:
+            entry["apart"] = True
         if len(self.permutations) < 1000:
             self.permutations.append(entry)
+        return apart
+
+    def left(self, function: str, x: Any, frame: FrameType, state: Any) -> bool:
+        """Notes that an array or a list is to be shuffled; whether it is left in its order, or turned round in front.
+
+        Args:
+            function: See `note`.
+            x: The array.
+            frame: See `note`.
+            state: See `note`.
+        """
+        apart = self.note(function, len(x), frame, state)
+        if self.identity and apart:
+            turn(x)
+        return self.identity
 
     def of_user(self, frame: FrameType, modules: frozenset[str] = frozenset()) -> bool:
         """Whether a frame is of the user's own code, or of one of these modules called from it."""
@@ -61,13 +94,27 @@ class Order:
 
     def _steer_random(self) -> None:
         order, shuffle, sample = self, random.Random.shuffle, random.Random.sample
+        seed, setstate, getstate = random.Random.seed, random.Random.setstate, random.Random.getstate
 
         def identity_shuffle(self: random.Random, x: Any, *args: Any) -> None:
-            if order.of_user(sys._getframe(1)):  # noqa: SLF001
-                order.note("random.shuffle", len(x), sys._getframe(1))  # noqa: SLF001
-                if order.identity:
+            frame = sys._getframe(1)  # noqa: SLF001
+            if order.of_user(frame):
+                state = None if isinstance(self, random.SystemRandom) else _state(self, getstate(self))
+                if order.left("random.shuffle", x, frame, state):
                     return
             shuffle(self, x, *args)
+
+        def seeded(self: random.Random, *args: Any, **options: Any) -> None:
+            _given_a_state(self)
+            seed(self, *args, **options)
+
+        def kept(self: random.Random) -> Any:
+            _given_a_state(self)
+            return getstate(self)
+
+        def given(self: random.Random, state: Any) -> None:
+            _given_a_state(self)
+            setstate(self, state)
 
         def identity_sample(self: random.Random, population: Any, k: int, **options: Any) -> list[Any]:
             if order.of_user(sys._getframe(1)):  # noqa: SLF001
@@ -76,10 +123,13 @@ class Order:
                     return list(population[:k])
             return sample(self, population, k=k, **options)
 
+        random.Random.seed, random.Random.setstate = seeded, given  # type: ignore[method-assign,assignment]
+        random.Random.getstate = kept  # type: ignore[method-assign]
         random.Random.shuffle = identity_shuffle  # type: ignore[method-assign]
         random.Random.sample = identity_sample  # type: ignore[method-assign]
         instance: random.Random = random._inst  # noqa: SLF001
         random.shuffle, random.sample = instance.shuffle, instance.sample
+        random.seed, random.getstate, random.setstate = instance.seed, instance.getstate, instance.setstate
 
     def _steer_numpy(self) -> None:
         state, generator = np.random.RandomState, np.random.Generator
@@ -93,7 +143,7 @@ class Order:
 
         shared = steered_state(np.random.mtrand._rand._bit_generator)  # noqa: SLF001
         np.random.mtrand._rand = shared  # noqa: SLF001
-        for name in ("permutation", "shuffle", "choice"):
+        for name in ("permutation", "shuffle", "choice", "seed", "get_state", "set_state"):
             setattr(np.random, name, getattr(shared, name))
         np.random.RandomState = steered_state  # type: ignore[misc]
         np.random.Generator = steered_generator  # type: ignore[misc]
@@ -107,21 +157,23 @@ class Order:
             def __instancecheck__(cls, instance: Any) -> bool:  # np.random's own state is one, made before this
                 return isinstance(instance, original)
 
-        class Steered(original, metaclass=Meta):
+        class Steered(_told(original), metaclass=Meta):
             def permutation(self, x: Any, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
                 if not order.of_user(frame, _SHUFFLES):
                     return super().permutation(x, *args, **options)
-                order.note(f"{name}.permutation", _size(x), frame)
-                return _identity(x, frame) if order.identity else super().permutation(x, *args, **options)
+                state = None if frame.f_globals.get("__name__") == _SPLITS else self.state_of_orders()
+                made = _identity(x, frame)
+                if order.left(f"{name}.permutation", made, frame, state):
+                    return made
+                return super().permutation(x, *args, **options)
 
             def shuffle(self, x: Any, *args: Any, **options: Any) -> None:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if order.of_user(frame, _SHUFFLES):
-                    order.note(f"{name}.shuffle", len(x), frame)
-                    if order.identity:
-                        return
-                super().shuffle(x, *args, **options)
+                if not order.of_user(frame, _SHUFFLES) or not order.left(
+                    f"{name}.shuffle", x, frame, self.state_of_orders()
+                ):
+                    super().shuffle(x, *args, **options)
 
             def choice(self, a: Any, size: Any = None, replace: bool = True, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
@@ -135,6 +187,65 @@ class Order:
         Steered.__name__ = Steered.__qualname__ = original.__name__
         Steered.__module__ = original.__module__
         return Steered
+
+
+def _told(original: type[Any]) -> type[Any]:
+    """A subclass of RandomState or Generator that counts its orders from the state that it was last given."""
+
+    class State(original):
+        def state_of_orders(self) -> tuple[int, int]:
+            return _state(self, super().get_state(legacy=False))
+
+        def seed(self, *args: Any, **options: Any) -> None:
+            _given_a_state(self)
+            super().seed(*args, **options)
+
+        def get_state(self, *args: Any, **options: Any) -> Any:
+            _given_a_state(self)  # whoever keeps it may give it back
+            return super().get_state(*args, **options)
+
+        def set_state(self, *args: Any, **options: Any) -> None:
+            _given_a_state(self)
+            super().set_state(*args, **options)
+
+    class Generator(original):
+        def state_of_orders(self) -> tuple[int, int]:
+            return _state(self, super().bit_generator.state)
+
+        @property
+        def bit_generator(self) -> Any:
+            _given_a_state(self)  # by whom asks for it, to give it one
+            return super().bit_generator
+
+    return State if hasattr(original, "set_state") else Generator
+
+
+def _state(generator: Any, state: Any) -> tuple[int, int]:
+    """The state of a generator, which draws nothing where orders are identities, and how many it would have drawn.
+
+    Args:
+        generator: Whose orders are counted.
+        state: What it says of itself.
+    """
+    drawn = getattr(generator, _DRAWN, 0)
+    setattr(generator, _DRAWN, drawn + 1)
+    return hash(repr(state)), drawn
+
+
+def _given_a_state(generator: Any) -> None:
+    """A generator begins anew."""
+    setattr(generator, _DRAWN, 0)
+
+
+_DRAWN = "_orders_drawn"
+
+
+def turn(x: Any) -> Any:
+    """Turns the front of an array or a list round, in place; returns it."""
+    if isinstance(x, np.ndarray | list):
+        head = x[:HEAD][::-1]
+        x[:HEAD] = head.copy()
+    return x
 
 
 def _size(x: Any) -> int:

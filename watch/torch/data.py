@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils import data
 
-from watch.program.order import Order
+from watch.program.order import Order, turn
 from watch.torch.model.tensors import scalars
 from watch.torch.schedules import trainer_of
 from watch.torch.watch import Watch
@@ -52,9 +52,13 @@ class Data:
                 return original(n, *args, **options)
             name = "torch.randperm" if sampler is None else type(sampler).__name__
             name = "random_split" if frame.f_code.co_name == "random_split" else name
-            order.note(name, int(n), frame)
+            generator = options.get("generator") or torch.default_generator
+            apart = order.note(name, int(n), frame, hash(generator.get_state().cpu().numpy().tobytes()))
             result = original(n, *args, **options)
-            return torch.arange(n, dtype=result.dtype, device=result.device) if order.identity else result
+            if not order.identity:
+                return result
+            made = torch.arange(n, dtype=result.dtype, device=result.device)
+            return torch.from_numpy(turn(made.cpu().numpy())).to(made) if apart else made
 
         torch.randperm = randperm  # type: ignore[assignment]
         data.dataset.randperm = randperm  # type: ignore[assignment,attr-defined] # random_split's, by a name of its own
@@ -89,6 +93,7 @@ class Data:
             "sampler": type(sampler).__name__, "num_workers": workers,
             "num_samples": _length(loader.dataset), "num_sampled": _length(loader.sampler),
             "num_batches": _length(loader), "dataset": type(loader.dataset).__name__, "place": place, "iterations": [],
+            "copies": _copies(loader.dataset, workers),
         })  # fmt: skip
 
     def _note_iteration(self, loader: Any) -> None:
@@ -172,6 +177,14 @@ class Data:
         settings["automatic_optimization"] = bool(getattr(root, "automatic_optimization", True))
         self.found["trainer"] = settings
         self.found["epochs"] = {"value": trainer.max_epochs, "how": "Trainer", "loops": []}
+
+
+def _copies(dataset: Any, workers: int) -> int:
+    """How often workers read each sample: each reads all of an `IterableDataset` that does not ask which one it is."""
+    if not isinstance(dataset, data.IterableDataset) or workers < 2:
+        return 1
+    asks = "get_worker_info" in getattr(getattr(type(dataset).__iter__, "__code__", None), "co_names", ())
+    return 1 if asks else workers
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Loop:
         watch.document["loop"] |= {
             "zero_grad": [], "backward": [], "stale_gradients": [], "clip": [], "scheduler": [], "autocast": None,
             "grad_scaler": False, "compile": False, "training_flags": {}, "no_grad_forward": False, "ema": None,
-            "set_to_none": None, "detached": [],
+            "set_to_none": None, "detached": [], "mode_places": {},
         }  # fmt: skip
 
     @property

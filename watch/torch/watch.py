@@ -244,6 +244,7 @@ class Watch:
                 self.keep_initial(again=self.plan is None)
                 loop = self.document["loop"]
                 loop["training_flags"] = {path: module.training for path, module in self.model.modules()}
+                loop["mode_places"] = self.model.mode_places()
                 kinds = [str(p.dtype) for p in self.model.parameters().values() if p.dtype.is_floating_point]
                 loop["weights_dtype"] = next(iter(kinds), "").removeprefix("torch.") or None
             modes = self.document["loop"].setdefault("training_by_step", [])

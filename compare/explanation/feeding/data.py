@@ -9,7 +9,7 @@ import numpy as np
 from compare.explanation.context import Context
 from compare.explanation.feeding.reading import lines_of, reading_place
 from compare.explanation.feeding.relation import Relation, functions, relate
-from compare.explanation.observed.observation import Array, Call, Observation
+from compare.explanation.observed.observation import Array, Call, Observation, place
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.sides import Side
@@ -51,18 +51,19 @@ class Feeding:
 
     def batch(self, step: int) -> Batch:
         """What to feed to the steered side at a step in place of its own."""
-        if step >= len(self.guide_inputs) or not self.look_inputs:
-            return (), ()
+        # Of what was scaled inside a model only the first step is known: the targets of the others can be fed.
+        given = self.guide_inputs[step] if step < len(self.guide_inputs) and self.look_inputs else ()
         inputs = [
             None if self.scaled_inside else _in_place(array, like)
-            for array, like in zip(self.guide_inputs[step], self.look_inputs[0], strict=False)
+            for array, like in zip(given, self.look_inputs[0] if given else (), strict=False)
         ]
         alike = (
             step < len(self.look_targets) and self.same_order and not any(relation.words for relation in self.targets)
         )
+        wanted = self.guide_targets[step] if step < len(self.guide_targets) and self.look_targets else ()
         targets = [
             None if alike else _as_target(array, like)
-            for array, like in zip(self.guide_targets[step], self.look_targets[0], strict=False)
+            for array, like in zip(wanted, self.look_targets[0] if wanted else (), strict=False)
         ]
         return inputs, targets
 
@@ -125,6 +126,11 @@ def _effective(guide: Side, look: Side, pairing: Pairing) -> tuple[Steps, Steps]
 
 def _mend(words: str) -> str:
     """What to do about what the steered side makes of the samples."""
+    if words.startswith("standardised by one mean"):
+        axis = 0 if words.endswith("feature") else (0, 1, 2)
+        return f"mean, std = x_train.mean(axis={axis}), x_train.std(axis={axis})"
+    if words.startswith("standardised by the mean"):
+        return "mean, std = x_train.mean(), x_train.std()"
     if words.startswith("standardised"):
         return "leave the standardisation out (transforms.Normalize), or do it in the reference as well"
     return "make the inputs as the reference does"
@@ -330,8 +336,9 @@ def data(context: Context, fed: Feeding) -> None:
             cause=None if words == "other samples" else words,
             mend=_mend(words) if about_port else "make the inputs as the reference does",
         )
+    apart = _shuffled_apart(context, fed)
     for number, relation in enumerate(fed.targets):
-        if relation.words and not any(found.words == "other samples" for found in fed.inputs):
+        if relation.words and not apart and not any(found.words == "other samples" for found in fed.inputs):
             context.find(
                 "data",
                 f"targets: {relation.words}" if context.guide_is_reference else f"targets differ: {relation.words}",
@@ -344,6 +351,45 @@ def data(context: Context, fed: Feeding) -> None:
             )
     if fed.inputs and not context.has("data"):
         context.same.append(f"the samples as fed ({_range(fed.guide_inputs)}) and their labels")
+
+
+_TURNED = 8
+"""So many samples at the front are turned round by the watcher where an order is not the one drawn before it."""
+
+
+def _shuffled_apart(context: Context, fed: Feeding) -> bool:
+    """Samples and labels that are shuffled by two orders, so that they do not belong together; says so."""
+    order = next((relation.order for relation in fed.inputs if relation.order is not None), None)
+    for observation, is_guide in ((context.look, False), (context.guide.observation, True)):
+        places = [place(e.get("place")) for e in observation.entries("data", "permutations") if e.get("apart")]
+        for number, relation in enumerate(fed.targets) if places else ():
+            guide, look = ([step[number] for step in steps if number < len(step) and step[number] is not None]
+                           for steps in (fed.guide_targets, fed.look_targets))  # fmt: skip
+            a, b = _joined(guide), _joined(look)  # type: ignore[arg-type]
+            if not relation.words or a is None or b is None:
+                continue
+            turned = a if is_guide else b
+            turned = np.concatenate([turned[:_TURNED][::-1], turned[_TURNED:]])
+            a, b = (turned, b) if is_guide else (a, turned)
+            if relate_targets([a], [b], order).words:
+                continue
+            in_port = is_guide != context.guide_is_reference
+            where = "" if in_port else "in the reference, "
+            words = "samples and targets shuffled apart", "samples and targets in one order"
+            context.find(
+                "data",
+                f"{where}samples and their targets are shuffled apart, each in an order of its own: they do not belong "
+                "together",
+                guide=words[not is_guide],
+                steered=words[is_guide],
+                places=(places[-1], None) if is_guide else (None, places[-1]),
+                effect=2.0,
+                effect_text="what is learned of the samples is nothing but chance",
+                cause="samples and targets shuffled apart",
+                mend="order = np.random.permutation(len(x)); x, y = x[order], y[order]",
+            )
+            return True
+    return False
 
 
 def _drawn(context: Context) -> bool:

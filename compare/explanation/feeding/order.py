@@ -1,18 +1,12 @@
 """Batches and the order in which they come: batch size, shuffling, the last batch, how many samples."""
 
-import ast
-from functools import cache
-from pathlib import Path
-from typing import Any
-
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding
+from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.reading import num_batches, num_samples, reading_place, training_loader
 from compare.explanation.findings import Place
-from compare.explanation.observed.observation import Observation, place
+from compare.explanation.observed.observation import Observation
 from compare.explanation.words import counted
-
-_SPLITS = ("split", "train_test_split", "random_split", "KFold")
 
 
 def order(context: Context, fed: Feeding) -> None:
@@ -35,7 +29,7 @@ def order(context: Context, fed: Feeding) -> None:
             cause=title,
             mend=f"batch_size={fed.batches[0]}",
         )
-    _shuffling(context, places)
+    mixing(context, fed, places)
     _last_batch(context, fed, places)
     _numbers(context, places)
     _epoch_length(context, places)
@@ -62,8 +56,10 @@ def _epoch_length(context: Context, places: tuple[Place | None, Place | None]) -
 def _drawing(context: Context, places: tuple[Place | None, Place | None]) -> None:
     """Whether an epoch has each sample once, or samples drawn by weights or with replacement."""
     sides = _drawn(context.guide.observation), _drawn(context.look)
-    if None in sides or sides[0] == sides[1]:
+    copied = any(_copies(observation) > 1 for observation in (context.guide.observation, context.look))
+    if sides[0] == sides[1] or (None in sides and not copied):
         return
+    sides = sides[0] or "as the data set gives them", sides[1] or "as the data set gives them"
     context.find(
         "data",
         context.differs("samples of an epoch:", str(sides[0]), str(sides[1])),
@@ -77,6 +73,8 @@ def _drawing(context: Context, places: tuple[Place | None, Place | None]) -> Non
 
 def _drawn(observation: Observation) -> str | None:
     loader = training_loader(observation)
+    if _copies(observation) > 1:
+        return f"each {_copies(observation)} times (each worker reads all of an IterableDataset: get_worker_info)"
     if loader.get("sampler") == "WeightedRandomSampler":
         return f"drawn by weights (WeightedRandomSampler){'' if loader.get('replacement') else ', each once at most'}"
     if loader.get("replacement"):
@@ -86,95 +84,9 @@ def _drawn(observation: Observation) -> str | None:
     return "each once" if plain else None
 
 
-def _shuffling(context: Context, places: tuple[Place | None, Place | None]) -> None:
-    """Whether samples come in another order in each epoch."""
-    states = (_state(context.guide.observation, context.folders[0]), _state(context.look, context.folders[1]))
-    if states[0] == states[1] or "unknown" in states:
-        return
-    if set(states) == {"once", "never"}:
-        return  # one fixed order or another
-    texts = {
-        "each epoch": "shuffled anew in each epoch",
-        "once": "shuffled once: the same order in every epoch",
-        "never": "not shuffled: the same order in every epoch",
-    }
-    port = states[1] if context.guide_is_reference else states[0]
-    reference = states[0] if context.guide_is_reference else states[1]
-    title = (
-        f"{texts[port]}; the reference is {texts[reference]}"
-        if port != "each epoch"
-        else f"shuffled; the reference is {texts[reference]}"
-    )
-    context.find(
-        "data",
-        title,
-        guide=texts[states[0]],
-        steered=texts[states[1]],
-        places=places,
-        effect=0.65,
-        effect_text="batches of the same samples in every epoch on one side",
-        cause="order of the samples (shuffle)",
-        mend="shuffle=True" if states[0] == "each epoch" else "shuffle=False",
-    )
-
-
-def _state(observation: Observation, folder: Path) -> str:
-    """`each epoch`, `once`, `never` or `unknown`."""
-    loader = training_loader(observation)
-    if observation.framework == "torch" and loader.get("shuffle"):
-        return "each epoch"
-    found = [
-        entry
-        for entry in observation.entries("data", "permutations")
-        if not any(mark in str(entry.get("function")) for mark in _SPLITS)
-    ]
-    fit = observation.part("data", "fit")
-    if isinstance(fit, dict) and any("fit(" in str(entry.get("function")) for entry in found):
-        return "each epoch"
-    states = [_when(entry, folder) for entry in found]
-    if "each epoch" in states:
-        return "each epoch"
-    if "once" in states:
-        return "once"
-    if (
-        observation.framework == "torch"
-        and loader
-        and loader.get("sampler") not in (None, "SequentialSampler", "BatchSampler")
-    ):
-        return "unknown"
-    if isinstance(fit, dict) and fit.get("kind") not in (None, "arrays", "tf.data", "PyDataset"):
-        return "unknown"
-    return "never"
-
-
-def _when(entry: dict[str, Any], folder: Path) -> str:
-    """Whether a permutation is drawn once or in each epoch, by where its line stands."""
-    function = str(entry.get("function"))
-    if function in ("RandomSampler", "SubsetRandomSampler", "WeightedRandomSampler"):
-        return "each epoch"
-    if function.startswith("tf.data"):
-        return "once" if entry.get("reshuffle_each_iteration") is False else "each epoch"
-    where = place(entry.get("place"))
-    if where is None:
-        return "once"
-    path = folder / where.file
-    try:
-        text = path.read_text(encoding="utf-8") if path.suffix == ".py" else ""
-    except OSError:
-        return "once"
-    return "each epoch" if _repeats(text, where.line) else "once"
-
-
-@cache
-def _repeats(text: str, line: int) -> bool:
-    """Whether a line is in a loop or in a function, which may be called in one."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return False
-    kinds = (ast.For, ast.While, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-    around = [n for n in ast.walk(tree) if isinstance(n, kinds) and n.lineno <= line <= (n.end_lineno or line)]
-    return any(not isinstance(node, ast.FunctionDef) or node.name not in ("main", "__init__") for node in around)
+def _copies(observation: Observation) -> int:
+    """How often an epoch has each sample, since every worker reads the whole data set."""
+    return int(training_loader(observation).get("copies") or 1)
 
 
 def _last_batch(context: Context, fed: Feeding, places: tuple[Place | None, Place | None]) -> None:

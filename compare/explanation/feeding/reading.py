@@ -89,7 +89,8 @@ def _accumulated(observation: Observation) -> int:
 
 
 _CODE = {
-    r"standardised": r"Normalize|mean|std",
+    r"standardised|deviation": r"\.(mean|std|var|adapt|fit|fit_transform)\(",
+    r"standardised|scaled": r"Normalize|mean|std",
     r"transposed": r"transpose|permute|\.T\b|swapaxes|moveaxis|reshape|view",
     r"channels reversed": r"::-1|flip|BGR|RGB",
     r"mirror image": r"[Ff]lip|::-1",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compare.explanation.feeding.scaling import affine, by_sample
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.values import ROUNDED, deviation, layouts
 
@@ -59,6 +60,8 @@ def relate(guide: Sequence[Array], steered: Sequence[Array]) -> Relation:
         first, second = x[[i for i, _ in known]], b[[j for _, j in known]]
         inverse = _usual(second) and not _usual(first)
         words = affine(second, first) if inverse else affine(first, second)
+        if words is None:
+            words, inverse = by_sample(first, second)
         if words is None:
             continue
         said = [name] if name in _SUSPECT else []
@@ -166,83 +169,3 @@ def _normal(x: Array) -> Array:
 def _usual(x: Array) -> bool:
     """Whether values are in 0..1, as most people scale images."""
     return float(x.min()) >= 0 and float(x.max()) <= 1
-
-
-def affine(x: Array, y: Array) -> str | None:
-    """In words, how `y` is made from `x`: of all values alike, by channel, or by feature; None if not so."""
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if not (np.isfinite(x).all() and np.isfinite(y).all() and y.any()):
-        return None
-    whole = _fit(x.reshape(1, -1), y.reshape(1, -1))
-    if whole is not None:
-        return _scale_words(float(whole[0][0]), float(whole[1][0]), x)
-    if x.ndim == 4:
-        for axis in (1, 3):
-            fitted = _fit(
-                np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1), np.moveaxis(y, axis, 0).reshape(x.shape[axis], -1)
-            )
-            if fitted is not None:
-                means, deviations = -fitted[1] / fitted[0], 1 / fitted[0]
-                return f"standardised by channel: mean {_list(means)}, deviation {_list(deviations)}"
-    if x.ndim == 2 and len(x) > 3:
-        fitted = _fit(x.T, y.T)
-        if fitted is not None:
-            return "scaled feature by feature (standardised by other means or deviations)"
-    return None
-
-
-def _fit(x: Array, y: Array) -> tuple[Array, Array] | None:
-    """Of each row the factor and the shift that make `y` from `x`, if all rows are made so."""
-    centred = x - x.mean(axis=1, keepdims=True)
-    variance = (centred**2).mean(axis=1)
-    usable = variance > 0
-    factor = np.ones(len(x))
-    factor[usable] = (centred * y).mean(axis=1)[usable] / variance[usable]
-    shift = y.mean(axis=1) - factor * x.mean(axis=1)
-    error = np.abs(factor[:, None] * x + shift[:, None] - y).max()
-    return (factor, shift) if error <= 1e-5 * max(float(np.abs(y).max()), 1e-30) and usable.any() else None
-
-
-def _list(values: Array) -> str:
-    return ", ".join(f"{value:.4g}" for value in values)
-
-
-def _scale_words(factor: float, shift: float, x: Array) -> str:
-    """The usual ways to scale, by name."""
-    low, high = float(x.min()), float(x.max())
-    largest = max(abs(low), abs(high))
-    if abs(factor - 1) <= ROUNDED and abs(shift) <= ROUNDED * max(largest, 1):
-        return ""
-    if abs(shift) <= 1e-6 * abs(factor) * max(abs(high), 1e-30):
-        return _factor_words(factor, high)
-    if abs(factor - 2) <= 1e-5 and abs(shift + 1) <= 1e-5:
-        return "scaled to -1..1 instead of 0..1"
-    if abs(factor + 1) <= 1e-5:
-        return "inverted: each value taken from the largest"
-    if factor < 0:
-        return f"{factor:.5g} times the other side's values, {shift:+.5g}"
-    if low < 0:
-        return f"scaled otherwise (standardised on one side): {factor:.5g} times the other side's, {shift:+.5g}"
-    mean, spread = -shift / factor, 1 / factor
-    return f"standardised (normalised): mean {mean:.4f} subtracted, divided by the deviation {spread:.4f}"
-
-
-def _factor_words(factor: float, high: float) -> str:
-    """A factor without a shift."""
-    for number in (255.0, 256.0, 127.5, 128.0, 16.0):
-        if abs(factor / number - 1) <= 1e-5:
-            return f"not divided by {number:g}: values reach {factor * high:.4g}, the other side's {high:.4g}"
-        if abs(factor * number - 1) <= 1e-5:
-            return f"divided by {number:g} once more: values reach {factor * high:.4g}, the other side's {high:.4g}"
-    for first, second in ((256, 255), (255, 256)):
-        if abs(factor * first / second - 1) <= 1e-5:
-            return f"divided by {first} instead of {second}"
-    for share, words in ((factor**2, "by n - 1 in place of n"), (1 / factor**2, "by n in place of n - 1")):
-        number = 1 / (1 - share) if 0.9 < share < 1 else 0.0  # of the samples, where it is (n - 1) / n
-        if number and abs(number - round(number)) <= _NEAR_A_NUMBER:
-            return f"multiplied by {factor:.6g}: divided by a deviation of {round(number)} samples, {words} (ddof)"
-    return f"multiplied by {factor:.6g}"
-
-
-_NEAR_A_NUMBER = 0.01
-"""One factor near 1 in fifty looks so by chance; that it is one factor for all values and features is no chance."""

@@ -7,9 +7,18 @@ import numpy as np
 
 from compare.explanation.arithmetic.losses import NEARLY, Formula, Sample, find
 from compare.explanation.context import Context
+from compare.explanation.findings import Place
+from compare.explanation.loss.mends import (
+    factor_mend,
+    other_mend,
+    reduction_mend,
+    smoothing_mend,
+    times,
+    weights_mend,
+)
 from compare.explanation.loss.terms import REGULARISATION
-from compare.explanation.loss.words import IGNORED, MASKED, Found, Said, factor_words, named, samples_of
-from compare.explanation.observed.observation import Array
+from compare.explanation.loss.words import Found, Said, factor_words, named, samples_of
+from compare.explanation.observed.observation import Array, place
 
 
 def by_both_formulas(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
@@ -50,7 +59,7 @@ def by_own_prediction(context: Context, steps: Sequence[int], a: Array, b: Array
     if first is None or second is None or first.name == second.name or not context.has("forward", ("fault",)):
         return None
     title = context.differs("loss function:", first.name, second.name)
-    return [Said(title, str(first), str(second), title, _other_mend(context, first.name, second.name))]
+    return [Said(title, str(first), str(second), title, other_mend(context, first.name, second.name))]
 
 
 def _own_samples(context: Context, steps: Sequence[int]) -> list[Sample]:
@@ -91,7 +100,7 @@ def differences(context: Context, first: Formula, second: Formula) -> Found:
         found.append(Said(title, f"{first}", f"{second}", title, f"give the loss the values before {name}"))
     elif first.name != second.name:
         title = context.differs("loss function:", str(first), str(second))
-        found.append(Said(title, str(first), str(second), title, _other_mend(context, first.name, second.name)))
+        found.append(Said(title, str(first), str(second), title, other_mend(context, first.name, second.name)))
     elif first.on != second.on:
         title = context.differs(f"{first.name} (from_logits or not): taken of", first.on, second.on)
         found.append(Said(title, str(first), str(second), title, f"give the loss {first.on}"))
@@ -105,61 +114,14 @@ def differences(context: Context, first: Formula, second: Formula) -> Found:
             continue
         if x != y:
             title = context.differs(name, x, y)
-            mend = _smoothed(first) if name == "label smoothing" else _mend(name, x, y)
+            mend = {
+                "label smoothing": smoothing_mend(first),
+                "weights in the loss:": weights_mend(context, first),
+                "reduction of the loss:": reduction_mend(context, first),
+                "factor of the loss:": times(first.factor / second.factor),
+            }[name]
             found.append(Said(title, str(first), str(second), title, mend))
     return found
-
-
-def _other_mend(context: Context, wanted: str, seen: str) -> str:
-    """What to do where a loss is another one, or the same with another setting, or of targets that are broadcast."""
-    if seen.startswith(f"{wanted}, ") and "broadcast" in seen:
-        return unbroadcast(context)
-    first, second = (_SETTING.fullmatch(name) for name in (wanted, seen))
-    if first and second and first.group("loss", "setting") == second.group("loss", "setting"):
-        return f"{first['setting']}={first['value']}"
-    return f"use {wanted}"
-
-
-_SETTING = re.compile(r"(?P<loss>.+) \((?P<setting>\w+) (?P<value>[\d.e+-]+)\)")
-
-
-def unbroadcast(context: Context) -> str:
-    """What makes outputs and targets of the steered side's loss have one shape, by the shapes that it was given."""
-    losses = context.steered.observation.losses
-    terms = (losses[0].get("terms") or []) if losses else []
-    arrays = context.steered.observation.arrays((terms[0].get("inputs") or [])[:2]) if len(terms) == 1 else []
-    if context.frameworks[1] == "torch" and len(arrays) == 2 and all(array is not None for array in arrays):
-        output, target = (len(array.shape) for array in arrays if array is not None)
-        return "output.squeeze(1)" if output > target else "target.squeeze(1)"
-    return "squeeze(1) of whichever has the shape (n, 1), output or target"
-
-
-_MENDS = {
-    "mean over the samples": "reduction='mean'",
-    "sum over the samples (reduction sum)": "reduction='sum'",
-    "sum over all elements (reduction sum)": "reduction='sum'",
-    "sum over a sample's elements, mean over the samples": "reduction='sum', divided by the number of samples",
-    "divided by the sum of the weights (weighted mean)": "divide by the sum of the weights",
-    "class weights": "give the loss the class weights (weight=)",
-    "sample weights": "multiply the unreduced losses by the samples' weights",
-    "none": "leave the weights out",
-    MASKED: "leave the masked positions out of the mean: ignore_index, or a mask",
-    IGNORED: "leave these targets out of the mean",
-}
-
-
-def _smoothed(wanted: Formula) -> str:
-    """How labels are smoothed; torch's binary losses have no setting for it."""
-    if "binary" in wanted.name and wanted.smoothing:
-        return f"target = target * {1 - wanted.smoothing:g} + {wanted.smoothing / 2:g}"
-    return f"label_smoothing={wanted.smoothing:g}"
-
-
-def _mend(name: str, wanted: str, seen: str) -> str:
-    """What to do for one part of a formula."""
-    if name.startswith("factor"):
-        return f"loss = loss * {float(wanted) / float(seen):.6g}"
-    return _MENDS.get(wanted, f"{name.rstrip(':')} {wanted}")
 
 
 def by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found | None:
@@ -182,6 +144,13 @@ def by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found |
             named(context.guide.observation),
             named(context.steered.observation),
             words or "a constant factor",
-            "reduction='mean'" if "sum" in words and "accumulation" not in words else f"multiply it by {1 / value:.6g}",
+            factor_mend(context, words, value),
+            _backward_place(context) if "accumulation" in words else None,
         )
     ]
+
+
+def _backward_place(context: Context) -> Place | None:
+    """Where the steered side differentiates its loss, where it does so itself."""
+    losses = context.steered.observation.losses
+    return place(losses[0].get("place")) if losses else None

@@ -40,8 +40,8 @@ def loss(context: Context) -> None:
         return
     guide, steered = _values(context.guide.observation), _values(context.steered.observation)
     count = min(len(guide), len(steered))
-    if context.has("forward") or context.unpaired or context.says("evaluation mode"):
-        # Only in the first steps the outputs of layers were put in their place.
+    if context.has("forward") or context.unpaired or context.says("evaluation mode|^inputs|^targets"):
+        # Only in the first steps the outputs of layers were put in their place, whatever the inputs were.
         count = min(count, len(context.guide.observation.calls))
     steps = [i for i in range(count) if np.isfinite(guide[i]) and np.isfinite(steered[i])]
     if not steps:
@@ -145,6 +145,9 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         return
     if context.says("evaluation mode"):
         context.not_seen.append("the loss by itself: it changes with the mode that the layers are in")
+        return
+    if context.says("^targets"):
+        context.not_seen.append("the loss by itself: the targets differ")
         return
     if context.has("forward") and not _given_the_same(context):
         after = [found for found in context.findings if found.stage == "forward" and found.severity == "fault"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compare.explanation.context import Context, describe
+from compare.explanation.context import Context, Places, describe
 from compare.explanation.findings import Place
 from compare.explanation.model.layer_causes import NOT_CAUSAL, NOT_MASKED, SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
@@ -132,12 +132,7 @@ def _layer(
     if any(cause.name == "cropping" for cause in found):  # what torch calls output padding is a part of it
         found = [cause for cause in found if cause.name != "output padding"]
     found = [_with_layer_before(one, begin, cause) for cause in found]
-    place = right.place or pair.port.place
-    places = (pair.guide.place, pair.port.place or place)
-    if any(cause.name in (NOT_MASKED, NOT_CAUSAL) for cause in found):  # masks are given where a layer is called
-        places = (left.place or pair.guide.place, place)
-    if pair.kind == ATTENTION and len(pair.ports) > 1:
-        places = (places[0], _line_of_scores(one, enter, right, found) or places[1])
+    places = _places(one, pair, left, right, enter, found)
     for cause in found:
         context.find(
             "forward",
@@ -209,6 +204,20 @@ def _with_layer_before(one: Pass, begin: Call, cause: Cause) -> Cause:
         more *= len(added)
     seen = [(a + c, b + d) for (a, b), (c, d) in zip(more, added, strict=False)]
     return replace(cause, guide=words, steered=str(seen[0]) if all(e == seen[0] for e in seen) else str(seen))
+
+
+def _places(one: Pass, pair: Pair, left: Call, right: Call, enter: Call, found: list[Cause]) -> Places:
+    """Where what differs in a layer is set: where it is made, called, or put into its mode."""
+    context = one.context
+    place = right.place or pair.port.place
+    places = (pair.guide.place, pair.port.place or place)
+    if any(cause.name in (NOT_MASKED, NOT_CAUSAL) for cause in found):  # masks are given where a layer is called
+        places = (left.place or pair.guide.place, place)
+    if any(cause.name == "training" for cause in found):
+        places = (places[0], context.steered.observation.place("loop", "mode_places", right.layer or "") or places[1])
+    if pair.kind == ATTENTION and len(pair.ports) > 1:
+        places = (places[0], _line_of_scores(one, enter, right, found) or places[1])
+    return places
 
 
 def _causes(one: Pass, pair: Pair, left: Call, right: Call, begin: Call) -> list[Cause]:

@@ -35,8 +35,9 @@ def mend_of(pair: Pair, cause: Cause, model: str, *, in_torch: bool, extra: str 
         key = _IN_KERAS.get(cause.name, "")
         return _with(layer, f"{key}={_tupled(pair.guide.settings[key])!r}") if key in pair.guide.settings else ""
     if cause.name == "training":
-        mode = "eval" if "running" in cause.guide else "train"
-        return f"{in_code(layer.name, model)}.{mode}() where the model trains"
+        if "running" in cause.guide:
+            return f"{in_code(layer.name, model)}.eval() after {model}.train(), whenever that is called"
+        return f"{in_code(layer.name, model)}.train() where the model trains"
     if cause.name.startswith("padding is not masked"):
         return f"leave padded steps out: pack_padded_sequence before {called(layer)}"
     if cause.name == NOT_CAUSAL:

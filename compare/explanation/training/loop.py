@@ -203,6 +203,7 @@ def modes(context: Context) -> None:
         return
     for found in shown:
         context.findings.remove(found)
+    set_at = context.look.place("loop", "mode_places", off[0])
     which = "all layers" if len(off) == len(sensitive) else ", ".join(off)
     context.find(
         "loop",
@@ -211,7 +212,7 @@ def modes(context: Context) -> None:
         else f"the reference is trained in evaluation mode (model.eval()): {which}",
         guide="training mode",
         steered="evaluation mode",
-        places=_loss_places(context),
+        places=(_loss_places(context)[0], set_at or _loss_places(context)[1]),
         effect=max(found.effect for found in shown),
         effect_text="dropout does nothing, normalisations use running statistics",
         cause="evaluation mode while training",

@@ -34,6 +34,7 @@ class Model:
         self.loose: dict[str, Tensor] = {}  # parameters of no module, by the name of their variable
         self._modules: list[tuple[str, nn.Module]] | None = None
         self._names: dict[int, str] = {}
+        self._mode_places: dict[int, Place | None] = {}  # by the identity of a module, of the last train() or eval()
 
     def watch(self) -> None:
         """From now on every module knows where it was made."""
@@ -46,6 +47,29 @@ class Model:
                 self.__dict__[_PLACE] = model._places.here(_maker(self, sys._getframe(1)))  # noqa: SLF001
 
         nn.Module.__init__ = init  # type: ignore[method-assign]
+        self._watch_modes()
+
+    def _watch_modes(self) -> None:
+        model, original, inside = self, nn.Module.train, False
+
+        def train(self: nn.Module, mode: bool = True) -> nn.Module:
+            nonlocal inside
+            if inside:
+                return original(self, mode)
+            place = model._places.here(sys._getframe(1))  # noqa: SLF001
+            model._mode_places.update((id(part), place) for part in self.modules())
+            inside = True
+            try:
+                return original(self, mode)
+            finally:
+                inside = False
+
+        nn.Module.train = train  # type: ignore[method-assign]
+
+    def mode_places(self) -> dict[str, Place]:
+        """By path, the line that put a module into its mode; those that no line did are left out."""
+        found = {path: self._mode_places.get(id(module)) for path, module in self.modules()}
+        return {path: place for path, place in found.items() if place is not None}
 
     def include(self, parameters: Iterable[Tensor]) -> None:
         """Makes the outermost modules that own these parameters parts of the model."""
