@@ -150,7 +150,8 @@ def of_kernel_gradients(evidence: Sequence[Evidence], *, even_of_few: bool = Fal
     if few and even_of_few:
         return (
             "the deviations are where all products are zero, or nearly, and too few to tell their cause by their size: "
-            f"Winograd's algorithm, {algorithm}, rounds there, by as much, and no order of the sum does"
+            f"Winograd's algorithm, {algorithm}, rounds there by as much, as Fourier transforms do, "
+            "and no order of the sum does"
         )
     return None
 
