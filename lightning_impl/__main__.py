@@ -35,7 +35,7 @@ from lightning_impl.checkpoints import CompleteCheckpoints, check_recipe, checkp
 from lightning_impl.configurations import with_ready_configurations
 from lightning_impl.convert import convert
 from lightning_impl.data import MnistDataModule
-from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers
+from lightning_impl.logs import SaveConfigAndRecipe, check_installed, default_loggers, forget
 from lightning_impl.predicting import predict_images
 from pictures.classify import add_options, classify_pictures
 from recipe.atomic import complete_or_absent
@@ -138,6 +138,7 @@ class RecipeCLI(LightningCLI):
             raise BadInputError(f"--trainer: {as_one_line(error)}; see --help") from error
         self._check_trainer(instance)
         self._check_checkpoint()
+        self._own_logs = logs
         if logs:
             instance.loggers = default_loggers(instance.default_root_dir)
         return instance
@@ -210,6 +211,15 @@ class RecipeCLI(LightningCLI):
             )
         self.config_init[self.config_init.subcommand].ckpt_path = str(path)
         return str(path)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it; one that is refused before its first step leaves no directory of our logs."""
+        try:
+            super()._run_subcommand(subcommand)
+        except (ParityError, MisconfigurationException):
+            if self._own_logs and self.trainer.is_global_zero and self.trainer.global_step == 0:
+                forget(self.trainer.loggers)
+            raise
 
     def before_predict(self) -> None:
         """Refuses several devices, of which each would hold a part of the one file."""

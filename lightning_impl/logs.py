@@ -1,8 +1,10 @@
 """Loss and accuracy of every epoch, for TensorBoard and as a CSV table."""
 
+import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,16 @@ def default_loggers(directory: str | Path) -> list[Logger]:
     version = _slurm_version() or _new_version(TensorBoardLogger(directory))
     tensorboard = TensorBoardLogger(directory, version=version, default_hp_metric=False, flush_secs=1)
     return [tensorboard, CSVLogger(directory, version=tensorboard.version)]
+
+
+def forget(loggers: Sequence[Any]) -> None:
+    """Removes the directory of logs that a refused run has begun, where nothing else is in it."""
+    for directory in {Path(logger.log_dir) for logger in loggers if "://" not in str(logger.log_dir)}:
+        begun = ("config.yaml", "hparams.yaml", "events.out.tfevents.*")
+        if directory.is_dir() and all(any(path.match(name) for name in begun) for path in directory.iterdir()):
+            shutil.rmtree(directory)
+            with contextlib.suppress(OSError):  # other runs have theirs beside it
+                directory.parent.rmdir()
 
 
 def log_epoch(loggers: Sequence[Any], epoch: int, values: dict[str, Tensor]) -> None:

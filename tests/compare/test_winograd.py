@@ -165,7 +165,7 @@ def test_winograds_algorithm_is_named_by_what_it_leaves_in_a_kernels_gradient(
     for one in made:
         # The very gradient, to what float32 keeps of sums that cancel.
         np.testing.assert_allclose(one.recorded, one.expected, atol=1e-7)
-    cause = of_kernel_gradients(made, on_gpu=False)
+    cause = of_kernel_gradients(made)
     assert f"those of Winograd's algorithm F(3×3, {size}×{size})" in (cause or "")
 
 
@@ -210,14 +210,17 @@ def test_what_errs_in_another_way_in_a_kernels_gradient_is_not_winograds_algorit
     for name, change in others.items():
         made = with_gradients(evidence, change)
         assert not all(one.is_right for one in made), name
-        assert of_kernel_gradients(made, on_gpu=True) is None, name
+        assert of_kernel_gradients(made, even_of_few=True) is None, name
     made = with_gradients(evidence, lambda one: by_winograd(one, 4))
-    assert of_kernel_gradients(with_gradients(made, lambda one: 1.5 * one.recorded, "output.bias"), on_gpu=True) is None
-    assert of_kernel_gradients(evidence, on_gpu=True) is None
+    assert (
+        of_kernel_gradients(with_gradients(made, lambda one: 1.5 * one.recorded, "output.bias"), even_of_few=True)
+        is None
+    )
+    assert of_kernel_gradients(evidence, even_of_few=True) is None
 
 
 @pytest.mark.parametrize("times", [1, 10])
-def test_where_too_few_numbers_tell_it_is_said_of_a_gpu_alone(evidence: list[Evidence], times: int) -> None:
+def test_where_too_few_numbers_tell_it_is_said_if_asked_for(evidence: list[Evidence], times: int) -> None:
     """A first convolution has one channel, and in hardly a place are all of its pixels blank."""
     name = "convolution_1.kernel"
 
@@ -225,8 +228,8 @@ def test_where_too_few_numbers_tell_it_is_said_of_a_gpu_alone(evidence: list[Evi
         return one.expected + times * (by_winograd(one, 4) - one.expected)
 
     made = with_gradients(evidence, change, name)
-    assert of_kernel_gradients(made, on_gpu=False) is None
-    assert ("too few to tell" in (of_kernel_gradients(made, on_gpu=True) or "")) == (times == 1)
+    assert of_kernel_gradients(made) is None
+    assert ("too few to tell" in (of_kernel_gradients(made, even_of_few=True) or "")) == (times == 1)
 
 
 def test_the_gradient_of_the_inputs_by_winograds_algorithm_stays_far_within_the_bounds(

@@ -1,12 +1,13 @@
 """The checks of `make gpu-check`, a test each; and the checks themselves, which no GPU is needed for."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from compare.run import gpus
 from tests.gpu.__main__ import line, main, run_all
-from tests.gpu.checks import CHECKS, SHARES_A_GPU, Check, missing, run
+from tests.gpu.checks import CHECKS, SHARES_A_GPU, Check, missing, of_convolutions, run
 
 
 @pytest.mark.gpu
@@ -67,6 +68,22 @@ def test_no_check_takes_a_whole_gpu_from_those_beside_it(tmp_path: Path, monkeyp
     code = "import os; print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'], os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'])"
     check = Check("says its environment", ("-c", code), lambda _, output, __: output.strip())
     assert run(check, tmp_path / "a").said == "true false"
+
+
+def test_convolutions_may_differ_by_winograds_algorithm_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+
+    def judged(verdict: str, cause: str | None) -> str:
+        rungs = [{"name": "forward", "cause": cause}]
+        results = {"implementations": {"keras": {"device": "gpu"}}, "verdict": verdict, "rungs": rungs}
+        (tmp_path / "out" / "results.json").write_text(json.dumps(results))
+        return of_convolutions(tmp_path, "", "gpu")
+
+    assert judged("parity", None) == "parity"
+    said = "the deviations have the size of those of Winograd's algorithm F(4×4, 3×3)"
+    assert judged("not parity", said) == "not parity, by Winograd's algorithm"
+    with pytest.raises(AssertionError, match="not parity"):
+        judged("not parity", "the kernel is flipped")
 
 
 def test_checks_have_names_of_their_own() -> None:

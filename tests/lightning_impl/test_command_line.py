@@ -391,3 +391,38 @@ def test_a_strategy_that_does_not_go_is_one_line_and_leaves_nothing(
     assert line.startswith("error: --trainer")
     assert words in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (("fit", "--model.cuda_graph", "true"), "cuda_graph cannot be used: it needs a GPU"),
+        (
+            ("fit", "--model.steps_per_execution", "5", "--trainer.max_steps", "9"),
+            "cannot be combined with max_steps 9",
+        ),
+        (("fit", "--model.steps_per_execution", "5", "--lr_scheduler", "StepLR", "--lr_scheduler.step_size", "1"), ""),
+        (("predict", "--trainer.devices", "2", "--trainer.strategy", "ddp"), "use --trainer.devices 1"),
+    ],
+    ids=str,
+)
+def test_what_the_trainer_refuses_leaves_nothing(
+    own_data: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: tuple[str, ...],
+    words: str,
+) -> None:
+    """Other runs' logs stay, and those of a run that ended well."""
+    recipe = ("--recipe.dataset", own_data, "--recipe.hidden_sizes", "[2]", "--recipe.epochs", "1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mnist-lightning", *asked, "--trainer.accelerator", "cpu", *recipe])
+    for there in ([], ["lightning_logs"]):
+        with pytest.raises(SystemExit) as caught:
+            lightning_cli("mnist-lightning")
+        assert caught.value.code == 2
+        assert words in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == there
+        (tmp_path / "lightning_logs" / "version_0").mkdir(parents=True, exist_ok=True)
+    assert [path.name for path in (tmp_path / "lightning_logs").iterdir()] == ["version_0"]

@@ -207,7 +207,7 @@ def of_gradient(trace: Trace, index: int, name: str, carried: Carried | None = N
     if (frozen := _zero(evidence, first)) is not None:
         return frozen
     # Where other deviations are carried into one, its size says nothing of the algorithm.
-    if carried is None and (algorithm := winograd.of_kernel_gradients(evidence, on_gpu=trace.device == "gpu")):
+    if carried is None and (algorithm := winograd.of_kernel_gradients(evidence)):
         return algorithm
     found = all_accepted(evidence, _of_all(evidence, steps, first))
     if found:
@@ -216,6 +216,8 @@ def of_gradient(trace: Trace, index: int, name: str, carried: Carried | None = N
     if (other := _other_masks(evidence)) is not None:
         return other
     each = _of_each(evidence, steps, first) or all_kept_in([first], double=double)
+    if each is None and carried is None and trace.device == "gpu":
+        each = winograd.of_kernel_gradients(evidence, even_of_few=True)
     return each or as_noise([one for one in evidence if one.tensor == first.tensor], "the gradients")
 
 

@@ -115,7 +115,7 @@ class _Roundings(NamedTuple):
     scale: Array
 
 
-def of_kernel_gradients(evidence: Sequence[Evidence], *, on_gpu: bool) -> str | None:
+def of_kernel_gradients(evidence: Sequence[Evidence], *, even_of_few: bool = False) -> str | None:
     """Whether nothing is off but gradients of convolutions' kernels, and these as by Winograd's algorithm.
 
     Their bound is a thousand times what that algorithm errs by, but where all products are zero, or nearly: there every
@@ -127,7 +127,7 @@ def of_kernel_gradients(evidence: Sequence[Evidence], *, on_gpu: bool) -> str | 
 
     Args:
         evidence: Every gradient of every step; `given` has the step and ∂loss/∂logits.
-        on_gpu: Whether to say, where they are too few to tell, that the algorithm may be why.
+        even_of_few: Whether to say, where they are too few to tell, that the algorithm may be why.
     """
     names = dict.fromkeys(one.tensor for one in evidence if not one.is_right)
     wrong = [[one for one in evidence if one.tensor == name] for name in names]
@@ -147,10 +147,11 @@ def of_kernel_gradients(evidence: Sequence[Evidence], *, on_gpu: bool) -> str | 
                     " it adds pixels up before it multiplies, and rounds where all products are zero, or nearly"
                 )
             few = True
-    if few and on_gpu:
+    if few and even_of_few:
         return (
             "the deviations are where all products are zero, or nearly, and too few to tell their cause by their size: "
-            f"Winograd's algorithm, {algorithm}, rounds there, by as much, and no order of the sum does"
+            f"Winograd's algorithm, {algorithm}, rounds there by as much, as Fourier transforms do, "
+            "and no order of the sum does"
         )
     return None
 
