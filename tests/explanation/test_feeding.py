@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from compare.explanation.context import Context
-from compare.explanation.feeding.data import Feeding, data, feeding, relate_targets
+from compare.explanation.feeding.data import Feeding, data, feeding
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.scaling import affine
-from compare.explanation.observed.observation import Array
+from compare.explanation.feeding.targets import relate_targets
+from compare.explanation.feeding.validation import validation
+from compare.explanation.observed.observation import Array, Observation
 from compare.explanation.observed.pairing import Pairing, pair
 from compare.explanation.observed.sides import Side
 from tests.explanation.made_up import observation
@@ -320,3 +322,59 @@ def test_one_mean_of_all_is_mended_by_an_axis(tmp_path: Path) -> None:
     data(context, Feeding((relation,), (), ((EACH,),), (), ((ALL,),), (), (64, 64)))
     (found,) = context.findings
     assert found.mend == "mean, std = x_train.mean(axis=0), x_train.std(axis=0)"
+
+
+def read(directory: Path, samples: Array, held: Array, *, random: tuple[bool, bool] = (False, False)) -> Observation:
+    """A side that trains on some samples and validates on others."""
+    directory.mkdir(exist_ok=True)
+    entries = {
+        "training": {"random": random[0]},
+        "validation": {"inputs": ["held"], "targets": [], "random": random[1], "place": PLACE},
+    }
+    arrays = {"x": samples, "held": held}
+    return observation(directory, "torch", [], [], arrays, fed=[{"inputs": ["x"]}], data={"read": entries})
+
+
+PLACE = {"file": "port.py", "line": 5, "code": "val_loader = DataLoader(val)"}
+HELD = GENERATOR.integers(0, 256, size=(16, 8, 8, 3)) / 255
+
+
+@pytest.mark.parametrize(
+    ("trained", "held", "random", "title"),
+    [
+        (FIRST, np.moveaxis(HELD, -1, 1), False, ""),
+        (FIRST, np.moveaxis(HELD, -1, 1) * 255, False, "validation inputs: not divided by 255"),
+        (FIRST * 255, np.moveaxis(HELD, -1, 1) * 255, False, ""),  # as in training, of which that is said
+        (FIRST * 255, np.moveaxis(HELD, -1, 1) * 2 - 1, False, "validation inputs: scaled to -1..1"),
+        (FIRST, GENERATOR.normal(size=(16, 3, 8, 8)), False, ""),  # another split is said elsewhere
+        (FIRST, GENERATOR.normal(size=(16, 3, 8, 8)), True, "random augmentation of the samples to validate on"),
+    ],
+)
+def test_samples_to_validate_on_that_are_made_otherwise(
+    tmp_path: Path, trained: Array, held: Array, random: bool, title: str
+) -> None:
+    guide, look = read(tmp_path / "a", PIXELS, HELD), read(tmp_path / "b", trained, held, random=(False, random))
+    context = Context(Side(guide), Side(look), look, Pairing((), (), ()), guide_is_reference=True)
+    validation(context)
+    assert [found.title.startswith(title) for found in context.findings] == ([True] if title else [])
+    assert [str(found.place) for found in context.findings] == (["port.py:5"] if title else [])
+
+
+@pytest.mark.parametrize(
+    ("random", "titles", "not_seen"),
+    [
+        ((True, True), [], ["what random augmentation makes of the samples: both sides change them at random"]),
+        ((False, True), ["inputs: random augmentation of the samples, which the reference does not have"], []),
+        ((True, False), ["inputs: no random augmentation of the samples, as the reference has"], []),
+        ((False, False), ["inputs: other samples, or another order of them"], []),
+    ],
+)
+def test_samples_that_are_changed_at_random_are_no_other_samples(
+    tmp_path: Path, random: tuple[bool, bool], titles: list[str], not_seen: list[str]
+) -> None:
+    sides = [read(tmp_path / f"{i}", PIXELS, HELD, random=(flag, False)) for i, flag in enumerate(random)]
+    context = Context(Side(sides[0]), Side(sides[1]), sides[1], Pairing((), (), ()), guide_is_reference=True)
+    other = GENERATOR.normal(size=FIRST.shape)
+    data(context, Feeding((relate([PIXELS], [other]),), (), ((PIXELS,),), (), ((other,),), (), (16, 16)))
+    assert [found.title for found in context.findings] == titles
+    assert context.not_seen == not_seen

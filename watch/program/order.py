@@ -39,6 +39,7 @@ class Order:
         self._now = now
         self._first: dict[tuple[str, int, str], Any] = {}
         self.identity = identity
+        self.in_pairs = True  # whether a second order may belong to what the first one was drawn for
 
     def note(self, function: str, size: int, frame: FrameType | None = None, state: Any = None) -> bool:
         """Notes a permutation of `size` samples.
@@ -56,6 +57,7 @@ class Order:
         """
         place = self._places.here(frame or sys._getframe(1))  # noqa: SLF001
         entry = {"function": function, "size": size, "when": self._now(), "place": place}
+        state = state if self.in_pairs else None
         apart = state is not None and self._first.setdefault((function, size, entry["when"]), state) != state
         if apart:
             entry["apart"] = True
