@@ -89,6 +89,10 @@ LABELS = GENERATOR.integers(0, 9, size=16)
         (LABELS, LABELS + 1, "labels off by 1"),
         (LABELS % 2, 1 - LABELS % 2, "labels reversed"),
         (np.eye(10)[LABELS], np.eye(10)[LABELS] * 0.9 + 0.01, "smoothed by 0.1"),
+        (np.eye(10)[LABELS] * 0.9 + 0.01, LABELS, "not smoothed: the other side's labels are, by 0.1"),
+        (LABELS[:, None] % 2, LABELS[:, None] % 2 * 0.8 + 0.1, "smoothed by 0.2"),
+        (LABELS % 2 * 0.8 + 0.1, LABELS % 2, "not smoothed: the other side's labels are, by 0.2"),
+        (np.eye(10)[LABELS] * 0.9 + 0.01, np.eye(10)[LABELS] * 0.9 + 0.01, ""),
         (LABELS, np.roll(LABELS, 1), "other labels"),
         (PIXELS[:, 0, 0], PIXELS[:, 0, 0] * 100, "multiplied by 100"),
     ],
@@ -378,3 +382,12 @@ def test_samples_that_are_changed_at_random_are_no_other_samples(
     data(context, Feeding((relate([PIXELS], [other]),), (), ((PIXELS,),), (), ((other,),), (), (16, 16)))
     assert [found.title for found in context.findings] == titles
     assert context.not_seen == not_seen
+
+
+def test_labels_that_are_smoothed_are_not_replaced_since_the_other_sides_loss_may_smooth_them() -> None:
+    soft = np.eye(10)[LABELS] * 0.9 + 0.01
+    for guide, look in ((LABELS, soft), (soft, LABELS)):
+        relation = relate_targets([guide], [look], None)
+        steps = tuple((guide,) for _ in range(5))
+        fed = Feeding((), (relation,), ((None,),) * 5, steps, ((None,),), ((look,),), (16, 16))
+        assert [fed.batch(step)[1] for step in range(5)] == [[None]] * 5

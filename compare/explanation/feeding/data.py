@@ -59,9 +59,10 @@ class Feeding:
             None if self.scaled_inside else _in_place(array, like)
             for array, like in zip(given, self.look_inputs[0] if given else (), strict=False)
         ]
-        alike = (
-            step < len(self.look_targets) and self.same_order and not any(relation.words for relation in self.targets)
-        )
+        words = [relation.words for relation in self.targets if relation.words]
+        # Labels that one side smooths are left as they are: the other's loss may smooth them.
+        smoothed = bool(words) and all("label smoothing" in text for text in words)
+        alike = self.same_order and (smoothed or (step < len(self.look_targets) and not words))
         wanted = self.guide_targets[step] if step < len(self.guide_targets) and self.look_targets else ()
         targets = [
             None if alike else as_target(array, like)
@@ -136,6 +137,16 @@ def _mend(words: str) -> str:
     if words.startswith("standardised"):
         return "leave the standardisation out (transforms.Normalize), or do it in the reference as well"
     return "make the inputs as the reference does"
+
+
+def _target_mend(words: str) -> str:
+    """What to do about what the steered side makes of the labels."""
+    smoothing = re.search(r"by ([\d.]+) \(label smoothing\)", words)
+    if smoothing is None:
+        return "make the labels as the reference does"
+    if words.startswith("smoothed"):
+        return "leave the smoothing out: labels of 0 and 1"
+    return f"label_smoothing={smoothing[1]} in the loss, or y * {1 - float(smoothing[1]):g} + {smoothing[1]} / classes"
 
 
 def _scales(call: Call, side: Side) -> bool:
@@ -247,7 +258,7 @@ def data(context: Context, fed: Feeding) -> None:
                 places=lines_of(context, places, relation.words),
                 effect=max(relation.deviation, 0.9),
                 cause=relation.words,
-                mend="make the labels as the reference does",
+                mend=_target_mend(relation.words),
             )
     if fed.inputs and not context.has("data"):
         changed = any("random augmentation" in words for words in context.not_seen)

@@ -44,6 +44,11 @@ def relate_targets(guide: Sequence[Array], look: Sequence[Array], order: Sequenc
         return Relation("", None, 0.0)
     if a.ndim == 2 and b.ndim == 1 and len(b) % a.shape[1] == 0 and not _is_one_hot(a):
         b = b.reshape(-1, a.shape[1])  # sequences, one after the other
+    smoothing = _smoothed_by(a)
+    if smoothing and (b.ndim < a.ndim or np.isin(b, (0, 1)).all()):
+        return Relation(
+            f"not smoothed: the other side's labels are, by {smoothing:.4g} (label smoothing)", a, smoothing
+        )
     converted = as_target(a, b)
     if converted is None:
         return Relation(f"shape {b.shape[1:]} against {a.shape[1:]}", None, 1.0)
@@ -65,14 +70,25 @@ def joined_batches(batches: Sequence[Array]) -> Array | None:
     return np.concatenate(arrays) if arrays and len({array.shape[1:] for array in arrays}) == 1 else None
 
 
+def _smoothed_by(y: Array) -> float:
+    """By how much labels are smoothed, one-hot ones or those of two classes; 0 where they are not, or are no labels."""
+    classes = y.shape[-1] if y.ndim > 1 and y.shape[-1] > 1 else 2
+    hard = np.eye(classes)[y.argmax(-1)] if y.ndim > 1 and y.shape[-1] > 1 else (y > _HALF).astype(np.float64)
+    smoothing = float(y.min()) * classes
+    both = bool(hard.any() and (hard == 0).any())
+    return smoothing if both and 0 < smoothing < 1 and np.allclose(y, hard * (1 - smoothing) + y.min()) else 0.0
+
+
+_HALF = 0.5
+
+
 def _target_words(x: Array, y: Array) -> str:
     """In words, what was done with the labels."""
     first = x.argmax(-1) if x.ndim > 1 and x.shape[-1] > 1 and np.isin(x, (0, 1)).all() else x.reshape(len(x), -1)
     smooth = y.reshape(len(y), -1)
+    if np.isin(x, (0, 1)).all() and _smoothed_by(y):
+        return f"smoothed by {_smoothed_by(y):.4g} (label smoothing)"
     if x.ndim > 1 and x.shape[-1] > 1 and np.isin(x, (0, 1)).all() and np.allclose(smooth.sum(1), 1):
-        low = float(smooth.min())
-        if low > 0 and np.allclose(smooth, x * (1 - low * x.shape[-1]) + low):
-            return f"smoothed by {low * x.shape[-1]:.4g} (label smoothing)"
         second = y.argmax(-1)
     else:
         second = y.reshape(len(y), -1)
