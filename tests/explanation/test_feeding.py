@@ -391,3 +391,15 @@ def test_labels_that_are_smoothed_are_not_replaced_since_the_other_sides_loss_ma
         steps = tuple((guide,) for _ in range(5))
         fed = Feeding((), (relation,), ((None,),) * 5, steps, ((None,),), ((look,),), (16, 16))
         assert [fed.batch(step)[1] for step in range(5)] == [[None]] * 5
+
+
+def test_two_targets_are_told_apart_though_the_front_of_the_samples_is_turned_round(tmp_path: Path) -> None:
+    first, second = GENERATOR.normal(size=(16, 1)), GENERATOR.normal(size=(16, 1))
+    turned = np.r_[np.arange(8)[::-1], 8:16]
+
+    def side(name: str, rows: Array, targets: tuple[str, str]) -> Side:
+        arrays = {"x": PIXELS[rows], "a": first[rows], "b": second[rows]}
+        return Side(observation(tmp_path / name, "torch", [], [], arrays, fed=[{"inputs": ["x"], "targets": targets}]))
+
+    guide, look = side("guide", turned, ("a", "b")), side("look", np.arange(16), ("b", "a"))
+    assert [relation.words for relation in feeding(guide, look, pair(guide, look)).targets] == ["", ""]

@@ -179,10 +179,16 @@ def _fits(array: Array | None, like: Array | None, *, targets: bool) -> bool:
         return False
     if targets:
         converted = as_target(array, like)
-        alike = converted is not None and converted.shape == like.shape
-        return alike and bool(np.allclose(converted, like, rtol=1e-5, atol=1e-6))  # type: ignore[arg-type]
-    found = [x for _, x in layouts(array, (len(array), *like.shape[1:]))]
+        found = [] if converted is None else [converted]
+    else:
+        found = [x for _, x in layouts(array, (len(array), *like.shape[1:]))]
+    found += [_turned(x) for x in found]
     return any(x.shape == like.shape and np.allclose(x, like, rtol=1e-4, atol=1e-5) for x in found)
+
+
+def _turned(x: Array) -> Array:
+    """Samples whose first ones were turned round by the watcher, for an order that is not the one drawn before it."""
+    return np.concatenate([x[:_TURNED][::-1], x[_TURNED:]]) if x.ndim else x
 
 
 def _columns(guide: Steps, look: Steps) -> list[tuple[list[Array], list[Array]]]:
@@ -320,9 +326,7 @@ def _shuffled_apart(context: Context, fed: Feeding) -> bool:
             a, b = joined_batches(guide), joined_batches(look)  # type: ignore[arg-type]
             if not relation.words or a is None or b is None:
                 continue
-            turned = a if is_guide else b
-            turned = np.concatenate([turned[:_TURNED][::-1], turned[_TURNED:]])
-            a, b = (turned, b) if is_guide else (a, turned)
+            a, b = (_turned(a), b) if is_guide else (a, _turned(b))
             if relate_targets([a], [b], order).words:
                 continue
             in_port = is_guide != context.guide_is_reference
