@@ -184,6 +184,57 @@ DATA = (
         ("data", "stated"),
         ("512|half|fewer|number of|samples",),
     ),
+    Fault(
+        "shuffled in a small buffer",
+        "gradient_tape",
+        ".shuffle(768)",
+        ".shuffle(48)",
+        ("data",),
+        ("buffer of 48 of 768",),
+        side="reference",
+    ),
+    Fault(
+        "cached after it was shuffled",
+        "tf_data",
+        "    .shuffle(IMAGES)\n",
+        "    .shuffle(IMAGES)\n    .cache()\n",
+        ("data",),
+        ("shuffled once",),
+        side="reference",
+    ),
+    Fault(
+        "samples and labels shuffled apart",
+        "py_dataset",
+        "    np.random.shuffle(order)\n",
+        "    x, y = x.copy(), y.copy()\n    np.random.shuffle(x)\n    np.random.shuffle(y)\n",
+        ("data",),
+        ("apart",),
+    ),
+    Fault(
+        "standardised by one mean of all features",
+        "normalization_layer",
+        "x[:720].mean(axis=0), x[:720].var(axis=0)",
+        "x[:720].mean(), x[:720].var()",
+        ("data",),
+        ("one mean and one deviation of all features", r"mean\(axis=0\)"),
+    ),
+    Fault(
+        "test images standardised alone",
+        "dense_mnist",
+        "train=False, download=True, transform=transform)",
+        "train=False, download=True,\n"
+        "                          transform=transforms.Compose([transform, transforms.Normalize(0.1307, 0.3081)]))",
+        ("data",),
+        (r"validation inputs: standardised", "0.1307"),
+    ),
+    Fault(
+        "rotated at random",
+        "dense_mnist",
+        "transform = transforms.Compose([\n",
+        "transform = transforms.Compose([\n    transforms.RandomRotation(20),\n",
+        ("data",),
+        ("random augmentation of the samples",),
+    ),
 )
 
 WEIGHTS = (

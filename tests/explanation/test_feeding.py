@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from compare.explanation.context import Context
-from compare.explanation.feeding.data import Feeding, data, feeding, relate_targets
+from compare.explanation.feeding.data import Feeding, data, feeding
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.scaling import affine
-from compare.explanation.observed.observation import Array
+from compare.explanation.feeding.targets import relate_targets
+from compare.explanation.feeding.validation import validation
+from compare.explanation.observed.observation import Array, Observation
 from compare.explanation.observed.pairing import Pairing, pair
 from compare.explanation.observed.sides import Side
 from tests.explanation.made_up import observation
@@ -87,6 +89,10 @@ LABELS = GENERATOR.integers(0, 9, size=16)
         (LABELS, LABELS + 1, "labels off by 1"),
         (LABELS % 2, 1 - LABELS % 2, "labels reversed"),
         (np.eye(10)[LABELS], np.eye(10)[LABELS] * 0.9 + 0.01, "smoothed by 0.1"),
+        (np.eye(10)[LABELS] * 0.9 + 0.01, LABELS, "not smoothed: the other side's labels are, by 0.1"),
+        (LABELS[:, None] % 2, LABELS[:, None] % 2 * 0.8 + 0.1, "smoothed by 0.2"),
+        (LABELS % 2 * 0.8 + 0.1, LABELS % 2, "not smoothed: the other side's labels are, by 0.2"),
+        (np.eye(10)[LABELS] * 0.9 + 0.01, np.eye(10)[LABELS] * 0.9 + 0.01, ""),
         (LABELS, np.roll(LABELS, 1), "other labels"),
         (PIXELS[:, 0, 0], PIXELS[:, 0, 0] * 100, "multiplied by 100"),
     ],
@@ -320,3 +326,80 @@ def test_one_mean_of_all_is_mended_by_an_axis(tmp_path: Path) -> None:
     data(context, Feeding((relation,), (), ((EACH,),), (), ((ALL,),), (), (64, 64)))
     (found,) = context.findings
     assert found.mend == "mean, std = x_train.mean(axis=0), x_train.std(axis=0)"
+
+
+def read(directory: Path, samples: Array, held: Array, *, random: tuple[bool, bool] = (False, False)) -> Observation:
+    """A side that trains on some samples and validates on others."""
+    directory.mkdir(exist_ok=True)
+    entries = {
+        "training": {"random": random[0]},
+        "validation": {"inputs": ["held"], "targets": [], "random": random[1], "place": PLACE},
+    }
+    arrays = {"x": samples, "held": held}
+    return observation(directory, "torch", [], [], arrays, fed=[{"inputs": ["x"]}], data={"read": entries})
+
+
+PLACE = {"file": "port.py", "line": 5, "code": "val_loader = DataLoader(val)"}
+HELD = GENERATOR.integers(0, 256, size=(16, 8, 8, 3)) / 255
+
+
+@pytest.mark.parametrize(
+    ("trained", "held", "random", "title"),
+    [
+        (FIRST, np.moveaxis(HELD, -1, 1), False, ""),
+        (FIRST, np.moveaxis(HELD, -1, 1) * 255, False, "validation inputs: not divided by 255"),
+        (FIRST * 255, np.moveaxis(HELD, -1, 1) * 255, False, ""),  # as in training, of which that is said
+        (FIRST * 255, np.moveaxis(HELD, -1, 1) * 2 - 1, False, "validation inputs: scaled to -1..1"),
+        (FIRST, GENERATOR.normal(size=(16, 3, 8, 8)), False, ""),  # another split is said elsewhere
+        (FIRST, GENERATOR.normal(size=(16, 3, 8, 8)), True, "random augmentation of the samples to validate on"),
+    ],
+)
+def test_samples_to_validate_on_that_are_made_otherwise(
+    tmp_path: Path, trained: Array, held: Array, random: bool, title: str
+) -> None:
+    guide, look = read(tmp_path / "a", PIXELS, HELD), read(tmp_path / "b", trained, held, random=(False, random))
+    context = Context(Side(guide), Side(look), look, Pairing((), (), ()), guide_is_reference=True)
+    validation(context)
+    assert [found.title.startswith(title) for found in context.findings] == ([True] if title else [])
+    assert [str(found.place) for found in context.findings] == (["port.py:5"] if title else [])
+
+
+@pytest.mark.parametrize(
+    ("random", "titles", "not_seen"),
+    [
+        ((True, True), [], ["what random augmentation makes of the samples: both sides change them at random"]),
+        ((False, True), ["inputs: random augmentation of the samples, which the reference does not have"], []),
+        ((True, False), ["inputs: no random augmentation of the samples, as the reference has"], []),
+        ((False, False), ["inputs: other samples, or another order of them"], []),
+    ],
+)
+def test_samples_that_are_changed_at_random_are_no_other_samples(
+    tmp_path: Path, random: tuple[bool, bool], titles: list[str], not_seen: list[str]
+) -> None:
+    sides = [read(tmp_path / f"{i}", PIXELS, HELD, random=(flag, False)) for i, flag in enumerate(random)]
+    context = Context(Side(sides[0]), Side(sides[1]), sides[1], Pairing((), (), ()), guide_is_reference=True)
+    other = GENERATOR.normal(size=FIRST.shape)
+    data(context, Feeding((relate([PIXELS], [other]),), (), ((PIXELS,),), (), ((other,),), (), (16, 16)))
+    assert [found.title for found in context.findings] == titles
+    assert context.not_seen == not_seen
+
+
+def test_labels_that_are_smoothed_are_not_replaced_since_the_other_sides_loss_may_smooth_them() -> None:
+    soft = np.eye(10)[LABELS] * 0.9 + 0.01
+    for guide, look in ((LABELS, soft), (soft, LABELS)):
+        relation = relate_targets([guide], [look], None)
+        steps = tuple((guide,) for _ in range(5))
+        fed = Feeding((), (relation,), ((None,),) * 5, steps, ((None,),), ((look,),), (16, 16))
+        assert [fed.batch(step)[1] for step in range(5)] == [[None]] * 5
+
+
+def test_two_targets_are_told_apart_though_the_front_of_the_samples_is_turned_round(tmp_path: Path) -> None:
+    first, second = GENERATOR.normal(size=(16, 1)), GENERATOR.normal(size=(16, 1))
+    turned = np.r_[np.arange(8)[::-1], 8:16]
+
+    def side(name: str, rows: Array, targets: tuple[str, str]) -> Side:
+        arrays = {"x": PIXELS[rows], "a": first[rows], "b": second[rows]}
+        return Side(observation(tmp_path / name, "torch", [], [], arrays, fed=[{"inputs": ["x"], "targets": targets}]))
+
+    guide, look = side("guide", turned, ("a", "b")), side("look", np.arange(16), ("b", "a"))
+    assert [relation.words for relation in feeding(guide, look, pair(guide, look)).targets] == ["", ""]

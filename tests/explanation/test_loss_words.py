@@ -187,3 +187,12 @@ def test_batches_of_a_step_that_are_added_up_are_divided_where_the_loss_is_diffe
     loss(context)
     (found,) = context.findings
     assert (found.mend, str(found.place)) == ("loss = loss / 4", "script.py:12")
+
+
+def test_labels_that_one_side_smooths_and_the_other_sides_loss_are_the_same(tmp_path: Path) -> None:
+    sides = [of_one(tmp_path / name, name, 1.0, Z, Y[:, None]) for name in ("keras", "torch")]
+    context = context_of(*sides)
+    context.find("data", "targets: not smoothed: ... (label smoothing)", guide="", steered="", effect=1.0)
+    loss(context)
+    assert context.findings == []
+    assert context.same == ["the loss of 1 step, from the same outputs"]

@@ -40,6 +40,8 @@ SAME, TURNED = list(range(9)), [7, 6, 5, 4, 3, 2, 1, 0, 8]
         ("np.random.default_rng(1).shuffle(x); np.random.default_rng(1).shuffle(y)", ""),
         ("np.random.default_rng(1).shuffle(x); np.random.default_rng(2).shuffle(y)", "y"),
         ("s = rng.bit_generator.state; rng.shuffle(x); rng.bit_generator.state = s; rng.shuffle(y)", ""),
+        ("mix = lambda a: rng.shuffle(a); mix(x); mix(y)", "y"),  # a function that is called once for each
+        ("made = lambda: rng.shuffle(x); began = lambda: rng.shuffle(y); made(); began()", ""),  # one that replaces it
         ("np.random.seed(1); np.random.shuffle(x); np.random.seed(1); np.random.shuffle(y)", ""),
         ("s = np.random.get_state(); np.random.shuffle(x); np.random.set_state(s); np.random.shuffle(y)", ""),
         ("r = np.random.RandomState; r(3).shuffle(x); r(3).shuffle(y)", ""),

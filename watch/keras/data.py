@@ -9,6 +9,7 @@ import numpy as np
 
 from watch.keras.model.backends import Backend
 from watch.keras.model.layers import readable
+from watch.keras.reading import reread
 from watch.keras.steps import Steps
 from watch.program.script import Session
 
@@ -32,6 +33,7 @@ class Training:
         self.scheduler: Any = None  # the `LearningRateScheduler` that `fit` was given
         self.first_rate: float | None = None  # before `fit` began
         self._depth = 0
+        self._fitted: dict[str, Any] | None = None  # what the first `fit` was given
 
     def watch(self) -> None:
         """Takes the place of the methods of Keras's trainer."""
@@ -207,8 +209,15 @@ class Training:
             "kind": _kind(arguments["x"]), "dtypes": self._dtypes(arguments), "place": place,
         }  # fmt: skip
         data["epochs"] = {"value": arguments["epochs"], "how": "fit"}
+        self._fitted = dict(arguments)
         data["validation_overlap"] = self._overlap(arguments)
         self._note_loader(arguments["x"], place)
+
+    def finish(self) -> None:
+        """Reads once more what `fit` was given."""
+        if self._fitted is not None and self._steps.plan is None:
+            read = reread(self._session, self._keras, self._fitted, self._session.data["fit"]["kind"])
+            self._session.data["read"] = read
 
     def _callbacks(self, given: Any) -> list[Any]:
         held = getattr(given, "callbacks", given)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from watch.keras.model.layers import readable
+from watch.program.datasets import ARCHIVE
 from watch.program.order import HEAD
 from watch.program.script import Session
 
-_PROJECT = Path(__file__).resolve().parent.parent
 # Of a tf.data pipeline: what changes the batches or their order.
 _PIPELINE = (
     "shuffle", "batch", "padded_batch", "repeat", "take", "skip", "cache", "prefetch", "map", "filter", "unbatch",
@@ -155,7 +155,7 @@ def _served(name: str, file: str, folder: str | None) -> str | None:
     if (own / (folder or "datasets") / file).exists():
         return None
     if name == "mnist":
-        return str(_PROJECT / "recipe" / "mnist.npz")
+        return str(ARCHIVE)
     if name != "fashion_mnist":
         return None
     from recipe.datasets import cached

@@ -298,6 +298,7 @@ class KerasWatcher:
             self.steps.optimizers, self.steps.optimizer_places, tree, next(iter(rates), None), self.steps.scaler
         )
         document["compile"] = self.training.compiled or None
+        self.training.finish()
         document["loop"] = self._loop()
         if session.data["epochs"]["how"] is None and session.step:
             session.data["epochs"]["how"] = "for loop"

@@ -37,8 +37,9 @@ class Order:
         self.permutations: list[dict[str, Any]] = []
         self._places = places
         self._now = now
-        self._first: dict[tuple[str, int, str], Any] = {}
+        self._first: dict[tuple[str, int, str], tuple[Any, FrameType, FrameType | None]] = {}
         self.identity = identity
+        self.in_pairs = True  # whether a second order may belong to what the first one was drawn for
 
     def note(self, function: str, size: int, frame: FrameType | None = None, state: Any = None) -> bool:
         """Notes a permutation of `size` samples.
@@ -54,14 +55,30 @@ class Order:
             that are shuffled one after the other need the same. Such an order turns the front round in place of the
             identity, which would hide it.
         """
-        place = self._places.here(frame or sys._getframe(1))  # noqa: SLF001
-        entry = {"function": function, "size": size, "when": self._now(), "place": place}
-        apart = state is not None and self._first.setdefault((function, size, entry["when"]), state) != state
+        frame = frame or sys._getframe(1)  # noqa: SLF001
+        entry = {"function": function, "size": size, "when": self._now(), "place": self._places.here(frame)}
+        apart = self.in_pairs and state is not None and self._parts((function, size, entry["when"]), state, frame)
         if apart:
             entry["apart"] = True
         if len(self.permutations) < 1000:
             self.permutations.append(entry)
         return apart
+
+    def _parts(self, key: tuple[str, int, str], state: Any, frame: FrameType) -> bool:
+        """Whether an order is another than the first one that the same piece of code asked for at the same moment.
+
+        A class that draws one when it is made and another when an epoch begins does not need them to be the same.
+        """
+        found: FrameType | None = frame
+        while found is not None and self._places.file(found.f_code) is None:
+            found = found.f_back
+        if found is None:
+            return False
+        first = self._first.get(key)
+        if first is None or not _beside(*first[1:], found):
+            self._first[key] = state, found, found.f_back
+            return False
+        return bool(first[0] != state)
 
     def left(self, function: str, x: Any, frame: FrameType, state: Any) -> bool:
         """Notes that an array or a list is to be shuffled; whether it is left in its order, or turned round in front.
@@ -238,6 +255,11 @@ def _given_a_state(generator: Any) -> None:
 
 
 _DRAWN = "_orders_drawn"
+
+
+def _beside(first: FrameType, called_by: FrameType | None, second: FrameType) -> bool:
+    """Whether two frames are one, or those of a function that one frame calls twice; what has ended has no caller."""
+    return first is second or (first.f_code is second.f_code and called_by is second.f_back is not None)
 
 
 def turn(x: Any) -> Any:

@@ -12,7 +12,7 @@ from watch.source.mirror import Mirror
 Place = dict[str, Any]
 
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}", f"{os.sep}node_modules{os.sep}")
-_PROJECT = str(Path(__file__).resolve().parent.parent)
+_PROJECT = str(Path(__file__).resolve().parents[2])
 
 
 class Places:

@@ -1,13 +1,16 @@
 """How a torch script reads its data: loaders, samplers, splits, and the orders that they draw."""
 
+import functools
 import inspect
 import sys
 from typing import Any
 
 import torch
 from torch.utils import data
+from torch.utils._pytree import tree_leaves
 
 from watch.program.order import Order, turn
+from watch.program.reading import read_twice
 from watch.torch.model.tensors import scalars
 from watch.torch.schedules import trainer_of
 from watch.torch.watch import Watch
@@ -34,6 +37,7 @@ class Data:
         self.order: Order = watch.session.order
         self.found = watch.session.data
         self._loaders: list[Any] = []
+        self._iterate = data.DataLoader.__iter__
 
     def install(self) -> None:
         """Puts everything in its place."""
@@ -64,7 +68,7 @@ class Data:
         data.dataset.randperm = randperm  # type: ignore[assignment,attr-defined] # random_split's, by a name of its own
 
     def _watch_loaders(self) -> None:
-        found, original, iterate = self, data.DataLoader.__init__, data.DataLoader.__iter__
+        found, original, iterate = self, data.DataLoader.__init__, self._iterate
         signature = inspect.signature(original)
 
         def init(self: Any, *args: Any, **options: Any) -> None:
@@ -134,13 +138,32 @@ class Data:
             })  # fmt: skip
         self.found["validation_overlap"] = self._overlap()
         self._trainer()
+        if self.watch.plan is None:
+            self._read_again()
 
-    def _overlap(self) -> float | None:
-        """The fraction of the second loader's samples that the first one, from which is trained, has as well."""
-        training = [
+    def _read_again(self) -> None:
+        """The first batch of the loader that is trained from, and of the first one that is not."""
+        training = self._trained_from()
+        others = [loader for loader in self._loaders if training and loader is not training[0]]
+        found: dict[str, Any] = {}
+        for name, loader in zip(("training", "validation"), (training[:1] + others[:1]), strict=False):
+            found[name] = read_twice(self.watch.session, name, functools.partial(_first_batch, loader, self._iterate))
+            if found[name] is not None:
+                found[name]["place"] = self.found["loaders"][self._number(loader)]["place"]
+        self.found["read"] = {name: entry for name, entry in found.items() if entry is not None}
+
+    def _number(self, loader: Any) -> int:
+        return next(number for number, known in enumerate(self._loaders) if known is loader)
+
+    def _trained_from(self) -> list[Any]:
+        return [
             loader for loader, entry in zip(self._loaders, self.found["loaders"], strict=True)
             if any(iteration["grad"] for iteration in entry["iterations"])
         ][:1]  # fmt: skip
+
+    def _overlap(self) -> float | None:
+        """The fraction of the second loader's samples that the first one, from which is trained, has as well."""
+        training = self._trained_from()
         others = [loader for loader in self._loaders if training and loader is not training[0]]
         if not others:
             return None
@@ -177,6 +200,13 @@ class Data:
         settings["automatic_optimization"] = bool(getattr(root, "automatic_optimization", True))
         self.found["trainer"] = settings
         self.found["epochs"] = {"value": trainer.max_epochs, "how": "Trainer", "loops": []}
+
+
+def _first_batch(loader: Any, iterate: Any) -> Any:
+    """Inputs and targets of a loader's first batch: the first and the last of its tensors."""
+    tensors = [leaf for leaf in tree_leaves(next(iter(iterate(loader)))) if isinstance(leaf, torch.Tensor)]
+    arrays = [tensor.detach().cpu().numpy() for tensor in tensors]
+    return arrays[:1], arrays[1:][-1:]
 
 
 def _copies(dataset: Any, workers: int) -> int:

@@ -1,19 +1,21 @@
 """The data as fed: samples, labels, batches, and the order in which they come."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from compare.explanation.context import Context
-from compare.explanation.feeding.reading import lines_of, reading_place
-from compare.explanation.feeding.relation import Relation, functions, relate
+from compare.explanation.context import Context, Places
+from compare.explanation.feeding.reading import draws_samples, lines_of, reading_place
+from compare.explanation.feeding.relation import Relation, relate
+from compare.explanation.feeding.targets import as_target, joined_batches, relate_targets
 from compare.explanation.observed.observation import Array, Call, Observation, place
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.sides import Side
-from compare.explanation.observed.values import ROUNDED, layouts
+from compare.explanation.observed.values import layouts
+from compare.explanation.origins import made_at
 from compare.explanation.words import off_by
 
 
@@ -57,12 +59,13 @@ class Feeding:
             None if self.scaled_inside else _in_place(array, like)
             for array, like in zip(given, self.look_inputs[0] if given else (), strict=False)
         ]
-        alike = (
-            step < len(self.look_targets) and self.same_order and not any(relation.words for relation in self.targets)
-        )
+        words = [relation.words for relation in self.targets if relation.words]
+        # Labels that one side smooths are left as they are: the other's loss may smooth them.
+        smoothed = bool(words) and all("label smoothing" in text for text in words)
+        alike = self.same_order and (smoothed or (step < len(self.look_targets) and not words))
         wanted = self.guide_targets[step] if step < len(self.guide_targets) and self.look_targets else ()
         targets = [
-            None if alike else _as_target(array, like)
+            None if alike else as_target(array, like)
             for array, like in zip(wanted, self.look_targets[0] if wanted else (), strict=False)
         ]
         return inputs, targets
@@ -136,6 +139,16 @@ def _mend(words: str) -> str:
     return "make the inputs as the reference does"
 
 
+def _target_mend(words: str) -> str:
+    """What to do about what the steered side makes of the labels."""
+    smoothing = re.search(r"by ([\d.]+) \(label smoothing\)", words)
+    if smoothing is None:
+        return "make the labels as the reference does"
+    if words.startswith("smoothed"):
+        return "leave the smoothing out: labels of 0 and 1"
+    return f"label_smoothing={smoothing[1]} in the loss, or y * {1 - float(smoothing[1]):g} + {smoothing[1]} / classes"
+
+
 def _scales(call: Call, side: Side) -> bool:
     layer = side.layers.get(call.layer or "")
     return layer is not None and layer.kind in ("Rescaling", "Normalization")
@@ -165,11 +178,17 @@ def _fits(array: Array | None, like: Array | None, *, targets: bool) -> bool:
     if array is None or like is None:
         return False
     if targets:
-        converted = _as_target(array, like)
-        alike = converted is not None and converted.shape == like.shape
-        return alike and bool(np.allclose(converted, like, rtol=1e-5, atol=1e-6))  # type: ignore[arg-type]
-    found = [x for _, x in layouts(array, (len(array), *like.shape[1:]))]
+        converted = as_target(array, like)
+        found = [] if converted is None else [converted]
+    else:
+        found = [x for _, x in layouts(array, (len(array), *like.shape[1:]))]
+    found += [_turned(x) for x in found]
     return any(x.shape == like.shape and np.allclose(x, like, rtol=1e-4, atol=1e-5) for x in found)
+
+
+def _turned(x: Array) -> Array:
+    """Samples whose first ones were turned round by the watcher, for an order that is not the one drawn before it."""
+    return np.concatenate([x[:_TURNED][::-1], x[_TURNED:]]) if x.ndim else x
 
 
 def _columns(guide: Steps, look: Steps) -> list[tuple[list[Array], list[Array]]]:
@@ -203,110 +222,6 @@ def _in_place(array: Array | None, like: Array | None) -> Array | None:
     return np.moveaxis(array, -1, 1) if array.ndim == like.ndim > 3 and array.shape[-1] == like.shape[1] else None
 
 
-def _as_target(array: Array | None, like: Array | None) -> Array | None:
-    """The guide's target in the form of the other side's: class numbers or one-hot, (n,) or (n, 1)."""
-    if array is None or like is None:
-        return None
-    if array.ndim > like.ndim and _is_one_hot(array) and not _is_one_hot(like):
-        array = array.argmax(axis=-1)
-        return array.reshape(-1 if like.ndim == 1 else (len(array), *like.shape[1:])).astype(like.dtype)
-    if array.size == like.size:  # a loss of sequences is often given them one after the other
-        shape = like.shape
-    else:
-        shape = (len(array), *like.shape[1:]) if like.ndim and array.ndim else like.shape
-    if array.size == np.prod(shape, dtype=np.int64):
-        x = array.reshape(shape)
-        return x if like.dtype.kind == "f" else x.astype(like.dtype)
-    if like.ndim == array.ndim + 1 or (array.ndim == like.ndim and array.shape[-1] == 1):
-        classes = like.shape[-1]
-        numbers = array.reshape(-1).astype(np.int64)
-        if numbers.size and numbers.min() >= 0 and numbers.max() < classes:
-            return np.eye(classes, dtype=like.dtype)[numbers].reshape(shape)
-    return None
-
-
-def _is_one_hot(array: Array) -> bool:
-    """Whether each row of an array has a 1, or probabilities that add up to it."""
-    many = array.ndim > 1 and array.shape[-1] > 1
-    return many and float(array.min()) >= 0 and bool(np.allclose(array.sum(axis=-1), 1, atol=1e-6))
-
-
-def relate_targets(guide: Sequence[Array], look: Sequence[Array], order: Sequence[int | None] | None) -> Relation:
-    """How the other side's targets are made from the guide's, of the samples that were found again."""
-    a, b = _joined(guide), _joined(look)
-    if a is None or b is None:
-        return Relation("", None, 0.0)
-    if a.ndim == 2 and b.ndim == 1 and len(b) % a.shape[1] == 0 and not _is_one_hot(a):
-        b = b.reshape(-1, a.shape[1])  # sequences, one after the other
-    converted = _as_target(a, b)
-    if converted is None:
-        return Relation(f"shape {b.shape[1:]} against {a.shape[1:]}", None, 1.0)
-    if order is not None:
-        known = [(i, j) for j, i in enumerate(order) if i is not None and i < len(converted) and j < len(b)]
-        converted, b = converted[[i for i, _ in known]], b[[j for _, j in known]]
-    count = min(len(converted), len(b))
-    x, y = np.asarray(converted[:count], np.float64), np.asarray(b[:count], np.float64)
-    if count == 0:
-        return Relation("", converted, 0.0)
-    scale = max(float(np.abs(x).max()), 1e-30)
-    far = float(np.abs(x - y).max()) / scale
-    return Relation("" if far <= ROUNDED else _target_words(x, y), converted, far)
-
-
-def _joined(batches: Sequence[Array]) -> Array | None:
-    arrays = [array for array in batches if array.ndim]
-    return np.concatenate(arrays) if arrays and len({array.shape[1:] for array in arrays}) == 1 else None
-
-
-def _target_words(x: Array, y: Array) -> str:
-    """In words, what was done with the labels."""
-    first = x.argmax(-1) if x.ndim > 1 and x.shape[-1] > 1 and np.isin(x, (0, 1)).all() else x.reshape(len(x), -1)
-    smooth = y.reshape(len(y), -1)
-    if x.ndim > 1 and x.shape[-1] > 1 and np.isin(x, (0, 1)).all() and np.allclose(smooth.sum(1), 1):
-        low = float(smooth.min())
-        if low > 0 and np.allclose(smooth, x * (1 - low * x.shape[-1]) + low):
-            return f"smoothed by {low * x.shape[-1]:.4g} (label smoothing)"
-        second = y.argmax(-1)
-    else:
-        second = y.reshape(len(y), -1)
-    shift = np.asarray(second, np.float64) - np.asarray(first, np.float64)
-    if np.ptp(shift) <= ROUNDED:
-        return f"labels off by {abs(float(shift.flat[0])):g} ({float(shift.flat[0]):+g})"
-    classes = int(max(first.max(), second.max())) + 1
-    total = np.asarray(second) + np.asarray(first)
-    if np.ptp(total) <= ROUNDED:
-        return f"labels reversed: y is {float(total.flat[0]):g} - y there"
-    if np.ptp(shift % classes) <= ROUNDED:
-        return f"labels off by {float(shift.flat[0] % classes):g} (modulo {classes})"
-    if np.array_equal(np.asarray(first) % 1, np.zeros_like(first)) and classes <= 1000:
-        share = float(np.mean(np.asarray(first) != np.asarray(second)))
-        return f"other labels for the same samples ({share:.0%} of them)"
-    return _value_words(x, y)
-
-
-def _value_words(x: Array, y: Array) -> str:
-    """In words, what was done with targets that are no labels."""
-    factor = float((x * y).sum() / max((x * x).sum(), 1e-300))
-    if np.allclose(y, factor * x, rtol=1e-5):
-        bases = [f"as by the logarithm to base {n} in place of the natural one" for n in (10, 2)
-                 if abs(factor * np.log(n) - 1) <= _BY_A_BASE]  # fmt: skip
-        return ": ".join([f"targets multiplied by {factor:.6g}", *bases])
-    with np.errstate(all="ignore"):
-        for words, made in functions(x):
-            if np.isfinite(made).all() and np.allclose(y, made, rtol=1e-5):
-                return f"of the targets {words}"
-    centred = x - x.mean()
-    slope = float((centred * y).sum() / max((centred**2).sum(), 1e-300))
-    offset = float(y.mean() - slope * x.mean())
-    if np.allclose(y, slope * x + offset, rtol=1e-5, atol=1e-6 * max(float(np.abs(y).max()), 1e-30)):
-        return f"targets scaled (standardised on one side): {slope:.5g} times the other side's, {offset:+.5g}"
-    return "other targets for the same samples"
-
-
-_BY_A_BASE = 1e-4
-"""log(1 + x) and log(x) of large numbers are as near to each other as this."""
-
-
 def data(context: Context, fed: Feeding) -> None:
     """Finds what differs in the samples and the labels as fed."""
     if context.says("accumulation"):
@@ -318,6 +233,8 @@ def data(context: Context, fed: Feeding) -> None:
             continue
         about_port = relation.of_guide != context.guide_is_reference
         words = relation.words
+        if _AT_RANDOM.search(words) and _augmented(context, places):
+            continue
         if words == "other samples" and _drawn(context):
             context.not_seen.append("whether the samples are the same: the order of one side could not be fixed")
             continue
@@ -347,10 +264,51 @@ def data(context: Context, fed: Feeding) -> None:
                 places=lines_of(context, places, relation.words),
                 effect=max(relation.deviation, 0.9),
                 cause=relation.words,
-                mend="make the labels as the reference does",
+                mend=_target_mend(relation.words),
             )
     if fed.inputs and not context.has("data"):
-        context.same.append(f"the samples as fed ({_range(fed.guide_inputs)}) and their labels")
+        changed = any("random augmentation" in words for words in context.not_seen)
+        samples = f"the samples as fed ({_range(fed.guide_inputs)}) and their labels"
+        context.same.append("the labels of the samples" if changed else samples)
+
+
+_AT_RANDOM = re.compile("^other samples$|random augmentation")
+
+
+def _augmented(context: Context, places: Places) -> bool:
+    """Samples that a side changes at random, each time otherwise; says so, and whether that is what differs."""
+    sides = [
+        _draws_inside(side) or draws_samples(observation)
+        for side, observation in ((context.guide, context.guide.observation), (context.steered, context.look))
+    ]
+    if not any(sides) or None in sides:
+        return False
+    if all(sides):
+        context.not_seen.append("what random augmentation makes of the samples: both sides change them at random")
+        return True
+    texts = [f"samples {'changed at random, each time otherwise' if side else 'as they are'}" for side in sides]
+    in_port = bool(sides[1]) == context.guide_is_reference
+    what = "random augmentation of the samples"
+    context.find(
+        "data",
+        f"inputs: {what}, which the reference does not have" if in_port else f"inputs: no {what}, as the reference has",
+        guide=texts[0],
+        steered=texts[1],
+        places=tuple(made_at(at, folder, _CHANGES) for at, folder in zip(places, context.folders, strict=True)),  # type: ignore[arg-type]
+        effect=0.6,
+        effect_text="the same sample is read twice and is another one each time",
+        cause=what,
+        mend="leave the augmentation out" if sides[1] else "augment the samples as the reference does",
+    )
+    return True
+
+
+def _draws_inside(side: Side) -> bool:
+    """Whether a model of Keras's augments its samples by layers of its own."""
+    return side.observation.framework == "keras" and any(x.kind.startswith("Random") for x in side.layers.values())
+
+
+_CHANGES = r"[Rr]andom|rng\.|[Aa]ugment|[Ff]lip|noise"
 
 
 _TURNED = 8
@@ -365,12 +323,10 @@ def _shuffled_apart(context: Context, fed: Feeding) -> bool:
         for number, relation in enumerate(fed.targets) if places else ():
             guide, look = ([step[number] for step in steps if number < len(step) and step[number] is not None]
                            for steps in (fed.guide_targets, fed.look_targets))  # fmt: skip
-            a, b = _joined(guide), _joined(look)  # type: ignore[arg-type]
+            a, b = joined_batches(guide), joined_batches(look)  # type: ignore[arg-type]
             if not relation.words or a is None or b is None:
                 continue
-            turned = a if is_guide else b
-            turned = np.concatenate([turned[:_TURNED][::-1], turned[_TURNED:]])
-            a, b = (turned, b) if is_guide else (a, turned)
+            a, b = (_turned(a), b) if is_guide else (a, _turned(b))
             if relate_targets([a], [b], order).words:
                 continue
             in_port = is_guide != context.guide_is_reference

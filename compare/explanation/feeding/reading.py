@@ -88,6 +88,12 @@ def _accumulated(observation: Observation) -> int:
     return max((count for count in counts if isinstance(count, int)), default=1) or 1
 
 
+def draws_samples(observation: Observation, name: str = "training") -> bool | None:
+    """Whether the batches of the training or validation data are changed at random; None where that is not known."""
+    found = observation.part("data", "read", name, "random")
+    return found if isinstance(found, bool) else None
+
+
 _CODE = {
     r"standardised|deviation": r"\.(mean|std|var|adapt|fit|fit_transform)\(",
     r"standardised|scaled": r"Normalize|mean|std",

@@ -51,12 +51,17 @@ def loss(context: Context) -> None:
     scale = np.maximum(np.abs(a), 1e-12)
     far = float(np.max(np.abs(a - b) / scale))
     if far <= _SAME:
+        # Labels that one side smooths and the other's loss: the same, in two places.
+        context.findings = [found for found in context.findings if not _SMOOTHED.match(found.title)]
         context.same.append(f"the loss of {counted(len(steps), 'step')}, from the same outputs")
         return
     if far <= _ROUNDED:
         _inherent(context, far)
         return
     _explain(context, steps, a, b, far)
+
+
+_SMOOTHED = re.compile(r"^targets.*label smoothing")
 
 
 def broadcast(context: Context) -> None:
@@ -129,6 +134,8 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         if found is None:
             continue
         for said in found:
+            if said.title.startswith("label smoothing") and context.says(_SMOOTHED.pattern):
+                continue  # by the labels that it was given, of which that is said
             squashes = "before a loss that applies" in said.title
             line = said.place or (_squashing_place(context) if squashes else None) or _loss_made_at(context, places[1])
             context.find(

@@ -10,6 +10,7 @@ import numpy as np
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, data, feeding
 from compare.explanation.feeding.order import order
+from compare.explanation.feeding.validation import validation
 from compare.explanation.findings import ordered
 from compare.explanation.loss.judged import broadcast, loss
 from compare.explanation.model.dropout import dropout
@@ -182,6 +183,7 @@ def _judge(context: Context, fed: Feeding) -> None:
     if not used_only:
         data(context, fed)
         order(context, fed)
+        validation(context)
     initial_weights(context, used_only=used_only)
     forward(context)
     dropout(context)

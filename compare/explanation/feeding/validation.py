@@ -1,0 +1,89 @@
+"""The samples to validate on: whether they are made as those to train on are, on both sides."""
+
+from compare.explanation.context import Context
+from compare.explanation.feeding.reading import draws_samples, lines_of, reading_place
+from compare.explanation.feeding.relation import Relation, relate
+from compare.explanation.feeding.targets import relate_targets
+from compare.explanation.findings import Place
+from compare.explanation.observed.observation import Array, Observation
+from compare.explanation.words import off_by
+
+_SEEN = "seen in validation, and in what is chosen by it"
+
+
+def validation(context: Context) -> None:
+    """Finds what differs in the samples that both sides validate on, beyond what differs in those to train on."""
+    sides = context.guide.observation, context.look
+    inputs = [_arrays(observation, "inputs") for observation in sides]
+    if not all(inputs):
+        return
+    places = _place(sides[0]), _place(sides[1])
+    random = [draws_samples(observation, "validation") for observation in sides]
+    if random[0] != random[1]:
+        _augmented(context, random, places)
+        return
+    found, training = relate(*inputs), _of_training(*sides)
+    if any(random) or found.words in (training.words, "other samples") or found.words.startswith("shape"):
+        return
+    context.same.extend(["the samples as fed in validation"] if not found.words else [])
+    targets = [_arrays(observation, "targets") for observation in sides]
+    labels = relate_targets(*targets, found.order) if all(targets) else Relation("", None, 0.0)
+    for name, relation in (("inputs", found), ("targets", labels)):
+        if relation.words and not (name == "targets" and context.says("^targets")):
+            about_port = relation.of_guide != context.guide_is_reference
+            words = relation.words if about_port else f"the reference's are {relation.words}; the port's are not"
+            context.find(
+                "data",
+                f"validation {name}: {words}",
+                guide=_range(inputs[0] if name == "inputs" else targets[0]),
+                steered=_range(inputs[1] if name == "inputs" else targets[1]),
+                places=lines_of(context, places, relation.words),
+                effect=0.4,
+                effect_text=f"{off_by(relation.deviation, 'the largest value')}; {_SEEN}",
+                cause=f"validation {name}: {relation.words}",
+                mend="make the samples to validate on as the reference does",
+            )
+
+
+def _augmented(context: Context, random: list[bool | None], places: tuple[Place | None, Place | None]) -> None:
+    """Samples to validate on that only one side changes at random."""
+    if None in random:
+        return
+    texts = [f"samples {'changed at random, each time otherwise' if side else 'as they are'}" for side in random]
+    in_port = bool(random[1]) == context.guide_is_reference
+    what = "random augmentation of the samples to validate on"
+    context.find(
+        "data",
+        f"{what}, which the reference does not have" if in_port else f"no {what}, as the reference has",
+        guide=texts[0],
+        steered=texts[1],
+        places=places,
+        effect=0.4,
+        effect_text=f"the same sample is read twice and is another one each time; {_SEEN}",
+        cause=what,
+        mend="a data set of its own without the random transforms, for validation" if random[1] else "",
+    )
+
+
+def _of_training(guide: Observation, look: Observation) -> Relation:
+    """How what the steered side was fed to train on is made from what the guide was fed, as fed."""
+    columns = []
+    for observation in (guide, look):
+        steps = [observation.arrays(entry.get("inputs"))[:1] for entry in observation.fed]
+        columns.append([array for step in steps for array in step if array is not None])
+    return relate(*columns) if all(columns) else Relation("", None, 0.0)
+
+
+def _arrays(observation: Observation, name: str) -> list[Array]:
+    """The first inputs or targets of the first batch to validate on; empty where nothing was read."""
+    keys = observation.entries("data", "read", "validation", name)
+    arrays = observation.arrays(keys[:1])
+    return [array for array in arrays if array is not None]
+
+
+def _range(arrays: list[Array]) -> str:
+    return f"{arrays[0].dtype} of shape {arrays[0].shape} in {arrays[0].min():.4g}..{arrays[0].max():.4g}"
+
+
+def _place(observation: Observation) -> Place | None:
+    return observation.place("data", "read", "validation", "place") or reading_place(observation)
