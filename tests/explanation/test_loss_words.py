@@ -118,3 +118,66 @@ def test_another_loss_is_told_beside_a_penalty_that_the_port_does_not_have(tmp_p
     other, penalty = context.findings
     assert other.title.startswith("loss function: mean absolute error")
     assert penalty.title.startswith("no L2 penalty of the weights")
+
+
+def penalised(directory: Path, framework: str, *, averaged: bool) -> Side:
+    """An autoencoder with a penalty of 0.1 on the sizes of what its layer gives: summed, or written out as a mean."""
+    steps, losses, arrays = [], [], {}
+    for step in range(4):
+        code, error = GENERATOR_OF_CODES[step], float(step + 1)
+        size, factor = np.abs(code), 1 / code.shape[1] if averaged else 1.0
+        arrays |= {f"{step}/code": code, f"{step}/abs": size, f"{step}/mean": np.asarray(size.mean())}
+        calls = [call("fc", [], [f"{step}/code"])]
+        if averaged:
+            line = {"file": "script.py", "line": 7, "code": "sparsity = 0.1 * code.abs().mean()"}
+            calls += [
+                call(None, [f"{step}/code"], [f"{step}/abs"], function="abs", place=line),
+                call(None, [f"{step}/abs"], [f"{step}/mean"], function="mean", place=line),
+            ]
+        steps.append(calls)
+        asked = [{"function": "L1", "settings": {"l1": 0.1}, "activity_of": "fc", "value": None}]
+        total = error + 0.1 * factor * float(size.sum()) / len(code)
+        term = {"function": "mse", "value": error, "place": place(9)}
+        losses.append({"value": total, "terms": [term], "penalties": [] if averaged else asked})
+    dense = layer("fc", *(("Dense", {"kernel": (4, 5)}) if framework == "keras" else ("Linear", {"weight": (5, 4)})))
+    made = observation(directory, framework, [dense], steps[0], arrays, losses=losses, fed=[])
+    made.document["calls"][:] = steps
+    return Side(made)
+
+
+GENERATOR_OF_CODES = GENERATOR.normal(size=(4, 8, 5))
+
+
+def test_a_penalty_of_an_output_that_is_averaged_stands_at_its_line(tmp_path: Path) -> None:
+    guide = penalised(tmp_path / "a", "keras", averaged=False)
+    context = context_of(guide, penalised(tmp_path / "b", "torch", averaged=True))
+    loss(context)
+    (found,) = context.findings
+    assert "0.02 (1/5 of it: the mean over 5 values, not their sum); the reference has 0.1" in found.title
+    assert str(found.place) == "script.py:7"
+    assert found.mend == "sparsity = 0.1 * code.abs().sum(dim=1).mean()"
+
+
+def test_a_weighted_mean_is_mended_by_the_losses_of_the_samples(tmp_path: Path) -> None:
+    logits, classes, weights = GENERATOR.normal(size=(8, 3)), np.arange(8) % 3, np.array([1.0, 4.0, 15.0])
+    each = np.log(np.exp(logits).sum(1)) - logits[np.arange(8), classes]
+    chosen = weights[classes]
+    values = {"keras": float((each * chosen).mean()), "torch": float((each * chosen).sum() / chosen.sum())}
+    sides = {}
+    for framework, value in values.items():
+        dense = layer(
+            "fc", *(("Dense", {"kernel": (4, 3)}) if framework == "keras" else ("Linear", {"weight": (3, 4)}))
+        )
+        settings = {"reduction": "mean", "weight": weights.tolist()} if framework == "torch" else {}
+        losses = [{"value": value, "terms": [{"function": "cross_entropy", "settings": settings, "place": place(3)}]}]
+        fed = [{"inputs": ["x"], "targets": ["y"]}]
+        arrays = {"x": X, "y": classes, "z": logits}
+        calls = [call("fc", ["x"], ["z"])]
+        sides[framework] = Side(
+            observation(tmp_path / framework, framework, [dense], calls, arrays, losses=losses, fed=fed)
+        )
+    context = context_of(sides["keras"], sides["torch"])
+    loss(context)
+    (found,) = context.findings
+    assert found.title.startswith("reduction of the loss: divided by the sum of the weights")
+    assert found.mend == 'reduction="none", then .mean() of it'

@@ -106,6 +106,8 @@ def differences(context: Context, first: Formula, second: Formula) -> Found:
         if x != y:
             title = context.differs(name, x, y)
             mend = _smoothed(first) if name == "label smoothing" else _mend(name, x, y)
+            if name.startswith("reduction") and y == _WEIGHTED_MEAN and context.frameworks[1] == "torch":
+                mend = _of_each_sample(context, x)
             found.append(Said(title, str(first), str(second), title, mend))
     return found
 
@@ -134,12 +136,25 @@ def unbroadcast(context: Context) -> str:
     return "squeeze(1) of whichever has the shape (n, 1), output or target"
 
 
+_WEIGHTED_MEAN = "divided by the sum of the weights (weighted mean)"
+
+
+def _of_each_sample(context: Context, wanted: str) -> str:
+    """What torch's loss with weights needs so that it is not divided by their sum."""
+    losses = context.steered.observation.losses
+    terms = (losses[0].get("terms") or []) if losses else []
+    built_in = len(terms) == 1 and (terms[0].get("settings") or {}).get("reduction") == "mean"
+    if wanted.startswith("sum over the samples"):
+        return 'reduction="sum"' if built_in else "leave out the division by the sum of the weights"
+    return 'reduction="none", then .mean() of it' if built_in else "divide by the number of samples: .mean()"
+
+
 _MENDS = {
     "mean over the samples": "reduction='mean'",
     "sum over the samples (reduction sum)": "reduction='sum'",
     "sum over all elements (reduction sum)": "reduction='sum'",
     "sum over a sample's elements, mean over the samples": "reduction='sum', divided by the number of samples",
-    "divided by the sum of the weights (weighted mean)": "divide by the sum of the weights",
+    _WEIGHTED_MEAN: "divide by the sum of the weights",
     "class weights": "give the loss the class weights (weight=)",
     "sample weights": "multiply the unreduced losses by the samples' weights",
     "none": "leave the weights out",
