@@ -66,11 +66,17 @@ def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dr
     if not calls:
         return None
     found = []
+    of_heads = set()
     for entry in observation.entries("dropout"):
         rate = entry.get("rate")
         if not isinstance(rate, int | float) or rate == 0:
             continue
-        after = _after(entry, calls, pairing, side)
+        after, inside = _after(entry, calls, pairing, side)
+        if inside:  # of an attention whose heads are written out, each head's own is what one for all heads is
+            of_head = after, float(rate), entry.get("active", True)
+            if of_head in of_heads:
+                continue
+            of_heads.add(of_head)
         kind = str(entry.get("function"))
         layer = observation.layers.get(str(entry.get("layer")))
         made = None if layer is None else layer.place  # its rate is set there
@@ -79,8 +85,11 @@ def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dr
     return found
 
 
-def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side: int) -> int:
-    """How many paired layers come before: the position of the last pair in the order of pairs, plus one."""
+def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side: int) -> tuple[int, bool]:
+    """How many paired layers come before, and whether it is inside of one that is several layers.
+
+    That is the position of the last pair in the order of pairs, plus one.
+    """
     names = {}
     first = {}
     for number, pair in enumerate(pairing.pairs):
@@ -91,10 +100,14 @@ def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side:
     if entry.get("layer") in names:  # a recurrent layer's or an attention's own dropout
         name, function = entry["layer"], str(entry.get("function"))
         of_inputs = function.endswith(".dropout") and "Attention" not in function  # of Keras's recurrent layers
-        return first[name] if of_inputs and name in first else names[name]
+        return (first[name] if of_inputs and name in first else names[name]), False
     index = entry.get("after_call")
     before = calls[: index + 1] if isinstance(index, int) and index >= 0 else []
-    return next((names[call.layer] for call in reversed(before) if call.layer in names), 0)
+    last = next((call.layer for call in reversed(before) if call.layer in names), None)
+    if last is None:
+        return 0, False
+    pair = pairing.pairs[names[last] - 1]
+    return names[last], last != (pair.guides if side == 0 else pair.ports)[-1].name
 
 
 def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout]) -> None:
