@@ -49,3 +49,21 @@ def test_what_each_head_drops_is_what_one_dropout_for_all_heads_does(
     context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
     dropout(context)
     assert [found.title for found in context.findings] == said
+
+
+@pytest.mark.parametrize(
+    ("code", "mend"),
+    [
+        ("layer = nn.TransformerEncoderLayer(8, 2, dropout=0.2)", "dropout=0.1"),
+        ("self.rnn = nn.LSTM(8, 8, 2)", "dropout=0.1"),
+        ("y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.2)", "dropout_p=0.1"),
+        ("self.drop = nn.Dropout(p=0.2)", "nn.Dropout(0.1)"),
+    ],
+)
+def test_a_rate_is_mended_where_it_is_set(tmp_path: Path, code: str, mend: str) -> None:
+    sides = [side(tmp_path / name, FUSED, [(1, rate)]) for name, rate in (("a", 0.1), ("b", 0.2))]
+    sides[1].observation.document["dropout"][0]["place"] = {"file": "port.py", "line": 4, "code": code}
+    context = Context(*sides, sides[1].observation, pair(*sides), guide_is_reference=True)
+    dropout(context)
+    (found,) = context.findings
+    assert found.mend == mend

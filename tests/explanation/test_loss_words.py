@@ -181,3 +181,20 @@ def test_a_weighted_mean_is_mended_by_the_losses_of_the_samples(tmp_path: Path) 
     (found,) = context.findings
     assert found.title.startswith("reduction of the loss: divided by the sum of the weights")
     assert found.mend == 'reduction="none", then .mean() of it'
+
+
+def test_a_loss_that_parts_where_outputs_are_no_longer_put_in(tmp_path: Path) -> None:
+    sides = []
+    for framework, later in (("keras", 0.7), ("torch", 0.9)):
+        dense = layer(
+            "fc", *(("Dense", {"kernel": (4, 3)}) if framework == "keras" else ("Linear", {"weight": (3, 4)}))
+        )
+        losses = [{"value": value, "terms": [], "place": place(3)} for value in (1.0, later)]
+        sides.append(
+            Side(observation(tmp_path / framework, framework, [dense], [call("fc", [], [])], {}, losses=losses))
+        )
+    context = context_of(*sides)
+    loss(context)
+    (found,) = context.findings
+    assert found.title.startswith("the loss is the same from the same outputs in 1 step, and another afterwards")
+    assert found.cause is None

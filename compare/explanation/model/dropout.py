@@ -1,5 +1,6 @@
 """Dropout, which is set to nothing while values are compared: its places and rates as the programs state them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,7 +123,7 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
             effect = abs(left.rate - right.rate)
             context.find(
                 "forward", title, guide=f"rate {left.rate:g}", steered=f"rate {right.rate:g}", places=places,
-                effect=effect, cause=cause, mend=f"nn.Dropout({left.rate:g})",
+                effect=effect, cause=cause, mend=_with_rate(right.place, left.rate),
             )  # fmt: skip
         elif left.active != right.active:
             words = {True: "drops in training", False: "drops nothing in training"}
@@ -151,6 +152,15 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
             "forward", title, guide="no dropout", steered=f"dropout {extra.rate:g}", places=(None, extra.place),
             effect=extra.rate, cause=title, mend="leave the dropout out",
         )  # fmt: skip
+
+
+def _with_rate(line: Place | None, rate: float) -> str:
+    """How a rate is set where it is now: by an argument of what has the dropout inside, or of a dropout of its own."""
+    code = "" if line is None else line.code
+    found = re.search(r"\b(dropout\w*|p|rate)=", code)
+    if found is None and re.search(r"(Transformer\w+|Attention|LSTM|GRU|RNN)\(", code):
+        return f"dropout={rate:g}"
+    return f"nn.Dropout({rate:g})" if found is None or "Dropout(" in code else f"{found[0]}{rate:g}"
 
 
 def _channels(entry: _Dropout) -> bool:
