@@ -6,6 +6,7 @@ with, then what differs is how that value is made; the first such value in the o
 """
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -266,6 +267,49 @@ def _ratio(wanted: Array, seen: Array) -> float | None:
     return ratio if np.allclose(other * ratio, seen, rtol=_EQUAL) else None
 
 
+def _reduction(node: Node) -> str:
+    """How a loss function of torch's makes one value of many; empty for what is none."""
+    return str(dict(node.settings).get("reduction") or "")
+
+
+_SUMMED = re.compile(r"\b(reduce_)?(sum|mean)\b")
+
+
+def averages(node: Node) -> bool:
+    """Whether a call makes one value of many by their mean."""
+    return node.name in ("mean", "reduce_mean") or _reduction(node) == "mean"
+
+
+def _adds_up(node: Node) -> bool:
+    return node.name in ("sum", "reduce_sum") or _reduction(node) == "sum"
+
+
+def as_sum(node: Node, size: int) -> str:
+    """The line of a mean over everything with a sum over each sample's values in it; empty where that is not told."""
+    line, shape = "" if node.place is None else node.place.code, node.inputs[0].shape
+    if len(shape) < 2 or size != int(np.prod(shape[1:])) or node.output.size > 1:
+        return ""
+    if _reduction(node):
+        given = re.findall(rf"\b{node.name}\((\w+), (\w+)\)", line)
+        if len(given) == 1:
+            before, after = (
+                f"{node.name}({', '.join(given[0])})",
+                f'{node.name}({", ".join(given[0])}, reduction="sum")',
+            )
+            return line.replace(before, f"{after} / len({given[0][0]})")
+        return 'reduction="sum", divided by the number of samples'
+    summed = ".sum(dim=1)" if len(shape) == 2 else ".flatten(1).sum(dim=1)"
+    return line.replace(".mean()", f"{summed}.mean()") if line.count(".mean()") == 1 else ""
+
+
+def _as_mean(node: Node) -> str:
+    """The same of a sum that should be a mean."""
+    line = "" if node.place is None else node.place.code
+    if _reduction(node):
+        return line.replace('reduction="sum"', 'reduction="mean"') if 'reduction="sum"' in line else 'reduction="mean"'
+    return ""
+
+
 def _line(node: Node) -> str:
     return "" if node.place is None else f"{node.place} {node.place.code}".rstrip()
 
@@ -288,7 +332,15 @@ class _Words:
             title = self.context.added(node.words, f"{self.where} to a value that is taken as it is")
             return Told(title, "the value as it is", node.words, f"leave out {node.words}", node.place)
         wanted = self.guide[source[0]]
-        return self._of_nodes(wanted, node) or self._of_reduction(wanted, node) or self._other(wanted, node)
+        return self._of_two(wanted, node) or self._other(wanted, node)
+
+    def _of_two(self, wanted: Node, node: Node) -> Told | None:
+        """What differs between two calls: how many values become one, where that is all, else what is done before."""
+        told, reduced = self._of_nodes(wanted, node), self._of_reduction(wanted, node)
+        written_out = (
+            bool(_reduction(node)) and node.name != wanted.name
+        )  # of a loss function nothing is missing inside
+        return reduced if reduced and (told is None or written_out or _SUMMED.search(told.title)) else told
 
     def at_the_end(self, end: int, wanted: Array) -> Told | None:
         """Where it is the last call that differs, or where one computation goes on from the end of the other."""
@@ -299,7 +351,7 @@ class _Words:
         if last is None:
             return None
         path = _path(self.guide, node.output, last)
-        return self._missing(path, node, node.place, "at the end") if path else self._of_nodes(last, node)
+        return self._missing(path, node, node.place, "at the end") if path else self._of_two(last, node)
 
     def _of_nodes(self, wanted: Node, node: Node) -> Told | None:
         """What differs between two calls that stand for each other: the function, or what was done before it."""
@@ -350,7 +402,7 @@ class _Words:
         larger = max(ratio, 1 / ratio)
         of_mean = _made_of(self.guide, wanted) if ratio > 1 else _made_of(self.steered, node)
         for mean in of_mean:
-            if mean.name not in ("mean", "reduce_mean") or not mean.inputs:
+            if not averages(mean) or not mean.inputs:
                 continue
             sizes, size = mean.inputs[0].shape, round(larger)
             over = {int(np.prod(axes)) for count in (1, 2, 3) for axes in itertools.combinations(sizes, count)}
@@ -358,9 +410,13 @@ class _Words:
                 continue
             words = ("mean", "sum") if ratio > 1 else ("sum", "mean")
             title = self.context.differs(f"reduction {self.where}, over {size} values:", *words)
-            sums = [other for other in _made_of(self.steered, node) if other.name in ("sum", "reduce_sum")]
-            line = mean.place if ratio < 1 else sums[-1].place if sums else node.place
-            return Told(title, f"{words[0]}, {_line(wanted)}", words[1], f"{words[0]} over {size} values", line)
+            sums = [other for other in _made_of(self.steered, node) if _adds_up(other)]
+            at = mean if ratio < 1 else sums[-1] if sums else node
+            mend = _as_mean(at) if ratio > 1 else as_sum(at, size)
+            mend = mend if self.context.frameworks[1] == "torch" else ""
+            return Told(
+                title, f"{words[0]}, {_line(wanted)}", words[1], mend or f"{words[0]} over {size} values", at.place
+            )
         return None
 
     def _other(self, wanted: Node, node: Node) -> Told:

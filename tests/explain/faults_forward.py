@@ -99,6 +99,15 @@ WINDOWS = (
         "conv2",
     ),
     Fault(
+        "viewed as channels, not permuted",
+        "text_conv1d",
+        "self.embedding(tokens).transpose(1, 2)",
+        "self.embedding(tokens).view(len(tokens), 24, -1)",
+        FORWARD,
+        ("view of", "axes should change places"),
+        "e = self.embedding",
+    ),
+    Fault(
         "average for maximum",
         "two_branches",
         "F.max_pool2d(a, 2)",
@@ -395,6 +404,15 @@ ATTENTION = (
         "torch.softmax(scores, dim=1)",
         FORWARD,
         ("softmax over the queries",),
+    ),
+    Fault(
+        "normalised before the blocks' parts",
+        "transformer_encoder",
+        "batch_first=True)",
+        "batch_first=True, norm_first=True)",
+        FORWARD,
+        ("normalis", "norm_first=False"),
+        "layer = nn.TransformerEncoderLayer",
     ),
 )
 

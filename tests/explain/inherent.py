@@ -56,6 +56,7 @@ INHERENT: dict[str, tuple[str, ...]] = {
     "text_conv1d": (ADAM, SPARSE),
     "tf_data": (ADAM,),
     "torch_to_torch": (),
+    "transformer_encoder": (),
     "two_branches": (ADAM,),
     "variational_autoencoder": (),
 }

@@ -196,3 +196,58 @@ def test_labels_that_one_side_smooths_and_the_other_sides_loss_are_the_same(tmp_
     loss(context)
     assert context.findings == []
     assert context.same == ["the loss of 1 step, from the same outputs"]
+
+
+def penalised(directory: Path, framework: str, *, averaged: bool) -> Side:
+    """An autoencoder with a penalty of 0.1 on the sizes of what its layer gives: summed, or written out as a mean."""
+    steps, losses, arrays = [], [], {}
+    for step in range(4):
+        code, error = GENERATOR_OF_CODES[step], float(step + 1)
+        size, factor = np.abs(code), 1 / code.shape[1] if averaged else 1.0
+        arrays |= {f"{step}/code": code, f"{step}/abs": size, f"{step}/mean": np.asarray(size.mean())}
+        calls = [call("fc", [], [f"{step}/code"])]
+        if averaged:
+            line = {"file": "script.py", "line": 7, "code": "sparsity = 0.1 * code.abs().mean()"}
+            calls += [
+                call(None, [f"{step}/code"], [f"{step}/abs"], function="abs", place=line),
+                call(None, [f"{step}/abs"], [f"{step}/mean"], function="mean", place=line),
+            ]
+        steps.append(calls)
+        asked = [{"function": "L1", "settings": {"l1": 0.1}, "activity_of": "fc", "value": None}]
+        total = error + 0.1 * factor * float(size.sum()) / len(code)
+        term = {"function": "mse", "value": error, "place": place(9)}
+        losses.append({"value": total, "terms": [term], "penalties": [] if averaged else asked})
+    dense = layer("fc", *(("Dense", {"kernel": (4, 5)}) if framework == "keras" else ("Linear", {"weight": (5, 4)})))
+    made = observation(directory, framework, [dense], steps[0], arrays, losses=losses, fed=[])
+    made.document["calls"][:] = steps
+    return Side(made)
+
+
+GENERATOR_OF_CODES = GENERATOR.normal(size=(4, 8, 5))
+
+
+def test_a_penalty_of_an_output_that_is_averaged_stands_at_its_line(tmp_path: Path) -> None:
+    guide = penalised(tmp_path / "a", "keras", averaged=False)
+    context = context_of(guide, penalised(tmp_path / "b", "torch", averaged=True))
+    loss(context)
+    (found,) = context.findings
+    assert "0.02 (1/5 of it: the mean over 5 values, not their sum); the reference has 0.1" in found.title
+    assert str(found.place) == "script.py:7"
+    assert found.mend == "sparsity = 0.1 * code.abs().sum(dim=1).mean()"
+
+
+def test_a_loss_that_parts_where_outputs_are_no_longer_put_in(tmp_path: Path) -> None:
+    sides = []
+    for framework, later in (("keras", 0.7), ("torch", 0.9)):
+        dense = layer(
+            "fc", *(("Dense", {"kernel": (4, 3)}) if framework == "keras" else ("Linear", {"weight": (3, 4)}))
+        )
+        losses = [{"value": value, "terms": [], "place": place(3)} for value in (1.0, later)]
+        sides.append(
+            Side(observation(tmp_path / framework, framework, [dense], [call("fc", [], [])], {}, losses=losses))
+        )
+    context = context_of(*sides)
+    loss(context)
+    (found,) = context.findings
+    assert found.title.startswith("the loss is the same from the same outputs in 1 step, and another afterwards")
+    assert found.cause is None

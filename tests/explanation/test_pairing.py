@@ -250,6 +250,57 @@ def test_an_attention_that_is_written_out_stands_for_a_layer(tmp_path: Path, lay
     assert len(weights) == 2 * len(layers)
 
 
+FUSED = [layer("att.qkv", "Linear", {"weight": (24, 8), "bias": (24,)}), linear("att.proj", (8, 8))]
+BY_HEAD = [
+    *(linear(f"heads.{head}.{part}", (8, 4)) for head in range(2) for part in ("key", "query", "value")),
+    linear("proj", (8, 8)),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), [(BY_HEAD, FUSED), (FUSED, BY_HEAD), (four(["q", "k", "v", "o"]), FUSED)])
+def test_an_attention_that_both_sides_write_out_with_other_projections(
+    tmp_path: Path, first: list[dict[str, object]], second: list[dict[str, object]]
+) -> None:
+    """All of them in one, one for each head, or one each for query, key and value."""
+    before = linear("embed", (3, 8))
+    guide = side(tmp_path / "a", "torch", [before, *first])
+    port = side(tmp_path / "b", "torch", [before, *second])
+    found = pair(guide, port)
+    assert [(p.kind, p.fits) for p in found.pairs] == [("dense", True), ("multi-head attention", True)]
+    assert not found.guides_left
+    assert not found.ports_left
+    attention = found.pairs[1]
+    values = {
+        parameter.path: np.random.default_rng(i).normal(size=parameter.shape)
+        for i, parameter in enumerate(p for one in attention.guides for p in one.parameters.values())
+    }
+    weights = carried(attention, values, ("torch", "torch"), gradients=False)
+    assert sorted(weights) == sorted(p.path for one in attention.ports for p in one.parameters.values())
+    if first is BY_HEAD:
+        parts = [values[f"heads.{head}.{part}.weight"] for part in ("query", "key", "value") for head in range(2)]
+        np.testing.assert_array_equal(weights["att.qkv.weight"], np.concatenate(parts))
+    if second is BY_HEAD:
+        np.testing.assert_array_equal(weights["heads.1.key.weight"], values["att.qkv.weight"][12:16])
+
+
+def test_dense_layers_of_one_size_are_no_attention(tmp_path: Path) -> None:
+    layers = [linear(f"fc{i}", (8, 8)) for i in range(4)]
+    guide, port = side(tmp_path / "a", "torch", layers), side(tmp_path / "b", "torch", layers)
+    assert {p.kind for p in pair(guide, port).pairs} == {"dense"}
+    port = side(tmp_path / "c", "torch", FUSED)
+    assert "multi-head attention" not in {p.kind for p in pair(guide, port).pairs}
+
+
+def test_an_output_without_weights_of_its_own_needs_no_layer(tmp_path: Path) -> None:
+    table, head = layer("tok", "Embedding", {"weight": (9, 4)}), layer("head", "Linear", {"weight": (9, 4)})
+    head["parameters"]["weight"]["path"] = "tok/weight"  # type: ignore[index]
+    guide, port = side(tmp_path / "a", "torch", [table, head]), side(tmp_path / "b", "torch", [table])
+    assert pair(guide, port).guides_left == ()
+    head["parameters"]["weight"]["path"] = "head.weight"  # type: ignore[index]
+    (left,) = pair(side(tmp_path / "c", "torch", [table, head]), port).guides_left
+    assert left.name == "head"
+
+
 def test_an_attention_without_a_bias_of_the_keys(tmp_path: Path) -> None:
     shapes = {f"{part}/{name}": shape for part in ("query", "key", "value")
               for name, shape in (("kernel", (8, 2, 4)), ("bias", (2, 4)))}  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compare.explanation.context import Context
+from compare.explanation.findings import Finding
 from compare.explanation.loss.judged import loss
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import pair
@@ -20,6 +21,7 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "pow": np.power, "square": np.square, "sqrt": np.sqrt,
     "exp": np.exp, "sum": np.sum, "mean": np.mean, "maximum": np.maximum, "neg": np.negative,
     "relu": lambda x: np.maximum(x, 0), "log": np.log, "abs": np.abs,
+    "mse_loss": lambda a, b, reduction: getattr(np, reduction)((a - b) ** 2),
 }  # fmt: skip
 
 
@@ -41,13 +43,12 @@ class Recorder:
         self._held.append(held)
         return held
 
-    def __call__(self, name: str, *given: Any, axis: int | None = None) -> Array:
-        options = {} if axis is None else {"axis": axis}
+    def __call__(self, name: str, *given: Any, code: str = "", **options: Any) -> Array:
         numbers = [value for value in given if isinstance(value, float | int)]
         keys = [self._keys[id(value)] for value in given if isinstance(value, np.ndarray)]
         made = self.keep(f"call{len(self.calls)}", FUNCTIONS[name](*given, **options))
         settings = options | ({"arguments": numbers} if numbers else {})
-        line = {"file": "script.py", "line": len(self.calls) + 1, "code": name}
+        line = {"file": "script.py", "line": len(self.calls) + 1, "code": code or name}
         self.calls.append(call(None, keys, [self._keys[id(made)]], function=name, kwargs=settings, place=line))
         return made
 
@@ -74,11 +75,16 @@ def side(directory: Path, framework: str, written: Loss) -> Side:
 
 
 def said(directory: Path, reference: Loss, port: Loss) -> tuple[str, int]:
+    found = finding(directory, reference, port)
+    return found.title, found.place.line if found.place is not None else 0
+
+
+def finding(directory: Path, reference: Loss, port: Loss) -> Finding:
     guide, steered = side(directory / "a", "keras", reference), side(directory / "b", "torch", port)
     context = Context(guide, steered, steered.observation, pair(guide, steered), guide_is_reference=True)
     loss(context)
     (found,) = context.findings
-    return found.title, found.place.line if found.place is not None else 0
+    return found
 
 
 def triplet(of: Recorder, a: Array, p: Array, n: Array) -> Array:
@@ -145,10 +151,63 @@ def without_divergence(of: Recorder, mean: Array, log_variance: Array, made: Arr
         (triplet, wide_triplet, "in the loss add(1); the reference has add(0.5)", 10),
         (autoencoder, without_exp, "no sub of exp in the loss after sub", 6),
         (autoencoder, weighted, "mul(0.1) in the loss, which the reference does not have", 12),
-        (autoencoder, averaged, "no sum(axis=1) in the loss before mean", 1),
+        (autoencoder, averaged, "reduction in the loss, over 4 values: mean; the reference has sum", 2),
         (halved_first, divergence_averaged, "reduction in the loss, over 4 values: mean; the reference has sum", 9),
         (autoencoder, without_divergence, "no add of mul in the loss at the end", 3),
     ],
 )
 def test_the_line_and_the_function(tmp_path: Path, reference: Loss, port: Loss, title: str, line: int) -> None:
     assert said(tmp_path, reference, port) == (title, line)
+
+
+def sparse(of: Recorder, code: Array, made: Array, wanted: Array) -> Array:
+    penalty = of("mul", of("mean", of("sum", of("abs", code), axis=-1)), 0.1)
+    return of("add", of("mse_loss", made, wanted, reduction="mean"), penalty)
+
+
+def hardly_sparse(of: Recorder, code: Array, made: Array, wanted: Array) -> Array:
+    penalty = of("mul", of("mean", of("abs", code), code="sparsity = 0.1 * code.abs().mean()"), 0.1)
+    return of("add", of("mse_loss", made, wanted, reduction="mean"), penalty)
+
+
+def summed(of: Recorder, mean: Array, made: Array, wanted: Array) -> Array:
+    lost = of("mean", of("sum", of("square", of("sub", made, wanted)), axis=-1))
+    return of("add", lost, of("mean", of("square", mean)))
+
+
+def averaged_by_the_function(of: Recorder, mean: Array, made: Array, wanted: Array) -> Array:
+    lost = of("mse_loss", made, wanted, reduction="mean", code="lost = F.mse_loss(made, x)")
+    return of("add", lost, of("mean", of("square", mean)))
+
+
+def summed_by_the_function(of: Recorder, mean: Array, made: Array, wanted: Array) -> Array:
+    lost = of("mse_loss", made, wanted, reduction="sum", code='lost = F.mse_loss(made, x, reduction="sum")')
+    return of("add", lost, of("mean", of("square", mean)))
+
+
+def averaged_by_hand(of: Recorder, mean: Array, made: Array, wanted: Array) -> Array:
+    lost = of("mean", of("square", of("sub", made, wanted)))
+    return of("add", lost, of("mean", of("square", mean)))
+
+
+@pytest.mark.parametrize(
+    ("reference", "port", "title", "mend"),
+    [
+        (
+            sparse, hardly_sparse, "reduction in the loss, over 4 values: mean; the reference has sum",
+            "sparsity = 0.1 * code.abs().sum(dim=1).mean()",
+        ),
+        (
+            summed, averaged_by_the_function, "reduction in the loss, over 4 values: mean; the reference has sum",
+            'lost = F.mse_loss(made, x, reduction="sum") / len(made)',
+        ),
+        (
+            averaged_by_hand, summed_by_the_function,
+            "reduction in the loss, over 32 values: sum; the reference has mean",
+            'lost = F.mse_loss(made, x, reduction="mean")',
+        ),
+    ],
+)  # fmt: skip
+def test_a_reduction_is_mended_in_its_line(tmp_path: Path, reference: Loss, port: Loss, title: str, mend: str) -> None:
+    found = finding(tmp_path, reference, port)
+    assert (found.title, found.mend) == (title, mend)

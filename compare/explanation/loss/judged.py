@@ -58,10 +58,29 @@ def loss(context: Context) -> None:
     if far <= _ROUNDED:
         _inherent(context, far)
         return
+    kept = len(context.guide.observation.calls)
+    if 0 < kept < len(steps) and float(np.max((np.abs(a - b) / scale)[:kept], initial=0)) <= _SAME:
+        _later(context, kept, a[kept:], b[kept:])
+        return
     _explain(context, steps, a, b, far)
 
 
 _SMOOTHED = re.compile(r"^targets.*label smoothing")
+
+
+def _later(context: Context, kept: int, a: Array, b: Array) -> None:
+    """Losses that are alike from the guide's own outputs, and part where these are no longer put in."""
+    far = float(np.max(np.abs(a - b) / np.maximum(np.abs(a), 1e-12)))
+    context.find(
+        "loss",
+        f"the loss is the same from the same outputs in {counted(kept, 'step')}, and another afterwards: a loss that "
+        "changes with the step, or layers that give something else; no known cause fits",
+        guide=f"{named(context.guide.observation)}: {a[0]:.8g}",
+        steered=f"{named(context.steered.observation)}: {b[0]:.8g}",
+        places=(loss_place(context.guide.observation), loss_place(context.steered.observation)),
+        effect=min(far, 10.0),
+        effect_text=off_by(far, "itself"),
+    )
 
 
 def broadcast(context: Context) -> None:

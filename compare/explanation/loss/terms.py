@@ -10,6 +10,7 @@ from compare.explanation.context import Context
 from compare.explanation.loss.words import Found, Said, batch_size, factor_words
 from compare.explanation.observed.observation import Array, place
 from compare.explanation.words import number
+from compare.explanation.written import as_sum, averages, nodes_of
 
 
 def by_terms(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
@@ -40,7 +41,7 @@ def _weighted_terms(context: Context, steps: Sequence[int], terms: dict[str, Arr
     found: Found = []
     for name, x, y in zip(names, first, second, strict=True):
         if abs(x - y) > 1e-6 * max(abs(x), abs(y), 1e-9):
-            own = _own_term(context, steps, terms[name])
+            own = _own_penalty(context, terms[name]) if "penalty" in name else _own_term(context, steps, terms[name])
             found.append(_weighed(context, name, float(x), float(y), len(names), own))
     return found
 
@@ -147,6 +148,31 @@ def _own_term(context: Context, steps: Sequence[int], values: Array) -> dict[str
     return dict(rows[0][fitting[0]]) if len(fitting) == 1 else {}
 
 
+def _own_penalty(context: Context, values: Array) -> dict[str, Any]:
+    """The call that first gives the steered side a penalty, up to its factor, and how many values it averages.
+
+    Known where it is written out, and of the steps whose calls are kept.
+    """
+    observation = context.steered.observation
+    columns = [nodes_of(observation, [call.entry for call in calls]) for calls in observation.loss_calls[: len(values)]]
+    if len(columns) < _ENOUGH or len({len(column) for column in columns}) != 1:
+        return {}
+    for i, node in enumerate(columns[0]):
+        ratios = [
+            float(column[i].output.item()) / v
+            for column, v in zip(columns, values, strict=False)
+            if node.output.size == 1
+        ]
+        if ratios and ratios[0] and np.allclose(ratios, ratios[0], rtol=1e-6, atol=0):
+            shape = node.inputs[0].shape if node.inputs and averages(node) else ()
+            return {"made": node, "averaged": int(np.prod(shape[1:])) if len(shape) > 1 else 0}
+    return {}
+
+
+_ENOUGH = 2
+"""Of so many steps no two values have the same ratio by chance."""
+
+
 def _are(column: Sequence[Any], values: Array) -> bool:
     numbers = all(isinstance(value, int | float) for value in column)
     return numbers and bool(np.allclose(column, values, rtol=1e-6, atol=1e-12))
@@ -163,13 +189,17 @@ def _weighed(context: Context, name: str, x: float, y: float, count: int, own: d
             extra = " (one half of it)" if abs(ratio - 0.5) < 1e-6 else " (twice)" if abs(ratio - 2) < 1e-6 else ""
             if of_output and size and abs(ratio / size - 1) < 1e-6:
                 extra = f" ({size} times: the sum over the batch)"
+            made, averaged = own.get("made"), own.get("averaged") or 0
+            if averaged > 1 and abs(ratio * averaged - 1) < 1e-6:
+                extra = f" (1/{averaged} of it: the mean over {averaged} values, not their sum)"
             title = context.differs(f"factor of the {words}:", f"{x:.6g}", f"{y:.6g}{extra}")
             return Said(
                 title,
                 f"{x:.6g}",
                 f"{y:.6g}",
                 f"the factor of the {name} is {ratio:.6g} times the other",
-                f"use {x:.6g}",
+                (as_sum(made, averaged) if made is not None and averaged > 1 else "") or f"use {x:.6g}",
+                None if made is None else made.place,
             )
         title = context.missing(words, "in the loss") if x else context.added(f"{words} of {y:.6g}", "in the loss")
         return Said(title, f"{x:.6g}", f"{y:.6g}", title, f"use {x:.6g}")

@@ -1,5 +1,6 @@
 """Dropout, which is set to nothing while values are compared: its places and rates as the programs state them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,11 +67,17 @@ def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dr
     if not calls:
         return None
     found = []
+    of_heads = set()
     for entry in observation.entries("dropout"):
         rate = entry.get("rate")
         if not isinstance(rate, int | float) or rate == 0:
             continue
-        after = _after(entry, calls, pairing, side)
+        after, inside = _after(entry, calls, pairing, side)
+        if inside:  # of an attention whose heads are written out, each head's own is what one for all heads is
+            of_head = after, float(rate), entry.get("active", True)
+            if of_head in of_heads:
+                continue
+            of_heads.add(of_head)
         kind = str(entry.get("function"))
         layer = observation.layers.get(str(entry.get("layer")))
         made = None if layer is None else layer.place  # its rate is set there
@@ -79,8 +86,11 @@ def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dr
     return found
 
 
-def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side: int) -> int:
-    """How many paired layers come before: the position of the last pair in the order of pairs, plus one."""
+def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side: int) -> tuple[int, bool]:
+    """How many paired layers come before, and whether it is inside of one that is several layers.
+
+    That is the position of the last pair in the order of pairs, plus one.
+    """
     names = {}
     first = {}
     for number, pair in enumerate(pairing.pairs):
@@ -91,10 +101,14 @@ def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side:
     if entry.get("layer") in names:  # a recurrent layer's or an attention's own dropout
         name, function = entry["layer"], str(entry.get("function"))
         of_inputs = function.endswith(".dropout") and "Attention" not in function  # of Keras's recurrent layers
-        return first[name] if of_inputs and name in first else names[name]
+        return (first[name] if of_inputs and name in first else names[name]), False
     index = entry.get("after_call")
     before = calls[: index + 1] if isinstance(index, int) and index >= 0 else []
-    return next((names[call.layer] for call in reversed(before) if call.layer in names), 0)
+    last = next((call.layer for call in reversed(before) if call.layer in names), None)
+    if last is None:
+        return 0, False
+    pair = pairing.pairs[names[last] - 1]
+    return names[last], last != (pair.guides if side == 0 else pair.ports)[-1].name
 
 
 def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout]) -> None:
@@ -109,7 +123,7 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
             effect = abs(left.rate - right.rate)
             context.find(
                 "forward", title, guide=f"rate {left.rate:g}", steered=f"rate {right.rate:g}", places=places,
-                effect=effect, cause=cause, mend=f"nn.Dropout({left.rate:g})",
+                effect=effect, cause=cause, mend=_with_rate(right.place, left.rate),
             )  # fmt: skip
         elif left.active != right.active:
             words = {True: "drops in training", False: "drops nothing in training"}
@@ -138,6 +152,15 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
             "forward", title, guide="no dropout", steered=f"dropout {extra.rate:g}", places=(None, extra.place),
             effect=extra.rate, cause=title, mend="leave the dropout out",
         )  # fmt: skip
+
+
+def _with_rate(line: Place | None, rate: float) -> str:
+    """How a rate is set where it is now: by an argument of what has the dropout inside, or of a dropout of its own."""
+    code = "" if line is None else line.code
+    found = re.search(r"\b(dropout\w*|p|rate)=", code)
+    if found is None and re.search(r"(Transformer\w+|Attention|LSTM|GRU|RNN)\(", code):
+        return f"dropout={rate:g}"
+    return f"nn.Dropout({rate:g})" if found is None or "Dropout(" in code else f"{found[0]}{rate:g}"
 
 
 def _channels(entry: _Dropout) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from compare.explanation.context import Context, Places, describe
 from compare.explanation.findings import Place
+from compare.explanation.model.blocks import other_order_of_norms
 from compare.explanation.model.layer_causes import NOT_CAUSAL, NOT_MASKED, SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
 from compare.explanation.model.own import inside
@@ -34,6 +35,8 @@ from compare.explanation.words import counted, off_by
 def forward(context: Context) -> None:
     """Compares the forward pass in training and in evaluation mode."""
     guide, steered = context.guide, context.steered
+    if other_order_of_norms(context):
+        return
     passes = []
     if guide.observation.calls and steered.observation.calls:
         first, second = guide.observation.calls[0], steered.observation.calls[0]

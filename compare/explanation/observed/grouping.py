@@ -15,20 +15,25 @@ Group = tuple[Layer, ...]
 
 
 def grouped(left: Sequence[Layer], right: Sequence[Layer]) -> tuple[list[Group], list[Group]]:
-    """Neighbours that are one layer on the other side: two convolutions of a separable one, levels of an LSTM."""
+    """Neighbours that are one layer on the other side: two convolutions of a separable one, levels of an LSTM.
+
+    Attention that both sides write out is a group on both where one has other projections: all in one, or one a head.
+    """
     return _groups(left, right), _groups(right, left)
 
 
 def _groups(layers: Sequence[Layer], others: Sequence[Layer]) -> list[Group]:
     separable = [shapes(layer) for layer in others if kind_of(layer) == "separable convolution"]
     levels = [(family(layer), num_levels(layer)) for layer in others if num_levels(layer) > 1]
-    attentions = [shapes(layer) for layer in others if kind_of(layer) == ATTENTION]
+    attentions = [(0, shapes(layer)) for layer in others if kind_of(layer) == ATTENTION]
+    attentions += [(len(found), joined_shapes(found)) for found in _written_out(others)]
     groups: list[Group] = []
     at = 0
     while at < len(layers):
         two = layers[at : at + 2]
         number = next((n for name, n in levels if all(family(layer) == name for layer in layers[at : at + n])), 1)
-        projections = next((g for n in (4, 2) if _are_projections(g := layers[at : at + n], n, attentions)), None)
+        counts = dict.fromkeys((*_counts_by_head(layers[at:]), 4, 2))
+        projections = next((g for n in counts if _are_projections(g := layers[at : at + n], n, attentions)), None)
         if projections is not None:
             groups.append(_in_order(projections))
             at += len(projections)
@@ -47,12 +52,55 @@ def _groups(layers: Sequence[Layer], others: Sequence[Layer]) -> list[Group]:
 _PROJECTED = ("query", "key", "value")
 
 
-def _are_projections(group: Sequence[Layer], count: int, attentions: Sequence[dict[str, tuple[int, ...]]]) -> bool:
-    """Whether dense layers are what an attention of the other side is made of: four, or two where three are one."""
+def _are_projections(
+    group: Sequence[Layer], count: int, attentions: Sequence[tuple[int, dict[str, tuple[int, ...]]]]
+) -> bool:
+    """Whether dense layers are what an attention of the other side is made of, one layer or other projections."""
     if len(group) < count or any(family(layer) != "dense" for layer in group):
         return False
     seen = joined_shapes(_in_order(group))
-    return any(seen and all(seen.get(n) == s for n, s in wanted.items() if "kernel" in n) for wanted in attentions)
+    named = count == _FUSED or all(map(_letter, group[:-1]))  # what has no such names may be any dense layers
+    return any(
+        bool(seen)
+        and (named or not number)
+        and number != count
+        and all(seen.get(n) == s for n, s in wanted.items() if "kernel" in n)
+        for number, wanted in attentions
+    )
+
+
+def _written_out(layers: Sequence[Layer]) -> list[Group]:
+    """Dense layers that may be the projections of an attention, by their sizes and names."""
+    found = []
+    for at in range(len(layers)):
+        for count in (*_counts_by_head(layers[at:]), 4, 2):
+            group = layers[at : at + count]
+            if len(group) < count or any(family(layer) != "dense" for layer in group):
+                continue
+            named = count == _FUSED or sorted(map(_letter, group[:3])) == ["k", "q", "v"]
+            seen = joined_shapes(_in_order(group)) if named else {}
+            sizes = [seen.get(f"{part}.kernel", ()) for part in (*_PROJECTED, "output")]
+            if all(len(size) == 2 for size in sizes) and sizes[0] == sizes[1] and sizes[2][0] == sizes[3][1]:
+                found.append(_in_order(group))
+                break
+    return found
+
+
+_FUSED = 2
+"""Query, key and value in one layer, and the output."""
+
+
+def _counts_by_head(layers: Sequence[Layer]) -> list[int]:
+    """How many layers an attention has that begins with these and has a query, a key and a value for each head."""
+    first = shapes(layers[0]) if layers else {}
+    alike = 0
+    while alike < len(layers) and _letter(layers[alike]) and shapes(layers[alike]) == first:
+        alike += 1
+    heads = alike // len(_PROJECTED)
+    output = shapes(layers[alike]).get("kernel", ()) if alike < len(layers) else ()
+    if heads < 2 or alike % len(_PROJECTED) or family(layers[0]) != "dense" or len(output) != 2:
+        return []
+    return [alike + 1] if output[1] == heads * first["kernel"][0] else []
 
 
 def _in_order(group: Sequence[Layer]) -> Group:
@@ -60,8 +108,10 @@ def _in_order(group: Sequence[Layer]) -> Group:
     if len(group) < len(_PROJECTED):
         return tuple(group)
     letters = [_letter(layer) for layer in group[:-1]]
-    if sorted(letters) == ["k", "q", "v"]:
-        return (*(group[letters.index(letter)] for letter in "qkv"), group[-1])
+    heads = len(letters) // len(_PROJECTED)
+    if sorted(letters) == sorted("qkv" * heads):
+        ordered = sorted(zip(letters, group[:-1], strict=True), key=lambda entry: "qkv".index(entry[0]))
+        return (*(layer for _, layer in ordered), group[-1])
     return tuple(group)
 
 
@@ -162,6 +212,10 @@ def _of_attention(weights: Sequence[Weights]) -> Weights:
             return {}
         split = {name: np.split(array, len(_PROJECTED)) for name, array in parts[0].items()}
         parts = [{name: pieces[i] for name, pieces in split.items()} for i in range(len(_PROJECTED))]
+    heads = len(parts) // len(_PROJECTED)
+    if heads > 1:
+        of_part = [parts[i * heads : (i + 1) * heads] for i in range(len(_PROJECTED))]
+        parts = [{name: np.concatenate([head[name] for head in part]) for name in part[0]} for part in of_part]
     named = zip((*_PROJECTED, "output"), (*parts, weights[-1]), strict=True)
     return {f"{part}.{name}": array for part, held in named for name, array in held.items()}
 
@@ -172,7 +226,11 @@ def _to_projections(count: int, weights: Weights) -> list[Weights]:
         {name.removeprefix(f"{part}."): array for name, array in weights.items() if name.startswith(f"{part}.")}
         for part in (*_PROJECTED, "output")
     ]
-    if count > 2:  # each by itself
+    heads = (count - 1) // len(_PROJECTED)
+    if heads > 1:
+        split = [{name: np.split(array, heads) for name, array in part.items()} for part in held[:-1]]
+        return [*({name: pieces[i] for name, pieces in part.items()} for part in split for i in range(heads)), held[-1]]
+    if count > _FUSED:  # each by itself
         return held
     shared = held[0].keys() & held[1].keys() & held[2].keys()
     return [{name: np.concatenate([part[name] for part in held[:-1]]) for name in shared}, held[-1]]

@@ -77,9 +77,14 @@ def pair(guide: Side, port: Side) -> Pairing:
     ports = {layer.name for pair in pairs for layer in pair.ports}
     return Pairing(
         tuple(pairs),
-        tuple(layer for layer in guide.with_parameters if layer.name not in guides),
-        tuple(layer for layer in port.with_parameters if layer.name not in ports),
+        tuple(layer for layer in guide.with_parameters if layer.name not in guides and _has_own(layer, guide, guides)),
+        tuple(layer for layer in port.with_parameters if layer.name not in ports and _has_own(layer, port, ports)),
     )
+
+
+def _has_own(layer: Layer, side: Side, paired: set[str]) -> bool:
+    """Whether a layer has weights that are not all a paired one's: a function that uses those needs no layer."""
+    return bool(own_parameters(layer, [other for other in side.with_parameters if other.name in paired]))
 
 
 def _with_tables(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
@@ -297,7 +302,10 @@ def _same_values(a: Array, b: Array) -> bool:
 
 def _pair(left: Group, right: Group) -> Pair:
     kinds = [kind_of(left[-1]), kind_of(right[-1])]
-    return Pair(ATTENTION if ATTENTION in kinds else kinds[0], left, right, affinity(left, right) >= FITS)
+    written_out = any(kind == "dense" and len(group) > 1 for kind, group in zip(kinds, (left, right), strict=True))
+    return Pair(
+        ATTENTION if ATTENTION in kinds or written_out else kinds[0], left, right, affinity(left, right) >= FITS
+    )
 
 
 def _aligned(left: list[Group], right: list[Group]) -> list[tuple[int, int]]:

@@ -89,10 +89,16 @@ def layouts(array: Array, shape: Sequence[int]) -> Iterator[tuple[str, Array]]:
             yield "channels last", turned
     if array.ndim == 3 and (array.shape[1], *array.shape[2:]) == (shape[0] if shape else None, *shape[2:]):
         yield "time first", np.swapaxes(array, 0, 1)
-    if array.size == np.prod(target, dtype=np.int64) and array.shape != target:
+    if array.size == np.prod(target, dtype=np.int64) and array.shape != target and not _exchanged(array.shape, target):
         yield "reshaped", array.reshape(target)
         if array.ndim >= 3:
             yield "channels first and flattened", np.moveaxis(array, -1, 1).reshape(target)
+
+
+def _exchanged(first: Sequence[int], second: Sequence[int]) -> bool:
+    """Whether two shapes have the same axes in another order: a reshape from one to the other is no layout of it."""
+    sizes = [[size for size in shape if size != 1] for shape in (first, second)]
+    return sizes[0] != sizes[1] and sorted(sizes[0]) == sorted(sizes[1])
 
 
 def match(first: Array | None, second: Array | None) -> Match | None:

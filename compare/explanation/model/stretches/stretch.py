@@ -18,6 +18,7 @@ from compare.explanation.model.stretches.passes import (
     match_states,
     neighbours,
 )
+from compare.explanation.model.stretches.reshapes import say_reshaped
 from compare.explanation.model.stretches.segments import Edit, Producers, Step, Value, chain, explain_chain, few
 from compare.explanation.model.stretches.words import (
     LOOKED_THROUGH,
@@ -59,13 +60,17 @@ def ending(one: Pass, producers: Producers) -> None:
     start, steps = chain(producers, end, len(one.guide_calls), anchors)
     place = last[2].place
     values = [Value(few(goal), "the model's output", place)]
-    for call in one.steered_calls[last[2].index + 1 :]:
+    after = [call for call in one.steered_calls if call.index > last[2].index]
+    for call in after:
         array = array_of(one, 1, call.outputs[0] if call.outputs else None)
         if array is not None and array.ndim and call.layer not in anchors:
             values.insert(-1, Value(few(array), call.name, line_of_call(context, call), (), made_by(context, call)))
+    guides = [call for call in one.guide_calls if call.index >= last[1].index]
+    if say_reshaped(one, last[0], guides, after, found, "the loss" if trained else "the end"):
+        return
     edits = None if start is None else explain_chain(start, steps, values, goal)
     if edits is None and not found.rounded and not context.has("forward", ("fault",)):
-        say_parting(one, last[0], one.steered_calls[last[2].index + 1 :], found)
+        say_parting(one, last[0], after, found)
     for edit in edits or []:
         both = [operation for operation in (edit.guide, edit.steered) if operation is not None]
         over = {operation.name.partition(" over ")[2] for operation in both}
@@ -102,6 +107,10 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
     goal = array_of(one, 1, enter.inputs[0])
     if fed.rounded:
         rounded(context, steps, pair, fed)
+        return
+    until = position + 1, enter_position(one, enter) + 1
+    windows = one.guide_calls[max(0, until[0] - LOOKED_THROUGH) : until[0]], one.steered_calls[: until[1]]
+    if say_reshaped(one, pair, windows[0], windows[1][-LOOKED_THROUGH:], fed):
         return
     values = _values(one, enter)
     if start is not None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compare.explanation.context import Context
+from compare.explanation.context import Context, called
 from compare.explanation.findings import Place
 from compare.explanation.model.stretches.parallel import Parting, alike, made_by, of_other_numbers, parting
 from compare.explanation.model.stretches.passes import (
@@ -21,6 +21,7 @@ from compare.explanation.model.stretches.segments import Edit, Producers, Step, 
 from compare.explanation.observed.observation import Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
+from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import Match, match
 from compare.explanation.operations.learning import ADDED
 from compare.explanation.words import off_by
@@ -106,7 +107,8 @@ def say_edit(
         effect=far * (0.05 if harmless else 1),
         effect_text=off_by(far, "the largest value") + (harm if harmless else ""),
         cause=title,
-        mend=_mended(edit, guide, steered, port_place, in_torch=context.frameworks[1] == "torch"),
+        mend=(_not_in_place(one, edit) if operands is not None else "")
+        or _mended(edit, guide, steered, port_place, in_torch=context.frameworks[1] == "torch"),
         severity=("minor" if context.guide.observation.losses else "inherent") if harmless else "fault",
     )
 
@@ -155,7 +157,39 @@ def _operands(one: Pass, edit: Edit) -> tuple[str, str] | None:
     if len(others) != 1 or alike(others[0], wanted) or made_by(both[0], others[0]) is None:
         return None
     first, second = made_by(both[0], wanted), made_by(both[1], others[0])
-    return _output_of(one.context, first), _output_of(one.context, second)
+    return tuple(
+        _output_of(one.context, call) + _overwriting(side, call)
+        for side, call in zip((one.context.guide, one.context.steered), (first, second), strict=True)
+    )  # type: ignore[return-value]
+
+
+def _overwriting(side: Side, call: Call | None) -> str:
+    if call is None or not _in_place(side, call):
+        return ""
+    layer = side.layers.get(call.layer or "")
+    return f" ({call.name if layer is None else layer.kind} in place, which has overwritten its input)"
+
+
+def _in_place(side: Side, call: Call) -> bool:
+    """Whether a call changes what it is given, by its layer's setting or by how it is written."""
+    layer = side.layers.get(call.layer or "")
+    stated = call.kwargs if layer is None else layer.settings
+    line = "" if call.place is None or layer is not None else call.place.code
+    return stated.get("inplace") is True or re.search(rf"\b{re.escape(call.name)}_\(", line) is not None
+
+
+def _not_in_place(one: Pass, edit: Edit) -> str:
+    """What leaves a value as it is that the steered side overwrites before it is used again; empty if it does not."""
+    if edit.value is None or edit.step is None:
+        return ""
+    others = [array for array in edit.value.others if not alike(array, edit.step.before)]
+    call = made_by(_producers(one)[1], others[0]) if len(others) == 1 else None
+    if call is None or not _in_place(one.context.steered, call):
+        return ""
+    layer = one.context.steered.layers.get(call.layer or "")
+    if layer is not None:
+        return f"{layer.kind}(inplace=False) for {called(layer)}"
+    return f"{call.name}, not {call.name}_ or inplace=True"
 
 
 def _output_of(context: Context, call: Call | None) -> str:
