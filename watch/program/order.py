@@ -56,8 +56,9 @@ class Order:
             identity, which would hide it.
         """
         frame = frame or sys._getframe(1)  # noqa: SLF001
-        entry = {"function": function, "size": size, "when": self._now(), "place": self._places.here(frame)}
-        apart = self.in_pairs and state is not None and self._parts((function, size, entry["when"]), state, frame)
+        when = self._now()
+        entry = {"function": function, "size": size, "when": when, "place": self._places.here(frame)}
+        apart = self.in_pairs and state is not None and self._parts((function, size, when), state, frame)
         if apart:
             entry["apart"] = True
         if len(self.permutations) < 1000:
@@ -140,7 +141,7 @@ class Order:
                     return list(population[:k])
             return sample(self, population, k=k, **options)
 
-        random.Random.seed, random.Random.setstate = seeded, given  # type: ignore[method-assign,assignment]
+        random.Random.seed, random.Random.setstate = seeded, given  # type: ignore[method-assign]
         random.Random.getstate = kept  # type: ignore[method-assign]
         random.Random.shuffle = identity_shuffle  # type: ignore[method-assign]
         random.Random.sample = identity_sample  # type: ignore[method-assign]
@@ -174,7 +175,9 @@ class Order:
             def __instancecheck__(cls, instance: Any) -> bool:  # np.random's own state is one, made before this
                 return isinstance(instance, original)
 
-        class Steered(_told(original), metaclass=Meta):
+        told: Any = _told(original)
+
+        class Steered(told, metaclass=Meta):
             def permutation(self, x: Any, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
                 if not order.of_user(frame, _SHUFFLES):

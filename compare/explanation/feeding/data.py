@@ -268,8 +268,8 @@ def data(context: Context, fed: Feeding) -> None:
             )
     if fed.inputs and not context.has("data"):
         changed = any("random augmentation" in words for words in context.not_seen)
-        samples = f"the samples as fed ({_range(fed.guide_inputs)}) and their labels"
-        context.same.append("the labels of the samples" if changed else samples)
+        fed_words = f"the samples as fed ({_range(fed.guide_inputs)}) and their labels"
+        context.same.append("the labels of the samples" if changed else fed_words)
 
 
 _AT_RANDOM = re.compile("^other samples$|random augmentation")

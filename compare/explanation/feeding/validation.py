@@ -27,7 +27,7 @@ def validation(context: Context) -> None:
         return
     context.same.extend(["the samples as fed in validation"] if not found.words else [])
     targets = [_arrays(observation, "targets") for observation in sides]
-    labels = relate_targets(*targets, found.order) if all(targets) else Relation("", None, 0.0)
+    labels = relate_targets(targets[0], targets[1], found.order) if all(targets) else Relation("", None, 0.0)
     for name, relation in (("inputs", found), ("targets", labels)):
         if relation.words and not (name == "targets" and context.says("^targets")):
             about_port = relation.of_guide != context.guide_is_reference

@@ -64,7 +64,7 @@ class Model:
             finally:
                 inside = False
 
-        nn.Module.train = train  # type: ignore[method-assign]
+        nn.Module.train = train  # type: ignore[method-assign,assignment]
 
     def mode_places(self) -> dict[str, Place]:
         """By path, the line that put a module into its mode; those that no line did are left out."""

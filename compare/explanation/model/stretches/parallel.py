@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from compare.explanation.feeding.relation import affine
+from compare.explanation.feeding.scaling import affine
 from compare.explanation.findings import Place
 from compare.explanation.model.stretches.segments import Producers
 from compare.explanation.observed.observation import Array, Call
