@@ -30,7 +30,7 @@ from compare.explanation.model.stretches.words import (
     say_unknown,
 )
 from compare.explanation.observed.carry import common_of
-from compare.explanation.observed.kinds import gates_of
+from compare.explanation.observed.kinds import gates_of, kind_of
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
@@ -162,7 +162,10 @@ def _from_states(one: Pass, start: Array, steps: list[Step]) -> tuple[Array, lis
             states = np.swapaxes(states, 0, 1)
         found = match_states(one, pair, right, last, array_of(one, 1, right.outputs[0]))  # type: ignore[arg-type]
         if found is not None and found.rounded:
-            return few(states), [Step("the last state", few(states), start, (), left.place), *steps]
+            # The last time step of the backward direction has read one step only.
+            several = kind_of(pair.guide) == "bidirectional"
+            name = "the last state of each direction (torch's h_n[-2] and h_n[-1])" if several else "the last state"
+            return few(states), [Step(name, few(states), start, (), left.place), *steps]
     return start, steps
 
 
