@@ -350,10 +350,14 @@ HELD = GENERATOR.integers(0, 256, size=(16, 8, 8, 3)) / 255
         (FIRST, np.moveaxis(HELD, -1, 1) * 255, False, "validation inputs: not divided by 255"),
         (FIRST * 255, np.moveaxis(HELD, -1, 1) * 255, False, ""),  # as in training, of which that is said
         (FIRST * 255, np.moveaxis(HELD, -1, 1) * 2 - 1, False, "validation inputs: scaled to -1..1"),
+        # Changed at random in training, of another size: the model may scale them by itself.
+        (GENERATOR.uniform(0, 255, size=FIRST.shape), np.moveaxis(HELD, -1, 1) * 255, False, ""),
+        (GENERATOR.uniform(0, 1, size=FIRST.shape), np.moveaxis(HELD, -1, 1) * 255, False,
+         "validation inputs: not divided by 255"),
         (FIRST, GENERATOR.normal(size=(16, 3, 8, 8)), False, ""),  # another split is said elsewhere
         (FIRST, GENERATOR.normal(size=(16, 3, 8, 8)), True, "random augmentation of the samples to validate on"),
     ],
-)
+)  # fmt: skip
 def test_samples_to_validate_on_that_are_made_otherwise(
     tmp_path: Path, trained: Array, held: Array, random: bool, title: str
 ) -> None:
@@ -403,3 +407,14 @@ def test_two_targets_are_told_apart_though_the_front_of_the_samples_is_turned_ro
 
     guide, look = side("guide", turned, ("a", "b")), side("look", np.arange(16), ("b", "a"))
     assert [relation.words for relation in feeding(guide, look, pair(guide, look)).targets] == ["", ""]
+
+
+def test_samples_to_validate_on_are_standardised_by_the_same_numbers_as_those_to_train_on(tmp_path: Path) -> None:
+    """One mean has other digits where it is told from other samples."""
+    mean, deviation = np.float32(6036.4345), np.float32(15167.247)
+    made = [((part - mean) / deviation).astype(np.float32) for part in (TABLE[:40], TABLE[40:])]
+    for held, titles in ((made[1], []), (made[1] * 2, ["validation inputs: standardised"])):
+        guide, look = read(tmp_path / "a", TABLE[:40], TABLE[40:]), read(tmp_path / "b", made[0], held)
+        context = Context(Side(guide), Side(look), look, Pairing((), (), ()), guide_is_reference=True)
+        validation(context)
+        assert [found.title[: len(titles[0])] if titles else found.title for found in context.findings] == titles

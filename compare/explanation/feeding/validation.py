@@ -1,5 +1,7 @@
 """The samples to validate on: whether they are made as those to train on are, on both sides."""
 
+import numpy as np
+
 from compare.explanation.context import Context
 from compare.explanation.feeding.reading import draws_samples, lines_of, reading_place
 from compare.explanation.feeding.relation import Relation, relate
@@ -22,8 +24,10 @@ def validation(context: Context) -> None:
     if random[0] != random[1]:
         _augmented(context, random, places)
         return
-    found, training = relate(*inputs), _of_training(*sides)
-    if any(random) or found.words in (training.words, "other samples") or found.words.startswith("shape"):
+    found = relate(*inputs)
+    if any(random) or found.words == "other samples" or found.words.startswith("shape"):
+        return
+    if found.words and _as_in_training(sides, inputs):
         return
     context.same.extend(["the samples as fed in validation"] if not found.words else [])
     targets = [_arrays(observation, "targets") for observation in sides]
@@ -65,13 +69,35 @@ def _augmented(context: Context, random: list[bool | None], places: tuple[Place 
     )
 
 
-def _of_training(guide: Observation, look: Observation) -> Relation:
-    """How what the steered side was fed to train on is made from what the guide was fed, as fed."""
-    columns = []
-    for observation in (guide, look):
+def _as_in_training(sides: tuple[Observation, Observation], held: list[list[Array]]) -> bool:
+    """Whether one relation makes both sides' samples of one another, those to train on and those to validate on."""
+    fed = []
+    for observation in sides:
         steps = [observation.arrays(entry.get("inputs"))[:1] for entry in observation.fed]
-        columns.append([array for step in steps for array in step if array is not None])
-    return relate(*columns) if all(columns) else Relation("", None, 0.0)
+        fed.append([array for step in steps for array in step if array is not None])
+    if not all(fed) or any(array.shape[1:] != part[0].shape[1:] for part in fed for array in part):
+        return False
+    trained = [np.concatenate(part) for part in fed]
+    first, second = min(map(len, trained)), min(len(part[0]) for part in held)
+    if any(a.shape[1:] != b[0].shape[1:] for a, b in zip(trained, held, strict=True)):
+        return False
+    both = [np.concatenate([a[:first], b[0][:second]]) for a, b in zip(trained, held, strict=True)]
+    alone, together = relate([trained[0][:first]], [trained[1][:first]]).words, relate([both[0]], [both[1]]).words
+    if alone == "other samples" or "of the samples" in alone:
+        # Changed at random: where they are of another size as well, a model may scale them by itself.
+        return not _of_one_size(*trained)
+    kind = "scaled sample by sample"  # which says nothing of one sample's scale and another's
+    whole = bool(together) and together != "other samples" and "of the samples" not in together
+    return whole and together.startswith(kind) == alone.startswith(kind)
+
+
+def _of_one_size(a: Array, b: Array) -> bool:
+    spread = max(float(a.std()), 1e-30)
+    return abs(float(b.std()) / spread - 1) < _NEAR and abs(float(b.mean() - a.mean())) / spread < _NEAR
+
+
+_NEAR = 0.2
+"""What random augmentation may make of a mean or a deviation; another scale makes more."""
 
 
 def _arrays(observation: Observation, name: str) -> list[Array]:
