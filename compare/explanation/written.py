@@ -8,12 +8,13 @@ with, then what differs is how that value is made; the first such value in the o
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from compare.explanation.arithmetic.built_in_losses import Step, steps_of
 from compare.explanation.arithmetic.functions import Function, function_of, numbers_in
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
@@ -39,6 +40,7 @@ class Node:
     output: Array
     place: Place | None
     settings: tuple[tuple[str, object], ...]
+    step: Step | None = None  # of a loss that is one function
 
     @property
     def words(self) -> str:
@@ -54,7 +56,9 @@ class Node:
     @cached_property
     def function(self) -> Function | None:
         """What it computes, None where that is not known."""
-        return function_of(self.name, self.inputs, dict(self.settings), self.output)
+        return (
+            self.step.function if self.step else function_of(self.name, self.inputs, dict(self.settings), self.output)
+        )
 
 
 Entry = tuple[str, dict[str, Any], list[str | None], str | None, Place | None]
@@ -84,10 +88,42 @@ def nodes_of(
         node = Node(
             name, numbers, inputs, sources, np.asarray(layout(output), np.float64), line, tuple(settings.items())
         )
-        found.append(node)
+        found += _in_steps(node, len(found)) or [node]
         if key is not None:
             made[key] = len(found) - 1
     return found
+
+
+def _in_steps(node: Node, number: int) -> list[Node]:
+    """A loss that is one function as the steps that it is made of; empty where those do not give what it gave.
+
+    Args:
+        node: The call.
+        number: Which node of the computation the first step is.
+    """
+    values, sources = list(node.inputs), list(node.sources)
+    steps = steps_of(node.name, dict(node.settings))
+    found: list[Node] = []
+    for step in steps:
+        try:
+            inputs = tuple(values[i] for i in step.operands)
+            made = np.asarray(step.function(inputs), np.float64)
+        except (ValueError, IndexError):
+            return []
+        settings = ((step.setting, step.value),) if step.setting else ()
+        of_inputs = tuple(sources[i] for i in step.operands)
+        found.append(
+            Node(step.name, (step.value,) if step.setting else (), inputs, of_inputs, made, node.place, settings, step)
+        )
+        values.append(made)
+        sources.append(number + len(found) - 1)
+    if not found or not np.allclose(found[-1].output, node.output, rtol=_NEARLY, atol=_NEARLY):
+        return []
+    return [*found[:-1], replace(found[-1], output=node.output)]
+
+
+_NEARLY = 1e-4
+"""What a triplet loss adds to each difference of two values makes less of a loss whose values are not tiny."""
 
 
 def _ordered(entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -137,13 +173,17 @@ def computation(guide: list[Node], steered: list[Node], wanted: Array, seen: Arr
 
 @dataclass(frozen=True)
 class Told:
-    """What differs: title, both sides' words, what to do, and the steered side's line."""
+    """What differs: title, both sides' words, what to do, and the steered side's line.
+
+    It is vague where both sides call the same function, of other values.
+    """
 
     title: str
     guide: str
     steered: str
     mend: str
     place: Place | None
+    vague: bool = False
 
 
 def part(context: Context, where: str, computations: Sequence[Computation | None]) -> Told | None:
@@ -158,10 +198,17 @@ def part(context: Context, where: str, computations: Sequence[Computation | None
     if len(known) < len(computations) or len({(len(c.guide), len(c.steered), c.end) for c in known}) != 1:
         return None
     first, words = known[0], _Words(context, where, known[0].guide, known[0].steered)
-    for at, source in _replacements(first):
+    vague = None
+    # A minimum hides what is before it: values of many kinds in there give what it gives without.
+    swaps = [i for i, node in enumerate(first.steered) if node.step is not None and node.name == "minimum"]
+    found = _replacements(first)
+    for at, source in sorted(found, key=lambda entry: entry[0] not in swaps) if swaps else found:
         if all(_fits(other, at, source) for other in known[1:]):
-            return words.of_replacement(at, source)
-    return words.at_the_end(first.end, first.wanted)
+            told = words.of_replacement(at, source)
+            if not told.vague:
+                return told
+            vague = vague or told
+    return vague or words.at_the_end(first.end, first.wanted)
 
 
 _Source = tuple[int, int]
@@ -326,6 +373,9 @@ class _Words:
     def of_replacement(self, at: int, source: _Source) -> Told:
         """How the guide makes the value that the steered side makes otherwise."""
         node, value = self.steered[at], _value(self.guide, source)
+        told = self._of_setting(node, value)
+        if told is not None:
+            return told
         if any(_same(value, array) for array in node.inputs):
             return self._extra(node)
         if source[1] >= 0:
@@ -341,6 +391,19 @@ class _Words:
             bool(_reduction(node)) and node.name != wanted.name
         )  # of a loss function nothing is missing inside
         return reduced if reduced and (told is None or written_out or _SUMMED.search(told.title)) else told
+
+    def _of_setting(self, node: Node, wanted: Array) -> Told | None:
+        """Another value of what a built-in loss adds, such as its margin."""
+        other = _as(wanted, node.output)
+        if node.step is None or not node.step.setting or other is None:
+            return None
+        added = other - node.inputs[0]
+        value = float(np.median(added))
+        if not np.allclose(added, value, rtol=0, atol=_EQUAL * float(np.abs(other).max(initial=1))):
+            return None
+        setting, guide, steered = node.step.setting, number(round(value, 9)), number(node.step.value)
+        title = self.context.differs(f"{setting} {self.where}", guide, steered)
+        return Told(title, f"{setting} {guide}", f"{setting} {steered}", f"{setting}={guide}", node.place)
 
     def at_the_end(self, end: int, wanted: Array) -> Told | None:
         """Where it is the last call that differs, or where one computation goes on from the end of the other."""
@@ -378,6 +441,9 @@ class _Words:
     def _extra(self, *nodes: Node) -> Told:
         words = " and ".join(node.words for node in nodes)
         title = self.context.added(words, self.where)
+        if nodes[0].step is not None and nodes[0].name == "minimum":
+            title = self.context.added("swap=True (the nearer of two distances)", self.where)
+            return Told(title, "the negative's distance to the anchor", "the nearer", "swap=False", nodes[0].place)
         return Told(title, "nothing there", words, f"leave out {words}", nodes[0].place)
 
     def _missing(self, path: Sequence[Node], node: Node, line: Place | None, at: str) -> Told:
@@ -423,4 +489,5 @@ class _Words:
         ratio = _ratio(wanted.output, node.output)
         factor = "" if ratio is None or wanted.words != node.words else f" ({number(ratio)} times)"
         title = self.context.differs(self.where, wanted.words, f"{node.words}{factor}")
-        return Told(title, f"{wanted.words}, {_line(wanted)}", node.words, f"use {wanted.words}", node.place)
+        alike = wanted.name == node.name and not factor and (node.step is not None or wanted.numbers == node.numbers)
+        return Told(title, f"{wanted.words}, {_line(wanted)}", node.words, f"use {wanted.words}", node.place, alike)

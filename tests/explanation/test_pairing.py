@@ -301,6 +301,48 @@ def test_an_output_without_weights_of_its_own_needs_no_layer(tmp_path: Path) -> 
     assert left.name == "head"
 
 
+def fixed(directory: Path, framework: str, values: np.ndarray) -> Side:
+    """A layer of the user's own that has a table and trains nothing, before a dense one."""
+    name = "w" if framework == "torch" else "variable"
+    features = layer("features", "Fourier", {name: values.shape})
+    features["parameters"][name] |= {"trainable": False, "is_buffer": True}
+    last = linear("out", (8, 2)) if framework == "torch" else dense("out", (8, 2))
+    calls = [call("features", ["x"], ["z"]), call("out", ["z"], ["y"])]
+    path = features["parameters"][name]["path"]
+    initial = {"parameters": {path: "table"}}
+    return Side(observation(directory, framework, [features, last], calls, {"table": values}, initial=initial))
+
+
+DRAWN = np.random.default_rng(0).normal(size=(2, 6, 32))
+SINES = np.stack([np.sin(np.arange(192) / (step + 7)).reshape(6, 32) for step in range(2)])
+
+
+@pytest.mark.parametrize(
+    ("tables", "paired"),
+    [
+        ((DRAWN[0], DRAWN[1]), True),
+        ((DRAWN[0], DRAWN[0][::-1]), False),  # loaded in another order
+        ((DRAWN[0], 3 * DRAWN[1]), False),
+        ((DRAWN[0], np.random.default_rng(1).uniform(-1.7, 1.7, size=(6, 32)) ** 3), False),
+        ((SINES[0], SINES[1]), False),  # computed
+        ((DRAWN[0][:2, :8], DRAWN[1][:2, :8]), False),  # too few to tell
+    ],
+)
+def test_values_that_are_drawn_once_are_others_on_both_sides(
+    tmp_path: Path, tables: tuple[np.ndarray, np.ndarray], paired: bool
+) -> None:
+    guide, port = fixed(tmp_path / "a", "keras", tables[0]), fixed(tmp_path / "b", "torch", tables[1])
+    found = pair(guide, port)
+    assert (("features", "features") in [(p.guide.name, p.port.name) for p in found.pairs]) == paired
+    context = Context(guide, port, port.observation, found, guide_is_reference=True)
+    structure(context)
+    assert context.findings == []
+    assert any("the fixed random values of features" in text for text in context.not_seen) == paired
+    if paired:
+        weights = carried(found.pairs[-1], {"features.variable": tables[0]}, ("keras", "torch"), gradients=False)
+        assert np.array_equal(weights["features.w"], tables[0])
+
+
 def test_an_attention_without_a_bias_of_the_keys(tmp_path: Path) -> None:
     shapes = {f"{part}/{name}": shape for part in ("query", "key", "value")
               for name, shape in (("kernel", (8, 2, 4)), ("bias", (2, 4)))}  # fmt: skip

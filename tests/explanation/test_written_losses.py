@@ -21,8 +21,15 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "pow": np.power, "square": np.square, "sqrt": np.sqrt,
     "exp": np.exp, "sum": np.sum, "mean": np.mean, "maximum": np.maximum, "neg": np.negative,
     "relu": lambda x: np.maximum(x, 0), "log": np.log, "abs": np.abs,
+    "triplet_margin_loss": lambda *given, **options: built_in_triplet(given, **options),
     "mse_loss": lambda a, b, reduction: getattr(np, reduction)((a - b) ** 2),
 }  # fmt: skip
+
+
+def built_in_triplet(given: tuple[Array, ...], margin: float, swap: bool = False, **_: Any) -> Array:
+    """As torch has it, with what it adds to each difference."""
+    (near, far, other) = (np.linalg.norm(given[i] - given[j] + 1e-6, axis=-1) for i, j in ((0, 1), (0, 2), (1, 2)))
+    return np.asarray(np.maximum(near - (np.minimum(far, other) if swap else far) + margin, 0).mean())
 
 
 class Recorder:
@@ -211,3 +218,46 @@ def averaged_by_hand(of: Recorder, mean: Array, made: Array, wanted: Array) -> A
 def test_a_reduction_is_mended_in_its_line(tmp_path: Path, reference: Loss, port: Loss, title: str, mend: str) -> None:
     found = finding(tmp_path, reference, port)
     assert (found.title, found.mend) == (title, mend)
+
+
+def margin_first(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+    near, far = (of("sqrt", of("sum", of("square", of("sub", a, other)), axis=-1)) for other in (p, n))
+    return of("mean", of("maximum", of("sub", of("add", near, 0.5), far), 0.0))
+
+
+def margin_of_one(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+    return of("triplet_margin_loss", a, p, n, margin=1.0, p=2.0, reduction="mean", code="loss = F.triplet_margin_loss(")
+
+
+def margin_of_half(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+    return of("triplet_margin_loss", a, p, n, margin=0.5, p=2.0, reduction="mean")
+
+
+def swapped(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+    return of("triplet_margin_loss", a, p, n, margin=0.5, p=2.0, swap=True, reduction="mean")
+
+
+@pytest.mark.parametrize(
+    ("reference", "port", "title", "mend"),
+    [
+        (triplet, margin_of_one, "margin in the loss 1; the reference has 0.5", "margin=0.5"),
+        (margin_first, margin_of_one, "margin in the loss 1; the reference has 0.5", "margin=0.5"),
+        (
+            triplet,
+            swapped,
+            "swap=True (the nearer of two distances) in the loss, which the reference does not have",
+            "swap=False",
+        ),
+    ],
+)
+def test_a_triplet_loss_of_torch_against_one_that_is_written_out(
+    tmp_path: Path, reference: Loss, port: Loss, title: str, mend: str
+) -> None:
+    found = finding(tmp_path, reference, port)
+    assert (found.title, found.mend) == (title, mend)
+    assert found.place is not None
+    assert found.place.line == 1
+
+
+def test_a_triplet_loss_with_the_margin_of_the_reference_differs_by_what_torch_adds_alone(tmp_path: Path) -> None:
+    assert finding(tmp_path, triplet, margin_of_half).severity == "inherent"

@@ -23,6 +23,7 @@ def structure(context: Context) -> None:
             _sizes(context, pair)
         else:
             _parameters(context, pair)
+    _drawn_once(context)
     _copies(context)
     untied = _untied(context)
     for layer in pairing.guides_left:
@@ -33,6 +34,20 @@ def structure(context: Context) -> None:
             _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
         context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
+
+
+def _drawn_once(context: Context) -> None:
+    """Says of values that both programs draw once and never train that they are others on both sides, and no fault."""
+    drawn = [
+        pair
+        for pair in context.pairing.pairs
+        if pair.kind == "own" and all(p.is_buffer for layer in pair.guides for p in layer.parameters.values())
+    ]
+    if drawn:
+        context.not_seen.append(
+            f"the fixed random values of {context.names(drawn)}: each program draws its own, and what follows was "
+            "compared with those of one side in both"
+        )
 
 
 def _copies(context: Context) -> None:

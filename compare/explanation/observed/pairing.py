@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from compare.explanation.observed.drawn import both_drawn
 from compare.explanation.observed.grouping import FITS, Group, affinity, family, grouped, shapes
 from compare.explanation.observed.kinds import ATTENTION, kind_of
 from compare.explanation.observed.observation import Array, Layer, Parameter
@@ -72,7 +73,7 @@ def pair(guide: Side, port: Side) -> Pairing:
     pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]
     pairs = _with_tables(_by_name(_by_making(pairs, guide, port)), guide, port)
     pairs = _by_graph(pairs, guide, port)
-    pairs = _with_tied(_with_copies(pairs, guide, port), guide, port)
+    pairs = _with_drawn(_with_tied(_with_copies(pairs, guide, port), guide, port), guide, port)
     guides = {layer.name for pair in pairs for layer in pair.guides}
     ports = {layer.name for pair in pairs for layer in pair.ports}
     return Pairing(
@@ -164,6 +165,35 @@ def _with_tied(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
                 right.remove((other, others))
                 break
     return [*pairs, *added]
+
+
+def _with_drawn(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Layers of the user's own, too, whose values are drawn once and never trained: each program draws others."""
+    used = {layer.name for found in pairs for layer in (*found.guides, *found.ports)}
+    left, right = ([layer for layer in _fixed(side) if layer.name not in used] for side in (guide, port))
+    added = []
+    for layer in left:
+        for other in right:
+            held = [list(x.parameters.values()) for x in (layer, other)]
+            order = [sorted(parameters, key=lambda parameter: parameter.shape) for parameters in held]
+            if len(order[0]) == len(order[1]) and all(
+                both_drawn(guide.observation.initial.get(a.path), port.observation.initial.get(b.path))
+                for a, b in zip(*order, strict=True)
+            ):
+                added.append(Pair("own", (layer,), (other,), fits=True))
+                right.remove(other)
+                break
+    return [*pairs, *added]
+
+
+def _fixed(side: Side) -> list[Layer]:
+    """Layers of the user's own that have buffers alone, in the order of their calls."""
+    order = dict.fromkeys(call.layer for call in side.training_calls if call.layer in side.layers)
+    return [
+        layer
+        for layer in (side.layers[str(name)] for name in order)
+        if family(layer) == "own" and layer.parameters and all(p.is_buffer for p in layer.parameters.values())
+    ]
 
 
 def own_parameters(layer: Layer, others: Sequence[Layer]) -> dict[str, Parameter]:

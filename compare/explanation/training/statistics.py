@@ -52,7 +52,7 @@ def statistics(context: Context) -> None:
             cause="unbiased variance",
             severity="inherent",
         )
-    if compared and not context.says("momentum of"):
+    if compared and not context.says("momentum of|evaluation mode"):
         context.same.append(f"running statistics of {counted(compared, 'normalisation')} after a step")
 
 
