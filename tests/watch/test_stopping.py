@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from watch.source.loops import called_in_loops, later_trainings, sets_rate
+from watch.source.loops import called_in_loops, enclosing_loops, later_trainings, sets_rate
 from watch.source.places import Places
 from watch.source.stopping import restoring, stopping
 
@@ -189,6 +189,44 @@ FIRST = """
 def test_a_training_that_comes_later_is_told(tmp_path: Path, before: str, after: str, later: list[str]) -> None:
     told = run(tmp_path, FIRST.format(before=before, after=after), later_trainings)
     assert [entry["code"] for entry in told] == later
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "losses = [step() for batch in range(2)]",
+        "losses = {batch: step() for batch in range(2)}",
+        "losses = sum(step() or 0 for batch in range(2))",
+        "for batch in range(2): step()",
+    ],
+)
+def test_a_comprehension_is_a_loop(tmp_path: Path, line: str) -> None:
+    source = f"""
+        for epoch in range(3):
+            print(end="")
+            {line}
+        """
+    found = run(tmp_path, source, enclosing_loops)
+    assert found["value"] == 3
+    assert [(loop["kind"], loop["count"]) for loop in found["loops"]] == [("for", 3), ("for", 2)]
+
+
+def test_what_is_called_beside_a_comprehension_is_called_by_the_epoch(tmp_path: Path) -> None:
+    source = """
+        class Scheduler:
+            def step(self):
+                pass
+        scheduler = Scheduler()
+        for epoch in range(3):
+            losses = [step() for batch in range(2)]
+            scheduler.step()
+        """
+
+    def ask(frame: FrameType, places: Places) -> list[str]:
+        scheduler = frame.f_globals["scheduler"]
+        return [how for called, how in called_in_loops("step", frame, places) if called is scheduler]
+
+    assert run(tmp_path, source, ask) == ["epoch"]
 
 
 def test_a_second_loop_is_a_later_training(tmp_path: Path) -> None:

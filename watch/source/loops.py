@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import FrameType
@@ -13,6 +14,15 @@ _PLAIN = (
     ast.Expression, ast.Name, ast.Load, ast.Constant, ast.Attribute, ast.BinOp, ast.operator, ast.UnaryOp,
     ast.unaryop, ast.Subscript,
 )  # fmt: skip
+
+
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+_OF_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
+"""What the code of a comprehension is called that has a frame of its own."""
+
+Loop = ast.For | ast.While | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+"""A statement that goes round, or a comprehension."""
 
 
 def enclosing_loops(frame: FrameType | None, places: Places) -> dict[str, Any]:
@@ -47,22 +57,44 @@ def user_frames(frame: FrameType | None, places: Places) -> list[FrameType]:
 def _around(frame: FrameType, places: Places) -> list[dict[str, Any]]:
     found = []
     for node in loop_nodes(frame):
-        count = _count(node.iter, frame) if isinstance(node, ast.For) else None
+        iterated = _iterated(node)
+        count = None if iterated is None else _count(iterated, frame)
         place = places.of_line(frame.f_code.co_filename, node.lineno)
-        found.append({"kind": "for" if isinstance(node, ast.For) else "while", "count": count, "place": place})
+        found.append({"kind": "while" if iterated is None else "for", "count": count, "place": place})
     return found
 
 
-def loop_nodes(frame: FrameType) -> list[ast.For | ast.While]:
-    """The loops around the line at which a frame is, the outermost first."""
+def loop_nodes(frame: FrameType) -> list[Loop]:
+    """The loops around the line at which a frame is, the outermost first.
+
+    A comprehension that has a frame of its own, as all have up to Python 3.11 and generators have later (PEP 709), is a
+    loop around that frame's line, and not around that of the code it stands in.
+    """
+    own = frame.f_code.co_name in _OF_COMPREHENSIONS
+    inlined = sys.version_info >= (3, 12)
     found = [
         node
         for node in ast.walk(tree_of(frame.f_code.co_filename))
-        if isinstance(node, ast.For | ast.While)
-        and node.body[0].lineno <= frame.f_lineno <= (node.body[-1].end_lineno or 0)
+        if isinstance(node, Loop)
         and frame.f_code.co_firstlineno <= node.lineno
+        and _within_lines(frame.f_lineno, node)
+        and (not isinstance(node, _COMPREHENSIONS) or own or (inlined and not isinstance(node, ast.GeneratorExp)))
     ]
     return sorted(found, key=lambda node: node.lineno)
+
+
+def _iterated(loop: Loop) -> ast.expr | None:
+    """What a loop goes over; None of `while`."""
+    if isinstance(loop, ast.For):
+        return loop.iter
+    return None if isinstance(loop, ast.While) else loop.generators[0].iter
+
+
+def _within_lines(line: int, loop: Loop) -> bool:
+    """Whether a line is of what a loop repeats."""
+    if isinstance(loop, _COMPREHENSIONS):
+        return loop.lineno <= line <= _end(loop)
+    return loop.body[0].lineno <= line <= _end(loop.body[-1])
 
 
 def called_in_loops(name: str, frame: FrameType | None, places: Places) -> Iterator[tuple[Any, str]]:
@@ -123,13 +155,15 @@ def _end(node: ast.stmt | ast.expr) -> int:
     return node.end_lineno or node.lineno
 
 
-def _within(node: ast.expr, loop: ast.For | ast.While) -> bool:
-    return loop.body[0].lineno <= node.lineno <= (loop.body[-1].end_lineno or 0)
+def _within(node: ast.expr, loop: Loop) -> bool:
+    return _within_lines(node.lineno, loop)
 
 
 def _function(frame: FrameType) -> ast.AST:
-    """The function that a frame runs; the whole file of a frame that is in none."""
+    """The function or comprehension that a frame runs; the whole file of a frame that is in none."""
     tree = tree_of(frame.f_code.co_filename)
+    if frame.f_code.co_name in _OF_COMPREHENSIONS:
+        return next(iter(loop_nodes(frame)[-1:]), tree)
     around = [
         node
         for node in ast.walk(tree)
