@@ -37,6 +37,21 @@ def test_a_schedule_is_told_from_a_setting(tmp_path: Path, guide: list[float], p
     assert [found.title.startswith(title) for found in context.findings] == [True] * bool(title)
 
 
+@pytest.mark.parametrize(("base", "said"), [(0.003, True), (1.0, False), (0.03, False)])
+def test_a_learning_rate_that_multiplies_another_is_told(tmp_path: Path, base: float, said: bool) -> None:
+    rates = [0.1, 0.2, 0.3, 0.4]
+    sides = []
+    for name, factor in (("keras", 1.0), ("torch", 0.003)):
+        own = [factor * rate for rate in rates]
+        scheduler = [{"class": "LambdaLR", "base": base, "per": "step"}] if name == "torch" else []
+        updates = [{"learning_rate": rate} for rate in own]
+        loop = {"rates": planned("step", own), "scheduler": scheduler}
+        sides.append(Side(observation(tmp_path / name, name, [], [], {}, updates=updates, loop=loop)))
+    context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
+    assert schedule(context) is said
+    assert ["which is a learning rate already" in found.title for found in context.findings] == [True] * said
+
+
 DECAY = [0.1 * 0.99**step for step in range(200)]
 
 

@@ -53,6 +53,7 @@ class Schedules:
                     schedules._count_steps(kind)
             original(self, *args, **options)
             entry |= {"step_counts": [], "rates_after": [], "irregular": False}  # its making steps once
+            entry["base"] = next(iter(getattr(self, "base_lrs", None) or [None]))
 
         init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined] # SequentialLR's is asked for
         owner.__init__ = init

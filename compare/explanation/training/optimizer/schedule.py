@@ -63,6 +63,8 @@ def schedule(context: Context) -> bool:
     if first is not None and changing and not _scaled(*sides):
         _report(context, sides, first, (a[first], b[first]), None)
         return True
+    if first is not None and _multiplied(context, sides):
+        return True
     if sides[0] is None or sides[1] is None:
         _not_seen(context, sides)
         return False
@@ -165,6 +167,36 @@ def _scaled(first: Rates | None, second: Rates | None) -> bool:
     both = [(first.known[step], second.known[step]) for step in first.known if step in second.known]
     x, y = max(both, default=(0.0, 0.0))
     return bool(x) and all(abs(b - a * y / x) <= _SAME * abs(y) for a, b in both)
+
+
+def _multiplied(context: Context, sides: tuple[Rates | None, Rates | None]) -> bool:
+    """A function for torch's LambdaLR that gives learning rates where it should give factors; whether that was said."""
+    if not _scaled(*sides) or sides[0] is None or sides[1] is None:
+        return False
+    step = max(sides[0].known, key=lambda step: sides[0].known[step])  # type: ignore[union-attr]
+    rates = [side.known[step] for side in sides if side is not None]
+    for own, side in enumerate((context.guide.observation, context.steered.observation)):
+        entry = next((one for one in side.entries("loop", "scheduler") if one.get("class") == "LambdaLR"), None)
+        base = entry.get("base") if entry else None
+        if not isinstance(base, int | float) or alike(base, 1.0) or not alike(rates[own], base * rates[1 - own]):
+            continue
+        words = [f"{rate:.6g}" for rate in rates]
+        words[own] += (
+            f": the optimizer's {base:g} times what LambdaLR's function gives, which is a learning rate already"
+        )
+        context.find(
+            "optimizer",
+            context.differs(f"learning rate at step {step + 1}", *words),
+            guide=words[0],
+            steered=words[1],
+            places=(_place(context.guide.observation), _place(context.steered.observation)),
+            effect=1.0,
+            effect_text=f"every step is {base:g} times as long" if own else f"every step is {1 / base:g} times as long",
+            cause="LambdaLR multiplies the optimizer's learning rate",
+            mend="lr=1.0 in the optimizer: LambdaLR multiplies its rate by what the function gives" if own else "",
+        )
+        return True
+    return False
 
 
 def _horizon(context: Context, *, by_epoch: bool) -> int | None:
