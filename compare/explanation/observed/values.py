@@ -89,7 +89,7 @@ def layouts(array: Array, shape: Sequence[int]) -> Iterator[tuple[str, Array]]:
             yield "channels last", turned
     if array.ndim == 3 and (array.shape[1], *array.shape[2:]) == (shape[0] if shape else None, *shape[2:]):
         yield "time first", np.swapaxes(array, 0, 1)
-    if array.size == np.prod(target, dtype=np.int64) and array.shape != target and not _exchanged(array.shape, target):
+    if array.size == np.prod(target, dtype=np.int64) and array.shape != target:
         yield "reshaped", array.reshape(target)
         if array.ndim >= 3:
             yield "channels first and flattened", np.moveaxis(array, -1, 1).reshape(target)
@@ -112,6 +112,8 @@ def match(first: Array | None, second: Array | None) -> Match | None:
         for name, aligned in layouts(first, second.shape)
         if aligned.shape == second.shape
     ]
+    if _exchanged(first.shape, second.shape):  # then a reshape is a mistake, and no layout
+        found = [entry for entry in found if entry.layout != "reshaped"] or found
     return min(found, key=lambda match: match.deviation, default=None)
 
 
