@@ -163,6 +163,27 @@ def test_optimizers_in_turn_have_losses_of_their_own(tmp_path: Path, losses: lis
     assert observation(tmp_path, "keras", [], [], {}, **steps).optimizers_in_turn == number
 
 
+@pytest.mark.parametrize(
+    ("optimizers", "steps", "anew"),
+    [
+        ([0, 0, 0, 1, 1], 3, 4),
+        ([0, 1, 0, 1], 4, None),
+        ([0, 0, 1, 0], 4, None),
+        ([0, 1, 1], 3, None),
+        ([0, 0], 2, None),
+    ],
+    ids=["tuned further", "in turn", "in turn, one twice", "perhaps in turn", "one"],
+)
+def test_a_second_optimizer_that_takes_over_begins_another_training(
+    tmp_path: Path, optimizers: list[int], steps: int, anew: int | None
+) -> None:
+    updates = [{"optimizer": number} for number in optimizers]
+    losses = [{"value": float(number)} for number, _ in enumerate(optimizers)]
+    found = observation(tmp_path, "torch", [], [], {}, updates=updates, losses=losses)
+    assert (len(found.updates), len(found.losses), found.begins_anew) == (steps, steps, anew)
+    assert found.optimizers_in_turn == (1 if anew or len(set(optimizers)) == 1 else 2)
+
+
 def test_query_key_and_value_of_a_functional_model_go_by_the_lines_that_made_them(tmp_path: Path) -> None:
     # Keras computes them in the order query, value, key, in which its Attention takes them.
     lines = {"query": 4, "value": 6, "key": 5}

@@ -81,10 +81,12 @@ class Observation:
     Args:
         directory: Where both files are.
         document: observed.json.
+        at_most: So many of its steps are compared, None for all.
     """
 
     directory: Path
     document: Mapping[str, Any] = field(repr=False)
+    at_most: int | None = None
 
     @classmethod
     def read(cls, directory: Path) -> "Observation":
@@ -133,7 +135,13 @@ class Observation:
     @cached_property
     def calls(self) -> list[list[Call]]:
         """Of each recorded step, the calls of its forward pass."""
-        return [_calls(step) for step in self.part("calls") or []]
+        return [_calls(step) for step in (self.part("calls") or [])[: self._steps]]
+
+    @property
+    def _steps(self) -> int | None:
+        """How many steps are of the first training and are compared; None for all that there are."""
+        first = None if self.begins_anew is None else self._first_training
+        return min((count for count in (first, self.at_most) if count is not None), default=None)
 
     @cached_property
     def loss_calls(self) -> list[list[Call]]:
@@ -150,7 +158,26 @@ class Observation:
     @cached_property
     def updates(self) -> list[dict[str, Any]]:
         """What each optimizer step saw and did."""
+        return self._every_update[: self._steps]
+
+    @cached_property
+    def _every_update(self) -> list[dict[str, Any]]:
         return [entry if isinstance(entry, dict) else {} for entry in self.part("updates") or []]
+
+    @cached_property
+    def _first_training(self) -> int:
+        """The steps until another optimizer takes over for good, as where a model is tuned further; else all.
+
+        A first optimizer of one step may as well be the first of several that take turns.
+        """
+        made = [update.get("optimizer") for update in self._every_update]
+        first = next((step for step, optimizer in enumerate(made) if optimizer != made[0]), len(made))
+        return first if first > 1 and made[0] not in made[first:] else len(made)
+
+    @property
+    def begins_anew(self) -> int | None:
+        """The step, from 1, at which another optimizer takes over for good; None where none does."""
+        return self._first_training + 1 if self._first_training < len(self._every_update) else None
 
     @property
     def accumulates(self) -> bool:
@@ -172,12 +199,13 @@ class Observation:
     @cached_property
     def fed(self) -> list[dict[str, Any]]:
         """What the script fed at each step, all the batches of one that accumulates one after the other."""
-        return [_whole(entry) if isinstance(entry, dict) else {} for entry in self.part("fed") or []]
+        steps = (self.part("fed") or [])[: self._steps]
+        return [_whole(entry) if isinstance(entry, dict) else {} for entry in steps]
 
     @cached_property
     def losses(self) -> list[dict[str, Any]]:
         """The loss of each step, and what it was made of."""
-        return [entry if isinstance(entry, dict) else {} for entry in self.part("losses") or []]
+        return [entry if isinstance(entry, dict) else {} for entry in (self.part("losses") or [])[: self._steps]]
 
     @cached_property
     def predicted(self) -> str | None:

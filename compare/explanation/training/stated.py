@@ -112,4 +112,10 @@ def _later(context: Context) -> None:
     ]
     if places:
         context.not_seen.append(f"the further training at {joined(str(where) for where in places if where)}")
+    for side, observation in (("guide", context.guide.observation), ("steered", context.steered.observation)):
+        if (step := observation.begins_anew) is not None:
+            name = "reference" if (side == "guide") == context.guide_is_reference else "port"
+            context.unpaired.append(
+                f"the further training of the {name}, by another optimizer from step {step} on, is not compared"
+            )
     context.not_seen.append(f"what begins after {counted(len(context.steered.observation.updates), 'step')}")
