@@ -292,6 +292,30 @@ class PenaltyOfDistance(Penalised):
         return {name: (0.01 * float((a**2).sum()), 0.02 * a) for name, a in moved.items()}
 
 
+@kind("loss", LOSS, "a penalty of 0.0046 times the norms of the kernels is added, not squared")
+class NormsNotSquared(Penalised):
+    def penalties(self) -> dict[str, tuple[float, Array]]:
+        kernels = {name: a.astype(float) for name, a in self.parameters.items() if a.ndim > 1}
+        norms = {name: float(np.linalg.norm(a)) for name, a in kernels.items()}
+        return {name: (0.0046 * norms[name], 0.0046 * a / norms[name]) for name, a in kernels.items()}
+
+
+@kind("loss", LOSS, "a penalty of 0.0021 times the norm of all kernels and biases together is added, not squared")
+class NormOfAllNotSquared(Penalised):
+    def penalties(self) -> dict[str, tuple[float, Array]]:
+        numbers = {name: a.astype(float) for name, a in self.parameters.items()}
+        norm = float(np.sqrt(sum((a**2).sum() for a in numbers.values())))
+        return {name: (0.0021 * norm / len(numbers), 0.0021 * a / norm) for name, a in numbers.items()}
+
+
+@planted(
+    "initial_weights", "hidden_1.kernel at", "hidden_1.kernel has the same sign everywhere, the magnitudes are right"
+)
+class MagnitudesToBeginWith(Base):
+    def initial(self, name: str, array: Array) -> Array:
+        return np.abs(array)
+
+
 def hardest(z: Array, y: Labels) -> Array:
     """Weights of the images, 19 of 32."""
     weights = np.zeros(len(y))

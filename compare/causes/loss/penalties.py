@@ -79,6 +79,23 @@ def penalty(words: str, names: Callable[[str], bool], kind: Norm) -> Term:
     return Term(words, added=value, added_gradients=gradients)
 
 
+def _of_lengths(words: str, names: Callable[[str], bool], *, together: bool) -> Term:
+    """A penalty on the Euclidean norms of parameters, not squared: of each, or of all `together`; 0 where all are."""
+
+    def lengths(fed: Fed) -> dict[str, float]:
+        each = {name: float(np.linalg.norm(array)) for name, array in fed.step.weights.items() if names(name)}
+        return dict.fromkeys(each, float(np.linalg.norm(list(each.values())))) if together else each
+
+    def value(fed: Fed) -> float:
+        each = lengths(fed).values()
+        return next(iter(each)) if together else sum(each)
+
+    def gradients(fed: Fed) -> ArraysByName:
+        return {name: fed.step.weights[name] / (length or 1.0) for name, length in lengths(fed).items()}
+
+    return Term(words, added=value, added_gradients=gradients)
+
+
 def _from_initial(words: str, names: Sequence[str], initial: ArraysByName) -> Term:
     """A penalty on the squared distances of parameters from their initial values: L2-SP."""
 
@@ -188,6 +205,10 @@ def terms(step: ExactStep) -> Iterator[Term]:
             yield penalty(f"{words} {kernel} is added", lambda name, kernel=kernel: name == kernel, kind)
         if len(kernels) > 2:
             yield penalty(f"{words} hidden kernels is added", lambda name: name in kernels[:-1], kind)
+    for which, of in (("kernels", kernels), ("kernels and biases", list(step.weights))):
+        for together, words in ((False, f"norms of the {which}"), (True, f"norm of all {which} together")):
+            cause = f"a penalty of {{}} times the {words} is added, not squared"
+            yield _of_lengths(cause, lambda name, of=of: name in of, together=together)
     for kernel in (name for name in kernels if step.weights[name].ndim == 2):
         yield _orthogonality(kernel)
     hidden = step.layers[:-1]

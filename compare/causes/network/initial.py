@@ -165,7 +165,8 @@ def _near(parameter: str, recorded: NDArray[np.float64], wanted: NDArray[np.floa
     if 0 < changed < 0.5:
         return f"{changed:.1%} of {parameter} holds other numbers, the rest is right"
     if (np.abs(recorded) == np.abs(wanted)).all():
-        return f"{parameter} has other signs"
+        one_sign = recorded.min() >= 0 or recorded.max() <= 0
+        return f"{parameter} has {'the same sign everywhere, the magnitudes are right' if one_sign else 'other signs'}"
     if (changed_units := _unit_by_unit(recorded, wanted)) is not None:
         return f"{parameter} {changed_units}"
     if difference.std() < 0.5 * wanted.std():
