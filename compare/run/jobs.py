@@ -133,8 +133,37 @@ def run_all(
 
     Raises:
         BadInputError: One of this repository's own implementations refused its input or broke the contract; the others
-            are stopped. Of anyone else's that is an outcome like any other.
+            are stopped, and no directory is left that was not there and has nothing in it but what they said. Of anyone
+            else's that is an outcome like any other.
     """
+    made = [_first_missing(job.records) for job in jobs]
+    try:
+        return _run_all(jobs, fresh=fresh, silence=silence, notify=notify)
+    except BadInputError:
+        for directory in filter(None, made):
+            _remove_if_nothing_ran(directory)
+        raise
+
+
+def _first_missing(directory: Path) -> Path | None:
+    """The topmost directory of a path that is not there yet; None where all are."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    return missing[-1] if missing else None
+
+
+def _remove_if_nothing_ran(directory: Path) -> None:
+    """Removes logs and locks of refused runs with their directory, unless anybody has a run or a result there."""
+    if all(path.is_dir() or path.suffix in (".log", ".lock") for path in directory.rglob("*")):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run_all(
+    jobs: Sequence[Job],
+    *,
+    fresh: bool,
+    silence: float,
+    notify: Callable[[JobProgress | Outcome], None],
+) -> list[Outcome]:
     messages: queue.Queue[JobProgress | Outcome] = queue.Queue()
     stop = threading.Event()
     outcomes: dict[int, Outcome] = {}

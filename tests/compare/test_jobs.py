@@ -239,6 +239,24 @@ def test_script_that_is_not_there_is_bad_input() -> None:
         other("a", "python nope.py")
 
 
+REFUSES = "import sys; sys.stderr.write('error: no GPU'); sys.exit(2)"
+
+
+@pytest.mark.parametrize("there", ["", "out", "out/records/keras-of-another.recipe.json"])
+def test_a_refusal_leaves_no_directory_that_was_not_there(tmp_path: Path, there: str) -> None:
+    """A run's recipe lies beside its record for as long as it runs: another comparison may have begun meanwhile."""
+    refusing = Implementation("keras", (sys.executable, "-c", REFUSES))
+    if there.endswith(".json"):  # it appears while this comparison runs
+        code = f"import pathlib; pathlib.Path({str(tmp_path / there)!r}).touch(); {REFUSES}"
+        refusing = Implementation("keras", (sys.executable, "-c", code))
+    elif there:
+        (tmp_path / there).mkdir()
+    with pytest.raises(BadInputError, match="no GPU"):
+        run(Job(refusing, TINY, tmp_path / "out" / "records"))
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.suffix not in (".log", ".lock")}
+    assert left == ({"out", "out/records", there} if there.endswith(".json") else {there} - {""})
+
+
 def test_damaged_record_of_before_says_how_to_have_another(tmp_path: Path) -> None:
     job = Job(stand_in("good"), TINY, tmp_path)
     run(job)
