@@ -230,6 +230,11 @@ class Observation:
     def _keys(self) -> frozenset[str]:
         return frozenset(self._tensors.keys())
 
+    def called(self, call: Call) -> str:
+        """The function that a call is of; of a layer, its kind."""
+        layer = self.layers.get(call.layer or "")
+        return call.function or (layer.kind if layer is not None else "")
+
     def array(self, key: Any) -> Array | None:
         """The values of a key, None where there are none."""
         return self._tensors.get_tensor(key) if isinstance(key, str) and key in self._keys else None

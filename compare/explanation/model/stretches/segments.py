@@ -15,7 +15,7 @@ import numpy as np
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.values import ROUNDED, SAME, deviation
-from compare.explanation.operations.learning import learn, learn_two
+from compare.explanation.operations.learning import learn, learn_two, over_one
 from compare.explanation.operations.operation import Operation
 
 _LARGE = 200_000
@@ -57,13 +57,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Value:
-    """A value that the steered side computed on its way, with the place where it did; `made` is that of its layer."""
+    """A value that the steered side computed on its way, with the place where it did.
+
+    `made` is the place of its layer, `called` the function's name or the layer's kind.
+    """
 
     array: Array
     name: str
     place: Place | None
     others: tuple[Array, ...] = ()
     made: Place | None = None
+    called: str = ""
 
 
 @dataclass(frozen=True)
@@ -310,7 +314,7 @@ class _Learner:
             self._tried += 1
             if self._tried > _MOST_TRIED:
                 return
-            operation = learn(now, array)
+            operation = over_one(value.called, now, array) or learn(now, array)
             if operation is None:
                 operation = next((o for other in value.others if (o := learn_two(now, other, array)) is not None), None)
             if operation is None or operation.family == "identity":

@@ -328,6 +328,7 @@ def _say_apart(one: Pass, pair: Pair, apart: Parting, fed: Match, at: str) -> No
         effect=min(fed.deviation, 1.0),
         effect_text=f"{reached} is {off_by(fed.deviation, 'its largest value')}",
         cause=apart.words,
+        mend=_line(None, apart.code) if apart.code and context.frameworks[1] == "torch" else "",
     )
 
 
