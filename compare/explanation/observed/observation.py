@@ -46,7 +46,7 @@ class Call:
 
     `occurrence` is the watcher's count of a layer's calls, which a plan names them by; `number` is the count over the
     whole step, with all the batches of one that accumulates. `inside` are the functions of a layer of the user's own
-    that has weights, where they are not listed among the other calls.
+    that has weights, where they are not listed among the other calls. `masks` are the keys of masks that Keras gave.
     """
 
     index: int
@@ -62,6 +62,7 @@ class Call:
     producers: tuple[int | None, ...]
     number: int = 0
     inside: tuple["Call", ...] = ()
+    masks: tuple[str, ...] = ()
 
     @property
     def entry(self) -> tuple[str, dict[str, Any], list[str | None], str | None, Place | None]:
@@ -329,6 +330,7 @@ def _calls(entries: Any) -> list[Call]:
                 tuple(entry.get("from") or ()),
                 counts[layer],
                 tuple(_calls(entry.get("inside"))),
+                tuple((entry.get("masks") or {}).values()),
             )
         )
     return calls

@@ -10,7 +10,7 @@ from compare.explanation.observed.observation import Array
 from compare.explanation.observed.values import ROUNDED, SAME, deviation
 from compare.explanation.operations.activations import Activation, identify
 from compare.explanation.operations.operation import Operation
-from compare.explanation.operations.rearranging import exchanges, layouts, reductions
+from compare.explanation.operations.rearranging import exchanges, layouts, masked_reductions, reductions
 from compare.explanation.operations.resampling import poolings
 from compare.explanation.words import as_written, number
 
@@ -34,6 +34,28 @@ def learn(x: Array, y: Array) -> Operation | None:
         if found is not None:
             return found
     return _first(itertools.chain(layouts(x, y), reductions(x, y), poolings(x, y)), x, y)
+
+
+def learn_masked(x: Array, mask: Array | None, y: Array) -> Operation | None:
+    """The reduction of a sequence that made `y` of `x` and left masked positions out; None if none did.
+
+    Args:
+        x: The sequence, (samples, positions, features) or with the features before the positions.
+        mask: Which positions count, (samples, positions); None for all.
+        y: What came out, (samples, features).
+    """
+    if mask is None or mask.ndim != 2 or x.ndim != 3 or y.ndim != 2:
+        return None
+    x, y = _as_many(x, y)
+    found = ((operation, operation(x)) for operation in masked_reductions(mask.astype(bool)[: len(x)]))
+    return next(
+        (
+            operation
+            for operation, made in found
+            if made is not None and made.shape == y.shape and deviation(made, y) <= ROUNDED
+        ),
+        None,
+    )
 
 
 def _is_constant(x: Array) -> bool:
