@@ -74,10 +74,10 @@ def pair(guide: Side, port: Side) -> Pairing:
     pairs = _with_tables(_by_name(_by_making(pairs, guide, port)), guide, port)
     pairs = _by_graph(pairs, guide, port)
     pairs = _with_drawn(_with_tied(_with_copies(pairs, guide, port), guide, port), guide, port)
-    left = _without_counterpart(guide, [layer for found in pairs for layer in found.guides])
-    right = _without_counterpart(port, [layer for found in pairs for layer in found.ports])
-    last = _by_weights(left, right)
-    return Pairing(tuple(pairs), left, right) if last is None else Pairing((*pairs, last), (), ())
+    guides_left = _without_counterpart(guide, [layer for found in pairs for layer in found.guides])
+    ports_left = _without_counterpart(port, [layer for found in pairs for layer in found.ports])
+    last = _by_weights(guides_left, ports_left)
+    return Pairing(tuple(pairs), guides_left, ports_left) if last is None else Pairing((*pairs, last), (), ())
 
 
 def _without_counterpart(side: Side, paired: Sequence[Layer]) -> tuple[Layer, ...]:
