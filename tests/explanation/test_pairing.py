@@ -390,3 +390,22 @@ def test_a_model_s_own_parameters_are_paired_beside_its_layers(tmp_path: Path) -
     assert {(p.guide.name, p.port.name) for p in found.pairs} == expected
     assert not found.guides_left
     assert not found.ports_left
+
+
+@pytest.mark.parametrize(("size", "fits"), [((32, 8), True), ((8, 32), False)])
+def test_the_only_table_that_is_left_of_each_side_is_carried_and_its_calls_are_not_compared(
+    tmp_path: Path, size: tuple[int, int], fits: bool
+) -> None:
+    quantizer = layer("vq", "VectorQuantizer", {"codebook": (32, 8)})
+    guide = side(tmp_path / "a", "keras", [dense("d1", (4, 8)), quantizer, dense("d2", (8, 4))])
+    table = layer("vq.codebook", "Embedding", {"weight": size})
+    port = side(tmp_path / "b", "torch", [linear("fc1", (4, 8)), table, linear("fc2", (8, 4))])
+    pairing = pair(guide, port)
+    assert (pairing.guides_left == pairing.ports_left == ()) == fits
+    found = pairing.of_port("vq.codebook")
+    assert (found is not None) == fits
+    called = [other.port.name for other, _, _ in call_pairs(pairing, guide.training_calls, port.training_calls)]
+    assert called == ["fc1", "fc2"]
+    if found is not None:
+        paths = parameter_pairs(found, ("keras", "torch"))
+        assert paths == [(quantizer["parameters"]["codebook"]["path"], table["parameters"]["weight"]["path"])]

@@ -120,6 +120,7 @@ class Functions(TorchFunctionMode):
         if not outputs or not (watch.depth or any(leaf.requires_grad for leaf in outputs)):
             if name in _DETACHING and outputs and watch.step == 0:
                 self._note_detached(name, args, frame)
+            self._note_derived(func, name, args, options, result)
             return
         caller = _caller(frame)
         if caller is None or _of_torch(caller) or name in _EMPTY or _only_indices(name, frame):
@@ -130,6 +131,15 @@ class Functions(TorchFunctionMode):
             watch.calls.function(name, _settings(func, args, options), given, result, place, before)
         if name in _DETACHING:
             self._note_detached(name, args, frame)
+
+    def _note_derived(self, func: Any, name: str, args: Any, options: Any, result: Any) -> None:
+        """Notes what the script makes of a batch's tensor after the model: 1 - y is no target by itself, y is."""
+        watch = self.watch
+        of_batch = args and isinstance(args[0], Tensor) and not watch.calls.known(args[0])
+        if watch.depth or watch.evaluating or not of_batch or not isinstance(result, Tensor) or _in_place(func):
+            return
+        with watch.quietly():
+            watch.derived.note(name, args, result, lambda: func(*args, **options))
 
     def _note_detached(self, name: str, args: Any, frame: FrameType) -> None:
         caller = _caller(frame)
@@ -164,7 +174,7 @@ class Functions(TorchFunctionMode):
                 key = f"step{watch.step}/fed/sample_weights{number}"
                 watch.sample_weights = watch.observation.keep(key, leaf.detach().cpu().numpy())
             elif not weighs:
-                watch.target(leaf)
+                watch.target(watch.derived.root(leaf))
 
     # Losses
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from watch.program.request import Plan
 from watch.program.script import Session
 from watch.torch.model.calls import Calls, Group
+from watch.torch.model.derived import Derived
 from watch.torch.model.modules import Model, is_layer, is_loss
 from watch.torch.model.tensors import LOW, array, leaves, load_values, mapped, set_values, tensor_of
 
@@ -52,6 +53,7 @@ class Watch:
         self.fed_targets: list[str | None] = []
         self.sample_weights: str | None = None
         self.batch_sizes: set[int] = set()
+        self.derived = Derived()  # of this step's batch
         self._targets: dict[int, Tensor] = {}
         self._fed: dict[int, Tensor] = {}
         self._replaced: set[int] = set()
@@ -209,7 +211,7 @@ class Watch:
 
     def target(self, tensor: Tensor) -> None:
         """A target reaches the loss: it is kept, then the planned values take its place."""
-        if id(tensor) in self._targets or self.evaluating:
+        if id(tensor) in self._targets or id(self.derived.root(tensor)) in self._targets or self.evaluating:
             return
         self._targets[id(tensor)] = tensor
         number = len(self.fed_targets)
@@ -218,10 +220,8 @@ class Watch:
         values = self.plan.array(planned[number]) if self.plan and number < len(planned) else None
         if values is not None and id(tensor) not in self._replaced:
             set_values(tensor, values)
-
-    def is_target(self, tensor: Tensor) -> bool:
-        """Whether a tensor has been taken for a target in this step."""
-        return id(tensor) in self._targets
+            with self.quietly():
+                self.derived.make_again(tensor)
 
     def _keep(self, key: str, leaf: Any) -> str | None:
         values = array(leaf)
@@ -299,7 +299,7 @@ class Watch:
         self.step_losses, self.step_terms = [], []
         self.fed_inputs, self.fed_targets, self.sample_weights = [], [], None
         self.batch_sizes = set()
-        self._targets, self._fed, self._replaced = {}, {}, set()
+        self._targets, self._fed, self._replaced, self.derived = {}, {}, set(), Derived()
         self.calls = self._new_calls()
 
     def write_dropout(self, committed: list[dict[str, Any]]) -> None:

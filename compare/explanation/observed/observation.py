@@ -46,7 +46,7 @@ class Call:
 
     `occurrence` is the watcher's count of a layer's calls, which a plan names them by; `number` is the count over the
     whole step, with all the batches of one that accumulates. `inside` are the functions of a layer of the user's own
-    that has weights, where they are not listed among the other calls.
+    that has weights, where they are not listed among the other calls. `masks` are the keys of masks that Keras gave.
     """
 
     index: int
@@ -62,6 +62,7 @@ class Call:
     producers: tuple[int | None, ...]
     number: int = 0
     inside: tuple["Call", ...] = ()
+    masks: tuple[str, ...] = ()
 
     @property
     def entry(self) -> tuple[str, dict[str, Any], list[str | None], str | None, Place | None]:
@@ -230,6 +231,11 @@ class Observation:
     def _keys(self) -> frozenset[str]:
         return frozenset(self._tensors.keys())
 
+    def called(self, call: Call) -> str:
+        """The function that a call is of; of a layer, its kind."""
+        layer = self.layers.get(call.layer or "")
+        return call.function or (layer.kind if layer is not None else "")
+
     def array(self, key: Any) -> Array | None:
         """The values of a key, None where there are none."""
         return self._tensors.get_tensor(key) if isinstance(key, str) and key in self._keys else None
@@ -324,6 +330,7 @@ def _calls(entries: Any) -> list[Call]:
                 tuple(entry.get("from") or ()),
                 counts[layer],
                 tuple(_calls(entry.get("inside"))),
+                tuple((entry.get("masks") or {}).values()),
             )
         )
     return calls

@@ -74,18 +74,35 @@ def pair(guide: Side, port: Side) -> Pairing:
     pairs = _with_tables(_by_name(_by_making(pairs, guide, port)), guide, port)
     pairs = _by_graph(pairs, guide, port)
     pairs = _with_drawn(_with_tied(_with_copies(pairs, guide, port), guide, port), guide, port)
-    guides = {layer.name for pair in pairs for layer in pair.guides}
-    ports = {layer.name for pair in pairs for layer in pair.ports}
-    return Pairing(
-        tuple(pairs),
-        tuple(layer for layer in guide.with_parameters if layer.name not in guides and _has_own(layer, guide, guides)),
-        tuple(layer for layer in port.with_parameters if layer.name not in ports and _has_own(layer, port, ports)),
+    guides_left = _without_counterpart(guide, [layer for found in pairs for layer in found.guides])
+    ports_left = _without_counterpart(port, [layer for found in pairs for layer in found.ports])
+    last = _by_weights(guides_left, ports_left)
+    return Pairing(tuple(pairs), guides_left, ports_left) if last is None else Pairing((*pairs, last), (), ())
+
+
+def _without_counterpart(side: Side, paired: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers that have weights which are no paired layer's: a function that uses those needs no layer."""
+    names = {layer.name for layer in paired}
+    others = [layer for layer in side.with_parameters if layer.name in names]
+    return tuple(layer for layer in side.with_parameters if layer.name not in names and own_parameters(layer, others))
+
+
+def _by_weights(left: Sequence[Layer], right: Sequence[Layer]) -> Pair | None:
+    """The only layer that is left of each side, where both hold a table of the same size, and one is of the user's own.
+
+    The one of the user's own does more than to look entries up, as a quantizer of vectors does: the weights belong
+    together, the calls do not. It gets the name of its weight, by which it is never called.
+    """
+    if len(left) != 1 or len(right) != 1 or not (_is_table(left[0]) and _is_table(right[0])):
+        return None
+    tables = [_as_table(layer) for layer in (left[0], right[0])]
+    if affinity((tables[0],), (tables[1],)) < FITS:
+        return None
+    first, second = (
+        replace(table, name=f"{layer.name}.{next(iter(layer.parameters))}") if family(layer) == "own" else table
+        for layer, table in zip((left[0], right[0]), tables, strict=True)
     )
-
-
-def _has_own(layer: Layer, side: Side, paired: set[str]) -> bool:
-    """Whether a layer has weights that are not all a paired one's: a function that uses those needs no layer."""
-    return bool(own_parameters(layer, [other for other in side.with_parameters if other.name in paired]))
+    return _pair((first,), (second,))
 
 
 def _with_tables(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:

@@ -10,7 +10,7 @@ from compare.explanation.observed.observation import Array
 from compare.explanation.observed.values import ROUNDED, SAME, deviation
 from compare.explanation.operations.activations import Activation, identify
 from compare.explanation.operations.operation import Operation
-from compare.explanation.operations.rearranging import exchanges, layouts, reductions
+from compare.explanation.operations.rearranging import exchanges, layouts, masked_reductions, reductions
 from compare.explanation.operations.resampling import poolings
 from compare.explanation.words import as_written, number
 
@@ -21,16 +21,63 @@ ADDED = "a constant added:"
 def learn(x: Array, y: Array) -> Operation | None:
     """The operation that made `y` of `x`, (samples, ...); None if none of those that are known did.
 
-    Of the larger one there may be fewer samples: the first ones.
+    Of the larger one there may be fewer samples: the first ones. What is the same number everywhere teaches nothing:
+    too many operations give it.
     """
     if x.ndim == 0 or y.ndim == 0:
         return None
     x, y = _as_many(x, y)
+    if _is_constant(y) and not (x.shape == y.shape and deviation(x, y) <= SAME):
+        return None
     if x.shape == y.shape:
         found = _same_shape(x, y)
         if found is not None:
             return found
     return _first(itertools.chain(layouts(x, y), reductions(x, y), poolings(x, y)), x, y)
+
+
+def learn_masked(x: Array, mask: Array | None, y: Array) -> Operation | None:
+    """The reduction of a sequence that made `y` of `x` and left masked positions out; None if none did.
+
+    Args:
+        x: The sequence, (samples, positions, features) or with the features before the positions.
+        mask: Which positions count, (samples, positions); None for all.
+        y: What came out, (samples, features).
+    """
+    if mask is None or mask.ndim != 2 or x.ndim != 3 or y.ndim != 2:
+        return None
+    x, y = _as_many(x, y)
+    found = ((operation, operation(x)) for operation in masked_reductions(mask.astype(bool)[: len(x)]))
+    return next(
+        (
+            operation
+            for operation, made in found
+            if made is not None and made.shape == y.shape and deviation(made, y) <= ROUNDED
+        ),
+        None,
+    )
+
+
+def _is_constant(x: Array) -> bool:
+    return x.size > 1 and bool(np.all(x == x.flat[0]))
+
+
+def over_one(called: str, x: Array, y: Array) -> Operation | None:
+    """A softmax along an axis of length 1, which its name alone tells: all that it gives is ones, or logarithms of it.
+
+    Args:
+        called: The name of the function that made `y` of `x`.
+        x: What went in, (samples, ...).
+        y: What came out.
+    """
+    name = {"softmax": "softmax", "log_softmax": "log_softmax", "logsoftmax": "log_softmax"}.get(called.lower())
+    axis = next((axis for axis in reversed(range(1, x.ndim)) if x.shape[axis] == 1), None)
+    if name is None or axis is None or x.shape != y.shape or not np.all(y == (1 if name == "softmax" else 0)):
+        return None
+    where = "the last axis (dim=-1)" if axis == x.ndim - 1 else f"axis {axis} (dim={axis})"
+    weights = "weights are one" if name == "softmax" else "logarithms are zero"
+    words = f"{name} over {where}, which has length 1, so that all {weights}"
+    return Operation(words, "activation", partial(_over, Activation(name), axis))
 
 
 def _as_many(*arrays: Array) -> list[Array]:
@@ -87,7 +134,9 @@ def _same_shape(x: Array, y: Array) -> Operation | None:
         found = identify(np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1))
         if found is not None and "softmax" in found.name:
             where = "the samples" if axis == 0 else f"axis {axis}"
-            return Operation(f"{found.name} over {where} (dim={axis})", "activation", partial(_over, found, axis))
+            code = f"torch.{found.name}({{}}, dim={axis})" if x.ndim <= 3 else ""  # of images the axes may be others
+            words = f"{found.name} over {where} (dim={axis})"
+            return Operation(words, "activation", partial(_over, found, axis), code)
     return _first(exchanges(x), x, y) or _scaled(x, y) or _first(_normalizations(x), x, y)
 
 
@@ -161,12 +210,23 @@ def learn_two(x: Array, other: Array, y: Array) -> Operation | None:
     if min(x.ndim, other.ndim, y.ndim) == 0:
         return None
     x, y = _as_many(x, y)
-    options = [Operation(name, "two operands", partial(_with, of, other)) for name, of in _OF_TWO.items()]
+    if _is_constant(y):
+        return None
+    options = [
+        Operation(name, "two operands", partial(_with, of, other))
+        for name, of in _OF_TWO.items()
+        if name != "maximum of two" or not _is_one_of(y, (x, other))
+    ]
     for axis in range(1, x.ndim):
         along = f"concatenation along axis {axis}"
         options.append(Operation(along, "two operands", partial(_joined, axis, other, first=False)))
         options.append(Operation(f"{along}, second first", "two operands", partial(_joined, axis, other, first=True)))
     return _first(iter(options), x, y)
+
+
+def _is_one_of(y: Array, operands: tuple[Array, ...]) -> bool:
+    """Whether a result is one of the operands as it is: then no larger value has been taken from the other."""
+    return any(operand.shape == y.shape and deviation(operand, y) <= SAME for operand in operands)
 
 
 def _with(function: Callable[[Array, Array], Array], other: Array, x: Array) -> Array:

@@ -96,6 +96,37 @@ def reductions(x: Array, y: Array) -> Iterator[Operation]:
         yield Operation(f"{words} (axis 2)", "reduction", partial(_taken, 2, at))
 
 
+KEPT = "the positions that the mask keeps"
+
+_MASKED: dict[str, tuple[str, str]] = {
+    "mean": (f"mean over {KEPT}", "({} * (tokens != 0)[..., None]).sum(1) / (tokens != 0).sum(1, keepdim=True)"),
+    "max": (f"max over {KEPT}", '{}.masked_fill((tokens == 0)[..., None], float("-inf")).amax(1)'),
+    "sum": (f"sum over {KEPT}", "({} * (tokens != 0)[..., None]).sum(1)"),
+    "last": (f"the last of {KEPT}", "{}[range(len({})), (tokens != 0).sum(1) - 1]"),
+}
+
+
+def masked_reductions(mask: Array) -> Iterator[Operation]:
+    """Reductions of a sequence, (samples, positions, features), that leave out what a mask, of booleans, does not keep.
+
+    Their code is in torch's terms for tokens of which 0 is padding.
+    """
+    for name, (words, code) in _MASKED.items():
+        yield Operation(words, "reduction", partial(_reduced_kept, name, mask), code)
+
+
+def _reduced_kept(name: str, mask: Array, x: Array) -> Array:
+    x = x if x.shape[1] == mask.shape[1] else np.swapaxes(x, 1, 2)
+    mask = mask[: len(x), :, None]
+    if name == "max":
+        return np.where(mask, x, -np.inf).max(axis=1)
+    if name == "last":
+        positions = np.arange(mask.shape[1])[None, :]
+        return x[np.arange(len(x)), np.where(mask[..., 0], positions, -1).max(axis=1)]
+    total = np.asarray((x * mask).sum(axis=1))
+    return total / mask.sum(axis=1) if name == "mean" else total
+
+
 def _code(name: str, axes: tuple[int, ...], *, keeps: bool) -> str:
     """A reduction as torch has it."""
     function = {"max": "amax", "min": "amin"}.get(name, name)

@@ -193,6 +193,14 @@ def _explain(
     if len(known) == len(off) and np.ptp(known) <= 1e-6 * abs(known[0]):
         title = f"the gradients are {known[0]:.6g} times the reference's"
         cause: str | None = "scaled by a constant"
+    elif (detaching := _detaching(context)) is not None:
+        by_factor = [f"that of {p} is {r:.6g} times the reference's" for p, r in zip(off, ratios, strict=True) if r]
+        others = [path for path, ratio in zip(off, ratios, strict=True) if ratio is None]
+        said = "; ".join(
+            [f"the gradients of {', '.join(others[:3])} differ, though the loss is the same", *by_factor[:2]]
+        )
+        title = f"{said}: what is detached, or the weights of terms that are the same but for a detach"
+        cause, place_of_loss = "what is detached", detaching
     else:
         title = f"the gradients of {', '.join(off[:3])} differ from the same loss; no known cause fits"
         cause = None
@@ -206,6 +214,13 @@ def _explain(
         effect_text=f"{off_by(far, 'the largest')}; {len(off)} of {counted(len(both), 'parameter')}",
         cause=cause,
     )
+
+
+def _detaching(context: Context) -> Place | None:
+    """The first line of the steered side's model that detaches a value on the way to the loss."""
+    calls = context.steered.observation.calls
+    found = (call for call in (calls[0] if calls else ()) if call.layer is None and call.parent is not None)
+    return next((call.place for call in found if call.name == "detach"), None)
 
 
 def ratio_of(x: Array, y: Array) -> float | None:

@@ -1,6 +1,9 @@
 """Running statistics of normalisations: their momentum by value, and what torch's unbiased variance makes of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from scipy import optimize
 
 from compare.explanation.context import Context
 from compare.explanation.findings import joined
@@ -25,16 +28,23 @@ def statistics(context: Context) -> None:
     ):
         if pair.kind != "batch normalization" or not pair.fits or left.number:
             continue
+        calls, others = _calls_in_a_step(context, pair)
+        if len(calls) != len(others):  # each call moves them once more
+            continue
         compared += 1
         before = common_of(pair.guides, guide.before(0))
         a = common_of(pair.guides, guide.by_path("parameters_after", 0))
         b = common_of(pair.ports, steered.by_path("parameters_after", 0))
-        x = _input(context, guide, left)
+        batches = [_input(context, guide, call) for call in calls]
+        x = batches[0]
         if x is None or "running_mean" not in before or "running_mean" not in a or "running_mean" not in b:
             continue
-        _momentum(context, pair, before["running_mean"], a["running_mean"], b["running_mean"], x)
+        means = [_batch(batch)[0] for batch in batches if batch is not None]
+        if len(means) == len(calls) and all(mean.shape == before["running_mean"].shape for mean in means):
+            _momentum(context, pair, before["running_mean"], a["running_mean"], b["running_mean"], means)
         if (
-            deviation(a["running_mean"], b["running_mean"]) <= ROUNDED
+            len(calls) == 1
+            and deviation(a["running_mean"], b["running_mean"]) <= ROUNDED
             and deviation(a["running_var"], b["running_var"]) > 1e-10
             and _is_unbiased(before["running_var"], a["running_var"], b["running_var"], x)
         ):
@@ -56,6 +66,13 @@ def statistics(context: Context) -> None:
         context.same.append(f"running statistics of {counted(compared, 'normalisation')} after a step")
 
 
+def _calls_in_a_step(context: Context, pair: Pair) -> tuple[list[Call], list[Call]]:
+    """Each side's calls of a layer in the first step."""
+    sides = (context.guide, pair.guide), (context.steered, pair.port)
+    found = [[call for call in side.calls(side.observation.calls[0]) if call.layer == own.name] for side, own in sides]
+    return found[0], found[1]
+
+
 def _input(context: Context, guide: Observation, call: Call) -> Array | None:
     found = guide.array(call.inputs[0] if call.inputs else None)
     if found is None:
@@ -72,12 +89,9 @@ def _batch(x: Array) -> tuple[Array, Array, int]:
     return x.mean(axis=axes), x.var(axis=axes), x.size // x.shape[1]
 
 
-def _momentum(context: Context, pair: Pair, before: Array, a: Array, b: Array, x: Array) -> None:
-    """The share of the old mean that is kept, read from the values."""
-    mean = _batch(x)[0]
-    if mean.shape != before.shape:
-        return
-    first, second = _kept(before, a, mean), _kept(before, b, mean)
+def _momentum(context: Context, pair: Pair, before: Array, a: Array, b: Array, means: Sequence[Array]) -> None:
+    """The share of the old mean that is kept at each call, read from the values."""
+    first, second = _kept(before, a, means), _kept(before, b, means)
     if first is None or second is None or abs(first - second) <= 1e-5:
         return
     kept = first, second
@@ -99,12 +113,35 @@ def _momentum(context: Context, pair: Pair, before: Array, a: Array, b: Array, x
     )
 
 
-def _kept(before: Array, after: Array, batch: Array) -> float | None:
+def _kept(before: Array, after: Array, means: Sequence[Array]) -> float | None:
+    if len(means) > 1:
+        return _kept_by_several(before, after, means)
+    (batch,) = means
     moved = before - batch
     usable = np.abs(moved) > 1e-6 * max(float(np.abs(moved).max()), 1e-30)
     if not usable.any() or float(np.abs(moved).max()) < 1e-9:
         return None
     return float(np.median((after - batch)[usable] / moved[usable]))
+
+
+def _kept_by_several(before: Array, after: Array, means: Sequence[Array]) -> float | None:
+    """The share that a layer which is called several times in a step keeps at each; None if no share gives the mean."""
+    if np.array_equal(before, after):
+        return 1.0
+
+    def moved(kept: float) -> Array:
+        running = before
+        for mean in means:
+            running = kept * running + (1 - kept) * mean
+        return running
+
+    found = optimize.minimize_scalar(
+        lambda kept: float(((moved(kept) - after) ** 2).sum()),
+        bounds=(0, 1),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    return float(found.x) if deviation(after, moved(float(found.x))) <= ROUNDED else None
 
 
 def _is_unbiased(before: Array, a: Array, b: Array, x: Array) -> bool:

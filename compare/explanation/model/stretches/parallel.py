@@ -14,7 +14,7 @@ from compare.explanation.feeding.scaling import affine
 from compare.explanation.findings import Place
 from compare.explanation.model.stretches.segments import Producers
 from compare.explanation.observed.observation import Array, Call
-from compare.explanation.operations.learning import learn
+from compare.explanation.operations.learning import learn, over_one
 
 _CLOSE = 1e-7
 _PARTS = ("pad", "getitem", "chunk", "split", "unbind", "select", "narrow", "stack", "cat", "embedding")
@@ -31,12 +31,14 @@ class Parting:
         guide: The guide's operation on the same values.
         steered: The steered side's.
         place: The steered side's line.
+        code: The guide's operation as torch has it, with {} for its input; empty where it is not known.
     """
 
     words: str
     guide: str
     steered: str
     place: Place | None
+    code: str = ""
 
 
 def parting(guide: Producers, steered: Producers, window: Sequence[Call]) -> Parting | None:
@@ -58,7 +60,7 @@ def parting(guide: Producers, steered: Producers, window: Sequence[Call]) -> Par
         made = [found for array in inputs if (found := _find(figures(array), known)) is not None]
         if len(made) == len(inputs):
             later = [array for other in window for array in _outputs(steered, other)[:1]]
-            return _of_attention(guide, call, inputs, later) or _named(guide, call, inputs[0], outputs[0])
+            return _of_attention(guide, call, inputs, later) or _named((guide, steered), call, inputs[0], outputs[0])
     return of_other_numbers(guide, steered, window)
 
 
@@ -156,8 +158,9 @@ def _scale(first: tuple[float, ...], second: tuple[float, ...]) -> float | None:
     return None
 
 
-def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting:
+def _named(both: tuple[Producers, Producers], call: Call, before: Array, after: Array) -> Parting:
     """Says what the guide does with the same value."""
+    guide, steered = both
     wanted = figures(before)
     for other in guide.calls:
         inputs = [array for key in other.inputs if (array := guide.array(key)) is not None]
@@ -174,8 +177,10 @@ def _named(guide: Producers, call: Call, before: Array, after: Array) -> Parting
             words = f"another scale at {call.name}: {ratio:.6g} times the reference's scores or values"
             return Parting(words, name, f"{call.name}, {ratio:.6g} times the reference's", call.place)
         made = next((learn(array, first) for array in inputs if alike(array, before)), None)
-        own = learn(before, after)
+        own = over_one(steered.observation.called(call), before, after) or learn(before, after)
         if made is not None and own is not None and made.name != own.name:
-            return Parting(f"{own.name} where the reference has {made.name}", made.name, own.name, call.place)
+            comma = "," if "," in own.name else ""
+            words = f"{own.name}{comma} where the reference has {made.name}"
+            return Parting(words, made.name, own.name, call.place, made.code)
         return Parting(f"{call.name} where the reference has {name}", name, call.name, call.place)
     return Parting(f"{call.name} of values that the reference uses otherwise", "nothing like it", call.name, call.place)

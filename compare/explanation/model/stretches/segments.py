@@ -15,7 +15,7 @@ import numpy as np
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Call, Observation
 from compare.explanation.observed.values import ROUNDED, SAME, deviation
-from compare.explanation.operations.learning import learn, learn_two
+from compare.explanation.operations.learning import learn, learn_masked, learn_two, over_one
 from compare.explanation.operations.operation import Operation
 
 _LARGE = 200_000
@@ -35,6 +35,7 @@ class Step:
         after: What comes out.
         others: Its other operands.
         place: Its line.
+        mask: Of sequences, which positions count, (samples, positions); None for all.
     """
 
     name: str
@@ -42,12 +43,13 @@ class Step:
     after: Array
     others: tuple[Array, ...] = ()
     place: Place | None = None
+    mask: Array | None = None
 
     def operation(self) -> Operation | None:
         """What it does, by its values; None if that is not known."""
         if self.others:
             return learn_two(self.before, self.others[0], self.after) if len(self.others) == 1 else None
-        return learn(self.before, self.after)
+        return learn(self.before, self.after) or learn_masked(self.before, self.mask, self.after)
 
     @property
     def is_nothing(self) -> bool:
@@ -57,13 +59,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Value:
-    """A value that the steered side computed on its way, with the place where it did; `made` is that of its layer."""
+    """A value that the steered side computed on its way, with the place where it did.
+
+    `made` is the place of its layer, `called` the function's name or the layer's kind.
+    """
 
     array: Array
     name: str
     place: Place | None
     others: tuple[Array, ...] = ()
     made: Place | None = None
+    called: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,7 +196,8 @@ def chain(producers: Producers, call: Call, position: int, anchors: frozenset[st
                 break
             position += 1  # its preactivation is made by itself
             continue
-        steps.append(Step(maker.name, before, after, tuple(others), maker.place))
+        mask = producers.observation.array(maker.masks[0]) if maker.masks else None
+        steps.append(Step(maker.name, before, after, tuple(others), maker.place, mask))
         value = before
     return value, [step for step in reversed(steps) if not step.is_nothing]
 
@@ -310,7 +317,7 @@ class _Learner:
             self._tried += 1
             if self._tried > _MOST_TRIED:
                 return
-            operation = learn(now, array)
+            operation = over_one(value.called, now, array) or learn(now, array)
             if operation is None:
                 operation = next((o for other in value.others if (o := learn_two(now, other, array)) is not None), None)
             if operation is None or operation.family == "identity":

@@ -64,7 +64,8 @@ def ending(one: Pass, producers: Producers) -> None:
     for call in after:
         array = array_of(one, 1, call.outputs[0] if call.outputs else None)
         if array is not None and array.ndim and call.layer not in anchors:
-            values.insert(-1, Value(few(array), call.name, line_of_call(context, call), (), made_by(context, call)))
+            made = made_by(context, call), context.steered.observation.called(call)
+            values.insert(-1, Value(few(array), call.name, line_of_call(context, call), (), *made))
     guides = [call for call in one.guide_calls if call.index >= last[1].index]
     if say_reshaped(one, last[0], guides, after, found, "the loss" if trained else "the end"):
         return
@@ -251,7 +252,14 @@ def _values(one: Pass, enter: Call) -> list[Value]:
         arrays = [array_of(one, 1, key) for key in call.outputs[:1]]
         others = tuple(few(a) for key in call.inputs if (a := array_of(one, 1, key)) is not None and a.ndim)
         found += [
-            Value(few(array), call.name, line_of_call(context, call), others, made_by(context, call))
+            Value(
+                few(array),
+                call.name,
+                line_of_call(context, call),
+                others,
+                made_by(context, call),
+                context.steered.observation.called(call),
+            )
             for array in arrays
             if array is not None and array.ndim
         ]

@@ -24,6 +24,7 @@ from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import Match, match
 from compare.explanation.operations.learning import ADDED
+from compare.explanation.operations.rearranging import KEPT
 from compare.explanation.words import off_by
 
 _OF_TWO = 2 * 2.0**-24
@@ -77,6 +78,8 @@ def say_edit(
     guide = "nothing" if edit.guide is None else _noise_or(one, edit.guide.name)
     if edit.guide is None and edit.step is not None:
         guide = edit.step.name
+    if KEPT in guide and edit.steered is not None and KEPT not in steered:
+        steered += ", with the padding counted in"
     if operands is not None:
         guide, steered = f"{guide} with {operands[0]}", f"{steered} with {operands[1]}"
     harmless = _is_flattening(edit) and not _carried(context)
@@ -328,6 +331,7 @@ def _say_apart(one: Pass, pair: Pair, apart: Parting, fed: Match, at: str) -> No
         effect=min(fed.deviation, 1.0),
         effect_text=f"{reached} is {off_by(fed.deviation, 'its largest value')}",
         cause=apart.words,
+        mend=_line(None, apart.code) if apart.code and context.frameworks[1] == "torch" else "",
     )
 
 
