@@ -260,6 +260,51 @@ def test_workers_that_each_read_all_samples_are_told(tmp_path: Path) -> None:
     assert found.title.startswith("samples of an epoch: each 4 times")
 
 
+def sampled(drawable: int, *, weights: int | None = None, sampled: int = 100) -> dict[str, Any]:
+    """A loader with a sampler, of 100 samples."""
+    name = "RandomSampler" if weights is None else "WeightedRandomSampler"
+    entry = {"sampler": name, "drawable": drawable, "weights": weights, "replacement": weights is not None,
+             "num_samples": 100, "num_sampled": sampled, "batch_size": 32}  # fmt: skip
+    return {"loaders": [entry]}
+
+
+FEW = "the sampler draws only 4 of 100 samples, over and over: it has 4 weights, as of classes"
+
+
+@pytest.mark.parametrize(
+    ("guide", "look", "titles"),
+    [
+        (sampled(100, weights=100), sampled(4, weights=4), [FEW]),
+        (loader(32, drop=False) | {"fit": {"kind": "arrays", "num_samples": 100}}, sampled(4, weights=4), [FEW]),
+        (sampled(4, weights=4), sampled(4, weights=4), []),
+        (sampled(4, weights=4), sampled(100, weights=100), ["the sampler draws from all 100 samples; the reference"]),
+        (sampled(100, weights=100), sampled(90, weights=100), ["the sampler draws only 90 of 100 samples"]),
+        (sampled(100), sampled(80, sampled=80), ["number of training samples: 80"]),  # as SubsetRandomSampler does
+        (sampled(80, sampled=80), {"fit": {"kind": "arrays", "num_samples": 80}}, []),
+        (sampled(100), sampled(100, weights=100), ["samples of an epoch: drawn by weights"]),
+    ],
+)
+def test_samples_that_a_sampler_never_draws_are_told(
+    tmp_path: Path, guide: dict[str, Any], look: dict[str, Any], titles: list[str]
+) -> None:
+    context = context_of_data(tmp_path, guide, look)
+    order(context, Feeding((), (), (), (), (), (), (32, 32)))
+    assert [found.title[: len(title)] for found, title in zip(context.findings, titles, strict=True)] == titles
+    if titles == [FEW]:
+        assert context.findings[0].mend == "one weight for each sample: weights[labels]"
+
+
+def test_samples_that_are_drawn_by_weights_are_not_changed_at_random(tmp_path: Path) -> None:
+    context = context_of_data(tmp_path, {}, sampled(100, weights=100))
+    other = GENERATOR.normal(size=FIRST.shape)
+    other[3] = FIRST[3]  # the same one by chance
+    relation = relate([PIXELS], [other])
+    assert "random augmentation" in relation.words
+    data(context, Feeding((relation,), (), ((PIXELS,),), (), ((other,),), (), (16, 16)))
+    assert (context.findings, context.same) == ([], [])
+    assert context.not_seen == ["whether the samples are the same: the order of one side could not be fixed"]
+
+
 @pytest.mark.parametrize("first", ["samples", "targets"])
 def test_samples_and_targets_that_are_shuffled_apart_are_told(tmp_path: Path, first: str) -> None:
     """The watcher turns the front of what is shuffled by the second order, and leaves what is shuffled by the first."""
