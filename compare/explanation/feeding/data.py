@@ -295,7 +295,8 @@ def _augmented(context: Context, places: Places) -> bool:
     if not any(sides) or None in sides:
         return False
     if all(sides):
-        context.not_seen.append("what random augmentation makes of the samples: both sides change them at random")
+        both = "both sides change them at random"
+        context.not_seen.append(AUGMENTED_APART if augments_apart(context) else f"{_AUGMENTED}: {both}")
         return True
     texts = [f"samples {'changed at random, each time otherwise' if side else 'as they are'}" for side in sides]
     in_port = bool(sides[1]) == context.guide_is_reference
@@ -314,9 +315,27 @@ def _augmented(context: Context, places: Places) -> bool:
     return True
 
 
+_AUGMENTED = "what random augmentation makes of the samples"
+AUGMENTED_APART = f"{_AUGMENTED}: it is inside the model on one side, in the data on the other"
+"""What is said where both sides augment, each at another place."""
+
+
+def augments_apart(context: Context) -> bool:
+    """Whether one side augments its samples by layers of its model, and the other where it reads them."""
+    inside = [_draws_inside(side) for side in (context.guide, context.steered)]
+    outside = [draws_samples(observation) for observation in (context.guide.observation, context.look)]
+    return inside[0] != inside[1] and outside[inside.index(False)] is True
+
+
 def _draws_inside(side: Side) -> bool:
     """Whether a model of Keras's augments its samples by layers of its own."""
-    return side.observation.framework == "keras" and any(x.kind.startswith("Random") for x in side.layers.values())
+    return side.observation.framework == "keras" and any(augments(side, name) for name in side.layers)
+
+
+def augments(side: Side, name: str) -> bool:
+    """Whether a layer of this name is one that changes samples at random, such as RandomFlip."""
+    layer = side.layers.get(name)
+    return layer is not None and layer.kind.startswith("Random")
 
 
 _CHANGES = r"[Rr]andom|rng\.|[Aa]ugment|[Ff]lip|noise"
