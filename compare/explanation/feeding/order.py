@@ -81,11 +81,11 @@ def _draws_few(context: Context, places: tuple[Place | None, Place | None]) -> b
     observations = context.guide.observation, context.look
     loaders = [training_loader(observation) for observation in observations]
     drawable = [
-        loader.get("drawable") or num_samples(observation)
+        int(loader.get("drawable") or num_samples(observation) or 0)
         for loader, observation in zip(loaders, observations, strict=True)
     ]
-    number = [loader.get("num_samples") or count for loader, count in zip(loaders, drawable, strict=True)]
-    if None in drawable or drawable[0] == drawable[1]:
+    number = [int(loader.get("num_samples") or count) for loader, count in zip(loaders, drawable, strict=True)]
+    if 0 in drawable or drawable[0] == drawable[1]:
         return False
     fewer = [
         drawn < total and drawn < (num_samples(observation) or total)  # else the number of samples says it
