@@ -9,6 +9,7 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, data, feeding
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
+from compare.explanation.feeding.part import part
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.scaling import affine
 from compare.explanation.feeding.targets import relate_targets
@@ -260,6 +261,51 @@ def test_workers_that_each_read_all_samples_are_told(tmp_path: Path) -> None:
     assert found.title.startswith("samples of an epoch: each 4 times")
 
 
+def sampled(drawable: int, *, weights: int | None = None, sampled: int = 100) -> dict[str, Any]:
+    """A loader with a sampler, of 100 samples."""
+    name = "RandomSampler" if weights is None else "WeightedRandomSampler"
+    entry = {"sampler": name, "drawable": drawable, "weights": weights, "replacement": weights is not None,
+             "num_samples": 100, "num_sampled": sampled, "batch_size": 32}  # fmt: skip
+    return {"loaders": [entry]}
+
+
+FEW = "the sampler draws only 4 of 100 samples, over and over: it has 4 weights, as of classes"
+
+
+@pytest.mark.parametrize(
+    ("guide", "look", "titles"),
+    [
+        (sampled(100, weights=100), sampled(4, weights=4), [FEW]),
+        (loader(32, drop=False) | {"fit": {"kind": "arrays", "num_samples": 100}}, sampled(4, weights=4), [FEW]),
+        (sampled(4, weights=4), sampled(4, weights=4), []),
+        (sampled(4, weights=4), sampled(100, weights=100), ["the sampler draws from all 100 samples; the reference"]),
+        (sampled(100, weights=100), sampled(90, weights=100), ["the sampler draws only 90 of 100 samples"]),
+        (sampled(100), sampled(80, sampled=80), ["number of training samples: 80"]),  # as SubsetRandomSampler does
+        (sampled(80, sampled=80), {"fit": {"kind": "arrays", "num_samples": 80}}, []),
+        (sampled(100), sampled(100, weights=100), ["samples of an epoch: drawn by weights"]),
+    ],
+)
+def test_samples_that_a_sampler_never_draws_are_told(
+    tmp_path: Path, guide: dict[str, Any], look: dict[str, Any], titles: list[str]
+) -> None:
+    context = context_of_data(tmp_path, guide, look)
+    order(context, Feeding((), (), (), (), (), (), (32, 32)))
+    assert [found.title[: len(title)] for found, title in zip(context.findings, titles, strict=True)] == titles
+    if titles == [FEW]:
+        assert context.findings[0].mend == "one weight for each sample: weights[labels]"
+
+
+def test_samples_that_are_drawn_by_weights_are_not_changed_at_random(tmp_path: Path) -> None:
+    context = context_of_data(tmp_path, {}, sampled(100, weights=100))
+    other = GENERATOR.normal(size=FIRST.shape)
+    other[3] = FIRST[3]  # the same one by chance
+    relation = relate([PIXELS], [other])
+    assert "random augmentation" in relation.words
+    data(context, Feeding((relation,), (), ((PIXELS,),), (), ((other,),), (), (16, 16)))
+    assert (context.findings, context.same) == ([], [])
+    assert context.not_seen == ["whether the samples are the same: the order of one side could not be fixed"]
+
+
 @pytest.mark.parametrize("first", ["samples", "targets"])
 def test_samples_and_targets_that_are_shuffled_apart_are_told(tmp_path: Path, first: str) -> None:
     """The watcher turns the front of what is shuffled by the second order, and leaves what is shuffled by the first."""
@@ -418,3 +464,72 @@ def test_samples_to_validate_on_are_standardised_by_the_same_numbers_as_those_to
         context = Context(Side(guide), Side(look), look, Pairing((), (), ()), guide_is_reference=True)
         validation(context)
         assert [found.title[: len(titles[0])] if titles else found.title for found in context.findings] == titles
+
+
+WHOLE = GENERATOR.normal(size=(100, 6))
+SPLIT = {"fit": {"kind": "arrays", "num_samples": 100, "validation": {"kind": "split", "num_samples": 20}}}
+SUBSET = {"loaders": [{"num_samples": 80, "num_sampled": 80, "rows": {"first": 20, "count": 80, "of": 100}}]}
+PLAIN = {"loaders": [{"num_samples": 80, "num_sampled": 80, "rows": {"first": 0, "count": 80, "of": 80}}]}
+SHUFFLED = {"permutations": [{"function": "torch.randperm", "size": 100}]}
+
+
+def parts(
+    directory: Path, rows: tuple[Array, Array], held: Array, says: tuple[dict[str, Any], dict[str, Any]]
+) -> Context:
+    """Two sides that read some rows of the same samples to train on, and the port others to validate on."""
+    sides = []
+    for name, own, data_of in zip("ab", rows, says, strict=True):
+        read = {"validation": {"inputs": ["held"]}} if name == "b" else {}
+        sides.append(Side(observation(directory / name, "torch", [], [], {"x": own, "held": held},
+                                      fed=[{"inputs": ["x"]}], data=data_of | {"read": read})))  # fmt: skip
+    context = Context(sides[0], sides[1], sides[1].observation, Pairing((), (), ()), guide_is_reference=True)
+    fed = Feeding((relate([rows[0]], [rows[1]]),), (), ((rows[0],),), (), ((rows[1],),), (), (len(rows[0]), 10))
+    data(context, fed)
+    part(context, fed)
+    return context
+
+
+BY_ROWS = "samples 20 to 99 of 100, counted from 0; the reference: samples 0 to 79 of 100, counted from 0"
+AHEAD = "it begins with the other side's sample 20, counted from 0; the reference: it begins with sample 0"
+BEHIND = "it begins with sample 0; the reference: it begins with the other side's sample 20, counted from 0"
+SWAPPED = (
+    "it validates on the first samples that the other side trains on; the reference: it validates on other samples"
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "held", "says", "words"),
+    [
+        ((WHOLE[:40], WHOLE[20:40]), WHOLE[:10], (SPLIT, SUBSET), BY_ROWS),
+        ((WHOLE[:10], WHOLE[20:40]), WHOLE[:10], (SPLIT, SUBSET), BY_ROWS),
+        ((WHOLE[:40], WHOLE[20:40]), WHOLE[90:], (SPLIT, PLAIN), AHEAD),
+        ((WHOLE[20:40], WHOLE[:40]), WHOLE[90:], (PLAIN, PLAIN), BEHIND),
+        ((WHOLE[:10], WHOLE[20:30]), WHOLE[:10], (SPLIT, PLAIN), SWAPPED),
+        ((WHOLE[:40], WHOLE[:20]), WHOLE[80:], (SPLIT, PLAIN), ""),
+        # Mixed before it is split: any part is as good as another.
+        ((WHOLE[:40], WHOLE[20:40]), WHOLE[:10], (SPLIT, SUBSET | SHUFFLED), ""),
+        ((WHOLE[:40], WHOLE[20:40]), WHOLE[:10], (SPLIT, pipeline("shuffle(100) skip batch")), ""),
+        ((WHOLE[:40], WHOLE[20:40]), WHOLE[90:], (SPLIT, pipeline("skip shuffle(80) batch")), AHEAD),
+        # In an order of its own, of which nothing is said here.
+        ((WHOLE[:40], WHOLE[:40][::-1]), WHOLE[80:], (SPLIT, PLAIN), ""),
+    ],
+)  # fmt: skip
+def test_another_part_of_the_data_is_told(
+    tmp_path: Path, rows: tuple[Array, Array], held: Array, says: tuple[dict[str, Any], dict[str, Any]], words: str
+) -> None:
+    context = parts(tmp_path, rows, held, says)
+    titles = [found.title for found in context.findings]
+    assert titles == ([f"trained on another part of the data: {words}"] if words else [])
+    assert not (words and context.same)
+
+
+def test_the_line_that_takes_a_part_of_the_data_is_told(tmp_path: Path) -> None:
+    lines = ["held = Subset(data, range(20))", "train = Subset(data, range(20, 100))",
+             "fit(DataLoader(train), DataLoader(held))"]  # fmt: skip
+    (tmp_path / "port.py").write_text("\n".join(lines))
+    context = context_of_data(tmp_path, SPLIT, {"loaders": [SUBSET["loaders"][0] | {
+        "place": {"file": "port.py", "line": 3, "code": lines[2]}}]})  # fmt: skip
+    relation = relate([WHOLE[:40]], [WHOLE[20:40]])
+    part(context, Feeding((relation,), (), ((WHOLE[:40],),), (), ((WHOLE[20:40],),), (), (10, 10)))
+    (found,) = context.findings
+    assert (str(found.place), found.mend) == ("port.py:2", "train on samples 0 to 79 of 100, counted from 0")

@@ -25,8 +25,8 @@ def group(parameters: list[str], name: str = "AdamW", number: int = 0, **setting
     return {"class": name, "optimizer": number, "settings": held, "parameters": [f"fc.{path}" for path in parameters]}
 
 
-def side(folder: Path, groups: list[dict[str, Any]]) -> Side:
-    """Three steps of a layer by its groups' own rules."""
+def side(folder: Path, groups: list[dict[str, Any]], moved: tuple[dict[str, Any], ...] = ()) -> Side:
+    """Three steps of a layer by its groups' own rules, with settings of all groups that a schedule moves."""
     generator = np.random.default_rng(0)
     groups = [entry | {"rate": number} for number, entry in enumerate(groups)]
     rates = [entry["settings"]["lr"] for entry in groups]
@@ -35,13 +35,17 @@ def side(folder: Path, groups: list[dict[str, Any]]) -> Side:
         {"learning_rate": rates[0], "rates": rates, "parameters_before": {}, "gradients": {}, "parameters_after": {}}
         for _ in range(3)
     ]
+    for update, step in zip(updates, moved, strict=False):
+        update["settings"] = [step] * len(groups)
     for name, shape in SHAPES.items():
         path = f"fc.{name}"
         own = next(entry for entry in groups if path in entry["parameters"])
         rule = rule_of("torch", own["class"], own["settings"])
         assert rule is not None
         before, gradients = (list(generator.normal(size=(3, *shape))) for _ in range(2))
-        after = simulate(rule, before, gradients, [own["settings"]["lr"]] * 3)
+        own_rules = [rule_of("torch", own["class"], own["settings"] | step) for step in moved]
+        settings = [found.settings for found in own_rules if found is not None]
+        after = simulate(rule, before, gradients, [own["settings"]["lr"]] * 3, settings)
         for step, values in enumerate(zip(before, gradients, after, strict=True)):
             for kind, array in zip(("parameters_before", "gradients", "parameters_after"), values, strict=True):
                 updates[step][kind][path] = f"{kind}{step}/{path}"
@@ -90,6 +94,30 @@ def test_groups_are_compared_parameter_by_parameter(
     optimizer(context)
     assert len(context.findings) == len(titles), [found.title for found in context.findings]
     assert all(found.title.startswith(title) for found, title in zip(context.findings, titles, strict=True))
+
+
+CYCLED = tuple({"betas": [beta, 0.999]} for beta in (0.95, 0.94, 0.9))
+BOTH = [group(["weight", "bias"], betas=[0.95, 0.999])]
+
+
+@pytest.mark.parametrize(
+    ("moved", "titles"),
+    [
+        (CYCLED, []),
+        (({"betas": [0.95, 0.999]}, {"betas": [0.93, 0.999]}, {"betas": [0.9, 0.999]}),
+         ["Adam's beta 1 at step 2 0.93; the reference has 0.94"]),
+        ((), ["Adam's beta 1 at step 2 0.95; the reference has 0.94"]),
+    ],
+)  # fmt: skip
+def test_a_momentum_that_a_schedule_moves_with_the_learning_rate_is_followed(
+    tmp_path: Path, moved: tuple[dict[str, Any], ...], titles: list[str]
+) -> None:
+    """As torch's OneCycleLR does with Adam's first beta: the updates are what the rule makes of the moved ones."""
+    sides = side(tmp_path / "guide", BOTH, CYCLED), side(tmp_path / "steered", BOTH, moved)
+    context = Context(sides[0], sides[1], sides[1].observation, pair(*sides), guide_is_reference=True)
+    optimizer(context)
+    assert [found.title for found in context.findings] == titles
+    assert not context.not_seen
 
 
 GRU = {"kernel": (3, 12), "recurrent_kernel": (4, 12), "bias": (2, 12)}

@@ -236,18 +236,23 @@ def test_a_penalty_of_an_output_that_is_averaged_stands_at_its_line(tmp_path: Pa
     assert found.mend == "sparsity = 0.1 * code.abs().sum(dim=1).mean()"
 
 
-def test_a_loss_that_parts_where_outputs_are_no_longer_put_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("augmented", [False, True], ids=["as they are", "augmented in the model and in the data"])
+def test_a_loss_that_parts_where_outputs_are_no_longer_put_in(tmp_path: Path, augmented: bool) -> None:
     sides = []
+    data = {"read": {"training": {"random": augmented}}}
     for framework, later in (("keras", 0.7), ("torch", 0.9)):
         dense = layer(
             "fc", *(("Dense", {"kernel": (4, 3)}) if framework == "keras" else ("Linear", {"weight": (3, 4)}))
         )
         losses = [{"value": value, "terms": [], "place": place(3)} for value in (1.0, later)]
-        sides.append(
-            Side(observation(tmp_path / framework, framework, [dense], [call("fc", [], [])], {}, losses=losses))
-        )
+        layers = [dense, layer("flip", "RandomFlip", {})] if framework == "keras" else [dense]
+        own = observation(tmp_path / framework, framework, layers, [call("fc", [], [])], {}, losses=losses, data=data)
+        sides.append(Side(own))
     context = context_of(*sides)
     loss(context)
+    if augmented:
+        assert (context.findings, context.same) == ([], ["the loss of 1 step, from the same outputs"])
+        return
     (found,) = context.findings
     assert found.title.startswith("the loss is the same from the same outputs in 1 step, and another afterwards")
     assert found.cause is None

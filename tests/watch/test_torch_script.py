@@ -157,6 +157,42 @@ def test_an_order_of_its_own_workers_that_read_all_and_modes_are_seen(folder: Pa
     assert [modes[path]["code"] for path in ("", "0", "1")] == ["net.train()", "net.train()", "net[1].eval()"]
 
 
+def test_a_sampler_with_the_weights_of_classes_and_a_moved_momentum_are_seen(folder: Path) -> None:
+    """Samples that are drawn anew are not changed at random, and it is told which ones can be drawn at all."""
+    source = """
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, Subset, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
+
+    labels = torch.arange(40) % 4
+    rows = TensorDataset(torch.arange(40.0).reshape(40, 1), labels)
+    weights = 1 / torch.bincount(labels)
+    loader = DataLoader(rows, batch_size=10, sampler=WeightedRandomSampler(weights, 40))
+    held = DataLoader(Subset(rows, range(30, 40)), batch_size=10)
+    some = DataLoader(Subset(rows, range(8, 40)), batch_size=8, sampler=SubsetRandomSampler(range(4, 10)))
+    net = nn.Linear(1, 4)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=12)
+    for inputs, targets in loader:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(inputs), targets).backward()
+        optimizer.step()
+        scheduler.step()
+    """
+    seen = watch(folder, source)
+    found = [[entry[name] for name in ("drawable", "weights", "num_sampled", "rows")]
+             for entry in seen.document["data"]["loaders"]]  # fmt: skip
+    assert found == [
+        [4, 4, 40, None],
+        [10, None, 10, {"first": 30, "count": 10, "of": 40}],
+        [6, None, 6, {"first": 12, "count": 6, "of": 40}],
+    ]
+    assert seen.document["data"]["read"]["training"]["random"] is False
+    betas = [update["settings"][0]["betas"][0] for update in seen.document["updates"]]
+    assert betas[0] == 0.95
+    assert betas[0] > betas[1] > betas[2]
+
+
 def test_a_plain_loop_is_seen_whole(folder: Path) -> None:
     seen = watch(folder, DENSE)
     document = seen.document

@@ -97,7 +97,8 @@ class Data:
             "sampler": type(sampler).__name__, "num_workers": workers,
             "num_samples": _length(loader.dataset), "num_sampled": _length(loader.sampler),
             "num_batches": _length(loader), "dataset": type(loader.dataset).__name__, "place": place, "iterations": [],
-            "copies": _copies(loader.dataset, workers),
+            "copies": _copies(loader.dataset, workers), "drawable": _drawable(_sampler(loader)),
+            "weights": _length(getattr(loader.sampler, "weights", None)), "rows": _rows(loader),
         })  # fmt: skip
 
     def _note_iteration(self, loader: Any) -> None:
@@ -203,10 +204,55 @@ class Data:
 
 
 def _first_batch(loader: Any, iterate: Any) -> Any:
-    """Inputs and targets of a loader's first batch: the first and the last of its tensors."""
-    tensors = [leaf for leaf in tree_leaves(next(iter(iterate(loader)))) if isinstance(leaf, torch.Tensor)]
+    """Inputs and targets of a loader's first batch: the first and the last of its tensors.
+
+    Of one that draws its samples by weights or with replacement, the first samples of its data set: others are drawn
+    each time, which is no change of the samples themselves.
+    """
+    drawn = isinstance(loader.sampler, data.WeightedRandomSampler) or getattr(loader.sampler, "replacement", False)
+    if drawn and loader.batch_size and loader.collate_fn is not None:
+        count = min(loader.batch_size, len(loader.dataset))
+        batch = loader.collate_fn([loader.dataset[number] for number in range(count)])
+    else:
+        batch = next(iter(iterate(loader)))
+    tensors = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor)]
     arrays = [tensor.detach().cpu().numpy() for tensor in tensors]
     return arrays[:1], arrays[1:][-1:]
+
+
+def _drawable(sampler: Any) -> int | None:
+    """How many samples a sampler ever draws; None where that is not known."""
+    if isinstance(sampler, data.WeightedRandomSampler):
+        return int((sampler.weights > 0).sum())
+    if isinstance(sampler, data.SubsetRandomSampler):
+        return len({int(index) for index in sampler.indices})
+    return _length(sampler.data_source) if isinstance(sampler, data.RandomSampler | data.SequentialSampler) else None
+
+
+def _rows(loader: Any) -> dict[str, int] | None:
+    """Which samples of a data set a subset of it takes: the first, how many, and of how many; None if it has gaps."""
+    sampler, length = _sampler(loader), _length(loader.dataset)
+    chosen = isinstance(sampler, data.SubsetRandomSampler)
+    if length is None or not (chosen or isinstance(sampler, data.RandomSampler | data.SequentialSampler)):
+        return None
+    if not chosen and not isinstance(loader.dataset, data.Subset):
+        return {"first": 0, "count": length, "of": length}
+    found = _samples(loader.dataset)
+    if found is None:
+        return None
+    base, indices = found
+    if chosen:
+        indices = [indices[int(index)] for index in sampler.indices]
+    first, count = min(indices, default=0), len(indices)
+    if sorted(indices) != list(range(first, first + count)):
+        return None
+    return {"first": first, "count": count, "of": _length(base) or count}
+
+
+def _sampler(loader: Any) -> Any:
+    """What draws a loader's samples, one by one; of batches of the user's own, what those are made of, if known."""
+    own = loader.batch_size is None and loader.batch_sampler is not None
+    return getattr(loader.batch_sampler, "sampler", None) if own else loader.sampler
 
 
 def _copies(dataset: Any, workers: int) -> int:

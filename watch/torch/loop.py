@@ -16,6 +16,8 @@ from watch.torch.schedules import Schedules
 from watch.torch.watch import Watch
 
 _KERAS_EPSILON = (torch.optim.Adam, torch.optim.AdamW)
+_MOVED = ("betas", "momentum", "weight_decay")
+"""The settings, other than learning rates, that a schedule may move from step to step."""
 
 
 class Loop:
@@ -123,6 +125,7 @@ class Loop:
             update = self._update
             update.setdefault("learning_rate", _number(optimizer.param_groups[0].get("lr")))
             update.setdefault("rates", [_number(group.get("lr")) for group in optimizer.param_groups])
+            update.setdefault("settings", [_moved_settings(group) for group in optimizer.param_groups])
             before = watch.model.parameters() | watch.buffers_before
             if "parameters_before" in update:  # a closure that is called more than once
                 self.session.warn("the optimizer takes several forward passes for one step: only the first is compared")
@@ -172,7 +175,8 @@ class Loop:
             if self._of_same_step():
                 after = self._values("after_all", watch.tensors())
                 watch.document["updates"][-1]["parameters_after"] = after
-                watch.document["updates"][-1]["rates"] += self._update.get("rates") or []
+                for name in ("rates", "settings"):
+                    watch.document["updates"][-1][name] += self._update.get(name) or []
                 self._update = {}
                 return
             self._update["parameters_after"] = self._values("after", watch.tensors())
@@ -351,6 +355,10 @@ class Loop:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _moved_settings(group: dict[str, Any]) -> dict[str, Any]:
+    return _group_settings({name: value for name, value in group.items() if name in _MOVED})
 
 
 def _group_settings(group: dict[str, Any]) -> dict[str, Any]:

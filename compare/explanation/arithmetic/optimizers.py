@@ -5,7 +5,7 @@ order of the learning rate and the momentum, and in whether weight decay goes th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -93,7 +93,13 @@ def _own_settings(known: str, s: Mapping[str, Any], *, keras: bool) -> Settings:
     return own.get(known, {})
 
 
-def simulate(rule: Rule, before: Sequence[Array], gradients: Sequence[Array], rates: Sequence[float]) -> list[Array]:
+def simulate(
+    rule: Rule,
+    before: Sequence[Array],
+    gradients: Sequence[Array],
+    rates: Sequence[float],
+    moved: Sequence[Settings] = (),
+) -> list[Array]:
     """The parameter after each step, each from the recorded parameter before it, with the state carried on.
 
     Args:
@@ -101,17 +107,20 @@ def simulate(rule: Rule, before: Sequence[Array], gradients: Sequence[Array], ra
         before: The parameter before each step.
         gradients: The gradient at each step.
         rates: The learning rate at each step.
+        moved: The other settings at each step that are not the rule's, as of a schedule that moves the momentum.
     """
-    s, state, after = rule.settings, _State(), []
+    state, after = _State(), []
     for t, (parameter, gradient, rate) in enumerate(zip(before, gradients, rates, strict=True), start=1):
         p, g = np.asarray(parameter, np.float64), np.asarray(gradient, np.float64)
+        own = replace(rule, settings={**rule.settings, **moved[t - 1]}) if moved else rule
+        s = own.settings
         g = -g if s.get("maximize") else g
         kept = 1.0
         if s["weight decay"] and s["decoupled weight decay"]:
             kept = 1 - rate * s["weight decay"]
         elif s["weight decay"]:
             g = g + s["weight decay"] * p
-        after.append(kept * p - _RULES[rule.name](rule, state, g, rate, t))
+        after.append(kept * p - _RULES[rule.name](own, state, g, rate, t))
     return after
 
 

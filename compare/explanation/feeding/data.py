@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context, Places
-from compare.explanation.feeding.reading import draws_samples, lines_of, reading_place
+from compare.explanation.feeding.reading import draws_samples, lines_of, reading_place, training_loader
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.targets import as_target, joined_batches, relate_targets
 from compare.explanation.observed.observation import Array, Call, Observation, place
@@ -235,8 +235,8 @@ def data(context: Context, fed: Feeding) -> None:
         words = relation.words
         if _AT_RANDOM.search(words) and _augmented(context, places):
             continue
-        if words == "other samples" and _drawn(context):
-            context.not_seen.append("whether the samples are the same: the order of one side could not be fixed")
+        if _in_another_order(context, words):
+            context.not_seen.append(f"{_SAME_SAMPLES}: the order of one side could not be fixed")
             continue
         title = f"inputs: {words}" if about_port else f"inputs: the reference's are {words}; the port's are not"
         samples = [_range(fed.guide_inputs), _range(fed.look_inputs)]
@@ -267,9 +267,20 @@ def data(context: Context, fed: Feeding) -> None:
                 mend=_target_mend(relation.words),
             )
     if fed.inputs and not context.has("data"):
-        changed = any("random augmentation" in words for words in context.not_seen)
-        fed_words = f"the samples as fed ({_range(fed.guide_inputs)}) and their labels"
-        context.same.append("the labels of the samples" if changed else fed_words)
+        _say_same(context, fed)
+
+
+def _say_same(context: Context, fed: Feeding) -> None:
+    """What is the same of samples and labels in which nothing was found to differ."""
+    if any(_SAME_SAMPLES in words for words in context.not_seen):
+        return
+    if not any("random augmentation" in words for words in context.not_seen):
+        context.same.append(f"the samples as fed ({_range(fed.guide_inputs)}) and their labels")
+    elif not any(relation.words for relation in fed.targets):
+        context.same.append("the labels of the samples")
+
+
+_SAME_SAMPLES = "whether the samples are the same"
 
 
 _AT_RANDOM = re.compile("^other samples$|random augmentation")
@@ -284,7 +295,8 @@ def _augmented(context: Context, places: Places) -> bool:
     if not any(sides) or None in sides:
         return False
     if all(sides):
-        context.not_seen.append("what random augmentation makes of the samples: both sides change them at random")
+        both = "both sides change them at random"
+        context.not_seen.append(AUGMENTED_APART if augments_apart(context) else f"{_AUGMENTED}: {both}")
         return True
     texts = [f"samples {'changed at random, each time otherwise' if side else 'as they are'}" for side in sides]
     in_port = bool(sides[1]) == context.guide_is_reference
@@ -303,9 +315,27 @@ def _augmented(context: Context, places: Places) -> bool:
     return True
 
 
+_AUGMENTED = "what random augmentation makes of the samples"
+AUGMENTED_APART = f"{_AUGMENTED}: it is inside the model on one side, in the data on the other"
+"""What is said where both sides augment, each at another place."""
+
+
+def augments_apart(context: Context) -> bool:
+    """Whether one side augments its samples by layers of its model, and the other where it reads them."""
+    inside = [_draws_inside(side) for side in (context.guide, context.steered)]
+    outside = [draws_samples(observation) for observation in (context.guide.observation, context.look)]
+    return inside[0] != inside[1] and outside[inside.index(False)] is True
+
+
 def _draws_inside(side: Side) -> bool:
     """Whether a model of Keras's augments its samples by layers of its own."""
-    return side.observation.framework == "keras" and any(x.kind.startswith("Random") for x in side.layers.values())
+    return side.observation.framework == "keras" and any(augments(side, name) for name in side.layers)
+
+
+def augments(side: Side, name: str) -> bool:
+    """Whether a layer of this name is one that changes samples at random, such as RandomFlip."""
+    layer = side.layers.get(name)
+    return layer is not None and layer.kind.startswith("Random")
 
 
 _CHANGES = r"[Rr]andom|rng\.|[Aa]ugment|[Ff]lip|noise"
@@ -355,6 +385,14 @@ def _drawn(context: Context) -> bool:
         if shuffles and not observation.entries("data", "permutations"):
             return True
     return False
+
+
+def _in_another_order(context: Context, words: str) -> bool:
+    """Whether samples differ because a side draws them by weights, with replacement, or in an order not to be fixed."""
+    loaders = [training_loader(observation) for observation in (context.guide.observation, context.look)]
+    if any(loader.get("replacement") or loader.get("weights") for loader in loaders):
+        return _AT_RANDOM.search(words) is not None
+    return words == "other samples" and _drawn(context)
 
 
 def _range(steps: Steps) -> str:

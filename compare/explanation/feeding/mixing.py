@@ -122,7 +122,7 @@ def _mend(context: Context, wanted: Mixing, seen: Mixing) -> str:
 
 def _number(observation: Observation) -> int | None:
     """How many samples there are to train on; of a pipeline, what it says that it shuffles."""
-    counts = [stage.get("of") for stage in _stages(observation) if stage.get("method") == "shuffle"]
+    counts = [stage.get("of") for stage in stages_of(observation) if stage.get("method") == "shuffle"]
     return next((n for n in counts if isinstance(n, int) and n > 0), None) or num_samples(observation)
 
 
@@ -143,7 +143,7 @@ def mixed(observation: Observation, folder: Path, batch: int, number: int) -> Mi
         for entry in observation.entries("data", "permutations")
         if not any(mark in str(entry.get("function")) for mark in _SPLITS)
     ]
-    stages = _stages(observation)
+    stages = stages_of(observation)
     if any(stage.get("method") == "shuffle" for stage in stages):  # else a pipeline whose stages were not seen
         found = [entry for entry in found if not str(entry.get("function")).startswith("tf.data")]
     batches = {number // batch, -(-number // batch)} if batch else set()
@@ -164,7 +164,7 @@ def _rank(way: Mixing) -> tuple[int, int, int]:
     return times, ("batches", "blocks", "buffer", "all").index(way.among), way.size
 
 
-def _stages(observation: Observation) -> list[dict[str, Any]]:
+def stages_of(observation: Observation) -> list[dict[str, Any]]:
     """What the `tf.data` pipeline that is trained from is made of."""
     fitted = observation.entries("data", "fit", "stages")
     return fitted or [stage for stage in training_loader(observation).get("stages") or [] if isinstance(stage, dict)]

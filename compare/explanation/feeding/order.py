@@ -1,11 +1,14 @@
 """Batches and the order in which they come: batch size, shuffling, the last batch, how many samples."""
 
+from typing import Any
+
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.reading import num_batches, num_samples, reading_place, training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation
+from compare.explanation.origins import made_at
 from compare.explanation.words import counted
 
 
@@ -55,6 +58,8 @@ def _epoch_length(context: Context, places: tuple[Place | None, Place | None]) -
 
 def _drawing(context: Context, places: tuple[Place | None, Place | None]) -> None:
     """Whether an epoch has each sample once, or samples drawn by weights or with replacement."""
+    if _draws_few(context, places):
+        return
     sides = _drawn(context.guide.observation), _drawn(context.look)
     copied = any(_copies(observation) > 1 for observation in (context.guide.observation, context.look))
     if sides[0] == sides[1] or (None in sides and not copied):
@@ -69,6 +74,58 @@ def _drawing(context: Context, places: tuple[Place | None, Place | None]) -> Non
         effect=0.6,
         cause="how samples are drawn",
     )
+
+
+def _draws_few(context: Context, places: tuple[Place | None, Place | None]) -> bool:
+    """A sampler that never draws some of the samples, where the other side's draws others as well; whether said."""
+    observations = context.guide.observation, context.look
+    loaders = [training_loader(observation) for observation in observations]
+    drawable = [
+        int(loader.get("drawable") or num_samples(observation) or 0)
+        for loader, observation in zip(loaders, observations, strict=True)
+    ]
+    number = [int(loader.get("num_samples") or count) for loader, count in zip(loaders, drawable, strict=True)]
+    if 0 in drawable or drawable[0] == drawable[1]:
+        return False
+    fewer = [
+        drawn < total and drawn < (num_samples(observation) or total)  # else the number of samples says it
+        for drawn, total, observation in zip(drawable, number, observations, strict=True)
+    ]
+    if not any(fewer):
+        return False
+    texts = [_few_words(*side) for side in zip(loaders, drawable, number, strict=True)]
+    port = int(context.guide_is_reference)
+    subject = texts[port] if fewer[port] else f"{texts[port]}; the reference {texts[1 - port]}"
+    by_class = fewer[1] and (loaders[1].get("weights") or number[1]) < number[1]
+    context.find(
+        "data",
+        f"the sampler {subject}",
+        guide=texts[0],
+        steered=texts[1],
+        places=tuple(  # type: ignore[arg-type]
+            made_at(at, folder, _SAMPLER) for at, folder in zip(places, context.folders, strict=True)
+        ),
+        effect=2.0 * abs(drawable[0] - drawable[1]) / max(drawable),
+        effect_text="the other samples are never trained on",
+        cause="what a sampler can draw",
+        mend="one weight for each sample: weights[labels]"
+        if by_class
+        else "draw from all the samples that the reference draws from",
+    )
+    return True
+
+
+_SAMPLER = r"Sampler\("
+
+
+def _few_words(loader: dict[str, Any], drawable: int, number: int) -> str:
+    if drawable >= number:
+        return f"draws from all {number:,} samples"
+    words = f"draws only {drawable:,} of {number:,} samples"
+    weights = loader.get("weights")
+    if isinstance(weights, int) and weights < number:
+        words += f", over and over: it has {weights:,} weights, as of classes, where each sample needs its own"
+    return words
 
 
 def _drawn(observation: Observation) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.losses import find
 from compare.explanation.context import Context
+from compare.explanation.feeding.data import augments_apart
 from compare.explanation.findings import Place
 from compare.explanation.loss.formulas import (
     by_both_formulas,
@@ -40,7 +41,8 @@ def loss(context: Context) -> None:
         return
     guide, steered = _values(context.guide.observation), _values(context.steered.observation)
     count = min(len(guide), len(steered))
-    if context.has("forward") or context.unpaired or context.says("evaluation mode|^inputs|^targets"):
+    apart = context.unpaired or augments_apart(context)
+    if apart or context.has("forward") or context.says("evaluation mode|^inputs|^targets"):
         # Only in the first steps the outputs of layers were put in their place, whatever the inputs were.
         count = min(count, len(context.guide.observation.calls))
     steps = [i for i in range(count) if np.isfinite(guide[i]) and np.isfinite(steered[i])]

@@ -11,6 +11,7 @@ import numpy as np
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, data, feeding
 from compare.explanation.feeding.order import order
+from compare.explanation.feeding.part import part
 from compare.explanation.feeding.validation import validation
 from compare.explanation.findings import ordered
 from compare.explanation.loss.judged import broadcast, loss
@@ -186,6 +187,7 @@ def _judge(context: Context, fed: Feeding) -> None:
     if not used_only:
         data(context, fed)
         order(context, fed)
+        part(context, fed)
         validation(context)
     initial_weights(context, used_only=used_only)
     forward(context)

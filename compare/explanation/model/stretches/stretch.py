@@ -7,6 +7,7 @@ import numpy as np
 
 from compare.explanation.arithmetic.settings import settings_of
 from compare.explanation.context import Context
+from compare.explanation.feeding.data import AUGMENTED_APART, augments, augments_apart
 from compare.explanation.model.stretches.parallel import alike, figures
 from compare.explanation.model.stretches.passes import (
     Pass,
@@ -19,7 +20,16 @@ from compare.explanation.model.stretches.passes import (
     neighbours,
 )
 from compare.explanation.model.stretches.reshapes import say_reshaped
-from compare.explanation.model.stretches.segments import Edit, Producers, Step, Value, chain, explain_chain, few
+from compare.explanation.model.stretches.segments import (
+    Edit,
+    Producers,
+    Step,
+    Value,
+    chain,
+    deviation_or_inf,
+    explain_chain,
+    few,
+)
 from compare.explanation.model.stretches.words import (
     LOOKED_THROUGH,
     is_vague,
@@ -34,7 +44,7 @@ from compare.explanation.observed.kinds import gates_of, kind_of
 from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
-from compare.explanation.observed.values import ROUNDED, Match, match
+from compare.explanation.observed.values import ROUNDED, SAME, Match, match
 from compare.explanation.operations.learning import learn
 from compare.explanation.operations.operation import Operation
 from compare.explanation.operations.windows import pad
@@ -118,11 +128,11 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
         start, steps = _from_states(one, start, steps)
         start, steps = _oriented(one, pair, start, steps)
         start, steps = _whole_output(one, enter, start, steps)
-    edits = None if start is None or goal is None else explain_chain(start, steps, values, goal)
-    if edits is None and start is not None and goal is not None and steps and steps[0].others:
-        first = replace(steps[0], before=steps[0].others[0], others=(start, *steps[0].others[1:]))
-        edits = explain_chain(first.before, [first, *steps[1:]], values, goal)
     where = neighbours(one, pair)
+    if _augmented_apart(context, steps, values):
+        edits: list[Edit] | None = _edits_beside_augmentation(context, start, steps, values, goal)
+    else:
+        edits = _edits(start, steps, values, goal)
     if edits is None or any(is_vague(one, edit) for edit in edits):
         say_unknown(one, pair, enter, fed, steps, values, where)
         return
@@ -131,6 +141,50 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
         if _combines_others(edit):
             before = one.steered_calls[: enter_position(one, enter)]
             say_other_numbers(one, pair, before[-LOOKED_THROUGH:], fed)
+
+
+def _edits(start: Array | None, steps: list[Step], values: list[Value], goal: Array | None) -> list[Edit] | None:
+    """The fewest edits between two chains, whichever of its operands the guide's first operation begins with."""
+    edits = None if start is None or goal is None else explain_chain(start, steps, values, goal)
+    if edits is None and start is not None and goal is not None and steps and steps[0].others:
+        first = replace(steps[0], before=steps[0].others[0], others=(start, *steps[0].others[1:]))
+        edits = explain_chain(first.before, [first, *steps[1:]], values, goal)
+    return edits
+
+
+def _augmented_apart(context: Context, steps: Sequence[Step], values: Sequence[Value]) -> bool:
+    """Whether layers here change the samples at random, which the other side does where it reads them; says so."""
+    here = [augments(context.guide, step.name) for step in steps]
+    here += [augments(context.steered, value.name) for value in values]
+    if not any(here) or not augments_apart(context):
+        return False
+    context.not_seen += [] if AUGMENTED_APART in context.not_seen else [AUGMENTED_APART]
+    return True
+
+
+def _unaugmented(context: Context, start: Array, steps: Sequence[Step]) -> list[Step] | None:
+    """The guide's operations as they would be without the layers that change samples at random; None if not known."""
+    left: list[Step] = []
+    now = start
+    for step in steps:
+        if augments(context.guide, step.name):
+            continue
+        operation = step.operation()
+        after = step.after if deviation_or_inf(step.before, now) <= SAME else operation(now) if operation else None
+        if after is None:
+            return None
+        left.append(replace(step, before=now, after=after))
+        now = after
+    return left
+
+
+def _edits_beside_augmentation(
+    context: Context, start: Array | None, steps: Sequence[Step], values: list[Value], goal: Array | None
+) -> list[Edit]:
+    """The edits that are of no layer that changes samples at random; none where they cannot be told from those."""
+    unaugmented = None if start is None else _unaugmented(context, start, steps)
+    edits = None if unaugmented is None else _edits(start, unaugmented, values, goal)
+    return [edit for edit in edits or () if edit.value is None or not augments(context.steered, edit.value.name)]
 
 
 def _combines_others(edit: Edit) -> bool:

@@ -17,6 +17,7 @@ from compare.explanation.training.optimizer.updates import (
     alike,
     group_of,
     histories,
+    moved_settings,
     rule_at,
     rule_like,
     rule_of_side,
@@ -101,6 +102,7 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
     if not verified(context, first, second):
         return
     scheduled = schedule(context)
+    moved = _moved(context, first, second, places)
     rules = _by_parameter(context, first, second)
     _other_optimizers(context, rules, places)
     same_rule = [entry for entry in rules if entry.guide.name == entry.steered.name]
@@ -111,7 +113,7 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
             pair = entry.guide.settings.get(key), entry.steered.settings.get(key)
             values.setdefault(next((known for known in values if _alike(known, pair)), pair), []).append(entry)
         for (x, y), entries in values.items():
-            if (x is None and key != "maximize") or (key == "learning rate" and scheduled):
+            if (x is None and key != "maximize") or (key == "learning rate" and scheduled) or key in moved:
                 continue
             if key == "weight decay" and is_penalty(context, entries[0].steered, y):
                 continue
@@ -119,6 +121,32 @@ def _settings(context: Context, first: Rule, second: Rule, names: tuple[str, str
                 continue
             part = entries if len(entries) < len(same_rule) else []
             _setting(context, entries[0], key, own, names, part)
+
+
+def _moved(context: Context, first: Rule, second: Rule, places: tuple[Place | None, Place | None]) -> set[str]:
+    """Settings that a schedule moves beside the learning rate, compared step by step; which ones those are."""
+    sides = [moved_settings(side.observation) for side in (context.guide, context.steered)]
+    keys = {key for moved in sides for step in moved for key in step}
+    count = min(len(side.observation.updates) for side in (context.guide, context.steered))
+    for key in sorted(keys):
+        a, b = (
+            [step.get(key, rule.settings.get(key)) for step in moved or ({},) * count]
+            for rule, moved in zip((first, second), sides, strict=True)
+        )
+        at = next((step for step in range(count) if not alike(a[step], b[step])), None)
+        if at is None:
+            continue
+        title = context.differs(f"{first.name}'s {key} at step {at + 1}", _text(a[at]), _text(b[at]))
+        context.find(
+            "optimizer",
+            title,
+            guide=", ".join(_text(value) for value in a[:_FEW]) + ", ...",
+            steered=", ".join(_text(value) for value in b[:_FEW]) + ", ...",
+            places=places,
+            effect=0.3,
+            cause=f"{key} moved otherwise by a schedule",
+        )
+    return keys
 
 
 def _alike(pair: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
@@ -247,8 +275,9 @@ def _effect(own: list[History], rule: Rule, key: str, value: Any) -> float:
     effects = []
     for history in own:
         rates = history.rates if key != "learning rate" else [float(value)] * len(history.rates)
-        one = simulate(rule, history.before, history.gradients, history.rates)
-        other = simulate(replace(rule, settings=settings), history.before, history.gradients, rates)
+        one = simulate(rule, history.before, history.gradients, history.rates, history.moved)
+        changed = replace(rule, settings=settings)
+        other = simulate(changed, history.before, history.gradients, rates, history.moved)
         effects.append(_moved_apart(history.before, one, other))
     return max(effects, default=0.5)
 
@@ -269,8 +298,9 @@ def _places_of_epsilon(context: Context, first: Rule, second: Rule) -> None:
     own = histories(context.guide.observation)[:_SHOWN]
     effect = 0.0
     for history in own:
-        one = simulate(first, history.before, history.gradients, history.rates)
-        other = simulate(replace(first, framework=second.framework), history.before, history.gradients, history.rates)
+        steps = history.before, history.gradients, history.rates, history.moved
+        one = simulate(first, *steps)
+        other = simulate(replace(first, framework=second.framework), *steps)
         effect = max(effect, _moved_apart(history.before, one, other))
     context.find(
         "optimizer",

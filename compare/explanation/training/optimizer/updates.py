@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from compare.explanation.arithmetic.optimizers import ADAPTIVE, Rule, rule_of, simulate
+from compare.explanation.arithmetic.optimizers import ADAPTIVE, Rule, Settings, rule_of, simulate
 from compare.explanation.context import Context
 from compare.explanation.observed.observation import Array, Observation
 from compare.explanation.words import off_by
@@ -15,17 +15,18 @@ VERIFIED = 1e-5
 
 @dataclass(frozen=True)
 class History:
-    """The steps of one parameter: before, gradient as the optimizer got it, after; and the learning rates."""
+    """The steps of one parameter: before, gradient as the optimizer got it, after; learning rates, moved settings."""
 
     path: str
     before: list[Array]
     gradients: list[Array]
     after: list[Array]
     rates: list[float]
+    moved: tuple[Settings, ...] = ()
 
     def error(self, rule: Rule) -> float:
         """How far a rule is from the updates, relative to the largest."""
-        made = simulate(rule, self.before, self.gradients, self.rates)
+        made = simulate(rule, self.before, self.gradients, self.rates, self.moved)
         moved = [a - b for a, b in zip(self.after, self.before, strict=True)]
         largest = max((float(np.abs(m).max()) for m in moved if m.size), default=0.0)
         size = max((float(np.abs(a).max()) for a in self.after if a.size), default=0.0)
@@ -84,6 +85,28 @@ def _rates_at(observation: Observation, path: str) -> list[float]:
     return rates_of(observation)
 
 
+def moved_settings(observation: Observation, path: str = "") -> tuple[Settings, ...]:
+    """The settings at each step that are others than at the first, as where a schedule moves the momentum too.
+
+    Args:
+        observation: Of a side.
+        path: A parameter, for its own group; else the first group's.
+
+    Returns:
+        Of each step the settings under common names; nothing where none ever changes.
+    """
+    group = group_of(observation, path) or next(iter(observation.entries("optimizer", "groups")), {})
+    stated = dict(group.get("settings") or {})
+    name = str(group.get("class") or observation.part("optimizer", "class"))
+    steps = [(update.get("settings") or [])[group.get("rate") or 0 :][:1] for update in observation.updates]
+    rules = [rule_of(observation.framework, name, {**stated, **step[0]}) for step in steps if step]
+    if len(rules) < len(steps) or not rules:
+        return ()
+    settings = [rule.settings for rule in rules if rule is not None]
+    moved = tuple({key: x for key, x in own.items() if not alike(x, settings[0].get(key))} for own in settings)
+    return moved if any(moved) else ()
+
+
 def group_of(observation: Observation, path: str) -> dict[str, Any] | None:
     """The group of an optimizer that has a parameter; None where none is known to."""
     groups = observation.entries("optimizer", "groups")
@@ -107,7 +130,8 @@ def histories(observation: Observation) -> list[History]:
         if all(path in table for kind in tables for table in kind):
             before, gradients, after = ([table[path] for table in kind] for kind in tables)
             if all(np.isfinite(g).all() for g in gradients):
-                found.append(History(path, before, gradients, after, _rates_at(observation, path)))
+                moved = moved_settings(observation, path)
+                found.append(History(path, before, gradients, after, _rates_at(observation, path), moved))
     return found
 
 
