@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ROOMS = {
     f"{path.parent.relative_to(ROOT)}/"
-    for pattern in ("*/__init__.py", "compare/**/__init__.py", "benchmarks/*/__init__.py")
+    for pattern in ("*/__init__.py", "compare/**/__init__.py", "watch/**/__init__.py", "benchmarks/*/__init__.py")
     for path in ROOT.glob(pattern)
 }
 

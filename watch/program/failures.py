@@ -9,7 +9,7 @@ from typing import Any
 from watch.source.mirror import NotWrittenError
 from watch.source.places import Place, Places
 
-_HERE = str(Path(__file__).parent)
+_HERE = str(Path(__file__).resolve().parents[1])
 _TRACEBACK_LINES = 8
 _FRAMEWORKS = ("keras", "tensorflow", "torch", "torchvision", "lightning", "pytorch_lightning", "jax", "optree")
 # A line that passes on what the script called, to the function that it meant or to its own code.

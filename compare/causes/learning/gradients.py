@@ -689,6 +689,10 @@ def _norm(gradients: ArraysByName) -> float:
     return float(np.sqrt(sum(float((g**2).sum()) for g in gradients.values())))
 
 
+_A_FACTOR = 1e-12
+"""What is smaller than this share of a gradient is what rounding has left of nothing."""
+
+
 def _changed(first: Evidence) -> Iterator[Hypothesis]:
     """What may be done to a gradient by itself; numbers are fitted to the first that is wrong."""
     recorded, expected = first.recorded, first.expected
@@ -709,7 +713,15 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
     if factor >= 2**10 and float(np.log2(factor)).is_integer():
         name = f"the gradient is {factor:.6g} times too large: a loss scale that is not taken out again"
         yield Hypothesis(name + see("loss-scale"), lambda one: factor * one.expected)
-    yield Hypothesis(f"the gradient is {times(factor)}", lambda one: factor * one.expected, fitted=True)
+    if abs(factor) > _A_FACTOR:
+        yield Hypothesis(f"the gradient is {times(factor)}", lambda one: factor * one.expected, fitted=True)
+    if recorded.ndim == 1:
+        name = "the gradient of a bias is added up over the units too: one number for all of them"
+        yield Hypothesis(
+            name,
+            lambda one: np.full(one.expected.shape, one.expected.sum()) if one.expected.ndim == 1 else one.expected,
+            terms=lambda one: np.full(one.expected.shape, np.abs(one.expected).sum()),
+        )
     for words, of in (
         ("an L2 penalty adds {} times the weights to the gradient", lambda w: w),
         ("an L1 penalty adds {} times the weights' signs to the gradient", np.sign),

@@ -99,6 +99,8 @@ def _not_moving(states: States, evidence: Mapping[str, Sequence[Evidence]]) -> s
         return None
     zero = [name for name in still if not any(s.first.any() for s in states[name])]
     which = "" if len(still) == 1 else f" ({', '.join(still)})"
+    if len(zero) == len(states):
+        return "no moment and no parameter moves: the gradients are zero when the optimizer steps, or it never does"
     if len(zero) == len(still):
         return f"the moment stays zero: the optimizer does not know the parameter{which}"
     return f"the parameter does not move: its update is not applied{which}"

@@ -76,14 +76,15 @@ def _repeated(_: States) -> Iterator[tuple[str, Predict]]:
         yield f"the optimizer takes {count} steps with the gradient of each batch", predict
 
 
-def _steps_of(states: States) -> dict[int, Sequence[OptimizerState]]:
-    """By the state of one step, all steps of its parameter."""
-    return {id(s): of_parameter for of_parameter in states.values() for s in of_parameter}
+def _gradients_before(states: States) -> Callable[[OptimizerState, int], Array]:
+    """The gradient that a state's parameter had so many steps before; NaN where that step is not recorded."""
+    by_step = {id(s): {other.step: other.gradient for other in of} for of in states.values() for s in of}
+    return lambda s, back: by_step[id(s)].get(s.step - back, np.full(s.before.shape, np.nan))
 
 
 def _accumulated(states: States) -> Iterator[tuple[str, Predict]]:
     """One step for several batches: of their gradients' sum or mean, or of the last one's."""
-    of = _steps_of(states)
+    before = _gradients_before(states)
     for count in (2, 3, 4, 5, 8, 10):
         for words, divided in (("averaged", count), ("added up", 1)):
             for every in (True, False):
@@ -93,7 +94,7 @@ def _accumulated(states: States) -> Iterator[tuple[str, Predict]]:
                 ) -> Predicted:
                     if s.step % count:
                         return _nothing(s)
-                    gradients = [other.gradient for other in of[id(s)][s.step - count : s.step]]
+                    gradients = [before(s, back) for back in range(count)]
                     sizes = np.sum(np.abs(gradients), axis=0) / divided
                     return _with_gradient(
                         s, np.sum(gradients, axis=0) / divided, s.step // count if every else s.step, sizes
@@ -114,14 +115,13 @@ def _accumulated(states: States) -> Iterator[tuple[str, Predict]]:
 
 def _late(states: States) -> Iterator[tuple[str, Predict]]:
     """The gradient of a batch before: the optimizer steps before the backward pass."""
-    of = _steps_of(states)
+    before = _gradients_before(states)
     for back in (1, 2):
         for idle, words in ((True, "nothing moves"), (False, "it has a gradient of zero")):
 
             def predict(s: OptimizerState, back: int = back, *, idle: bool = idle) -> Predicted:
                 if s.step > back:
-                    gradient = of[id(s)][s.step - 1 - back].gradient
-                    return _with_gradient(s, gradient, s.step - back if idle else s.step)
+                    return _with_gradient(s, before(s, back), s.step - back if idle else s.step)
                 return _nothing(s) if idle else _with_gradient(s, np.zeros(s.before.shape), s.step)
 
             which = "the batch before" if back == 1 else f"{back} batches before"
@@ -163,9 +163,10 @@ def _shared(states: States) -> Iterator[tuple[str, Predict]]:
         if len(steps):
             groups.setdefault(steps[0].before.shape, []).append(name)
     shared = [names for names in groups.values() if len(names) > 1]
-    if not shared or len({len(steps) for steps in states.values()}) > 1:
+    if not shared or len({tuple(s.step for s in steps) for steps in states.values()}) > 1:
         return
     which = "; ".join(", ".join(names) for names in shared)
+    of_step_of = {name: {s.step: s for s in steps} for name, steps in states.items()}
     for reverse in (False, True):
         order = {name: names[::-1] if reverse else names for names in shared for name in names}
         name_of = {id(s): name for name, steps in states.items() for s in steps}
@@ -177,7 +178,7 @@ def _shared(states: States) -> Iterator[tuple[str, Predict]]:
             first, second = s.first_before, s.second_before
             update, sizes = s.adams_update(), np.abs(first)
             for other in order.get(name, [name]):
-                of_step = states[other][s.step - states[other][0].step]
+                of_step = of_step_of[other][s.step]
                 first, second = (
                     s.adam.first_moment(first, of_step.gradient),
                     s.adam.second_moment(second, of_step.gradient),
