@@ -155,8 +155,8 @@ def test_trouble_costs_that_run_alone(
     silence = 3 if "hang" in mode else 60  # a busy machine may keep a good run silent for seconds
     runs, results, settled = study(here, tmp_path, [quick("first", canned, mode, 1)], silence=silence)
     times = Counter(started(canned))
-    # Both variants of the seed kill a worker once. On a busy machine the second attempt of one can be lost with the worker
-    # that the other kills, which costs it a third.
+    # Both variants of the seed kill a worker once. On a busy machine the second attempt of one can be lost with the
+    # worker that the other kills, which costs it a third.
     most = ATTEMPTS if mode == "kills-worker-once" else attempts
     for run in runs:
         assert attempts <= times[run.key] <= most if run.seed == 1 else times[run.key] == 1
