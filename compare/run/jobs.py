@@ -136,9 +136,38 @@ def run_all(
             are stopped, and no directory is left that was not there and has nothing in it but what they said. Of anyone
             else's that is an outcome like any other.
     """
+    messages: queue.Queue[JobProgress | Outcome] = queue.Queue()
+    stop = threading.Event()
+    outcomes: dict[int, Outcome] = {}
+    side_by_side = max(1, _num_cores() // max(job.threads for job in jobs))
+
+    def tell(message: JobProgress | Outcome) -> None:
+        if isinstance(message, Outcome) or messages.qsize() < _MAX_WAITING:
+            messages.put(message)
+
+    with _nothing_left_if_refused(jobs), ThreadPoolExecutor(side_by_side) as pool:
+        for job in jobs:
+            pool.submit(_run, job, fresh=fresh, silence=silence, notify=tell, stop=stop)
+        try:
+            while len(outcomes) < len(jobs):
+                message = messages.get()
+                if isinstance(message, Outcome):
+                    outcomes[id(message.job)] = message
+                    if isinstance(message.error, BadInputError) and message.job.implementation.name in OWN:
+                        raise message.error
+                notify(message)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+    return [outcomes[id(job)] for job in jobs]
+
+
+@contextlib.contextmanager
+def _nothing_left_if_refused(jobs: Sequence[Job]) -> Iterator[None]:
+    """Removes the directories that were not there before, where a run is refused and none has left anything."""
     made = [_first_missing(job.records) for job in jobs]
     try:
-        return _run_all(jobs, fresh=fresh, silence=silence, notify=notify)
+        yield
     except BadInputError:
         for directory in filter(None, made):
             _remove_if_nothing_ran(directory)
@@ -155,39 +184,6 @@ def _remove_if_nothing_ran(directory: Path) -> None:
     """Removes logs and locks of refused runs with their directory, unless anybody has a run or a result there."""
     if all(path.is_dir() or path.suffix in (".log", ".lock") for path in directory.rglob("*")):
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _run_all(
-    jobs: Sequence[Job],
-    *,
-    fresh: bool,
-    silence: float,
-    notify: Callable[[JobProgress | Outcome], None],
-) -> list[Outcome]:
-    messages: queue.Queue[JobProgress | Outcome] = queue.Queue()
-    stop = threading.Event()
-    outcomes: dict[int, Outcome] = {}
-    side_by_side = max(1, _num_cores() // max(job.threads for job in jobs))
-
-    def tell(message: JobProgress | Outcome) -> None:
-        if isinstance(message, Outcome) or messages.qsize() < _MAX_WAITING:
-            messages.put(message)
-
-    with ThreadPoolExecutor(side_by_side) as pool:
-        for job in jobs:
-            pool.submit(_run, job, fresh=fresh, silence=silence, notify=tell, stop=stop)
-        try:
-            while len(outcomes) < len(jobs):
-                message = messages.get()
-                if isinstance(message, Outcome):
-                    outcomes[id(message.job)] = message
-                    if isinstance(message.error, BadInputError) and message.job.implementation.name in OWN:
-                        raise message.error
-                notify(message)
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-    return [outcomes[id(job)] for job in jobs]
 
 
 def _num_cores() -> int:

@@ -110,8 +110,12 @@ class Base(Network):
         gradients: Weights = {}
         for layer in reversed(layers):
             gradients = {f"{layer}.kernel": inputs[layer].T @ delta, f"{layer}.bias": delta.sum(axis=0), **gradients}
-            delta = (delta @ self.parameters[f"{layer}.kernel"].T) * (inputs[layer] > 0)
+            delta = self.passed(delta @ self.parameters[f"{layer}.kernel"].T, inputs[layer])
         return gradients
+
+    def passed(self, delta: Array, activations: Array) -> Array:
+        """What of a gradient passes the ReLU that gave the activations."""
+        return delta * (activations > 0)
 
     def first_moment(self, name: str, g: Array) -> Array:
         beta = self.recipe.adam_betas[0]

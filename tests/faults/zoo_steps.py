@@ -125,30 +125,13 @@ class NadamWithoutASchedule(Base):
         return (self.recipe.learning_rate * self.corrections()[1] * looked / root).astype(self.real)
 
 
-class Passing(Base):
-    """Back-propagation with a hook for the ReLU."""
-
-    def passed(self, delta: Array, activation: Array) -> Array:
-        return delta * (activation > 0)
-
-    def backward(self, images: Array, labels: Labels, activations: Weights) -> Weights:
-        layers = list(activations)
-        inputs = dict(zip(layers, [images, *activations.values()], strict=False))
-        delta = self.delta(activations["output"], labels)
-        gradients: Weights = {}
-        for layer in reversed(layers):
-            gradients = {f"{layer}.kernel": inputs[layer].T @ delta, f"{layer}.bias": delta.sum(axis=0), **gradients}
-            delta = self.passed(delta @ self.parameters[f"{layer}.kernel"].T, inputs[layer])
-        return gradients
-
-
 @planted(
     "gradients",
     "gradient of hidden_2.kernel",
     "the gradient passes ReLU where it is positive itself, not where the activation is",
 )
-class ReluOfTheGradient(Passing):
-    def passed(self, delta: Array, activation: Array) -> Array:
+class ReluOfTheGradient(Base):
+    def passed(self, delta: Array, activations: Array) -> Array:
         return np.maximum(delta, 0)
 
 
@@ -157,9 +140,9 @@ class ReluOfTheGradient(Passing):
     "gradient of hidden_2.kernel",
     "where it is positive itself, beside where the activation is: guided back-propagation",
 )
-class GuidedBackPropagation(Passing):
-    def passed(self, delta: Array, activation: Array) -> Array:
-        return np.maximum(delta, 0) * (activation > 0)
+class GuidedBackPropagation(Base):
+    def passed(self, delta: Array, activations: Array) -> Array:
+        return np.maximum(delta, 0) * (activations > 0)
 
 
 @planted("gradients", "gradient of hidden_2.kernel", "each layer is updated before the gradient passes back through it")

@@ -44,6 +44,12 @@ def run(folder: Path, source: str, ask: Any) -> Any:
     return told[0]
 
 
+def scheduler_steps(frame: FrameType, places: Places) -> list[str]:
+    """How often the frame's scheduler steps."""
+    scheduler = frame.f_globals["scheduler"]
+    return [how for called, how in called_in_loops("step", frame, places) if called is scheduler]
+
+
 COUNTER = """
     patience, best, wait = 4, 1e9, 0
     for epoch in range(3):
@@ -138,11 +144,7 @@ LOOP = """
 def test_where_a_scheduler_steps_is_read_from_the_loops(
     tmp_path: Path, inner: str, outer: str, where: list[str]
 ) -> None:
-    def ask(frame: FrameType, places: Places) -> list[str]:
-        scheduler = frame.f_globals["scheduler"]
-        return [how for called, how in called_in_loops("step", frame, places) if called is scheduler]
-
-    assert run(tmp_path, LOOP.format(inner=inner, outer=outer), ask) == where
+    assert run(tmp_path, LOOP.format(inner=inner, outer=outer), scheduler_steps) == where
 
 
 @pytest.mark.parametrize(
@@ -222,11 +224,7 @@ def test_what_is_called_beside_a_comprehension_is_called_by_the_epoch(tmp_path: 
             scheduler.step()
         """
 
-    def ask(frame: FrameType, places: Places) -> list[str]:
-        scheduler = frame.f_globals["scheduler"]
-        return [how for called, how in called_in_loops("step", frame, places) if called is scheduler]
-
-    assert run(tmp_path, source, ask) == ["epoch"]
+    assert run(tmp_path, source, scheduler_steps) == ["epoch"]
 
 
 def test_a_second_loop_is_a_later_training(tmp_path: Path) -> None:

@@ -41,13 +41,12 @@ def of_other_steps(states: States, evidence: Mapping[str, Sequence[Evidence]]) -
 
 
 def _explains(predict: Predict, evidence: Mapping[str, Sequence[Evidence]]) -> bool:
-    for number, part in enumerate(evidence.values()):
-        for one in part:
-            predicted = predict(one.given)
-            terms = (predicted.cancelling, np.square(predicted.cancelling), 0.0)[number]
-            if not one.left_by(predicted[number], terms) <= 1:  # type: ignore[arg-type]
-                return False
-    return True
+    firsts, seconds, parameters = evidence.values()
+    return (
+        all(one.left_by((p := predict(one.given)).first, p.cancelling) <= 1 for one in firsts)
+        and all(one.left_by((p := predict(one.given)).second, np.square(p.cancelling)) <= 1 for one in seconds)
+        and all(one.left_by(predict(one.given).update) <= 1 for one in parameters)
+    )
 
 
 def _nothing(s: OptimizerState) -> Predicted:
@@ -166,24 +165,19 @@ def _shared(states: States) -> Iterator[tuple[str, Predict]]:
     if not shared or len({tuple(s.step for s in steps) for steps in states.values()}) > 1:
         return
     which = "; ".join(", ".join(names) for names in shared)
-    of_step_of = {name: {s.step: s for s in steps} for name, steps in states.items()}
-    for reverse in (False, True):
-        order = {name: names[::-1] if reverse else names for names in shared for name in names}
-        name_of = {id(s): name for name, steps in states.items() for s in steps}
+    gradients = {(name, s.step): s.gradient for name, steps in states.items() for s in steps}
+    name_of = {id(s): name for name, steps in states.items() for s in steps}
+    for way in (1, -1):
+        order = {name: names[::way] for names in shared for name in names}
 
-        def predict(
-            s: OptimizerState, order: dict[str, list[str]] = order, name_of: dict[int, str] = name_of
-        ) -> Predicted:
+        def predict(s: OptimizerState, order: dict[str, list[str]] = order) -> Predicted:
             name = name_of[id(s)]
             first, second = s.first_before, s.second_before
             update, sizes = s.adams_update(), np.abs(first)
             for other in order.get(name, [name]):
-                of_step = of_step_of[other][s.step]
-                first, second = (
-                    s.adam.first_moment(first, of_step.gradient),
-                    s.adam.second_moment(second, of_step.gradient),
-                )
-                sizes = sizes + np.abs(of_step.gradient)
+                gradient = gradients[other, s.step]
+                first, second = s.adam.first_moment(first, gradient), s.adam.second_moment(second, gradient)
+                sizes = sizes + np.abs(gradient)
                 if other == name:
                     update = s.adam.update(first, second, s.step)
             return Predicted(first, second, update, sizes)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context, Places
-from compare.explanation.feeding.reading import draws_samples, lines_of, reading_place, training_loader
+from compare.explanation.feeding.reading import draws_samples, lines_like, lines_of, reading_place, training_loader
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.targets import as_target, joined_batches, relate_targets
 from compare.explanation.observed.observation import Array, Call, Observation, place
@@ -15,7 +15,6 @@ from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
 from compare.explanation.observed.sides import Side
 from compare.explanation.observed.values import layouts
-from compare.explanation.origins import made_at
 from compare.explanation.words import off_by
 
 
@@ -298,21 +297,54 @@ def _augmented(context: Context, places: Places) -> bool:
         both = "both sides change them at random"
         context.not_seen.append(AUGMENTED_APART if augments_apart(context) else f"{_AUGMENTED}: {both}")
         return True
-    texts = [f"samples {'changed at random, each time otherwise' if side else 'as they are'}" for side in sides]
-    in_port = bool(sides[1]) == context.guide_is_reference
-    what = "random augmentation of the samples"
-    context.find(
-        "data",
-        f"inputs: {what}, which the reference does not have" if in_port else f"inputs: no {what}, as the reference has",
-        guide=texts[0],
-        steered=texts[1],
-        places=tuple(made_at(at, folder, _CHANGES) for at, folder in zip(places, context.folders, strict=True)),  # type: ignore[arg-type]
+    say_augmented(
+        context,
+        (bool(sides[0]), bool(sides[1])),
+        "random augmentation of the samples",
+        stage="inputs: ",
+        places=lines_like(context, places, _CHANGES),
         effect=0.6,
-        effect_text="the same sample is read twice and is another one each time",
-        cause=what,
         mend="leave the augmentation out" if sides[1] else "augment the samples as the reference does",
     )
     return True
+
+
+def say_augmented(
+    context: Context,
+    random: tuple[bool, bool],
+    what: str,
+    *,
+    stage: str = "",
+    places: Places,
+    effect: float,
+    seen: str = "",
+    mend: str,
+) -> None:
+    """Says that one side alone changes samples at random.
+
+    Args:
+        context: Both sides.
+        random: Whether the guide does, and the steered side.
+        what: Which augmentation, of which samples.
+        stage: What the title begins with.
+        places: Where both sides read or change them.
+        effect: See `Context.find`.
+        seen: Where it is seen.
+        mend: What to do in the steered side.
+    """
+    texts = [f"samples {'changed at random, each time otherwise' if side else 'as they are'}" for side in random]
+    in_port = random[1] == context.guide_is_reference
+    context.find(
+        "data",
+        f"{stage}{what}, which the reference does not have" if in_port else f"{stage}no {what}, as the reference has",
+        guide=texts[0],
+        steered=texts[1],
+        places=places,
+        effect=effect,
+        effect_text=f"the same sample is read twice and is another one each time{seen}",
+        cause=what,
+        mend=mend,
+    )
 
 
 _AUGMENTED = "what random augmentation makes of the samples"

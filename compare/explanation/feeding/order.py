@@ -5,10 +5,9 @@ from typing import Any
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding
 from compare.explanation.feeding.mixing import mixing
-from compare.explanation.feeding.reading import num_batches, num_samples, reading_place, training_loader
+from compare.explanation.feeding.reading import lines_like, num_batches, num_samples, reading_place, training_loader
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation
-from compare.explanation.origins import made_at
 from compare.explanation.words import counted
 
 
@@ -102,9 +101,7 @@ def _draws_few(context: Context, places: tuple[Place | None, Place | None]) -> b
         f"the sampler {subject}",
         guide=texts[0],
         steered=texts[1],
-        places=tuple(  # type: ignore[arg-type]
-            made_at(at, folder, _SAMPLER) for at, folder in zip(places, context.folders, strict=True)
-        ),
+        places=lines_like(context, places, _SAMPLER),
         effect=2.0 * abs(drawable[0] - drawable[1]) / max(drawable),
         effect_text="the other samples are never trained on",
         cause="what a sampler can draw",

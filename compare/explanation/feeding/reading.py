@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from compare.explanation.context import Context
+from compare.explanation.context import Context, Places
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.origins import made_at
@@ -111,19 +111,21 @@ _CODE = {
 """How lines look that do this to samples or labels."""
 
 
-def lines_of(
-    context: Context, places: tuple[Place | None, Place | None], words: str
-) -> tuple[Place | None, Place | None]:
+def lines_like(context: Context, places: Places, pattern: str) -> Places:
+    """Of the lines that lead to both sides' places, those that look so; where none does, the places."""
+    first, second = places
+    return made_at(first, context.folders[0], pattern), made_at(second, context.folders[1], pattern)
+
+
+def lines_of(context: Context, places: Places, words: str) -> Places:
     """The lines that make the samples what they are, where one of the lines that lead to the batches looks so."""
     patterns = [
         rf"[/*] ?(np\.\w+\()?{re.escape(text)}(\.0*)?(?!\w)"
         for text in re.findall(r"(?:by|of) (\d+(?:\.\d+)?)\b", words)
     ]
     patterns += [pattern for kind, pattern in _CODE.items() if re.search(kind, words)]
-    first, second = places
+    found = places
     for pattern in patterns:
-        if first == places[0]:
-            first = made_at(first, context.folders[0], pattern)
-        if second == places[1]:
-            second = made_at(second, context.folders[1], pattern)
-    return first, second
+        first, second = lines_like(context, places, pattern)
+        found = found[0] if found[0] != places[0] else first, found[1] if found[1] != places[1] else second
+    return found

@@ -3,6 +3,7 @@
 import numpy as np
 
 from compare.explanation.context import Context
+from compare.explanation.feeding.data import say_augmented
 from compare.explanation.feeding.reading import draws_samples, lines_of, reading_place
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.targets import relate_targets
@@ -53,18 +54,13 @@ def _augmented(context: Context, random: list[bool | None], places: tuple[Place 
     """Samples to validate on that only one side changes at random."""
     if None in random:
         return
-    texts = [f"samples {'changed at random, each time otherwise' if side else 'as they are'}" for side in random]
-    in_port = bool(random[1]) == context.guide_is_reference
-    what = "random augmentation of the samples to validate on"
-    context.find(
-        "data",
-        f"{what}, which the reference does not have" if in_port else f"no {what}, as the reference has",
-        guide=texts[0],
-        steered=texts[1],
+    say_augmented(
+        context,
+        (bool(random[0]), bool(random[1])),
+        "random augmentation of the samples to validate on",
         places=places,
         effect=0.4,
-        effect_text=f"the same sample is read twice and is another one each time; {_SEEN}",
-        cause=what,
+        seen=f"; {_SEEN}",
         mend="a data set of its own without the random transforms, for validation" if random[1] else "",
     )
 

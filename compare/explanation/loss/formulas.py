@@ -124,30 +124,6 @@ def differences(context: Context, first: Formula, second: Formula) -> Found:
     return found
 
 
-def _other_mend(context: Context, wanted: str, seen: str) -> str:
-    """What to do where a loss is another one, or the same with another setting, or of targets that are broadcast."""
-    if seen.startswith(f"{wanted}, ") and "broadcast" in seen:
-        return unbroadcast(context)
-    first, second = (_SETTING.fullmatch(name) for name in (wanted, seen))
-    if first and second and first.group("loss", "setting") == second.group("loss", "setting"):
-        return f"{first['setting']}={first['value']}"
-    return f"use {wanted}"
-
-
-_SETTING = re.compile(r"(?P<loss>.+) \((?P<setting>\w+) (?P<value>[\d.e+-]+)\)")
-
-
-def unbroadcast(context: Context) -> str:
-    """What makes outputs and targets of the steered side's loss have one shape, by the shapes that it was given."""
-    losses = context.steered.observation.losses
-    terms = (losses[0].get("terms") or []) if losses else []
-    arrays = context.steered.observation.arrays((terms[0].get("inputs") or [])[:2]) if len(terms) == 1 else []
-    if context.frameworks[1] == "torch" and len(arrays) == 2 and all(array is not None for array in arrays):
-        output, target = (len(array.shape) for array in arrays if array is not None)
-        return "output.squeeze(1)" if output > target else "target.squeeze(1)"
-    return "squeeze(1) of whichever has the shape (n, 1), output or target"
-
-
 def by_factor(context: Context, _: Sequence[int], a: Array, b: Array) -> Found | None:
     """A constant factor, the same at every step."""
     ratio = b / np.where(a == 0, np.nan, a)

@@ -50,8 +50,7 @@ def loss(context: Context) -> None:
         context.not_seen.append("the loss")
         return
     a, b = np.array([guide[i] for i in steps]), np.array([steered[i] for i in steps])
-    scale = np.maximum(np.abs(a), 1e-12)
-    far = float(np.max(np.abs(a - b) / scale))
+    far = float(np.max(_apart(a, b)))
     if far <= _SAME:
         # Labels that one side smooths and the other's loss: the same, in two places.
         context.findings = [found for found in context.findings if not _SMOOTHED.match(found.title)]
@@ -61,8 +60,12 @@ def loss(context: Context) -> None:
         _inherent(context, far)
         return
     kept = len(context.guide.observation.calls)
-    if 0 < kept < len(steps) and float(np.max((np.abs(a - b) / scale)[:kept], initial=0)) <= _SAME:
-        _later(context, kept, a[kept:], b[kept:])
+    if 0 < kept < len(steps) and float(np.max(_apart(a, b)[:kept])) <= _SAME:
+        title = (
+            f"the loss is the same from the same outputs in {counted(kept, 'step')}, and another afterwards: a loss "
+            "that changes with the step, or layers that give something else; no known cause fits"
+        )
+        _unexplained(context, title, a[kept:], b[kept:])
         return
     _explain(context, steps, a, b, far)
 
@@ -70,13 +73,16 @@ def loss(context: Context) -> None:
 _SMOOTHED = re.compile(r"^targets.*label smoothing")
 
 
-def _later(context: Context, kept: int, a: Array, b: Array) -> None:
-    """Losses that are alike from the guide's own outputs, and part where these are no longer put in."""
-    far = float(np.max(np.abs(a - b) / np.maximum(np.abs(a), 1e-12)))
+def _apart(a: Array, b: Array) -> Array:
+    """How far the losses of each step are apart, relative to the guide's, (steps,)."""
+    return np.asarray(np.abs(a - b) / np.maximum(np.abs(a), 1e-12))
+
+
+def _unexplained(context: Context, title: str, a: Array, b: Array) -> None:
+    far = float(np.max(_apart(a, b)))
     context.find(
         "loss",
-        f"the loss is the same from the same outputs in {counted(kept, 'step')}, and another afterwards: a loss that "
-        "changes with the step, or layers that give something else; no known cause fits",
+        title,
         guide=f"{named(context.guide.observation)}: {a[0]:.8g}",
         steered=f"{named(context.steered.observation)}: {b[0]:.8g}",
         places=(loss_place(context.guide.observation), loss_place(context.steered.observation)),
@@ -181,15 +187,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         after = [found for found in context.findings if found.stage == "forward" and found.severity == "fault"]
         context.not_seen.append(f"the loss by itself: what differs before it ({after[0].title}) changes it")
         return
-    context.find(
-        "loss",
-        "the loss differs from the same outputs; no known cause fits",
-        guide=f"{named(context.guide.observation)}: {a[0]:.8g}",
-        steered=f"{named(context.steered.observation)}: {b[0]:.8g}",
-        places=places,
-        effect=min(far, 10.0),
-        effect_text=off_by(far, "itself"),
-    )
+    _unexplained(context, "the loss differs from the same outputs; no known cause fits", a, b)
 
 
 def _loss_made_at(context: Context, line: Place | None) -> Place | None:
