@@ -163,3 +163,17 @@ class UpdatedOnTheWayBack(Base):
 
     def adam(self, gradients: Weights) -> None:
         """All are updated."""
+
+
+@planted(
+    "gradients", "step 1: gradient of hidden_", "the gradient passes ReLU with the slope of the sigmoid, a·(1 − a)"
+)
+class SlopeOfTheSigmoid(Base):
+    def passed(self, delta: Array, activations: Array) -> Array:
+        return delta * activations * (1 - activations)
+
+
+@planted("gradients", "step 1: gradient of hidden_", "the gradient passes ReLU with the slope of tanh, 1 − a²")
+class SlopeOfTanh(Base):
+    def passed(self, delta: Array, activations: Array) -> Array:
+        return delta * (1 - activations * activations)

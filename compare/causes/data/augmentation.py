@@ -6,6 +6,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from compare.causes.data import normalization
+
 Images = NDArray[np.float64]
 
 _SAME = 1e-6
@@ -18,8 +20,13 @@ def of_images(images: Images, expected: Images | None, training: NDArray[np.uint
         return None
     recorded = images.reshape(expected.shape)
     whole = _shifted_all(recorded, expected) or _of_pixels(recorded, expected, training)
+    whole = whole or normalization.of_images(recorded, expected)
     if whole is not None:
         return whole
+    if (unwrapped := _unwrapped(recorded, expected)) is not None:
+        what = of_images(unwrapped, expected, training)
+        wrapped = "pixels wrap around, as integers of 8 bits do: what should be above 255 is dark, below 0 bright"
+        return f"{what}, and {wrapped}" if what else wrapped
     same = np.abs(recorded - expected).max(axis=(1, 2)) <= _SAME
     some = f" ({int((~same).sum())} of the {len(recorded)} of the first batch)" if same.any() else ""
     changed = [(a, b) for a, b, is_same in zip(recorded, expected, same, strict=True) if not is_same]
@@ -28,6 +35,27 @@ def of_images(images: Images, expected: Images | None, training: NDArray[np.uint
     kind = kind or _impulses(changed) or _multiplied(changed) or _noisy(changed)
     kind = kind or _blurred(changed) or _turned_or_scaled(changed) or _resampled(changed)
     return kind + some if kind else None
+
+
+def _unwrapped(recorded: Images, expected: Images) -> Images | None:
+    """The images as they would be, had their pixels not wrapped around at 256; None if they did not.
+
+    A change by more than half of all levels is then one by less the other way.
+    """
+    levels = 255 * (recorded - expected)
+    if np.abs(levels - levels.round()).max() > _WHOLE:
+        return None
+    changed = (levels + 128) % 256 - 128
+    if np.abs(levels - changed).max() < 1 or np.abs(changed).max() > _SMALL_CHANGE:
+        return None
+    return np.asarray(expected + changed / 255)
+
+
+_WHOLE = 0.01
+"""Grey levels computed in float32 and multiplied by 255 are whole numbers but for so little."""
+
+_SMALL_CHANGE = 100
+"""Of 255: where changes come from all of the range, they are not told from ones that do not wrap."""
 
 
 def _shifted_all(recorded: Images, expected: Images) -> str | None:
@@ -100,10 +128,29 @@ def _function(values: dict[float, float]) -> str | None:
             chosen = levels >= threshold if above else levels <= threshold
             if np.abs(np.where(chosen, changed, levels) - results).max() <= _SAME:
                 return f"pixels {'from' if above else 'up to'} {threshold:.3g} are {words}"
+    if (words := _wrapped(levels, results)) is not None:
+        return words
     few = len(set(results.round(6)))
     if few < len(levels) / 2 and few <= 32:
         return f"pixels have only {few} grey levels: quantised"
     return "pixels went through another function of their grey level"
+
+
+def _wrapped(levels: Images, results: Images) -> str | None:
+    """A line with whole numbers, computed in 8 bits: what is above 255 begins again at 0."""
+    whole, by = 255 * levels, 255 * results
+    if len(levels) < _ENOUGH_LEVELS or np.abs(by - by.round()).max() > _WHOLE:
+        return None
+    if (by.round() == np.where(whole.round() > 127, whole.round() - 256, whole.round())).all():
+        return "pixels are read as signed integers of 8 bits: those above 127 are 256 too small, below 0"
+    for slope in (1, 2, 3, 4, -1):
+        offset = round(float(by[0] - slope * whole[0])) % 256
+        line = (slope * whole + offset).round()
+        if (line % 256 == by.round()).all() and (line != by.round()).any():
+            steps = [f"multiplied by {slope}"] * (slope != 1)
+            steps += [f"increased by {offset}" if offset < 128 else f"decreased by {256 - offset}"] * (offset != 0)
+            return f"pixels are {' and '.join(steps)} in integers of 8 bits, which wrap around: 256 is 0"
+    return None
 
 
 def _cut_off_line(levels: Images, results: Images) -> str | None:
@@ -216,6 +263,8 @@ def _erased(pairs: Pairs) -> str | None:
         inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
         rectangles &= bool((other[inside] | (wanted[inside] == recorded[other][0])).all())
     if scales:
+        if not any(((a == 0) & (b != 0)).any() for a, b in pairs):
+            return None
         rate = 1 - 1 / scales[0]
         if rate > 1e-3 and np.ptp(scales) < 1e-4:
             return f"dropout of rate {rate:.3g} on the pixels"
@@ -245,8 +294,8 @@ def _border(pairs: Pairs) -> int | None:
 
 
 def _by_image(pairs: Pairs) -> str | None:
-    """A linear map for each image: brightness and contrast, or each image's own standardisation."""
-    maps, standardised, by_largest = [], True, True
+    """A linear map for each image: brightness and contrast."""
+    maps = []
     for recorded, wanted in pairs:
         slope, offset = np.polyfit(wanted.ravel(), recorded.ravel(), 1)
         if np.abs(slope * wanted + offset - recorded).max() > 1e-5 * max(1, np.abs(recorded).max()):
@@ -258,17 +307,8 @@ def _by_image(pairs: Pairs) -> str | None:
             if np.abs(clipped - recorded).max() > 1e-5:
                 return None
         maps.append((float(slope), float(offset)))
-        standardised &= abs(recorded.mean()) < 1e-4 and abs(recorded.std() - 1) < 0.01
-        by_largest &= math.isclose(recorded.max(), 1, abs_tol=1e-5)
-    if standardised:
-        return "each image is standardised by its own mean and deviation"
-    if by_largest and not any(abs(offset) > 1e-5 for _, offset in maps):
-        return "each image is divided by its own largest pixel"
     slopes = [slope for slope, _ in maps]
     if all(abs(slope - 1) < 1e-4 for slope in slopes):
-        means = [float(wanted.mean()) for _, wanted in pairs]
-        if all(abs(offset + mean) < 1e-4 for (_, offset), mean in zip(maps, means, strict=True)):
-            return "each image's own mean is subtracted"
         offsets = [offset for _, offset in maps]
         return f"a number is added to each image, from {min(offsets):.3g} to {max(offsets):.3g}: its brightness"
     return (

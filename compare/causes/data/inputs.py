@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -261,8 +261,15 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     whole_order = epoch_order(recipe.seed, 0, len(digits.x_train))
     order = whole_order[: recipe.batch_size]
     grey = _as_grey(step.images)
+    place = {image.tobytes(): index for index, image in enumerate(digits.x_train)}
+    # Of a later step that was fed anything else, `_late_images` speaks.
+    known = [[place.get(image.tobytes()) for image in _as_grey(step.images)] for step in trace.steps]
+    by_batch = [np.array(indices, np.int64) for indices in known if None not in indices]
+    rule = _batches_by_rule(by_batch, whole_order) if len(by_batch) == len(known) else None
     if len(grey) != len(order):
-        return f"batches have {len(grey)} images instead of {len(order)}"
+        return f"batches have {len(grey)} images instead of {len(order)}" + (f": {rule}" if rule else "")
+    if rule is not None:
+        return rule
     if (grey == digits.x_train[order].reshape(grey.shape)).all():
         return _label_fault(trace, whole_order, digits) or _sequence_fault(trace, whole_order, digits)
     if (grey == digits.x_train[: len(grey)].reshape(grey.shape)).all():
@@ -270,10 +277,7 @@ def _order_fault(trace: Trace, digits: Digits) -> str | None:
     if {image.tobytes() for image in grey} == {image.tobytes() for image in digits.x_train[order]}:
         by_label = (np.diff(step.labels) >= 0).all() and np.ptp(step.labels) > 0
         return "the images of a batch are in another order within it" + ": sorted by their labels" * bool(by_label)
-    place = {image.tobytes(): index for index, image in enumerate(digits.x_train)}
-    # Of a later step that was fed anything else, `_late_images` speaks.
-    known = [[place.get(image.tobytes()) for image in _as_grey(step.images)] for step in trace.steps]
-    taken = np.array([index for indices in known if None not in indices for index in indices], np.int64)
+    taken = np.concatenate([np.empty(0, np.int64), *by_batch])
     whole = len(trace.batch_hashes) - 1 >= math.ceil(len(whole_order) / recipe.batch_size)
     if (regular := _regular_order(taken, whole_order, recipe.batch_size, whole=whole)) is not None:
         return regular
@@ -339,6 +343,32 @@ def _wrong(right: NDArray[np.int64], labels: NDArray[np.int64], num_batches: int
 
 _SEEDS = (*range(100), 123, 1234, 12345, 1337, 2023, 2024, 2025, 2026, 31337)
 """Seeds that people choose."""
+
+
+def _batches_by_rule(by_batch: Sequence[NDArray[np.int64]], order: NDArray[np.int32]) -> str | None:
+    """How batches are cut from the recipe's order, where each is taken by one rule, and begins so far after the last.
+
+    None where batch follows batch.
+    """
+    position = np.empty(len(order), np.int64)
+    position[order] = np.arange(len(order))
+    at = [position[batch] for batch in by_batch]
+    within, between = (
+        np.unique(np.concatenate([np.diff(batch) for batch in at])),
+        np.unique(np.diff([batch[0] for batch in at])),
+    )
+    if len(within) != 1 or len(between) != 1 or len({len(batch) for batch in at}) > 1:
+        return None
+    step, forward, taken = int(within[0]), int(between[0]), len(at[0])
+    if step > 1 and forward == 1:
+        return f"each batch takes every {_ordinal(step)} image of the order, and begins one image after the last batch"
+    if step != 1 or forward == taken or forward < 1:
+        return None
+    if forward < taken:
+        again = f"{taken - forward} of its images are those of the batch before"
+        return f"batches overlap: each begins {forward} images after the last, so that {again}"
+    left_out = f"{forward - taken} images are" if forward - taken > 1 else "one image is"
+    return f"between two batches {left_out} left out"
 
 
 def _regular_order(taken: NDArray[np.int64], order: NDArray[np.int32], size: int, *, whole: bool) -> str | None:
@@ -458,7 +488,8 @@ _ENOUGH_OF_A_CLASS = 15
 
 
 def _ordinal(number: int) -> str:
-    return {2: "second", 3: "third"}.get(number, f"{number}th")
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return {2: "second", 3: "third"}.get(number, f"{number:,}{ending}")
 
 
 def _order_of_another_seed(trace: Trace, taken: NDArray[np.int64]) -> str | None:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit, ndtr
 
 from compare.causes.loss import fitted_losses, losses
 from compare.causes.loss.losses import Fed, Loss
@@ -445,8 +446,26 @@ def _on_their_way(fed: Fed) -> Iterator[Hypothesis]:
             by_way(lambda fed, layer, d: _leaky(fed, layer, d, slope)),
             fitted=1,
         )
+    for words, of_other in _OTHER_SLOPES.items():
+        name = f"the gradient passes ReLU with the slope of {words}"
+        yield Hypothesis(name, by_way(lambda fed, layer, d, of_other=of_other: _sloping(fed, layer, d, of_other)))
     yield from network_causes.gradients_on_their_way(fed.step, by_way)
     yield from _past_other_kernels(fed)
+
+
+_OTHER_SLOPES: dict[str, Callable[[Array, Array], Array]] = {
+    "the sigmoid, a·(1 − a) of the activation": lambda _, a: a * (1 - a),
+    "the sigmoid, σ(z)·(1 − σ(z)) of the pre-activation": lambda z, _: expit(z) * expit(-z),
+    "tanh, 1 − a² of the activation": lambda _, a: 1 - a * a,
+    "tanh, 1 − tanh²z of the pre-activation": lambda z, _: 1 - np.tanh(z) ** 2,
+    "softplus, σ(z)": lambda z, _: expit(z),
+    "SiLU": lambda z, _: expit(z) * (1 + z * expit(-z)),
+    "GELU": lambda z, _: ndtr(z) + z * np.exp(-z * z / 2) / np.sqrt(2 * np.pi),
+    "ELU": lambda z, _: np.exp(np.minimum(z, 0)),
+    "the square, 2a": lambda _, a: 2 * a,
+}
+"""The derivatives of other functions, which a step written by hand may multiply with, of pre-activation and
+activation."""
 
 
 def _past_other_kernels(fed: Fed) -> Iterator[Hypothesis]:
@@ -486,6 +505,16 @@ def _leaky(fed: Fed, layer: str, delta: Array, slope: float) -> Array:
         return fed.step.through(layer, delta)
     mask = fed.step.mask(layer)
     passed = delta * np.where(fed.step.activations[layer] > 0, 1.0, slope)
+    return passed if mask is None else passed * mask
+
+
+def _sloping(fed: Fed, layer: str, delta: Array, of_other: Callable[[Array, Array], Array]) -> Array:
+    """Past a ReLU whose derivative is another function's; convolutions keep their own."""
+    activations = fed.step.activations[layer]
+    if activations.ndim > 2:
+        return fed.step.through(layer, delta)
+    mask = fed.step.mask(layer)
+    passed = delta * of_other(fed.step.preactivations[layer], activations)
     return passed if mask is None else passed * mask
 
 
