@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compare.explanation.arithmetic.distributions import distribution
-from compare.explanation.model.initial import _drawn, _looks_initial, _once_for_all_gates, _Unequal
+from compare.explanation.model.initial import _attribute, _drawn, _Drawn, _looks_initial, _once_for_all_gates, _Unequal
 from compare.explanation.observed.observation import Array, Layer, Parameter
 
 RNG = np.random.default_rng(0)
@@ -56,3 +56,21 @@ def test_the_reference_s_distribution_is_called_as_its_layer_states_it() -> None
     drawn = _drawn(pair, "kernel", table, RNG.normal(0, 1, (90, 16)))
     assert drawn is not None
     assert str(drawn.guide).startswith("N(0, 0.1)")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name", "attribute"),
+    [
+        (["in_proj_weight", "out_proj.weight"], "key.kernel", "in_proj_weight.chunk(3)[1]"),
+        (["in_proj_weight", "out_proj.weight"], "output.kernel", "out_proj.weight"),
+        (["q_proj_weight", "k_proj_weight", "v_proj_weight"], "value.kernel", "v_proj_weight"),
+        (["weight"], "kernel", "weight"),
+    ],
+)
+def test_the_mend_of_a_weight_names_the_parameter_that_holds_it(
+    parameters: list[str], name: str, attribute: str
+) -> None:
+    own = {parameter: Parameter(parameter, (4, 4), True, False) for parameter in parameters}
+    pair: Any = SimpleNamespace(port=Layer("attend", "MultiheadAttention", (), {}, own, True, None))
+    some = distribution(RNG.normal(size=(40, 40)), 40, 40)
+    assert _attribute(_Drawn(pair, name, some, some, 1.0), "weights") == attribute

@@ -11,7 +11,7 @@ from compare.explanation.arithmetic.distributions import Distribution, differ, d
 from compare.explanation.context import Context, in_code
 from compare.explanation.findings import Severity
 from compare.explanation.observed.carry import common_of
-from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
+from compare.explanation.observed.kinds import ATTENDING, RECURRENT, Weights, gates_of
 from compare.explanation.observed.observation import Array
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import ROUNDED, deviation
@@ -321,7 +321,8 @@ def _report(context: Context, drawn: list[_Drawn]) -> None:
     for (what, _, _), entries in groups.items():
         first = entries[0]
         layers = context.names(entry.pair for entry in entries)
-        names = "" if what != "weights" or first.name == "kernel" else f" ({first.name})"
+        of_layers = list(dict.fromkeys(entry.name for entry in entries))
+        names = "" if what != "weights" or of_layers == ["kernel"] else f" ({', '.join(of_layers)})"
         guide, steered = str(first.guide), str(first.steered)
         ratio = max(first.ratio, 1 / first.ratio) if first.ratio > 0 else math.inf
         severe = what == "forget gate bias" or (what == "weights" and (ratio > 4 or "zeros" in (guide, steered)))
@@ -364,14 +365,25 @@ def _mend(context: Context, drawn: _Drawn, what: str) -> str:
     wanted, layer = drawn.guide, in_code(drawn.pair.port.name, context.model)
     if context.frameworks[1] != "torch":
         return f"draw the {what} of {context.name(drawn.pair)} as the reference does: {wanted}"
-    attribute = "weight" if what == "weights" else "bias"
-    if drawn.name.startswith(("weight_", "bias_")):  # of a recurrent layer, as torch calls them
-        attribute = drawn.name
+    parameter = f"{layer}.{_attribute(drawn, what)}"
     if what == "forget gate bias":
         return f"{layer}.bias_ih_l0.data[units : 2 * units] = {wanted.scale:g}"
     function = next((code for name, code in _TORCH.items() if str(wanted).startswith(name)), None)
     if function:
-        return f"{function}({layer}.{attribute})"
+        return f"{function}({parameter})"
     if wanted.shape == "uniform":
-        return f"nn.init.uniform_({layer}.{attribute}, -{wanted.scale:.4g}, {wanted.scale:.4g})"
-    return f"draw {layer}.{attribute} as the reference does: {wanted}"
+        return f"nn.init.uniform_({parameter}, -{wanted.scale:.4g}, {wanted.scale:.4g})"
+    return f"draw {parameter} as the reference does: {wanted}"
+
+
+def _attribute(drawn: _Drawn, what: str) -> str:
+    """What torch calls the weight: of attention, one parameter may hold the kernels of query, key and value."""
+    if drawn.name.startswith(("weight_", "bias_")):  # of a recurrent layer, as torch calls them
+        return drawn.name
+    own, suffix = drawn.pair.port.parameters, "weight" if what == "weights" else "bias"
+    part, _, _ = drawn.name.partition(".")
+    if part == "output" and f"out_proj.{suffix}" in own:
+        return f"out_proj.{suffix}"
+    if part in ATTENDING and f"in_proj_{suffix}" in own:
+        return f"in_proj_{suffix}.chunk(3)[{ATTENDING.index(part)}]"
+    return f"{part[0]}_proj_weight" if part in ATTENDING and f"{part[0]}_proj_weight" in own else suffix

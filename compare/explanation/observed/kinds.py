@@ -46,6 +46,9 @@ KINDS: dict[str, str] = {
 RECURRENT = {"LSTM": 4, "GRU": 3, "simple RNN": 1}
 """The number of gates."""
 
+ATTENDING = ("query", "key", "value")
+"""The projections of attention, in the order in which torch's `in_proj_weight` stacks them."""
+
 Weights = dict[str, Array]
 
 
@@ -168,13 +171,13 @@ def _attention(arrays: Mapping[str, Array]) -> Weights | None:
     for name, array in arrays.items():
         last = _local(name)
         if last in ("in_proj_weight", "in_proj_bias"):
-            for part, piece in zip(("query", "key", "value"), np.split(array, 3), strict=True):
+            for part, piece in zip(ATTENDING, np.split(array, 3), strict=True):
                 named[f"{part}.{'kernel' if last.endswith('weight') else 'bias'}"] = piece
             continue
         if last in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
             named[f"{_PROJECTIONS[last[0]]}.kernel"] = array
             continue
-        part = next((part for part in ("query", "key", "value") if re.search(rf"\b{part}\b", name)), "output")
+        part = next((part for part in ATTENDING if re.search(rf"\b{part}\b", name)), "output")
         if last in ("kernel", "weight"):
             named[f"{part}.kernel"] = _heads_joined(part, array)
         elif last == "bias":
@@ -219,7 +222,7 @@ def _for_torch(name: str, weights: Mapping[str, Array]) -> Array | None:
     last = _local(name)
     if last in ("in_proj_weight", "in_proj_bias"):
         kind = "kernel" if last.endswith("weight") else "bias"
-        parts = [weights[name] for name in (f"{part}.{kind}" for part in ("query", "key", "value")) if name in weights]
+        parts = [weights[name] for name in (f"{part}.{kind}" for part in ATTENDING) if name in weights]
         return np.concatenate(parts) if len(parts) == 3 else None
     if last in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
         return weights.get(f"{_PROJECTIONS[last[0]]}.kernel")
