@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compare.explanation.arithmetic.distributions import distribution
-from compare.explanation.model.initial import _attribute, _drawn, _Drawn, _looks_initial, _once_for_all_gates, _Unequal
+from compare.explanation.model.initial import _attribute, _Drawn, _drawn, _looks_initial, _once_for_all_gates, _Unequal
 from compare.explanation.observed.observation import Array, Layer, Parameter
 
 RNG = np.random.default_rng(0)

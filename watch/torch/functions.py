@@ -397,4 +397,6 @@ def _settings(func: Any, args: Any, options: Any) -> dict[str, Any]:
         with contextlib.suppress(TypeError):
             if not leaves(value):
                 found[name] = scalars(value)
+            elif func is torch.einsum and isinstance(value[0], str):  # its equation comes with its operands
+                found["equation"] = value[0]
     return found

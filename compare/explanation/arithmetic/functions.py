@@ -1,7 +1,7 @@
-"""Functions of which people write losses, by what they gave: which of the ways to read a call gives what was seen."""
+"""Functions of which people write losses and layers, by what they gave: which reading of a call gives what was seen."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from scipy import special
 
 from compare.explanation.observed.observation import Array
+from compare.explanation.operations.activations import identify
 
 Function = Callable[[Sequence[Array]], Array]
 
@@ -22,7 +23,7 @@ _OF_ONE: Mapping[str, Callable[[Array], Array]] = {
     "softplus": lambda x: np.logaddexp(0, x), "logsigmoid": lambda x: -np.logaddexp(0, -x),
     "log_sigmoid": lambda x: -np.logaddexp(0, -x), "reciprocal": lambda x: 1 / x, "sin": np.sin, "cos": np.cos,
     "detach": np.asarray, "clone": np.asarray, "contiguous": np.asarray, "double": np.asarray, "float": np.asarray,
-    "to": np.asarray, "cosh": np.cosh,
+    "to": np.asarray, "cosh": np.cosh, "tril": np.tril, "triu": np.triu,
 }  # fmt: skip
 
 _OF_TWO: Mapping[str, Callable[[Array, Array], Array]] = {
@@ -31,6 +32,10 @@ _OF_TWO: Mapping[str, Callable[[Array, Array], Array]] = {
     "power": np.power, "maximum": np.maximum, "minimum": np.minimum, "max": np.maximum, "min": np.minimum,
     "matmul": np.matmul, "mm": np.matmul, "dot": np.matmul, "rsub": lambda a, b: b - a, "rdiv": lambda a, b: b / a,
     "rtruediv": lambda a, b: b / a, "rpow": lambda a, b: b**a, "squared_difference": lambda a, b: (a - b) ** 2,
+    "bmm": np.matmul, "outer": np.outer, "gt": np.greater, "greater": np.greater, "lt": np.less, "less": np.less,
+    "ge": np.greater_equal, "greater_equal": np.greater_equal, "le": np.less_equal, "less_equal": np.less_equal,
+    "eq": np.equal, "equal": np.equal, "ne": np.not_equal, "not_equal": np.not_equal,
+    "logical_and": np.logical_and, "logical_or": np.logical_or,
 }  # fmt: skip
 
 _REDUCING: Mapping[str, Callable[..., Array]] = {
@@ -39,10 +44,15 @@ _REDUCING: Mapping[str, Callable[..., Array]] = {
     "std": np.std, "logsumexp": special.logsumexp, "norm": lambda x, axis: np.sqrt(np.sum(x * x, axis=axis)),
 }  # fmt: skip
 
-_ALONG: Mapping[str, Callable[..., Array]] = {"softmax": special.softmax, "log_softmax": special.log_softmax}
+_ALONG: Mapping[str, Callable[..., Array]] = {
+    "softmax": special.softmax, "log_softmax": special.log_softmax, "cumsum": np.cumsum, "cumprod": np.cumprod,
+    "flip": np.flip, "normalize": lambda x, axis: x / np.linalg.norm(x, axis=axis, keepdims=True),
+}  # fmt: skip
+
+_BROADCAST = frozenset({"expand", "expand_as", "broadcast_to"})
 
 _SHAPING = frozenset({
-    "view", "reshape", "squeeze", "unsqueeze", "flatten", "expand_dims", "view_as", "reshape_as", "ravel",
+    "view", "reshape", "squeeze", "unsqueeze", "flatten", "unflatten", "expand_dims", "view_as", "reshape_as", "ravel",
 })  # fmt: skip
 
 _ELEMENTWISE_LOSSES: Mapping[str, Callable[[Array, Array], Array]] = {
@@ -62,7 +72,9 @@ def function_of(name: str, inputs: Sequence[Array], settings: Mapping[str, Any],
         settings: Its other arguments.
         output: What it gave.
     """
-    for function in _readings(name, inputs, numbers_in(settings), output.shape):
+    for function in itertools.chain(
+        _readings(name, inputs, numbers_in(settings), output.shape), _of_settings(name, inputs, settings, output)
+    ):
         try:
             with np.errstate(all="ignore"):
                 made = function(inputs)
@@ -71,6 +83,102 @@ def function_of(name: str, inputs: Sequence[Array], settings: Mapping[str, Any],
         except (ValueError, IndexError, TypeError):
             continue
     return None
+
+
+def _of_settings(name: str, inputs: Sequence[Array], settings: Mapping[str, Any], output: Array) -> Iterator[Function]:
+    """What a call means that says it by more than numbers, or an activation by any name."""
+    if name in _SAID:
+        yield from _SAID[name](inputs, settings)
+    if len(inputs) == 1 and (activation := identify(inputs[0], output)) is not None:
+        yield lambda given: activation(given[0])
+
+
+def _einsums(_: Sequence[Array], settings: Mapping[str, Any]) -> Iterator[Function]:
+    for equation in _texts(settings.values()):
+        yield partial(_einsum, equation)
+
+
+def _parts(_: Sequence[Array], settings: Mapping[str, Any]) -> Iterator[Function]:
+    for key in settings.values():
+        if (index := _index(key)) is not None:
+            yield partial(_part, index)
+
+
+def _choices(_: Sequence[Array], settings: Mapping[str, Any]) -> Iterator[Function]:
+    for value in (*numbers_in(settings), 0.0):
+        yield partial(_chosen, value)
+
+
+def _fillings(_: Sequence[Array], settings: Mapping[str, Any]) -> Iterator[Function]:
+    for value in numbers_in(settings):
+        yield partial(_filled, value)
+
+
+def _products(_: Sequence[Array], __: Mapping[str, Any]) -> Iterator[Function]:
+    yield _linear
+
+
+def _layer_norms(inputs: Sequence[Array], settings: Mapping[str, Any]) -> Iterator[Function]:
+    shape = settings.get("normalized_shape")
+    first = inputs[0].ndim - (len(shape) if isinstance(shape, list) else 1)
+    yield partial(_layer_norm, first, float(settings.get("eps", 1e-5)))
+
+
+_SAID: Mapping[str, Callable[[Sequence[Array], Mapping[str, Any]], Iterator[Function]]] = {
+    "einsum": _einsums, "getitem": _parts, "__getitem__": _parts, "where": _choices, "masked_fill": _fillings,
+    "linear": _products, "layer_norm": _layer_norms,
+}  # fmt: skip
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from _texts(value)
+
+
+def _einsum(equation: str, given: Sequence[Array]) -> Array:
+    return np.asarray(np.einsum(equation, *given))
+
+
+def _index(key: Any) -> Any:
+    """An index as it was written down: a number, a slice, "...", a new axis, or several of them; None of others."""
+    if isinstance(key, list):
+        parts = [(None,) if part is None else (_index(part),) for part in key]
+        known = [part is None or found[0] is not None for part, found in zip(key, parts, strict=True)]
+        return tuple(found[0] for found in parts) if all(known) else None
+    if isinstance(key, dict) and "slice" in key:
+        return slice(*key["slice"])
+    if key == "...":
+        return Ellipsis
+    return key if isinstance(key, int) and not isinstance(key, bool) else None
+
+
+def _part(index: Any, given: Sequence[Array]) -> Array:
+    return np.asarray(given[0][index])
+
+
+def _filled(value: float, given: Sequence[Array]) -> Array:
+    return np.where(given[1].astype(bool), value, given[0])
+
+
+def _chosen(value: float, given: Sequence[Array]) -> Array:
+    """The second array where the first is true, else the third or a number."""
+    return np.where(given[0].astype(bool), given[1], given[2] if len(given) > 2 else value)
+
+
+def _linear(given: Sequence[Array]) -> Array:
+    made = given[0] @ given[1].T
+    return made + given[2] if len(given) > 2 else made
+
+
+def _layer_norm(first: int, epsilon: float, given: Sequence[Array]) -> Array:
+    x, axes = given[0], tuple(range(first, given[0].ndim))
+    centred = x - x.mean(axis=axes, keepdims=True)
+    made = centred / np.sqrt(x.var(axis=axes, keepdims=True) + epsilon)
+    made = made * given[1] if len(given) > 1 else made
+    return made + given[2] if len(given) > 2 else made
 
 
 def numbers_in(settings: Mapping[str, Any]) -> list[float]:
@@ -107,8 +215,14 @@ def _of_one(name: str, dimensions: int, shape: tuple[int, ...]) -> Iterator[Func
     if name in _ALONG:
         for axis in range(dimensions):
             yield partial(_along, _ALONG[name], axis)
+    yield from _shaping(name, dimensions, shape)
+
+
+def _shaping(name: str, dimensions: int, shape: tuple[int, ...]) -> Iterator[Function]:
     if name in _SHAPING:
         yield lambda given: given[0].reshape(shape)
+    if name in _BROADCAST:
+        yield lambda given: np.broadcast_to(given[0], shape)
     if name in ("transpose", "t", "T", "permute", "mT"):
         for order in itertools.permutations(range(min(dimensions, 4))):
             yield partial(_turned, order)
