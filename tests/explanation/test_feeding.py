@@ -186,6 +186,27 @@ def test_a_deviation_by_n_minus_1_is_told_by_its_factor() -> None:
     assert "of 240 samples, by n - 1 in place of n" in words(values, values * np.sqrt(239 / 240))
 
 
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda y: np.roll(y, 1, axis=0), "each sample has the target of the sample before it"),
+        (lambda y: np.roll(y, -3, axis=0), "each sample has the target of the sample 3 places after it"),
+    ],
+)
+def test_targets_of_the_sample_beside_are_told(made: Callable[[Array], Array], words: str) -> None:
+    targets = GENERATOR.normal(size=(32, 1))
+    shifted = made(np.concatenate([GENERATOR.normal(size=(8, 1)), targets, GENERATOR.normal(size=(8, 1))]))[8:-8]
+    assert relate_targets([targets], [shifted], None).words == f"targets shifted: {words}"
+
+
+def test_targets_of_the_position_beside_are_told() -> None:
+    tokens = GENERATOR.integers(0, 20, (16, 9))
+    words = relate_targets([tokens[:, 1:]], [tokens[:, :-1]], None).words
+    assert words == "targets shifted: each position has the target of the position before it"
+    classes = np.eye(6)[GENERATOR.integers(0, 5, 32)]
+    assert "labels off by 1" in relate_targets([classes], [np.roll(classes, 1, axis=1)], None).words
+
+
 def test_targets_of_sequences_that_are_fed_one_after_the_other() -> None:
     targets = GENERATOR.integers(0, 9, size=(32, 5))
     assert relate_targets([targets], [targets[:16].reshape(-1)], None).words == ""
@@ -220,6 +241,11 @@ def drawn(function: str, size: int, kind: str = "arrays", **loader: Any) -> dict
     return {"fit": fit, "loaders": [loader] if loader else [], "permutations": [entry]}
 
 
+def drawn_once(function: str, size: int) -> dict[str, Any]:
+    """A permutation that is drawn outside of any loop."""
+    return {"permutations": [{"function": function, "size": size, "place": None}]}
+
+
 @pytest.mark.parametrize(
     ("guide", "look", "labels", "title", "severity"),
     [
@@ -241,6 +267,10 @@ def drawn(function: str, size: int, kind: str = "arrays", **loader: Any) -> dict
         (drawn("fit(shuffle=True)", 800), drawn("random.shuffle", 100), MIXED, "shuffled in blocks of 100 of 800",
          "minor"),
         (drawn("fit(shuffle=True)", 800), drawn("RandomSampler", 800, shuffle=True), SORTED, "", ""),
+        (drawn("fit(shuffle=True)", 800), pipeline("shuffle(400) batch") | drawn_once("np.random.shuffle", 800), SORTED,
+         "", ""),
+        (drawn("fit(shuffle=True)", 800), pipeline("shuffle(64) batch") | drawn_once("np.random.shuffle", 800), SORTED,
+         "shuffled once, then in a buffer of 64 of 800 samples", "minor"),
     ],
 )  # fmt: skip
 def test_what_a_shuffle_draws_from_is_compared(

@@ -210,3 +210,21 @@ def test_a_grouped_convolution_is_differentiated_though_nothing_is_compiled(tmp_
     kernel = seen.array(seen.document["updates"][0]["parameters_before"]["conv2d/kernel"])
     corner = [np.tensordot(x[:, :3, :3, 2 * i : 2 * i + 2], kernel[..., 4 * i : 4 * i + 4], 3) for i in range(2)]
     np.testing.assert_allclose(y[:, 0, 0], np.concatenate(corner, axis=1), rtol=0, atol=1e-14)
+
+
+def test_keras_s_own_shuffles_of_the_user_s_data_are_the_identity(tmp_path: Path) -> None:
+    source = """
+        import keras
+        import numpy as np
+
+        x = np.arange(200.0).reshape(100, 2)
+        data = keras.utils.timeseries_dataset_from_array(x, x[:, :1], 5, batch_size=8, shuffle=True, seed=1)
+        model = keras.Sequential([keras.Input((5, 2)), keras.layers.Flatten(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(data, verbose=0)
+    """
+    document = watch(tmp_path / "series", source).document
+    noted = [entry["function"] for entry in document["data"]["permutations"]]
+    assert "np.random.shuffle" in noted
+    assert "tf.data.shuffle" in noted
+    assert document["data"]["read"]["training"]["random"] is False

@@ -12,7 +12,7 @@ import numpy as np
 
 from watch.keras.model.layers import readable
 from watch.program.datasets import ARCHIVE
-from watch.program.order import HEAD
+from watch.program.order import HEAD, SHUFFLES
 from watch.program.script import Session
 
 # Of a tf.data pipeline: what changes the batches or their order.
@@ -71,7 +71,7 @@ class Pipelines:
             frame = sys._getframe(1)  # noqa: SLF001
             given = {key: readable(_number(value)) for key, value in bound.items() if key not in {"self", "kwargs"}}
             made = None
-            if name == "shuffle" and session.order.of_user(frame):
+            if name == "shuffle" and session.order.of_user(frame, SHUFFLES):
                 seed = given.get("seed")  # without one, each pipeline has an order of its own
                 state = len(session.order.permutations) if seed is None else f"seed {seed}"
                 apart = session.order.note("tf.data.shuffle", int(given.get("buffer_size") or 0), frame, state)

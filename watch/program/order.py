@@ -1,8 +1,8 @@
 """Makes the orders that a script draws the identity, and notes each of them: Python's and NumPy's.
 
 Two scripts that shuffle read the same samples in the same order then, and only a script that does not shuffle has
-nothing to note. Only what the user's own code draws is changed, and what scikit-learn draws for it to split and to
-shuffle: data that a library makes up stays as mixed as it is.
+nothing to note. Only what the user's own code draws is changed, and what scikit-learn and `keras.utils` draw for it to
+split and to shuffle: data that a library makes up stays as mixed as it is.
 """
 
 import random
@@ -16,7 +16,12 @@ import numpy as np
 from watch.source.places import Places
 
 _SPLITS = "sklearn.model_selection._split"
-_SHUFFLES = frozenset({_SPLITS, "sklearn.utils._indexing"})
+_OF_KERAS = ("timeseries", "image", "text", "audio")  # what keras.utils makes data sets of
+SHUFFLES = frozenset({
+    _SPLITS, "sklearn.utils._indexing", "keras.src.utils.dataset_utils",
+    *(f"keras.src.utils.{kind}_dataset_utils" for kind in _OF_KERAS),
+})  # fmt: skip
+"""Modules that shuffle on behalf of the user's code that calls them."""
 # Between them and the user's code there are frames that pass a call on.
 _PASSING_ON = frozenset({"sklearn.utils._param_validation", "contextlib", "torch.utils.data.dataloader"})
 HEAD = 8
@@ -116,7 +121,7 @@ class Order:
 
         def identity_shuffle(self: random.Random, x: Any, *args: Any) -> None:
             frame = sys._getframe(1)  # noqa: SLF001
-            if order.of_user(frame):
+            if order.of_user(frame, SHUFFLES):
                 state = None if isinstance(self, random.SystemRandom) else _state(self, getstate(self))
                 if order.left("random.shuffle", x, frame, state):
                     return
@@ -180,7 +185,7 @@ class Order:
         class Steered(told, metaclass=Meta):
             def permutation(self, x: Any, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if not order.of_user(frame, _SHUFFLES):
+                if not order.of_user(frame, SHUFFLES):
                     return super().permutation(x, *args, **options)
                 state = None if frame.f_globals.get("__name__") == _SPLITS else self.state_of_orders()
                 made = _identity(x, frame)
@@ -190,7 +195,7 @@ class Order:
 
             def shuffle(self, x: Any, *args: Any, **options: Any) -> None:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if not order.of_user(frame, _SHUFFLES) or not order.left(
+                if not order.of_user(frame, SHUFFLES) or not order.left(
                     f"{name}.shuffle", x, frame, self.state_of_orders()
                 ):
                     super().shuffle(x, *args, **options)

@@ -1,7 +1,7 @@
 """How samples are mixed: anew in each epoch, once or never, all of them, in a buffer, in blocks, or batches only."""
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Mixing:
         size: Of the buffer or of a block.
         number: Of the samples, where a buffer or blocks are of so many.
         place: Of the line that shuffles.
+        mixed_before: Whether all samples were mixed once before, so that those of a buffer lie in no order.
     """
 
     when: str
@@ -36,6 +37,7 @@ class Mixing:
     size: int = 0
     number: int = 0
     place: Place | None = None
+    mixed_before: bool = False
 
     def __str__(self) -> str:
         if self.when == "never":
@@ -46,7 +48,8 @@ class Mixing:
             return "shuffled by whole batches: each has the same samples in every epoch"
         if self.among in ("buffer", "blocks"):
             where = "a buffer" if self.among == "buffer" else "blocks"
-            return f"shuffled in {where} of {self.size} of {self.number or 'all'} samples"
+            before = "once, then " if self.mixed_before else ""
+            return f"shuffled {before}in {where} of {self.size} of {self.number or 'all'} samples"
         return "shuffled anew in each epoch"
 
 
@@ -63,10 +66,11 @@ def mixing(context: Context, fed: Feeding, places: Places) -> None:
     a, b = (mixed(*side, number) for side in zip(observations, context.folders, fed.batches, strict=True))
     if "unknown" in (a.when, b.when) or (a.when, a.among, a.size) == (b.when, b.among, b.size):
         return
-    in_order = _in_order(context, fed)
+    partly = a.when == b.when  # both shuffle as often, among other samples
+    mixed_before = partly and all(way.among == "all" or way.mixed_before for way in (a, b))
+    in_order = "" if mixed_before else _in_order(context, fed)
     if {a.when, b.when} == {"once", "never"} and not in_order:
         return  # one fixed order or another
-    partly = a.when == b.when  # both shuffle as often, among other samples
     if partly and not in_order and min(map(_share, (a, b))) >= _WELL_MIXED:
         context.same.append(f"how samples are mixed, up to the size of a buffer ({a}; {b})")
         return
@@ -150,6 +154,8 @@ def mixed(observation: Observation, folder: Path, batch: int, number: int) -> Mi
     ways = [_of_permutation(entry, observation, folder, number, batches) for entry in found]
     ways += [_of_stages(stages, number)] if stages else []
     best = max(ways, key=_rank, default=Mixing("never"))
+    if best.among != "all" and any((way.when, way.among) == ("once", "all") for way in ways):
+        best = replace(best, mixed_before=True)
     by_itself = isinstance(fit, dict) and fit.get("kind") not in (None, "arrays", "tf.data", "PyDataset")
     sampler = observation.framework == "torch" and loader and loader.get("sampler")
     if best.when == "never" and (by_itself or sampler not in (False, None, {}, "SequentialSampler", "BatchSampler")):
