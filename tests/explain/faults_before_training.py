@@ -7,6 +7,14 @@ INITIAL = "initiali|drawn|distribut|default|kaiming|he[_ ](uniform|normal)|gloro
 
 DATA = (
     Fault(
+        "target of a window one step too early",
+        "time_series",
+        "series[i + window]",
+        "series[i + window - 1]",
+        ("data",),
+        ("target", "shift|before"),
+    ),
+    Fault(
         "standardised by MNIST's mean and deviation",
         "dense_mnist",
         "    transforms.ToTensor(),\n",

@@ -318,6 +318,23 @@ STRUCTURE = (
 
 SEQUENCES = (
     Fault(
+        "padding counted by the mean of a mask",
+        "bag_of_words",
+        "(self.embed(x) * kept).sum(dim=1) / kept.sum(dim=1)",
+        "self.embed(x).mean(dim=1)",
+        FORWARD,
+        ("pad|mask", "mean|average"),
+    ),
+    Fault(
+        "causal mask of a decoder layer forgotten",
+        "sequence_to_sequence",
+        ", tgt_mask=mask)",
+        ")",
+        FORWARD,
+        ("causal",),
+        "self_attn",
+    ),
+    Fault(
         "scores scaled by the whole width",
         "causal_language_model",
         "(C // HEADS) ** -0.5",
@@ -388,6 +405,24 @@ SEQUENCES = (
 )
 
 ATTENTION = (
+    Fault(
+        "fused attention without its scale",
+        "fused_attention",
+        "F.scaled_dot_product_attention(q, k, v)",
+        "F.scaled_dot_product_attention(q, k, v, scale=1.0)",
+        FORWARD,
+        ("scale|√|sqrt|divid|factor|times",),
+        "attention|qkv|o ",
+    ),
+    Fault(
+        "softmax of a layer of one's own over the batch",
+        "mixture_of_experts",
+        "dim=-1",
+        "dim=0",
+        FORWARD,
+        ("softmax",),
+        "port.py:19",
+    ),
     Fault(
         "scores scaled where Keras's are not",
         "attention_written_out",

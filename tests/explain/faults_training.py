@@ -27,6 +27,15 @@ LOSS = (
         ("sum|mean|factor|times|3",),
     ),
     Fault(
+        "penalty of the batch's embeddings alone",
+        "penalised_embeddings",
+        "1e-4 * (model.ue.weight.pow(2).sum() + model.ie.weight.pow(2).sum())",
+        "1e-4 * (model.ue(u[idx]).pow(2).sum() + model.ie(i[idx]).pow(2).sum())",
+        ("loss",),
+        ("L2 penalty", "rows|batch"),
+        "port.py:39",
+    ),
+    Fault(
         "label smoothing forgotten",
         "groupnorm",
         "nn.CrossEntropyLoss(label_smoothing=0.1)",

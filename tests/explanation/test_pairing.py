@@ -194,6 +194,24 @@ def test_query_key_and_value_of_a_functional_model_go_by_the_lines_that_made_the
     assert sorted(names(guide, port)) == [("key", "k"), ("query", "q"), ("value", "v")]
 
 
+@pytest.mark.parametrize("fused_first", [True, False])
+@pytest.mark.parametrize("in_a_chain", [True, False])
+def test_three_projections_without_names_are_those_of_one_layer(
+    tmp_path: Path, fused_first: bool, in_a_chain: bool
+) -> None:
+    names_of = [f"dense_{number}" for number in range(4)]
+    before = ["project", *names_of[:-1]] if in_a_chain else ["project"] * 3 + ["dense_2"]
+    wires = dict(zip(["project", *names_of], ["x", *before], strict=True))
+    apart = [dense("project", (5, 8)), *(dense(name, (8, 8)) for name in names_of)]
+    joined = [linear("project", (5, 8)), linear("in", (8, 24)), linear("out", (8, 8))]
+    one = wired(tmp_path / "a", "keras", apart, wires)
+    other = wired(tmp_path / "b", "torch", joined, {"project": "x", "in": "project", "out": "in"})
+    found = pair(other, one) if fused_first else pair(one, other)
+    attentions = [p for p in found.pairs if p.kind == "multi-head attention"]
+    assert [p.fits for p in attentions] == ([] if in_a_chain else [True])
+    assert sorted(len(side) for p in attentions for side in (p.guides, p.ports)) == ([] if in_a_chain else [2, 4])
+
+
 def test_a_layer_for_each_call_of_a_shared_one(tmp_path: Path) -> None:
     guide = side(tmp_path / "a", "keras", [dense("tower", (4, 3)), dense("head", (3, 1))], ["tower", "tower", "head"])
     layers = [linear("tower_a", (4, 3)), linear("tower_b", (4, 3)), linear("head", (3, 1))]
@@ -306,7 +324,8 @@ def test_an_attention_that_both_sides_write_out_with_other_projections(
 
 def test_dense_layers_of_one_size_are_no_attention(tmp_path: Path) -> None:
     layers = [linear(f"fc{i}", (8, 8)) for i in range(4)]
-    guide, port = side(tmp_path / "a", "torch", layers), side(tmp_path / "b", "torch", layers)
+    chain = {f"fc{i}": f"fc{i - 1}" if i else "x" for i in range(4)}
+    guide, port = (wired(tmp_path / name, "torch", layers, chain) for name in "ab")
     assert {p.kind for p in pair(guide, port).pairs} == {"dense"}
     port = side(tmp_path / "c", "torch", FUSED)
     assert "multi-head attention" not in {p.kind for p in pair(guide, port).pairs}

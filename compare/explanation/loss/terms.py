@@ -8,6 +8,7 @@ import numpy as np
 
 from compare.explanation.context import Context
 from compare.explanation.loss.words import Found, Said, batch_size, factor_words
+from compare.explanation.observed.kinds import kind_of
 from compare.explanation.observed.observation import Array, place
 from compare.explanation.words import number
 from compare.explanation.written import as_sum, averages, nodes_of
@@ -35,7 +36,8 @@ def _weighted_terms(context: Context, steps: Sequence[int], terms: dict[str, Arr
     columns = np.stack([terms[name] for name in names], axis=1)
     if len(a) <= len(names) or np.linalg.matrix_rank(columns / np.abs(columns).max(axis=0)) < len(names):
         return []
-    first, second = _solved(columns, a), _solved(columns, b)
+    main = [i for i, name in enumerate(names) if name.startswith("the loss")]
+    first, second = _fewest(columns, main, a), _fewest(columns, main, b)
     if first is None or second is None:
         return []
     found: Found = []
@@ -43,7 +45,21 @@ def _weighted_terms(context: Context, steps: Sequence[int], terms: dict[str, Arr
         if abs(x - y) > 1e-6 * max(abs(x), abs(y), 1e-9):
             own = _own_penalty(context, terms[name]) if "penalty" in name else _own_term(context, steps, terms[name])
             found.append(_weighed(context, name, float(x), float(y), len(names), own))
-    return found
+    return _rows_for_tables(context, found)
+
+
+def _fewest(columns: Array, main: Sequence[int], values: Array) -> Array | None:
+    """The weights of a sum of the main terms and as few others as it takes; None if it is none."""
+    others = [i for i in range(columns.shape[1]) if i not in main]
+    for count in range(len(others) + 1):
+        for chosen in itertools.combinations(others, count):
+            kept = [*main, *chosen]
+            weights = _solved(columns[:, kept], values)
+            if weights is not None:
+                found = np.zeros(columns.shape[1])
+                found[kept] = weights
+                return found
+    return None
 
 
 def _solved(columns: Array, values: Array) -> Array | None:
@@ -60,7 +76,8 @@ def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
     """The values of the guide's terms by name, at each step; those that any step lacks are left out."""
     losses = context.guide.observation.losses
     keras = context.guide.observation.framework == "keras"  # torch's outputs have keys, and no names
-    if any("activity_of" in penalty for penalty in (losses[0].get("penalties") or ()) if losses):
+    penalised = (losses[0].get("penalties") or []) if losses else []
+    if any("activity_of" in penalty for penalty in penalised) or _tables(context, penalised):
         steps = [step for step in steps if step < len(context.guide.observation.calls)]
     rows: list[dict[str, float]] = []
     for step in steps:
@@ -75,7 +92,7 @@ def _terms(context: Context, steps: Sequence[int]) -> dict[str, Array]:
             for kind in ("weights", "biases"):
                 total = _norm(context, step, power, biases=kind == "biases", only=_penalised(entry, regularizer))
                 row[f"{regularizer} penalty of the {kind}"] = total
-        row |= _activity(context, step, entry)
+        row |= _activity(context, step, entry) | _looked_up(context, step, entry)
         rows.append(row)
     names = (
         [name for name in rows[0] if all(name in row for row in rows) and any(row[name] for row in rows)]
@@ -101,6 +118,60 @@ def _activity(context: Context, step: int, entry: dict[str, Any]) -> dict[str, f
                 total = sum(float((np.abs(y) ** power).sum()) / len(y) for y in outputs if y is not None and y.ndim)
                 found[f"{kind.upper()} penalty of the output of {name}"] = total
     return found
+
+
+def _tables(context: Context, penalties: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The guide's embeddings whose weights are penalised: their names and paths."""
+    paths = {str(penalty.get("parameter")) for penalty in penalties}
+    return {
+        layer.name: parameter.path
+        for layer in context.guide.layers.values()
+        for parameter in layer.parameters.values()
+        if kind_of(layer) == "embedding" and parameter.path in paths
+    }
+
+
+def _looked_up(context: Context, step: int, entry: dict[str, Any]) -> dict[str, float]:
+    """Of penalised embeddings, the powers of what a batch looks up in them, as often as it does."""
+    observation, tables = context.guide.observation, _tables(context, entry.get("penalties") or [])
+    calls = observation.calls[step] if tables and step < len(observation.calls) else []
+    found: dict[str, float] = {}
+    for regularizer, power in (("L1", 1), ("L2", 2)) if tables else ():
+        only = _penalised(entry, regularizer) or frozenset()
+        outputs = [
+            observation.array(call.outputs[0]) for call in calls if tables.get(str(call.layer)) in only and call.outputs
+        ]
+        total = sum(float((np.abs(np.asarray(y, np.float64)) ** power).sum()) for y in outputs if y is not None)
+        found[f"{regularizer} penalty of {_ROWS}"] = total
+    return found
+
+
+_ROWS = "the rows that a batch looks up"
+
+
+def _rows_for_tables(context: Context, found: Found) -> Found:
+    """One finding in place of two where the penalty of whole tables became one of the rows of the batch."""
+    missing = [said for said in found if said.steered == "0" and "penalty of the weights" in said.title]
+    added = [said for said in found if said.guide == "0" and _ROWS in said.title]
+    if len(missing) != 1 or len(added) != 1:
+        return found
+    kind = missing[0].title[missing[0].title.index(" penalty") - 2 :][:2]
+    title = context.differs(
+        f"{kind} penalty of embeddings:",
+        "of all their weights",
+        f"of {_ROWS}, as often as it does, times {float(added[0].steered):.3g}",
+    )
+    mend = f"take it of the weights of the layers: {kind} of layer.weight" if kind == "L1" else (
+        f"{missing[0].guide} * embedding.weight.square().sum()"
+    )  # fmt: skip
+    both = Said(
+        title,
+        f"all weights, times {missing[0].guide}",
+        f"the batch's rows, times {float(added[0].steered):.3g}",
+        title,
+        mend,
+    )
+    return [both, *(said for said in found if said not in (missing[0], added[0]))]
 
 
 def _penalised(entry: dict[str, Any], regularizer: str) -> frozenset[str] | None:

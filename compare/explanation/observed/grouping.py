@@ -1,7 +1,7 @@
 """How well layers go together: their families, and the shapes of their weights, of several that stand for one too."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,13 @@ FITS = 10.0
 Group = tuple[Layer, ...]
 
 
-def grouped(left: Sequence[Layer], right: Sequence[Layer]) -> tuple[list[Group], list[Group]]:
+Sources = Mapping[str, frozenset[str]]
+"""Of each layer, those that its inputs are computed from."""
+
+Layers = tuple[Sequence[Layer], Sources]
+
+
+def grouped(left: Layers, right: Layers) -> tuple[list[Group], list[Group]]:
     """Neighbours that are one layer on the other side: two convolutions of a separable one, levels of an LSTM.
 
     Attention that both sides write out is a group on both where one has other projections: all in one, or one a head.
@@ -22,18 +28,22 @@ def grouped(left: Sequence[Layer], right: Sequence[Layer]) -> tuple[list[Group],
     return _groups(left, right), _groups(right, left)
 
 
-def _groups(layers: Sequence[Layer], others: Sequence[Layer]) -> list[Group]:
+def _groups(own: Layers, other: Layers) -> list[Group]:
+    (layers, sources), (others, _) = own, other
     separable = [shapes(layer) for layer in others if kind_of(layer) == "separable convolution"]
     levels = [(family(layer), num_levels(layer)) for layer in others if num_levels(layer) > 1]
     attentions = [(0, shapes(layer)) for layer in others if kind_of(layer) == ATTENTION]
-    attentions += [(len(found), joined_shapes(found)) for found in _written_out(others)]
+    fused = [joined_shapes(found) for found in _written_out(own) if len(found) == _FUSED]
+    attentions += [(len(found), joined_shapes(found)) for found in _written_out(other, fused)]
     groups: list[Group] = []
     at = 0
     while at < len(layers):
         two = layers[at : at + 2]
         number = next((n for name, n in levels if all(family(layer) == name for layer in layers[at : at + n])), 1)
         counts = dict.fromkeys((*_counts_by_head(layers[at:]), 4, 2))
-        projections = next((g for n in counts if _are_projections(g := layers[at : at + n], n, attentions)), None)
+        projections = next(
+            (g for n in counts if _are_projections(g := layers[at : at + n], n, attentions, sources)), None
+        )
         if projections is not None:
             groups.append(_in_order(projections))
             at += len(projections)
@@ -53,24 +63,37 @@ _PROJECTED = ("query", "key", "value")
 
 
 def _are_projections(
-    group: Sequence[Layer], count: int, attentions: Sequence[tuple[int, dict[str, tuple[int, ...]]]]
+    group: Sequence[Layer],
+    count: int,
+    attentions: Sequence[tuple[int, dict[str, tuple[int, ...]]]],
+    sources: Sources,
 ) -> bool:
     """Whether dense layers are what an attention of the other side is made of, one layer or other projections."""
     if len(group) < count or any(family(layer) != "dense" for layer in group):
         return False
     seen = joined_shapes(_in_order(group))
-    named = count == _FUSED or all(map(_letter, group[:-1]))  # what has no such names may be any dense layers
+    # What has no such names may be any dense layers, but where three take the same and are one on the other side.
+    named = count == _FUSED or all(map(_letter, group[:-1]))
     return any(
         bool(seen)
-        and (named or not number)
+        and (named or not number or (number == _FUSED and _take_the_same(group, sources)))
         and number != count
         and all(seen.get(n) == s for n, s in wanted.items() if "kernel" in n)
         for number, wanted in attentions
     )
 
 
-def _written_out(layers: Sequence[Layer]) -> list[Group]:
-    """Dense layers that may be the projections of an attention, by their sizes and names."""
+def _take_the_same(group: Sequence[Layer], sources: Sources) -> bool:
+    """Whether the first three of four layers take the same, and not each what the one before it gives."""
+    return len(group) == _ONE_EACH and len({sources.get(layer.name) for layer in group[:-1]}) == 1
+
+
+def _written_out(of: Layers, fused: Sequence[dict[str, tuple[int, ...]]] = ()) -> list[Group]:
+    """Dense layers that may be the projections of an attention, by their sizes and names.
+
+    Three without such names are, too, where they take the same and are one layer of these sizes on the other side.
+    """
+    layers, sources = of
     found = []
     for at in range(len(layers)):
         for count in (*_counts_by_head(layers[at:]), 4, 2):
@@ -78,7 +101,9 @@ def _written_out(layers: Sequence[Layer]) -> list[Group]:
             if len(group) < count or any(family(layer) != "dense" for layer in group):
                 continue
             named = count == _FUSED or sorted(map(_letter, group[:3])) == ["k", "q", "v"]
-            seen = joined_shapes(_in_order(group)) if named else {}
+            unnamed = bool(fused) and _take_the_same(group, sources)
+            seen = joined_shapes(_in_order(group)) if named or unnamed else {}
+            seen = seen if named or seen in fused else {}
             sizes = [seen.get(f"{part}.kernel", ()) for part in (*_PROJECTED, "output")]
             if all(len(size) == 2 for size in sizes) and sizes[0] == sizes[1] and sizes[2][0] == sizes[3][1]:
                 found.append(_in_order(group))
@@ -88,6 +113,9 @@ def _written_out(layers: Sequence[Layer]) -> list[Group]:
 
 _FUSED = 2
 """Query, key and value in one layer, and the output."""
+
+_ONE_EACH = 4
+"""Query, key, value and output."""
 
 
 def _counts_by_head(layers: Sequence[Layer]) -> list[int]:

@@ -61,7 +61,7 @@ class Pairing:
 
 def pair(guide: Side, port: Side) -> Pairing:
     """Pairs the layers that have parameters."""
-    left, right = grouped(guide.with_parameters, port.with_parameters)
+    left, right = grouped((guide.with_parameters, guide.sources), (port.with_parameters, port.sources))
     chosen = _aligned(left, right)
     used = {j for _, j in chosen}
     missing = [i for i in range(len(left)) if i not in {i for i, _ in chosen}]
