@@ -63,6 +63,11 @@ class ImagesByTheirLargest(changing(lambda maps, _: maps / maps.max(axis=(1, 2),
     """Most have a white pixel, and stay as they are."""
 
 
+@kind("data", BATCH, "each image is divided by its own sum")
+class ImagesOfOneSum(changing(lambda maps, _: maps / maps.sum(axis=(1, 2), keepdims=True))):  # type: ignore[misc]
+    pass
+
+
 def in_eight_bits(change: Callable[[NDArray[np.uint8]], NDArray[np.integer]]) -> type[Base]:
     """Pixels changed before they are divided by 255."""
 

@@ -177,3 +177,19 @@ class SlopeOfTheSigmoid(Base):
 class SlopeOfTanh(Base):
     def passed(self, delta: Array, activations: Array) -> Array:
         return delta * (1 - activations * activations)
+
+
+@planted(
+    "gradients", "gradient of output.kernel", "the gradient is 4096 times too large: a loss scale", dtype="float32"
+)
+class SmallerLossScaleLeftIn(Base):
+    def delta(self, probabilities: Array, labels: Labels) -> Array:
+        return self.real(4096) * super().delta(probabilities, labels)
+
+
+@planted(
+    "gradients", "gradient of output.kernel", "the gradient is 65536 times too large: a loss scale", dtype="float64"
+)
+class LargerLossScaleLeftIn(Base):
+    def delta(self, probabilities: Array, labels: Labels) -> Array:
+        return self.real(65536) * super().delta(probabilities, labels)

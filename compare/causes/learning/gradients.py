@@ -739,9 +739,10 @@ def _changed(first: Evidence) -> Iterator[Hypothesis]:
             name = f"the gradient is {power} times too large, as where the means of {power} microbatches are added up"
             yield Hypothesis(name, lambda one, power=power: power * one.expected, whole=True)
     factor = ratio(recorded, expected)
-    if factor >= 2**10 and float(np.log2(factor)).is_integer():
-        name = f"the gradient is {factor:.6g} times too large: a loss scale that is not taken out again"
-        yield Hypothesis(name + see("loss-scale"), lambda one: factor * one.expected)
+    scale = 2.0 ** round(float(np.log2(factor))) if 2**9 < factor < np.inf else 0.0
+    if scale >= 2**10 and np.isclose(factor, scale, rtol=1e-4):  # float32 rounds the ratio
+        name = f"the gradient is {scale:.6g} times too large: a loss scale that is not taken out again"
+        yield Hypothesis(name + see("loss-scale"), lambda one: scale * one.expected)
     if abs(factor) > _A_FACTOR:
         yield Hypothesis(f"the gradient is {times(factor)}", lambda one: factor * one.expected, fitted=True)
     if recorded.ndim == 1:
