@@ -70,9 +70,10 @@ def document(known: dict[str, dict[str, Any]]) -> str:
     versions = ", ".join(f"{package} {version(package)}" for package in ("keras", "tensorflow", "torch", "lightning"))
     return f"""# How well does `explain` name a fault?
 
-`mnist-compare explain` is held against a zoo, in `tests/explain/`: {len(pairs)} pairs of scripts that do the same, written as
-people write them, and {len(faults)} faults, each planted in one of them by changing a line or two. Its makers know these
-faults: the figures say what it has learned, and not how it does with yours.
+`mnist-compare explain` is held against a zoo, in `tests/explain/`:
+{len(pairs)} pairs of scripts that do the same, written as people write them, and {len(faults)} faults,
+each planted in one of them by changing a line or two. Its makers know these faults: the figures say what it has
+learned, and not how it does with yours.
 
 - **{same} of {len(pairs)}** clean pairs are the same to it.
 - **{named} of {len(faults)}** faults are named with their place and their cause in one call.
