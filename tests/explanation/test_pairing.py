@@ -6,6 +6,7 @@ import pytest
 from compare.explanation.context import Context
 from compare.explanation.model.structure import structure
 from compare.explanation.observed.carry import carried, parameter_pairs
+from compare.explanation.observed.grouping import shapes
 from compare.explanation.observed.observation import Observation
 from compare.explanation.observed.pairing import pair
 from compare.explanation.observed.plan import call_pairs
@@ -428,3 +429,30 @@ def test_the_only_table_that_is_left_of_each_side_is_carried_and_its_calls_are_n
     if found is not None:
         paths = parameter_pairs(found, ("keras", "torch"))
         assert paths == [(quantizer["parameters"]["codebook"]["path"], table["parameters"]["weight"]["path"])]
+
+
+def test_a_normalisation_of_one_s_own_is_paired_whatever_it_calls_its_factor(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [layer("norm", "RMSNorm", {"variable_1": (4,)}), dense("d", (4, 3))])
+    port = side(tmp_path / "b", "torch", [layer("norm", "RMSNorm", {"weight": (4,)}), linear("fc", (4, 3))])
+    assert [(p.guide.name, p.fits) for p in pair(guide, port).pairs] == [("norm", True), ("d", True)]
+    (first, _) = pair(guide, port).pairs
+    values = {first.guide.parameters["variable_1"].path: np.arange(4.0)}
+    assert list(carried(first, values, ("keras", "torch"), gradients=False)) == ["norm.weight"]
+    own = side(tmp_path / "c", "torch", [layer("norm", "LayerNorm", {"g": (4,), "b": (4,)})])
+    assert shapes(own.with_parameters[0]) == {"kernel": (4,), "bias": (4,)}
+
+
+@pytest.mark.parametrize("apart_first", [True, False])
+def test_dense_layers_that_are_one_on_the_other_side_are_no_fault(tmp_path: Path, apart_first: bool) -> None:
+    wires = {"gate": "x", "up": "x", "down": "up"}
+    apart = wired(
+        tmp_path / "a", "torch", [linear("gate", (4, 6)), linear("up", (4, 6)), linear("down", (6, 4))], wires
+    )
+    joined = [linear("both", (4, 12)), linear("down", (6, 4))]
+    whole = wired(tmp_path / "b", "torch", joined, {"both": "x", "down": "both"})
+    guide, port = (apart, whole) if apart_first else (whole, apart)
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    structure(context)
+    assert not context.findings
+    (said,) = context.unpaired
+    assert "are one layer on the other side, both" in said

@@ -558,3 +558,24 @@ def test_a_dropout_that_is_written_out_and_a_module_of_ones_own(tmp_path: Path) 
     out = seen.arrays[next(call for call in calls if call["layer"] == "scale")["outputs"][0]]
     dropped = seen.arrays[next(call for call in calls if call["function"] in ("div", "truediv"))["outputs"][0]]
     np.testing.assert_allclose(dropped, out, rtol=1e-14)  # the mask is what is kept on average
+
+
+TWICE = """
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for step in range(3):
+        a, b = torch.randn(16, 6), torch.randn(16, 6)
+        loss = (net(a) - net(b)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+
+
+def test_a_normalisation_that_is_called_twice_before_the_backward_pass_is_left_as_it_is(folder: Path) -> None:
+    document = watch(folder, TWICE).document
+    assert document["status"]["outcome"] == "observed", document["status"]["message"]

@@ -361,8 +361,8 @@ class Watch:
                 part._parameters.clear()  # noqa: SLF001
                 part._parameters.update(parameters)  # noqa: SLF001
             with self.quietly():
-                for buffer, value in values:
-                    buffer.copy_(value)
+                for buffer, value in values:  # through `data`: a call before may have kept the buffer for its gradient
+                    buffer.data.copy_(value)
             random.setstate(generators[0])
             np.random.set_state(generators[1])  # noqa: NPY002
             torch.set_rng_state(generators[2])

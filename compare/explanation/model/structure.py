@@ -3,7 +3,7 @@
 from compare.explanation.context import Context, called, describe, in_code
 from compare.explanation.findings import joined
 from compare.explanation.model.layer_mends import part_mend, size_mend
-from compare.explanation.observed.grouping import joined_shapes
+from compare.explanation.observed.grouping import family, joined_shapes, shapes
 from compare.explanation.observed.kinds import ATTENTION, gates_of
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
@@ -17,15 +17,15 @@ def structure(context: Context) -> None:
     if not pairing.pairs:
         _nothing_paired(context)
         return
-    _where_it_stops(context)
+    in_one = _joined_in_one(context)
+    if not in_one:
+        _where_it_stops(context)
     for pair in pairing.pairs:
-        if not pair.fits:
-            _sizes(context, pair)
-        else:
-            _parameters(context, pair)
+        if not {pair.guide.name, pair.port.name} & in_one:
+            (_parameters if pair.fits else _sizes)(context, pair)
     _drawn_once(context)
     _copies(context)
-    untied = _untied(context)
+    untied = _untied(context) | in_one
     for layer in pairing.guides_left:
         if layer.name not in untied:
             _left(context, layer, of_guide=True)
@@ -34,6 +34,34 @@ def structure(context: Context) -> None:
             _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
         context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
+
+
+def _joined_in_one(context: Context) -> set[str]:
+    """Says that dense layers which take the same are one layer on the other side; the names of all of them.
+
+    Their weights are not carried across, so that nothing is known of them: that is no fault.
+    """
+    pairing, found = context.pairing, set[str]()
+    sides = (
+        (context.guide, pairing.guides_left, lambda pair: pair.guide, lambda pair: pair.port),
+        (context.steered, pairing.ports_left, lambda pair: pair.port, lambda pair: pair.guide),
+    )
+    for side, left, apart, whole in sides:
+        for pair in pairing.pairs:
+            if pair.fits or pair.kind != "dense" or len(pair.guides) + len(pair.ports) > 2:
+                continue
+            one, source = apart(pair), side.sources.get(apart(pair).name)
+            beside = [x for x in left if family(x) == "dense" and side.sources.get(x.name) == source]
+            kernels = [shapes(x).get("kernel", ()) for x in (one, *beside)]
+            wanted = shapes(whole(pair)).get("kernel", ())
+            if not beside or any(len(kernel) != 2 for kernel in (*kernels, wanted)):
+                continue
+            if {kernel[1] for kernel in kernels} == {wanted[1]} and sum(kernel[0] for kernel in kernels) == wanted[0]:
+                names = joined(called(x) for x in (one, *beside))
+                context.unpaired.append(f"{names} are one layer on the other side, {called(whole(pair))}")
+                context.told.add(context.name(pair))
+                found |= {one.name, whole(pair).name, *(x.name for x in beside)}
+    return found
 
 
 def _drawn_once(context: Context) -> None:

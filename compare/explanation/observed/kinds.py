@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -90,17 +90,35 @@ def common(layer: Layer, arrays: Mapping[str, Array]) -> Weights | None:
         found = {"depthwise": _depthwise(local["depthwise_kernel"]), "kernel": _convolution(local["pointwise_kernel"])}
         return found | ({"bias": local["bias"]} if "bias" in local else {})
     named: Weights = {}
+    names = _common_names(kind, local)
     for name, array in local.items():
         if name in ("num_batches_tracked", "seed_generator_state"):
             continue
-        named[_COMMON_NAMES.get(name, name)] = _turned(kind, name, array)
+        named[names.get(name, name)] = _turned(kind, name, array)
     return named
+
+
+def _common_names(kind: str, names: Iterable[str]) -> Mapping[str, str]:
+    """Common names by the local ones; what a normalisation of the user's own calls `g` or does not name is its factor.
+
+    Of two such weights the second is the bias.
+    """
+    names = list(names)
+    unknown = [name for name in names if _COMMON_NAMES.get(name, name) not in _COMMON]
+    if kind not in ("layer normalization", "RMS normalization") or len(unknown) > 2:
+        return _COMMON_NAMES
+    taken = {_COMMON_NAMES.get(name, name) for name in names}
+    free = [name for name in ("kernel", "bias") if name not in taken]
+    return {**_COMMON_NAMES, **dict(zip(unknown, free, strict=False))}
 
 
 _COMMON_NAMES = {
     "weight": "kernel", "gamma": "kernel", "scale": "kernel", "embeddings": "kernel", "alpha": "kernel",
     "depthwise_kernel": "kernel", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var",
 }  # fmt: skip
+
+
+_COMMON = frozenset({"kernel", "bias", "running_mean", "running_var", "num_batches_tracked", "seed_generator_state"})
 
 
 def _local(name: str) -> str:
@@ -206,8 +224,9 @@ def into(layer: Layer, weights: Mapping[str, Array]) -> Weights | None:
         Only what this layer has and the weights fill, None if a shape does not fit.
     """
     placed: Weights = {}
+    names = _common_names(kind_of(layer), map(_local, layer.parameters))
     for name, parameter in layer.parameters.items():
-        found = _for_torch(name, weights)
+        found = _for_torch(name, weights, names)
         if found is None:
             continue
         if found.shape != parameter.shape:
@@ -218,7 +237,7 @@ def into(layer: Layer, weights: Mapping[str, Array]) -> Weights | None:
     return placed
 
 
-def _for_torch(name: str, weights: Mapping[str, Array]) -> Array | None:
+def _for_torch(name: str, weights: Mapping[str, Array], names: Mapping[str, str]) -> Array | None:
     last = _local(name)
     if last in ("in_proj_weight", "in_proj_bias"):
         kind = "kernel" if last.endswith("weight") else "bias"
@@ -233,4 +252,4 @@ def _for_torch(name: str, weights: Mapping[str, Array]) -> Array | None:
         if key not in weights and key.startswith("bias_hh") and key.replace("_hh", "_ih") in weights:
             return np.zeros_like(weights[key.replace("_hh", "_ih")])
         return weights.get(key)
-    return weights.get(_COMMON_NAMES.get(last, last))
+    return weights.get(names.get(last, last))

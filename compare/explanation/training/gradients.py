@@ -157,6 +157,9 @@ def gradients(context: Context) -> None:
         return
     if context.has("forward") or context.has("loss", ("fault",)):
         return  # what differs before them changes them
+    if apart := [pair for pair in context.pairing.pairs if not pair.fits]:
+        context.not_seen.append(f"the gradients: they pass {context.names(apart)}, whose weights are each side's own")
+        return
     if max(far[path] for path in off) <= 1e-5:
         context.same.append(f"the gradients of {counted(len(both), 'parameter')}, up to constants rounded to float32")
         return
