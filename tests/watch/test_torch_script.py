@@ -579,3 +579,30 @@ TWICE = """
 def test_a_normalisation_that_is_called_twice_before_the_backward_pass_is_left_as_it_is(folder: Path) -> None:
     document = watch(folder, TWICE).document
     assert document["status"]["outcome"] == "observed", document["status"]["message"]
+
+
+INSIDE = """
+    import torch
+    from torch import nn
+
+    class Task(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+
+        def loss(self, x, y):
+            return nn.functional.cross_entropy(self.net(x), y)
+
+    task = Task()
+    task.net(torch.zeros(1, 6))
+    optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
+    for step in range(3):
+        optimizer.zero_grad()
+        task.loss(torch.randn(16, 6), torch.randint(0, 2, (16,))).backward()
+        optimizer.step()
+"""
+
+
+def test_a_model_inside_another_one_is_evaluated(folder: Path) -> None:
+    document = watch(folder, INSIDE).document
+    assert [call["layer"] for call in document["evaluation_calls"] if call["layer"]][-1].endswith("2")

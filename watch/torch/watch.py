@@ -170,11 +170,10 @@ class Watch:
 
     def _is_copy(self, module: nn.Module) -> bool:
         """Whether a module has the parameters of a trained one: an averaged copy of it, that is evaluated."""
+        if self._trained(module):  # it is inside another one, such as a LightningModule
+            return False
         shapes = [parameter.shape for parameter in module.parameters()]
-        return any(
-            root is not module and self._trained(root) and [p.shape for p in root.parameters()] == shapes
-            for root in self.model.roots
-        )
+        return any(self._trained(root) and [p.shape for p in root.parameters()] == shapes for root in self.model.roots)
 
     def meets_loose(self, value: Any) -> bool:
         """Whether a parameter of no module is in a value."""
