@@ -67,6 +67,8 @@ def document(known: dict[str, dict[str, Any]]) -> str:
     same = sum(right(known[pair]) for pair in pairs)
     named = sum(right(known[fault.name]) for fault in faults)
     alone = sum(right(known[fault.name]) and not known[fault.name]["others"] for fault in faults)
+    left = len(FAULTS) - len(faults)
+    not_run = f"- {left} more faults of the zoo were not run for this page.{NEWLINE}" if left else ""
     versions = ", ".join(f"{package} {version(package)}" for package in ("keras", "tensorflow", "torch", "lightning"))
     return f"""# How well does `explain` name a fault?
 
@@ -78,7 +80,7 @@ learned, and not how it does with yours.
 - **{same} of {len(pairs)}** clean pairs are the same to it.
 - **{named} of {len(faults)}** faults are named with their place and their cause in one call.
 - Beside {alone} of them it says nothing else.
-
+{not_run}
 One run of each, with {versions}:
 `python -m tests.explain.table RESULTS pairs faults --document docs/explain-zoo.md`.
 

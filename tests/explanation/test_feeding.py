@@ -196,13 +196,13 @@ def test_a_deviation_by_n_minus_1_is_told_by_its_factor() -> None:
 def test_targets_of_the_sample_beside_are_told(made: Callable[[Array], Array], words: str) -> None:
     targets = GENERATOR.normal(size=(32, 1))
     shifted = made(np.concatenate([GENERATOR.normal(size=(8, 1)), targets, GENERATOR.normal(size=(8, 1))]))[8:-8]
-    assert relate_targets([targets], [shifted], None).words == f"targets shifted: {words}"
+    assert relate_targets([targets], [shifted], None).words == f"shifted: {words}"
 
 
 def test_targets_of_the_position_beside_are_told() -> None:
     tokens = GENERATOR.integers(0, 20, (16, 9))
     words = relate_targets([tokens[:, 1:]], [tokens[:, :-1]], None).words
-    assert words == "targets shifted: each position has the target of the position before it"
+    assert words == "shifted: each position has the target of the position before it"
     classes = np.eye(6)[GENERATOR.integers(0, 5, 32)]
     assert "labels off by 1" in relate_targets([classes], [np.roll(classes, 1, axis=1)], None).words
 

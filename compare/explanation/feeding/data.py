@@ -140,7 +140,7 @@ def _mend(words: str) -> str:
 
 def _target_mend(words: str) -> str:
     """What to do about what the steered side makes of the labels."""
-    if words.startswith("targets shifted"):
+    if words.startswith("shifted"):
         return "take each sample's own target: an index is off"
     smoothing = re.search(r"by ([\d.]+) \(label smoothing\)", words)
     if smoothing is None:

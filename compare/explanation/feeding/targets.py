@@ -80,7 +80,7 @@ def _shifted_words(x: Array, y: Array) -> str:
         return ""
     of, places, where = found[0]
     which = f"the {of} {where} it" if places == 1 else f"the {of} {places} places {where} it"
-    return f"targets shifted: each {of} has the target of {which}"
+    return f"shifted: each {of} has the target of {which}"
 
 
 _ENOUGH = 16
