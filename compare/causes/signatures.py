@@ -72,6 +72,11 @@ class Evidence:
         with np.errstate(all="ignore"):
             return float((distance(self.recorded, self.expected) / self.bound).max(initial=0))
 
+    @cached_property
+    def as_found(self) -> Array:
+        """The numbers found, for a prediction to give where it does not say what they should be."""
+        return np.array(self.recorded)
+
     def left_by(self, predicted: Array, terms: Array | float = 0.0) -> float:
         """How many times what rounding allows the found numbers lie off the predicted ones.
 
@@ -153,17 +158,41 @@ def accepted(evidence: Sequence[Evidence], hypothesis: Hypothesis) -> Accepted |
     deviating = [one for one in evidence if not one.is_right]
     if hypothesis.fitted and max((one.excess for one in deviating), default=0) < WELL_ABOVE_ROUNDING:
         return None
+    if hypothesis.fitted and sum(one.recorded.size for one in deviating) == 1 and not _is_likely(hypothesis):
+        return None
     worst = 0.0
     with np.errstate(all="ignore"):
         for one in deviating:
             worst = max(worst, left := hypothesis.left(one))
-            if not left <= min(1, one.left_by_expected / _ALIKE):
+            if not left <= min(1, _left_by_nothing(one, hypothesis) / _ALIKE):
                 return None
+        # Where it does not say what should be found, it takes what is: of that alone nothing follows.
+        if deviating and all(hypothesis.predict(one) is one.as_found for one in deviating):
+            return None
         right = [one for one in evidence if one.is_right]
         against = tuple(one for one in right if not hypothesis.left(one) <= 1)
     if hypothesis.whole and {one.step for one in against} & {one.step for one in deviating}:
         return None
     return Accepted(hypothesis, worst, tuple(deviating), against)
+
+
+def _left_by_nothing(one: Evidence, hypothesis: Hypothesis) -> float:
+    """What the expected numbers leave where they are allowed as much as the hypothesis is."""
+    if hypothesis.terms is None or not hypothesis.left(one) <= 1:
+        return one.left_by_expected
+    return one.left_by(one.expected, hypothesis.terms(one))
+
+
+def _is_likely(hypothesis: Hypothesis) -> bool:
+    """Whether what is fitted to a single number is likely all the same: it is one number, and round."""
+    numbers = [
+        re.sub(r"e.*|[.]", "", found[0]).strip("0") for found in re.finditer(r"\d[\d.]*(e[+-]?\d+)?", hypothesis.cause)
+    ]
+    return hypothesis.fitted < 2 and all(len(digits) <= _ROUND for digits in numbers)
+
+
+_ROUND = 2
+"""Numbers that people write have so many digits."""
 
 
 _NUMBER = re.compile(r"[0-9.]+(e[+-]?[0-9]+)?")
@@ -387,9 +416,14 @@ def as_noise(evidence: Sequence[Evidence], what: str = "the numbers", where: str
         factors.append(factor[large])
     if factors and (words := _noise(factors)) is not None:
         variance = float(np.concatenate(factors).var())
-        rate = f", as Gaussian dropout of rate {variance / (1 + variance):.2g} does" if "normal" in words else ""
+        drops = "normal" in words and variance > _LEAST_DROPOUT
+        rate = f", as Gaussian dropout of rate {variance / (1 + variance):.2g} does" if drops else ""
         return f"{what} look multiplied by 1 and {words}{rate}: no rule fits them"
     return None
+
+
+_LEAST_DROPOUT = 1e-3
+"""Nobody drops less; of a smaller variance, rounding is as likely."""
 
 
 def knows_nothing(error: Array, expected: Array) -> bool:

@@ -59,7 +59,7 @@ def _draws(trace: Trace, index: int, layer: str) -> Iterator[Check]:
         f"step {index + 1}: agreement of two images' masks of {layer}",
         alike,
         agreement,
-        "one mask is drawn for the whole batch instead of one for each image"
+        _of_one_mask(live, dropped)
         if alike.all()
         else f"two images' masks agree in {_percent(alike)} of their numbers, not in the {agreement:.0%} of masks that "
         "are drawn for each image by itself",
@@ -78,6 +78,14 @@ def _draws(trace: Trace, index: int, layer: str) -> Iterator[Check]:
             else f"the masks of two steps agree in {_percent(alike)} of their numbers, not in the {agreement:.0%} of "
             "masks that are drawn anew",
         )
+
+
+def _of_one_mask(live: NDArray[np.bool_], dropped: NDArray[np.bool_]) -> str:
+    """What it is if the masks of both halves of a batch are the same."""
+    both = live[:-1] & live[1:]
+    if (dropped[:-1] == dropped[1:])[both].all():
+        return "one mask is drawn for the whole batch instead of one for each image"
+    return "the masks of the second half of a batch are those of the first half"
 
 
 def _percent(draws: NDArray[np.bool_]) -> str:
@@ -159,10 +167,19 @@ def _other_masks(trace: Trace, index: int, layer: str, kept: NDArray[np.bool_]) 
         return "the same mask is used in every step"
     if fits(~shared):
         return "the mask is inverted: it drops what it should keep"
+    for words, mask in (
+        ("in reverse order of the images", shared[::-1]),
+        ("in reverse order of the units", shared[:, ::-1]),
+        ("of the image before in the batch", np.roll(shared, 1, axis=0)),
+        ("of the image after in the batch", np.roll(shared, -1, axis=0)),
+    ):
+        if fits(mask):
+            return f"the masks are the recipe's, {words}"
     anywhere = np.where(live, kept, False).any(axis=0)
     if len(live) > 1 and fits(np.broadcast_to(anywhere, live.shape)):
         return "one mask is drawn for the whole batch instead of one for each image"
     if other := next((words for words, mask in _masks_nearby(trace, index, layer, len(live)) if fits(mask)), None):
         return f"the mask is that of {other}"
     share = 1 - kept[live].mean()
-    return f"other activations are dropped than the recipe's masks say, {share:.3g} of all: another generator or seed"
+    said = f"other activations are dropped than the recipe's masks say, {share:.3g} of all"
+    return f"{said}: another generator or seed, or the same masks at other places"

@@ -154,3 +154,14 @@ def test_a_drawn_mask_yields_to_a_rule() -> None:
 )
 def test_the_roundest_number_between_two_is_that_with_the_fewest_digits(low: float, high: float, found: float) -> None:
     assert roundest_between(low, high) == found
+
+
+def test_nothing_follows_from_what_a_cause_takes_as_it_finds_it() -> None:
+    taken = Hypothesis("of the step after", lambda one: one.as_found if one.step == 2 else 2 * one.expected)
+    assert accepted([evidence(2, 3.0)], taken) is None
+    assert accepted([evidence(1, 2.0), evidence(2, 3.0)], taken) is not None
+
+
+def test_what_rounding_allows_a_cause_explains_nothing_that_it_allows_the_expected_numbers_too() -> None:
+    wide = Hypothesis("of large terms", lambda one: 1.1 * one.expected, terms=lambda one: 1e9 * np.abs(one.expected))
+    assert accepted([evidence(1, 1.01)], wide) is None

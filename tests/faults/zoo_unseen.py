@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recipe import Recipe, mnist
 from recipe.batch_order import epoch_order
 from recipe.initial_weights import Weights
-from tests.faults import zoo_data, zoo_networks, zoo_steps
+from tests.faults import zoo_data, zoo_late, zoo_networks, zoo_steps
 from tests.faults.layered import Layered
 from tests.faults.zoo import ZOO, Array, Base, Labels, planted, start
 from tests.faults.zoo_kinds import HIDDEN, THREE, WIDE, Feeding, activating, batch_norm, drawing, kind, softmax
@@ -34,7 +34,7 @@ from tests.faults.zoo_training import (
 
 __all__ = ["CNN", "THREE", "ZOO"]
 
-FILES = (*zoo_networks.FILES, zoo_steps.FILE, zoo_data.FILE, "zoo_unseen.py")
+FILES = (*zoo_networks.FILES, zoo_steps.FILE, zoo_data.FILE, zoo_late.FILE, "zoo_unseen.py")
 """Where the faults are planted."""
 
 # --- data ------------------------------------------------------------------------------------------

@@ -296,9 +296,11 @@ def _label_fault(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
     wrong = [number for number, (a, b) in enumerate(zip(given, wanted, strict=True)) if (a != b).any()]
     if not wrong:
         return None
+    begin = f", from batch {wrong[0] + 1} on" if wrong[0] else ""
+    if all(number and np.array_equal(given[number], wanted[number - 1]) for number in range(wrong[0], len(given))):
+        return f"images and labels do not belong together: the labels are those of the batch before{begin}"
     # All that comes before is right, and tells nothing of how the others are wrong.
     given, wanted = given[wrong[0] :], wanted[wrong[0] :]
-    begin = f", from batch {wrong[0] + 1} on" if wrong[0] else ""
     labels, right = np.concatenate(given), np.concatenate(wanted)
     shift = (labels - right) % classes
     if (shift == shift[0]).all():
@@ -566,15 +568,36 @@ def _late_images(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
         return None
     first = right.index(False)
     step = steps[first]
-    begin = f"from batch {first + 1} on" if not any(right[first:]) else f"in batch {first + 1}"
+    wrong = [number + 1 for number, one in enumerate(right) if not one]
+    begin = f"in batch {first + 1}" if len(wrong) == 1 else f"in the batches {', '.join(map(str, wrong))}"
+    begin = begin if any(right[first:]) else f"from batch {first + 1} on"
+    if (resized := _of_another_size(step.images, own[first])) is not None:
+        return f"{resized} {begin}"
     if np.array_equal(_as_grey(step.images), own[first - 1]):
         if np.array_equal(step.labels, digits.y_train[order[first * size : (first + 1) * size]]):
             return f"the images of a batch are those of the batch before, with its own labels, {begin}"
         return f"a batch is fed again, {begin}"
+    shape = trace.recipe.images.image_shape
+    for words, axes in (("upside down", 1), ("mirrored", 2), ("upside down and mirrored", (1, 2))):
+        turned = np.flip(own[first].reshape(-1, *shape), axes).reshape(own[first].shape)
+        if np.array_equal(_as_grey(step.images), turned):
+            return f"the images are {words} {begin}"
     training = {image.tobytes() for image in digits.x_train}
+    others = int((_as_grey(step.images) != own[first]).any(axis=1).sum())
+    if others <= len(own[first]) // 2 and all(image.tobytes() in training for image in _as_grey(step.images)):
+        return f"{others} of the {len(own[first])} images of a batch are other ones of the training set {begin}"
     if all(image.tobytes() in training for image in _as_grey(step.images)):
         return f"the images come in another order {begin}"
     return f"images become others {begin}, as augmentation that begins there has it"
+
+
+def _of_another_size(images: NDArray[np.floating], own: NDArray[np.generic]) -> str | None:
+    """How a batch has fewer or more images than it should; None where it has as many."""
+    if len(images) == len(own):
+        return None
+    if len(images) < len(own) and np.array_equal(_as_grey(images), own[: len(images)]):
+        return f"only the first {len(images)} of the {len(own)} images of a batch are fed"
+    return f"{len(images)} images are fed instead of the {len(own)} of a batch"
 
 
 def _hash_of(indices: NDArray[np.int32], trace: Trace, digits: Digits) -> str:

@@ -100,7 +100,7 @@ def _of_other_steps(steps: Sequence[Fed]) -> Iterator[Hypothesis]:
     after = [_after_the_update(steps, number) for number in range(len(steps) - 1)]
     yield Hypothesis(
         "the loss is computed after the step's update",
-        lambda one: np.asarray(after[one.step - 1] if one.step <= len(after) else one.recorded),
+        lambda one: np.asarray(after[one.step - 1]) if one.step <= len(after) else one.as_found,
     )
     for share in (0.5, 0.9, 0.95, 0.98, 0.99):
         smooth = [means[0]]
@@ -353,12 +353,12 @@ def _at_other_weights(steps: Sequence[Fed], first: Fed) -> Iterator[Hypothesis]:
             # The weights after the last step are no step's.
             yield Hypothesis(
                 f"the gradients are those at the weights {words}",
-                lambda one, of=of, by=by: one.recorded if one.step - 1 + by == len(steps) else of(one),
+                lambda one, of=of, by=by: one.as_found if one.step - 1 + by == len(steps) else of(one),
             )
         past = _predicting(lambda fed: _past_updated_kernels(fed, of_step(fed, 1)))
         yield Hypothesis(
             "each layer is updated before the gradient passes back through it",
-            lambda one: one.recorded if one.step == len(steps) else past(one),
+            lambda one: one.as_found if one.step == len(steps) else past(one),
         )
 
     def moved(fed: Fed, radius: float) -> ArraysByName:

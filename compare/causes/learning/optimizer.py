@@ -4,6 +4,7 @@ A cause of one of the three, first moment, second moment and parameter, counts o
 is explained too. Optimizers that keep other moments than Adam are in `compare/causes/learning/rules.py`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -162,11 +163,18 @@ def _found_beta(part: str, cause: str, evidence: Sequence[Evidence]) -> Betas:
 
     def left(beta: float) -> float:
         parts = [(one, *taken_in(one.given)) for one in evidence]
-        return max(one.left_by(beta * before + (1 - beta) * taken) for one, before, _, taken in parts)
+        return max(
+            one.left_by(beta * before + (1 - beta) * taken) for one, before, _, taken in parts if not one.is_right
+        )
 
     # What the words round matters in float64: a β may be the decimal number, that in float32, or none of the two.
     before, after, taken = taken_in(max(evidence, key=lambda one: one.recorded.size).given)
-    return {key: min((said, float(np.float32(said)), 1 - ratio(after - before, taken - before)), key=left)}
+    found = min((said, float(np.float32(said)), 1 - ratio(after - before, taken - before)), key=left)
+    if not re.search(r", (from|up to|in) (the )?steps? ", cause):
+        return {key: found}
+    stated = getattr(evidence[0].given.adam, key)
+    wrong = {one.step for one in evidence if not one.is_right}
+    return {key: {one.step: found if one.step in wrong else stated for one in evidence}}
 
 
 def _named(

@@ -33,7 +33,7 @@ def of_other_steps(states: States, evidence: Mapping[str, Sequence[Evidence]]) -
         return None
     causes = [
         cause
-        for catalogue in (_repeated, _accumulated, _late, _skipped, _shared)
+        for catalogue in (_repeated, _accumulated, _late, _skipped, _skipped_by_some, _shared)
         for cause, predict in catalogue(states)
         if _explains(predict, evidence)
     ]
@@ -153,6 +153,33 @@ def _skipped(states: States) -> Iterator[tuple[str, Predict]]:
             return Predicted(s.adams_first(), s.adams_second(), s.adam.update(s.first, s.second, counted))
 
         yield f"{which} skipped{words}", predict
+
+
+def _skipped_by_some(states: States) -> Iterator[tuple[str, Predict]]:
+    """Steps in which some parameters alone stay as they are: frozen for a time, or of an optimizer that rests."""
+    still = {
+        name: tuple(s.step for s in steps if (s.before == s.after).all() and s.gradient.any())
+        for name, steps in states.items()
+    }
+    resting = {name: steps for name, steps in still.items() if steps and len(steps) < len(states[name])}
+    if not resting or len(set(resting.values())) > 1 or len(resting) == len(states):
+        return
+    when = next(iter(resting.values()))
+    name_of = {id(s): name for name, steps in states.items() for s in steps}
+    which = f"the step{'s' if len(when) > 1 else ''} {', '.join(map(str, when))}"
+    for stops, words in ((True, "stops"), (False, "goes on")):
+
+        def predict(s: OptimizerState, *, stops: bool = stops) -> Predicted:
+            of_resting = name_of[id(s)] in resting
+            if of_resting and s.step in when:
+                return _nothing(s)
+            counted = s.step - sum(step < s.step for step in when) if stops and of_resting else s.step
+            return Predicted(s.adams_first(), s.adams_second(), s.adam.update(s.first, s.second, counted))
+
+        yield (
+            f"{', '.join(resting)}: neither moments nor parameters move in {which}; the step counter {words}",
+            predict,
+        )
 
 
 def _shared(states: States) -> Iterator[tuple[str, Predict]]:

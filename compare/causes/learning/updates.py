@@ -63,6 +63,10 @@ def of_parameter(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypo
     for cause, predict in _fitted(first):
         terms = twice_rounded if "decay" in cause else None
         yield Hypothesis(cause, lambda one, predict=predict: predict(one.given), _numbers(cause), terms=terms)
+    yield from _put_back(evidence, first)
+    yield from _half_way(first)
+    yield from _zeroed(evidence)
+    yield from _on_a_grid(evidence)
     yield from _lookahead(evidence, first)
     yield from _averaged(evidence, first)
     yield from _schedules(evidence, first)
@@ -74,6 +78,63 @@ def _numbers(cause: str) -> int:
     chosen = sum(word in cause for word in choices)
     rate = re.search(r"rate is ([\d.e+-]+)", cause)
     return chosen + (rate is not None and float(f"{float(rate[1]):.3g}") != float(rate[1]))
+
+
+def _put_back(evidence: Sequence[Evidence], first: Evidence) -> Iterator[Hypothesis]:
+    """A parameter that is as it was before an earlier step: a head that is loaded again, the best weights restored."""
+    before = {(one.tensor, one.step): one.given.before for one in evidence}
+    earliest = min(one.step for one in evidence)
+    for step in range(earliest, first.step):
+        words = "its initial numbers" if step == 1 else f"the numbers that it had before step {step}"
+        yield Hypothesis(
+            f"after the update the parameter is put back to {words}",
+            lambda one, step=step: one.given.before - before.get((one.tensor, step), np.nan),
+        )
+
+
+def _half_way(first: Evidence) -> Iterator[Hypothesis]:
+    """Parameters that are averaged with those before the update, which rounds them once more."""
+    share = float(f"{ratio(first.recorded, first.expected):.3g}")
+    if 0 < share < 1:
+        yield Hypothesis(
+            f"after the update the parameters go back {1 - share:.3g} of the way: averaged with those before it",
+            lambda one: share * one.expected,
+            fitted=2,
+            terms=lambda one: 2 * twice_rounded(one),
+        )
+
+
+def _zeroed(evidence: Sequence[Evidence]) -> Iterator[Hypothesis]:
+    """Entries that are set to zero after each update, the same ones every time: a pruned unit."""
+    wrong = [one for one in evidence if not one.is_right]
+    masks = {name: [one.given.after == 0 for one in wrong if one.tensor == name] for name in {o.tensor for o in wrong}}
+    if not all(found[0].any() and all((mask == found[0]).all() for mask in found) for found in masks.values()):
+        return
+    share = sum(int(found[0].sum()) for found in masks.values()) / sum(found[0].size for found in masks.values())
+    yield Hypothesis(
+        f"{share:.2g} of the parameter's numbers are set to zero after the update: pruned",
+        lambda one: (
+            np.where(masks[one.tensor][0], one.given.before, one.expected) if one.tensor in masks else one.expected
+        ),
+        fitted=1,
+    )
+
+
+def _on_a_grid(evidence: Sequence[Evidence]) -> Iterator[Hypothesis]:
+    """Parameters that are multiples of a power of two after each update: in fixed point."""
+    wrong = [one for one in evidence if not one.is_right]
+    for bits in range(4, 21):
+        grid = 2.0**-bits
+        if all((one.given.after / grid == np.round(one.given.after / grid)).all() for one in wrong):
+
+            def predict(one: Evidence, grid: float = grid) -> Array:
+                # Which neighbour a number half-way between two goes to is rounding's to say.
+                near = np.abs(one.recorded - one.expected) <= grid * (0.5 + 1e-3)
+                return np.where(near, one.recorded, one.expected)
+
+            name = f"after the update the parameter is rounded to multiples of 2^-{bits}: it is kept in fixed point"
+            yield Hypothesis(name, predict, fitted=1)
+            return
 
 
 Named = tuple[str, Callable[[OptimizerState], Array]]
@@ -127,6 +188,10 @@ def _other_epsilons(first: Evidence) -> Iterator[Named]:
         for other in dict.fromkeys((adam.epsilon, *_USUAL_EPSILONS)):
             same = "" if other == adam.epsilon else f", and is {other:g} instead of {adam.epsilon:g}"
             yield words + same, partial(form, epsilon=other)
+    yield (
+        "ε is a floor: the update is divided by the larger of the root and ε, not by their sum",
+        lambda s: s.adam.step_size(s.step) * s.first / np.maximum(np.sqrt(s.second), adam.epsilon),
+    )
     solved = _solve_epsilon(first)
     for other in dict.fromkeys(
         (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-10, 1e-12, 0.0, float(f"{solved:.3g}"), solved)
@@ -174,6 +239,12 @@ def _other_corrections(state: OptimizerState) -> Iterator[Named]:
     rounded = adam._replace(beta_1=float(np.float32(adam.beta_1)), beta_2=float(np.float32(adam.beta_2)))
     name = "the bias correction takes β rounded to float32, as Keras does on TensorFlow in float64"
     yield name + see("constants-float32"), lambda s: rounded.update(s.first, s.second, s.step)
+    if state.step > 1:
+        last = state.step - 1
+        yield (
+            f"the bias correction stays that of step {last} in all later steps",
+            lambda s: s.adam.update(s.first, s.second, min(s.step, last)),
+        )
     for offset in (1, -1, 2, 10):
         yield (
             f"the step counter is off by {offset:+d}",
@@ -308,11 +379,10 @@ def _fitted(first: Evidence) -> Iterator[Named]:
         return
     yield from _of_forms(first)
     yield from _of_other_kinds(first)
+    name = "each parameter's update is scaled to its own norm times the learning rate, as LAMB does"
     for epsilon in dict.fromkeys((state.adam.epsilon, 1e-6)):
-        name = (
-            f"each parameter's update is scaled to its own norm times the learning rate, as LAMB does, ε = {epsilon:g}"
-        )
-        yield name, partial(_to_own_norm, epsilon=epsilon)
+        yield f"{name}, ε = {epsilon:g}", partial(_to_own_norm, form=_torch, epsilon=epsilon)
+    yield f"{name}, in Keras's form", partial(_to_own_norm, form=_keras, epsilon=state.adam.epsilon)
     yield from _projected(state)
     factor = ratio(first.recorded, rate * state.gradient)
     if np.isfinite(factor) and factor > 0:
@@ -320,7 +390,10 @@ def _fitted(first: Evidence) -> Iterator[Named]:
         name = f"the optimizer is plain gradient descent, not Adam, with a learning rate of {number:.3g}"
         yield name, lambda s: number * s.gradient
     clip = float(f"{np.abs(first.recorded).max():.4g}")
-    yield f"updates are clipped to ±{clip:.4g}", lambda s: np.clip(s.adams_update(), -clip, clip)
+    if clip:
+        yield f"updates are clipped to ±{clip:.4g}", lambda s: np.clip(s.adams_update(), -clip, clip)
+    else:
+        yield "the update is not applied: the moments go on, the parameter stays", lambda s: 0 * s.adams_update()
 
 
 def _of_forms(first: Evidence) -> Iterator[Named]:
@@ -350,7 +423,7 @@ def _of_forms(first: Evidence) -> Iterator[Named]:
             yield name, lambda s, d=rate * number, update=update: update(s) + d * (s.before - update(s))
         # Both at once: what a rate and a decay of its own leave.
         number, decayed = _rate_and_decay(first, expected)
-        if decayed:
+        if abs(number * decayed) > 4 * state.rounding.unit:  # of less, rounding alone moves a parameter
             name = f"the learning rate is {number:.3g}, with decoupled weight decay of {decayed:.3g} (AdamW){words}"
             yield (
                 name + see("adamw-decay"),
@@ -396,9 +469,9 @@ def _of_other_kinds(first: Evidence) -> Iterator[Named]:
                 )
 
 
-def _to_own_norm(s: OptimizerState, epsilon: float) -> Array:
+def _to_own_norm(s: OptimizerState, form: Callable[..., Array], epsilon: float) -> Array:
     """keras/src/optimizers/lamb.py; of a parameter that is zero, Adam's update stays."""
-    update = _torch(s, s.first, s.second, epsilon)
+    update = form(s, s.first, s.second, epsilon)
     norms = float(np.linalg.norm(s.before)), float(np.linalg.norm(update))
     return update * (s.adam.learning_rate * norms[0] / norms[1] if all(norms) else 1.0)
 

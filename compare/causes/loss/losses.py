@@ -203,6 +203,11 @@ def at_label(values: Numbers, fed: Fed) -> Numbers:
     return values[np.arange(fed.size), fed.labels]
 
 
+def _counts(values: Numbers, fed: Fed) -> Numbers:
+    """How many images have each class as their label, shape (classes,)."""
+    return np.bincount(fed.labels, minlength=values.shape[1]).astype(np.float64)
+
+
 def _positive(values: Numbers) -> Numbers:
     return np.where(values.real > 0, values, 0)
 
@@ -274,11 +279,17 @@ def _stated() -> dict[str, Each]:
         "the loss is 1 − the probability of the label": lambda z, fed: 1 - at_label(probabilities(z), fed),
         "the loss has the wrong sign": lambda z, fed: -cross_entropy(z, fed),
         f"each image is held against every label of the batch: shapes are broadcast{see('loss-broadcast')}": (
-            lambda z, fed: -logs(z)[:, fed.labels].mean(axis=1)
+            lambda z, fed: -logs(z) @ _counts(z, fed) / len(fed.labels)
         ),
         f"each image is held against every label of the batch, and they are added up{see('loss-broadcast')}": (
-            lambda z, fed: -logs(z)[:, fed.labels].sum(axis=1)
+            lambda z, fed: -logs(z) @ _counts(z, fed)
         ),
+        **{
+            f"the loss takes the label of the image {where} in the batch": (
+                lambda z, fed, by=by: -logs(z)[np.arange(fed.size), np.roll(fed.labels, by)]
+            )
+            for where, by in (("before", 1), ("after", -1))
+        },
         "the loss is cross-entropy of the sigmoids, not the softmax": (
             lambda z, fed: np.log(1 / at_label(_sigmoid(z), fed))
         ),

@@ -1,5 +1,6 @@
 """The catalogue of signatures for convolutions, pooling, and the way from them to the dense layers."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -103,6 +104,8 @@ def other_inputs(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
     kernel, inputs, below = step.kernel(layer), step.inputs[layer], step.below(layer)
     if below and is_convolution(kernel) and inputs.shape[1] == inputs.shape[2]:
         yield "rows and columns of what the layer is fed are swapped", lambda s: s.inputs[layer].swapaxes(1, 2)
+    if below and is_convolution(kernel):
+        yield from _moved_maps(layer)
     elif not is_convolution(kernel) and inputs.ndim > 2:
         yield FLATTENED + see("flatten-order"), lambda s: s.inputs[layer].transpose(0, 3, 1, 2)
         yield "feature maps are flattened columns first", lambda s: s.inputs[layer].swapaxes(1, 2)
@@ -114,6 +117,21 @@ def other_inputs(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
             "the pooling comes before the ReLU, and averages",
             lambda s: np.maximum(windows(s.preactivations[below]).mean(axis=3), 0),
         )
+
+
+def _moved_maps(layer: str) -> Iterator[tuple[str, Change]]:
+    """Maps that are padded or cropped at another edge."""
+    for rows, columns in itertools.product((0, 1, -1), repeat=2):
+        if rows or columns:
+            name = f"what the layer is fed is moved by {rows:+d} rows and {columns:+d} columns, zeros coming in"
+            yield name, lambda s, by=(rows, columns): _moved(s.inputs[layer], *by)
+
+
+def _moved(maps: Array, rows: int, columns: int) -> Array:
+    """Maps (images, rows, columns, channels) that are moved down and right by one at most."""
+    padded = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = maps.shape[1:3]
+    return padded[:, 1 - rows : 1 - rows + height, 1 - columns : 1 - columns + width]
 
 
 def _overlapping(maps: Array) -> Array:

@@ -159,12 +159,15 @@ def terms_of(one: Evidence, of: Callable[[Evidence], Array], change: Callable[[A
 
 
 def _terms(x: Array, change: Callable[[Array], Array]) -> Array:
+    """It is (x − mean)·s, with an s of each unit or of each image: the ratio of what they range over."""
     normal = change(x)
-    with np.errstate(all="ignore"):
-        # It is (x − mean)·s: two images are s times as far apart behind it.
-        scale = np.abs(normal - normal.mean(axis=0)) / np.abs(x - x.mean(axis=0))
-    sizes: Array = np.nan_to_num(scale, posinf=0).max(axis=0) * np.abs(x).max(axis=0) + np.abs(normal)
-    return np.broadcast_to(sizes, normal.shape)
+    sizes = np.abs(normal)
+    for axes in (tuple(range(x.ndim - 1)), (-1,)):
+        with np.errstate(all="ignore"):
+            scale = np.ptp(normal, axis=axes, keepdims=True) / np.ptp(x, axis=axes, keepdims=True)
+        finite = np.where(np.isfinite(scale), scale, 0)
+        sizes = np.maximum(sizes, finite * np.abs(x).max(axis=axes, keepdims=True) + np.abs(normal))
+    return sizes
 
 
 def terms_before(one: Evidence, layer: str, change: Callable[[Array], Array]) -> Array:
@@ -200,6 +203,9 @@ def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
         for shift in sorted({1, size - 1, size // 2, size // 4, size - size // 4} - {0}):
             name = f"what the layer is fed is moved on by {shift} units, the last ones becoming the first"
             yield name, lambda s, shift=shift: np.roll(s.inputs[layer], shift, axis=1)
+        for words, part in (("first", slice(size // 2)), ("second", slice(size // 2, size))):
+            name = f"only the {words} half of what the layer is fed counts: the other is zero"
+            yield name, lambda s, part=part: _alone(s.inputs[layer], part)
         for groups in (2, 4, 8, 16):
             if size % groups == 0:
                 yield (
@@ -213,6 +219,13 @@ def alternatives(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
         yield from _other_pixels(step, layer)
     else:
         yield from _other_activations(step, layer, below)
+
+
+def _alone(numbers: Array, part: slice) -> Array:
+    """Zeros, but for a part of the last axis."""
+    left = np.zeros(numbers.shape)
+    left[..., part] = numbers[..., part]
+    return left
 
 
 def quantised(numbers: Array, bits: int, axes: tuple[int, ...] | None = None) -> Array:

@@ -54,7 +54,9 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
         yield from _low_precision(first, layer)
         name = "the layer uses the parameters of the step before"
         yield Hypothesis(name, lambda one: _with_weights_of(one, evidence[max(one.step - 2, 0)].given, layer))
+        yield from _weights_put_back(evidence, first, layer)
         yield from _averaged_weights(evidence, first, layer)
+        yield from _units_elsewhere(first)
         yield from network_causes.with_places_left_out(first, layer)
 
     if (cause := named(evidence, hypotheses())) is not None:
@@ -70,6 +72,39 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
 
 def _with_weights_of(one: Evidence, other: ExactStep, layer: str) -> Array:
     return linear(one.given.inputs[layer], other.kernel(layer), other.bias(layer))
+
+
+def _weights_put_back(evidence: Sequence[Evidence], first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """Parameters of an earlier step: restored ones, such as the best so far, or of a checkpoint that is older."""
+    for step in range(first.step - 2):
+        words = "the initial parameters" if step == 0 else f"the parameters after step {step}"
+        yield Hypothesis(
+            f"the layer uses {words}: they have been put back",
+            lambda one, step=step: _with_weights_of(one, evidence[step].given, layer),
+        )
+
+
+def _units_elsewhere(first: Evidence) -> Iterator[Hypothesis]:
+    """The right numbers, of units in another order."""
+    units = first.expected.shape[-1]
+    found, wanted = first.recorded.reshape(-1, units), first.expected.reshape(-1, units)
+    with np.errstate(all="ignore"):
+        apart = (
+            np.abs(found[:, :, None] - wanted[:, None, :]).max(axis=0) if found.size * units < _MOST_COMPARED else None
+        )
+    if apart is None or not np.isfinite(apart).all():
+        return
+    order = apart.argmin(axis=1)
+    if len(set(order.tolist())) < units or (order == np.arange(units)).all():
+        return
+    shift = int(order[0])
+    rolled = (np.roll(np.arange(units), -shift) == order).all()
+    name = f"moved on by {units - shift}, the last ones becoming the first" if rolled else "in another order"
+    yield Hypothesis(f"the units are {name}", lambda one: one.expected[..., order])
+
+
+_MOST_COMPARED = 10_000_000
+"""Of more numbers every unit is not held against every other one."""
 
 
 def _averaged_weights(evidence: Sequence[Evidence], first: Evidence, layer: str) -> Iterator[Hypothesis]:

@@ -167,7 +167,7 @@ def _near(parameter: str, recorded: NDArray[np.float64], wanted: NDArray[np.floa
     if (np.abs(recorded) == np.abs(wanted)).all():
         one_sign = recorded.min() >= 0 or recorded.max() <= 0
         return f"{parameter} has {'the same sign everywhere, the magnitudes are right' if one_sign else 'other signs'}"
-    if (changed_units := _unit_by_unit(recorded, wanted)) is not None:
+    if (changed_units := _copies(recorded) or _unit_by_unit(recorded, wanted)) is not None:
         return f"{parameter} {changed_units}"
     if difference.std() < 0.5 * wanted.std():
         return _nearby(parameter, difference, wanted)
@@ -177,6 +177,17 @@ def _near(parameter: str, recorded: NDArray[np.float64], wanted: NDArray[np.floa
     if np.allclose(np.sort(columns[0].ravel()), np.sort(columns[1].ravel()), rtol=1e-6):
         return f"the units of {parameter} are in another order"
     return None
+
+
+def _copies(recorded: NDArray[np.float64]) -> str | None:
+    """Units that hold the same numbers as others, as where a network was widened."""
+    if recorded.ndim < 2:
+        return None
+    units = recorded.reshape(-1, recorded.shape[-1])
+    different = len(np.unique(units, axis=1).T)
+    if not np.ptp(recorded) or different == units.shape[1]:
+        return None
+    return f"has {units.shape[1] - different} of {units.shape[1]} units that hold another one's numbers: copies"
 
 
 def _nearby(parameter: str, difference: NDArray[np.float64], wanted: NDArray[np.float64]) -> str:
@@ -202,7 +213,9 @@ def _unit_by_unit(recorded: NDArray[np.float64], wanted: NDArray[np.float64]) ->
             return f"has the weights {words} multiplied by a number of their own{length}"
         if np.allclose(recorded, wanted + shift, rtol=1e-5, atol=1e-7):
             centred = np.abs(recorded.mean(axis=axes)).max() < 1e-6
-            return f"has a number of its own added to the weights {words}" + (": their mean is taken off" * centred)
+            return f"has a number of its own added to the weights {words}" + (
+                ": their mean is taken off" if centred else ""
+            )
     return None
 
 
