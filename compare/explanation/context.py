@@ -33,6 +33,7 @@ class Context:
         same: What was compared and is the same.
         not_seen: What could not be compared.
         unpaired: Why something could not be paired.
+        by_hand: The layers, and weights of a model's own, that may be written otherwise on the other side.
         told: The layers whose own output was found to differ.
         judged: The values before layers that were compared: the mode, the guide's figures, the steered side's key.
         folders: Of the guide's and the steered side's programs, to read the lines around a place.
@@ -47,6 +48,7 @@ class Context:
     same: list[str] = field(default_factory=list)
     not_seen: list[str] = field(default_factory=list)
     unpaired: list[str] = field(default_factory=list)
+    by_hand: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
     judged: set[tuple[str, tuple[float, ...], str | None]] = field(default_factory=set)
     folders: tuple[Path, Path] = (Path(), Path())

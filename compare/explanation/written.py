@@ -77,7 +77,7 @@ def nodes_of(
     """
     made: dict[str, int] = {}
     found: list[Node] = []
-    for name, settings, keys, key, line in _ordered(entries):
+    for name, settings, keys, key, line in _ordered(_linked(observation, entries)):
         output = observation.array(key)
         pairs = [(made.get(k or ""), array) for k in keys if (array := observation.array(k)) is not None]
         if output is None or not np.isfinite(output).all():
@@ -92,6 +92,20 @@ def nodes_of(
         if key is not None:
             made[key] = len(found) - 1
     return found
+
+
+def _linked(observation: Observation, entries: Sequence[Entry]) -> list[Entry]:
+    """Calls that take what another gave by that call's key: loss functions keep their inputs by keys of their own."""
+    outputs = {key: array for entry in entries if (array := observation.array(key := entry[3])) is not None}
+
+    def maker(key: str | None, own: str | None) -> str | None:
+        array = observation.array(key)
+        if key in outputs or array is None or array.size < 2:
+            return key
+        same = (other for other, made in outputs.items() if other != own and np.array_equal(made, array))
+        return next(same, key)
+
+    return [(name, settings, [maker(k, own) for k in keys], own, line) for name, settings, keys, own, line in entries]
 
 
 def _in_steps(node: Node, number: int) -> list[Node]:
@@ -379,10 +393,23 @@ class _Words:
         if any(_same(value, array) for array in node.inputs):
             return self._extra(node)
         if source[1] >= 0:
-            title = self.context.added(node.words, f"{self.where} to a value that is taken as it is")
-            return Told(title, "the value as it is", node.words, f"leave out {node.words}", node.place)
+            return self._of_given(node, value)
         wanted = self.guide[source[0]]
         return self._of_two(wanted, node) or self._other(wanted, node)
+
+    def _of_given(self, node: Node, value: Array) -> Told:
+        """Where the guide has a value that it was given, or that nobody saw it make."""
+        given = [
+            array
+            for other in self.steered
+            for source, array in zip(other.sources, other.inputs, strict=True)
+            if source is None
+        ]
+        if not any(_same(value, array) for array in given):
+            title = self.context.differs(f"a value {self.where} after {node.words}:", "not seen being made", "another")
+            return Told(title, "a value that was not seen being made", node.words, "", node.place, vague=True)
+        title = self.context.added(node.words, f"{self.where} to a value that is taken as it is")
+        return Told(title, "the value as it is", node.words, f"leave out {node.words}", node.place)
 
     def _of_two(self, wanted: Node, node: Node) -> Told | None:
         """What differs between two calls: how many values become one, where that is all, else what is done before."""
@@ -454,7 +481,7 @@ class _Words:
     def _with_operand(self, node: Node, known: Sequence[Array]) -> str:
         """A call's name; of one of two values, with what makes the one that the steered side does not have there."""
         makers = [
-            self.guide[source].name
+            self.guide[source].words
             for source, array in zip(node.sources, node.inputs, strict=True)
             if source is not None and not any(_same(array, other) for other in known)
         ]

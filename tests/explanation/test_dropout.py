@@ -67,3 +67,56 @@ def test_a_rate_is_mended_where_it_is_set(tmp_path: Path, code: str, mend: str) 
     dropout(context)
     (found,) = context.findings
     assert found.mend == mend
+
+
+def branches(directory: Path, order: list[str], drops: list[tuple[str, int]]) -> Side:
+    """Two branches, of which one drops; layers are called in an order of one's own."""
+    takes = {
+        "one": ["x"],
+        "two": ["out of one"],
+        "other": ["x"],
+        "drop": ["out of two"],
+        "last": ["dropped", "out of other"],
+    }
+    layers = [linear(name, 8, 8) for name in ("one", "two", "other", "last")] + [layer("drop", "Dropout", {}, p=0.2)]
+    gives = {"drop": "dropped"}
+    calls = [call(name, takes[name], [gives.get(name, f"out of {name}")]) for name in order]
+    line = {"file": "port.py", "line": 4, "code": "self.drop = nn.Dropout(0.2)"}
+    noted = [
+        {"layer": name, "function": "Dropout", "rate": 0.2, "active": True, "after_call": after, "place": line}
+        for name, after in drops
+    ]
+    return Side(observation(directory, "torch", layers, calls, {}, dropout=noted))
+
+
+def test_a_dropout_is_after_what_it_is_given_and_not_after_what_was_called_last(tmp_path: Path) -> None:
+    guide = branches(tmp_path / "a", ["one", "two", "other", "drop", "last"], [("drop", 2)])
+    port = branches(tmp_path / "b", ["other", "one", "two", "drop", "last"], [("drop", 2)])
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    dropout(context)
+    assert not context.findings
+    assert context.same == ["1 dropout, places and rates"]
+
+
+def test_a_dropout_of_a_model_that_is_called_twice_counts_once(tmp_path: Path) -> None:
+    once = side(tmp_path / "a", FUSED, [(1, 0.1)])
+    twice = side(tmp_path / "b", FUSED, [(1, 0.1)])
+    place = {"file": "port.py", "line": 4, "code": "x = F.dropout(x, 0.1)"}
+    first = twice.observation.document["dropout"][0] | {"place": place}
+    twice.observation.document["dropout"][:] = [first, dict(first)]
+    context = Context(once, twice, twice.observation, pair(once, twice), guide_is_reference=True)
+    dropout(context)
+    assert not context.findings
+
+
+@pytest.mark.parametrize(("kind", "mend"), [("Dropout", "nn.Dropout(0.1)"), ("SpatialDropout1D", "nn.Dropout1d(0.1)")])
+def test_dropouts_of_one_line_are_one_finding(tmp_path: Path, kind: str, mend: str) -> None:
+    layers = [linear(str(number), 8, 8) for number in range(3)]
+    guide, port = side(tmp_path / "a", layers, [(0, 0.1), (1, 0.1)]), side(tmp_path / "b", layers, [])
+    for entry in guide.observation.document["dropout"]:
+        entry |= {"function": kind, "place": {"file": "reference.py", "line": 7, "code": f"layers.{kind}(0.1)"}}
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    dropout(context)
+    (found,) = context.findings
+    assert found.title == "no dropout of rate 0.1 after layers 0, 1"
+    assert found.mend == mend

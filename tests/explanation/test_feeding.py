@@ -7,6 +7,7 @@ import pytest
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, data, feeding
+from compare.explanation.feeding.joining import columns, samples_first, time_first, together
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
 from compare.explanation.feeding.part import part
@@ -563,3 +564,39 @@ def test_the_line_that_takes_a_part_of_the_data_is_told(tmp_path: Path) -> None:
     part(context, Feeding((relation,), (), ((WHOLE[:40],),), (), ((WHOLE[20:40],),), (), (10, 10)))
     (found,) = context.findings
     assert (str(found.place), found.mend) == ("port.py:2", "train on samples 0 to 79 of 100, counted from 0")
+
+
+def test_samples_of_their_own_lengths_in_a_list_are_one_padded_array() -> None:
+    padded = np.array([[5, 6, 0, 0], [7, 8, 9, 0], [1, 0, 0, 0]])
+    more = np.arange(6).reshape(3, 2)
+    apart = (*[row[:end] for row, end in zip(padded, (2, 3, 1), strict=True)], more)
+    ((first, second),) = together((apart,), ((padded, more),))
+    assert first is not None
+    assert np.array_equal(first, padded)
+    assert second is more
+    # As many arrays as there should be are left as they are.
+    assert together(((padded, more),), (apart,)) == ((padded, more),)
+
+
+def test_columns_of_a_matrix_are_put_together_in_its_order() -> None:
+    matrix, other = GENERATOR.integers(0, 9, size=(6, 3)), GENERATOR.normal(size=(6, 2))
+    apart = (matrix[:, 2:], matrix[:, 0], matrix[:, 1:2], other)
+    ((first, second),) = columns((apart,), ((matrix, other),))
+    assert first is not None
+    assert np.array_equal(first, matrix)
+    assert second is other
+    changed = (apart[0] + 1, *apart[1:])
+    assert columns((changed,), ((matrix, other),)) == (changed,)
+
+
+def test_time_before_the_samples_is_told_by_the_values() -> None:
+    sequences = GENERATOR.integers(0, 30, size=(16, 20))
+    turned = ((sequences.T.copy(),),)
+    assert time_first(turned, ((sequences,),)) == 20
+    assert time_first(((sequences,),), ((sequences,),)) == 0
+    assert time_first(((sequences.T + 1,),), ((sequences,),)) == 0
+    square = np.arange(9).reshape(3, 3) + np.arange(9).reshape(3, 3).T
+    assert time_first(((square,),), ((square,),)) == 0
+    ((made,),) = samples_first(((sequences.T.reshape(-1),),), 20)  # as a loss is given them
+    assert made is not None
+    assert np.array_equal(made, sequences)

@@ -34,6 +34,7 @@ def rule(framework: str, name: str, settings: Mapping[str, object]) -> Rule:
         ("Adam", "beta 2", "Adam(..., betas=(0.8, 0.99))"),
         ("Adam", "epsilon", "Adam(..., eps=1e-07)"),
         ("AdamW", "decoupled weight decay", "Adam(...)"),
+        ("NAdam", "decoupled weight decay", "NAdam(..., decoupled_weight_decay=False)"),
     ],
 )
 def test_a_setting_of_an_optimizer_is_mended_by_torchs_keyword(name: str, key: str, line: str) -> None:

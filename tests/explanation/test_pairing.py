@@ -456,3 +456,125 @@ def test_dense_layers_that_are_one_on_the_other_side_are_no_fault(tmp_path: Path
     assert not context.findings
     (said,) = context.unpaired
     assert "are one layer on the other side, both" in said
+
+
+def test_layers_of_branches_in_another_order_go_where_they_fit(tmp_path: Path) -> None:
+    sizes = [(10, 6), (30, 6), (15, 6)]
+    guide = side(tmp_path / "a", "keras", [table(f"e{n}", "embeddings", size) for n, size in enumerate(sizes)])
+    port = side(tmp_path / "b", "torch", [table(f"t{n}", "weight", size) for n, size in enumerate(sizes[::-1])])
+    assert sorted(names(guide, port)) == [("e0", "t2"), ("e1", "t1"), ("e2", "t0")]
+
+
+def table(name: str, local: str, size: tuple[int, int]) -> dict[str, object]:
+    return layer(name, "Embedding", {local: size})
+
+
+def test_a_dense_layer_is_a_convolution_with_a_window_of_one(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [dense("d", (4, 3))])
+    one = {"weight": (3, 4, 1, 1), "bias": (3,)}
+    for window, paired in ((1, [("d", "c")]), (3, [])):
+        shape = {**one, "weight": (3, 4, window, window)}
+        port = side(tmp_path / str(window), "torch", [layer("c", "Conv2d", shape)])
+        assert names(guide, port) == paired
+    found = pair(guide, side(tmp_path / "c", "torch", [layer("c", "Conv2d", one)])).pairs[0]
+    kernel = np.arange(12.0).reshape(4, 3)
+    made = carried(found, {"d/kernel": kernel}, ("keras", "torch"), gradients=False)["c.weight"]
+    assert (made[:, :, 0, 0] == kernel.T).all()
+
+
+def test_a_dense_layer_of_one_hot_vectors_is_an_embedding(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [layer("d", "Dense", {"kernel": (12, 6)}), dense("out", (6, 2))])
+    port = side(tmp_path / "b", "torch", [table("e", "weight", (12, 6)), linear("out", (6, 2))])
+    assert set(names(guide, port)) == {("d", "e"), ("out", "out")}
+    found = next(found for found in pair(guide, port).pairs if found.guide.name == "d")
+    entries = np.arange(72.0).reshape(12, 6)
+    assert (carried(found, {"d/kernel": entries}, ("keras", "torch"), gradients=False)["e/weight"] == entries).all()
+    # With a bias it is none, and without a table of that size neither.
+    other = side(tmp_path / "c", "keras", [dense("d", (12, 6)), dense("out", (6, 2))])
+    assert ("d", "e") not in names(other, port)
+
+
+def test_normalisations_of_two_kinds_are_paired_if_their_factors_fit(tmp_path: Path) -> None:
+    guide = side(tmp_path / "a", "keras", [layer("n", "LayerNormalization", {"gamma": (8,), "beta": (8,)})])
+    for size, paired in ((8, [("n", "g")]), (4, [])):
+        port = side(tmp_path / str(size), "torch", [layer("g", "GroupNorm", {"weight": (size,), "bias": (size,)})])
+        assert names(guide, port) == paired
+
+
+def called_thrice(directory: Path, framework: str, one: dict[str, object], order: list[str]) -> Side:
+    values = {name: np.full((2, 4), number, float) for number, name in enumerate("apn")}
+    calls = [call(str(one["name"]), [name], [f"out{i}"], occurrence=i) for i, name in enumerate(order)]
+    return Side(observation(directory, framework, [one], calls, values))
+
+
+def test_calls_of_a_shared_model_belong_together_by_what_they_take(tmp_path: Path) -> None:
+    guide = called_thrice(tmp_path / "a", "keras", dense("d", (4, 3)), ["n", "a", "p"])
+    port = called_thrice(tmp_path / "b", "torch", linear("l", (4, 3)), ["a", "p", "n"])
+    pairing = pair(guide, port)
+    assert pairing.turns == (1, 2, 0)
+    both = call_pairs(pairing, guide.training_calls, port.training_calls)
+    assert [(left.inputs[0], right.inputs[0]) for _, left, right in both] == [("a", "a"), ("p", "p"), ("n", "n")]
+    same = called_thrice(tmp_path / "c", "torch", linear("l", (4, 3)), ["n", "a", "p"])
+    assert pair(guide, same).turns == ()
+
+
+def gru(name: str, size: int) -> dict[str, object]:
+    return layer(name, "GRU", {"weight_ih_l0": (24, size), "weight_hh_l0": (24, 8), "bias_ih_l0": (24,)})
+
+
+BOTH_WAYS = layer(
+    "bi",
+    "Bidirectional",
+    {
+        f"{way}/gru_cell/{name}": shape
+        for way in ("forward_gru", "backward_gru")
+        for name, shape in (("kernel", (3, 24)), ("recurrent_kernel", (8, 24)), ("bias", (2, 24)))
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        # Two directions may be the bidirectional layer, written otherwise; one of them is not.
+        (["onward", "back"], "may be the same, written otherwise"),
+        (["onward"], ""),
+    ],
+)
+def test_the_directions_of_a_bidirectional_layer_apart_are_no_fault(
+    tmp_path: Path, layers: list[str], said: str
+) -> None:
+    guide = side(tmp_path / "a", "keras", [BOTH_WAYS, dense("out", (8, 2))])
+    port = side(tmp_path / "b", "torch", [*(gru(name, 3) for name in layers), linear("out", (8, 2))])
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    structure(context)
+    assert not context.findings
+    assert (said in "; ".join(context.unpaired)) if said else not context.unpaired
+
+
+def own(name: str, *shapes_of: tuple[int, ...]) -> dict[str, object]:
+    return layer(name, "Own", {f"w{i}": shape for i, shape in enumerate(shapes_of)})
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "faults"),
+    [
+        # A layer of the user's own may be what the other side has a layer for.
+        ([layer("lstm", "LSTM", {"kernel": (3, 32), "recurrent_kernel": (8, 32)})], [own("hand", (3, 32), (8, 32))], 0),
+        ([own("attention", (8, 4), (4,))], [own("pooling", (8, 4), (4, 1), (3,))], 0),
+        # One that is missing is a fault, and so is one of a kind that cannot be it.
+        ([own("attention", (8, 4), (4,))], [], 1),
+        ([layer("norm", "BatchNormalization", {"gamma": (8,), "beta": (8,)})], [own("hand", (5, 5))], 2),
+        ([dense("more", (8, 9))], [layer("c", "Conv2d", {"weight": (2, 8, 3, 3)})], 2),
+    ],
+)
+def test_what_is_left_on_both_sides_may_be_written_otherwise(
+    tmp_path: Path, left: list[dict[str, object]], right: list[dict[str, object]], faults: int
+) -> None:
+    guide = side(tmp_path / "a", "keras", [*left, dense("out", (8, 2))])
+    port = side(tmp_path / "b", "torch", [*right, linear("out", (8, 2))])
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    structure(context)
+    assert len(context.findings) == faults
+    assert bool(context.by_hand) == (not faults)
+    assert context.unpaired

@@ -160,7 +160,7 @@ def without_divergence(of: Recorder, mean: Array, log_variance: Array, made: Arr
         (autoencoder, weighted, "mul(0.1) in the loss, which the reference does not have", 12),
         (autoencoder, averaged, "reduction in the loss, over 4 values: mean; the reference has sum", 2),
         (halved_first, divergence_averaged, "reduction in the loss, over 4 values: mean; the reference has sum", 9),
-        (autoencoder, without_divergence, "no add of mul in the loss at the end", 3),
+        (autoencoder, without_divergence, "no add of mul(-0.5) in the loss at the end", 3),
     ],
 )
 def test_the_line_and_the_function(tmp_path: Path, reference: Loss, port: Loss, title: str, line: int) -> None:

@@ -63,7 +63,9 @@ class Steps:
         if not self.calls.forwards:
             self.parameters.forward_begins()
         if self.plan is not None and self.trainer is None:
-            args = self.planned_inputs(args)
+            forwards = self.calls.forwards
+            if not forwards or forwards[0].root is root:
+                args = self.planned_inputs(args, len(self._inputs_of(forwards)))
         return args
 
     @property
@@ -71,9 +73,10 @@ class Steps:
         """Whether a loss has been differentiated since the last step."""
         return bool(self._backward)
 
-    def planned_inputs(self, args: Any) -> Any:
-        """The arguments with the plan's inputs in their place."""
-        return self._replaced(args, self.plan.step(self._session.step).get("inputs") if self.plan else None)
+    def planned_inputs(self, args: Any, after: int = 0) -> Any:
+        """The arguments with the plan's inputs in their place, but for those that calls before have taken."""
+        keys = self.plan.step(self._session.step).get("inputs") if self.plan else None
+        return self._replaced(args, keys[after:] if keys else keys)
 
     def planned_targets(self, targets: Any) -> Any:
         """The targets with the plan's in their place."""
@@ -327,13 +330,9 @@ class Steps:
     def _fed(self, forwards: list[Forward], backward: list[dict[str, Any]]) -> dict[str, Any]:
         if self.fed is not None:
             return self.fed
-        import keras
-
-        inputs = [value for forward in forwards[:1] for value in keras.tree.flatten((forward.args, forward.options))]
-        inputs = [value for value in inputs if self._backend.is_tensor(value)]
         keep = self._session.observation.keep
         keys = []
-        for index, tensor in enumerate(inputs):
+        for index, tensor in enumerate(self._inputs_of(forwards)):
             values = self._backend.values(tensor)
             keys.append(None if values is None else keep(f"step{self._session.step}/fed/input{index}", values))
         terms = [term for entry in backward for term in entry["terms"]]
@@ -341,6 +340,18 @@ class Steps:
             "inputs": keys, "targets": [term["inputs"][0] for term in terms if term["inputs"]],
             "sample_weights": next((term["inputs"][2] for term in terms if len(term["inputs"]) > 2), None),
         }  # fmt: skip
+
+    def _inputs_of(self, forwards: list[Forward]) -> list[Any]:
+        """The tensors that the first model is called with, in each of its calls: two views, or three samples."""
+        import keras
+
+        if not forwards:
+            return []
+        made = {id(value) for forward in forwards for value in keras.tree.flatten(forward.outputs)}
+        calls = [forward for forward in forwards if forward.root is forwards[0].root]
+        given = [value for call in calls for value in keras.tree.flatten((call.args, call.options))]
+        unique = {id(value): value for value in given if self._backend.is_tensor(value) and id(value) not in made}
+        return list(unique.values())
 
     # Evaluation
 
@@ -363,7 +374,9 @@ class Steps:
         ]  # fmt: skip
         self.calls.evaluation = []
         self.calls.part = "step0" if self._in_training else "eval"
+        states: list[tuple[Any, Any]] = []
         try:
+            states = self._recurrent_states()
             if jax:
                 with keras_backend.StatelessScope(state_mapping=mapping):
                     self._repeat(forwards)
@@ -375,12 +388,23 @@ class Steps:
             self._session.warn(f"not seen in evaluation mode: {' '.join(str(error).split())[:300]}")
         finally:
             done, self.calls.evaluation = self.calls.evaluation, None
+            for state, value in states:
+                state.assign(value)
             self.calls._number = 0  # noqa: SLF001
             if not jax:
                 for path, variable in parameters.items():
                     if path in now:
                         self.parameters.assign(variable, self._backend.tensor(now[path], variable.value))
             self._session.document["evaluation_calls"] = [call for forward in done for call in forward.calls]
+
+    def _recurrent_states(self) -> list[tuple[Any, Any]]:
+        """Sets the states of stateful recurrent layers to zero, as at the first step; returns what they were."""
+        layers = [layer for root in self.tree.roots for layer in root._flatten_layers()]  # noqa: SLF001
+        stateful = [layer for layer in layers if getattr(layer, "stateful", False) and getattr(layer, "states", None)]
+        states = [(state, state.numpy()) for layer in stateful for state in layer.states]
+        for layer in stateful:
+            layer.reset_state()
+        return states
 
     def in_training(self, forward: Forward, before: dict[str, Array]) -> list[dict[str, Any]]:
         """The calls of a model that is only used, in training mode; its parameters are as before afterwards."""
@@ -394,11 +418,23 @@ class Steps:
         return calls
 
     def _repeat(self, forwards: list[Forward]) -> None:
+        """Calls models again; one that takes what another gave takes what that gives now."""
+        import keras
+
+        now: dict[int, Any] = {}
+
+        def renewed(value: Any) -> Any:
+            return now.get(id(value), value)
+
         for forward in forwards:
             options = {key: value for key, value in forward.options.items() if key != "training"}
             if "training" in forward.root.call_signature_parameters:
                 options["training"] = self._in_training
-            forward.root(*forward.args, **options)
+            args, options = keras.tree.map_structure(renewed, (forward.args, options))
+            outputs = keras.tree.flatten(forward.root(*args, **options))
+            before = keras.tree.flatten(forward.outputs)
+            if len(before) == len(outputs):
+                now.update((id(value), output) for value, output in zip(before, outputs, strict=True))
 
 
 def _of_training(forwards: list[Forward]) -> list[Forward]:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from types import FrameType
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from watch.source.loops import enclosing_loops, later_trainings, names_average, sets_rate
+from watch.source.modes import evaluated_and_left
 from watch.source.stopping import restoring, stopping
 from watch.torch.around import Around
 from watch.torch.model.tensors import array, plain, scalars
@@ -192,6 +194,11 @@ class Loop:
         """Whether another optimizer has stepped after the same backward pass before."""
         return bool(self.watch.document["updates"]) and not self.watch.step_losses and len(self._stepped) > 1
 
+    def _left_in_evaluation(self, frame: FrameType) -> dict[str, Any] | None:
+        """Where the loop over epochs puts what is trained into evaluation mode for good."""
+        left = evaluated_and_left(frame, self.places)
+        return next((place for model, place in left if self.watch.trained(model)), None)
+
     def _complete(self, optimizer: Any) -> None:
         watch = self.watch
         if not watch.step:
@@ -205,6 +212,7 @@ class Loop:
             watch.document["loop"] |= {
                 "sets_rate": told(sets_rate, self.places), "stopping": told(stopping, frame, self.places),
                 "restoring": told(restoring, self.places), "names_average": told(names_average, self.places),
+                "left_in_evaluation": told(self._left_in_evaluation, frame),
             }  # fmt: skip
         self._update["optimizer"] = next(i for i, made in enumerate(watch.optimizers) if made is optimizer)
         watch.document["updates"].append(self._update)
@@ -246,6 +254,7 @@ class Loop:
                 path for path, parameter in watch.model.parameters().items()
                 if parameter.requires_grad and id(parameter) not in grouped
             ],
+            "unregistered": watch.model.unregistered(),
             "place": self._places.get(id(optimizer)), "count": 1,
         }  # fmt: skip
 

@@ -121,7 +121,7 @@ class Watch:
 
     def _called_from_outside(self, module: nn.Module, original: Any, args: Any, options: Any) -> Any:
         # Frozen layers are often called without gradients, but so is the model in an evaluation
-        grad = torch.is_grad_enabled() or (not self.evaluating and not self._trained(module))
+        grad = torch.is_grad_enabled() or (not self.evaluating and not self.trained(module))
         if any(True for _ in module.parameters()):
             self.model.include_module(module)
         if not self.evaluating:
@@ -163,17 +163,17 @@ class Watch:
 
     # Batches
 
-    def _trained(self, module: nn.Module) -> bool:
+    def trained(self, module: nn.Module) -> bool:
         """Whether an optimizer has one of a module's parameters."""
         known = {id(p) for made in self.optimizers for group in made.param_groups for p in group["params"]}
         return any(id(parameter) in known for parameter in module.parameters())
 
     def _is_copy(self, module: nn.Module) -> bool:
         """Whether a module has the parameters of a trained one: an averaged copy of it, that is evaluated."""
-        if self._trained(module):  # it is inside another one, such as a LightningModule
+        if self.trained(module):  # it is inside another one, such as a LightningModule
             return False
         shapes = [parameter.shape for parameter in module.parameters()]
-        return any(self._trained(root) and [p.shape for p in root.parameters()] == shapes for root in self.model.roots)
+        return any(self.trained(root) and [p.shape for p in root.parameters()] == shapes for root in self.model.roots)
 
     def meets_loose(self, value: Any) -> bool:
         """Whether a parameter of no module is in a value."""
@@ -330,12 +330,22 @@ class Watch:
         try:
             with self.unchanged(module), torch.no_grad():
                 module.eval()
+                self._as_the_step_began(module)
                 group.evaluated = leaves(self.called(module, self.original_call, args, options))
             group.evaluation = self.calls.pending[start:]
         except Exception as error:  # noqa: BLE001 a model may be unable to run twice, or in this mode
             self.session.warn(f"the model could not be called in evaluation mode: {type(error).__name__}: {error}")
         finally:
             self.calls, self.evaluating, self.depth = before, False, 0
+
+    def _as_the_step_began(self, module: nn.Module) -> None:
+        """Undoes what the calls of this step have made of a model's buffers, such as running statistics."""
+        own = {id(buffer) for buffer in module.buffers()}
+        with self.quietly():
+            for path, buffer in self.model.buffers().items():
+                before = self.buffers_before.get(path)
+                if id(buffer) in own and before is not None and before.shape == buffer.shape:
+                    buffer.data.copy_(before)
 
     def finish_evaluation(self, groups: list[Group]) -> None:
         """Writes down the evaluation of the calls of the model that the first loss depends on."""

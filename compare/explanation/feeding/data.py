@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context, Places
+from compare.explanation.feeding.joining import Steps, columns, samples_first, time_first, together
 from compare.explanation.feeding.reading import draws_samples, lines_like, lines_of, reading_place, training_loader
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.targets import as_target, joined_batches, relate_targets
@@ -30,7 +31,10 @@ class Feeding:
         look_inputs: The steered side's own inputs.
         look_targets: The steered side's own targets.
         batches: The number of samples in a batch, of the guide and of the steered side.
-        scaled_inside: Whether what was fed differs and what reaches the first layers does not.
+        left_alone: Whether the inputs are the steered side's own in the steered run as well: what was fed differs and
+            what reaches the first layers does not, or the samples are fed in a list.
+        time_first: Whether the steered side's own are (time, samples, ...) where the guide's are (samples, time, ...);
+            here they are like the guide's, and nothing is fed in their place: they are the same.
     """
 
     inputs: tuple[Relation, ...]
@@ -40,7 +44,8 @@ class Feeding:
     look_inputs: tuple[tuple[Array | None, ...], ...]
     look_targets: tuple[tuple[Array | None, ...], ...]
     batches: tuple[int, int]
-    scaled_inside: bool = False
+    left_alone: bool = False
+    time_first: bool = False
 
     @property
     def same_order(self) -> bool:
@@ -52,12 +57,16 @@ class Feeding:
 
     def batch(self, step: int) -> Batch:
         """What to feed to the steered side at a step in place of its own."""
+        if self.time_first:
+            return [], []
         # Of what was scaled inside a model only the first step is known: the targets of the others can be fed.
         given = self.guide_inputs[step] if step < len(self.guide_inputs) and self.look_inputs else ()
         inputs = [
-            None if self.scaled_inside else _in_place(array, like)
+            None if self.left_alone else _in_place(array, like)
             for array, like in zip(given, self.look_inputs[0] if given else (), strict=False)
         ]
+        if any(array is None for array in inputs) and _size((given,)) not in (0, self.batches[1]):
+            return [], []  # a batch of another size, of which not all that goes with it is known
         words = [relation.words for relation in self.targets if relation.words]
         # Labels that one side smooths are left as they are: the other's loss may smooth them.
         smoothed = bool(words) and all("label smoothing" in text for text in words)
@@ -79,8 +88,14 @@ def feeding(guide: Side, look: Side, pairing: Pairing, *, steered: bool = False)
         pairing: Which layers belong together.
         steered: Whether the other side was steered, so that what reached its layers is not its own.
     """
-    guide_inputs, look_inputs = _by_step(guide.observation, "inputs"), _by_step(look.observation, "inputs")
-    guide_inputs = _matched(guide_inputs, look_inputs)
+    guide_inputs, own_inputs = _by_step(guide.observation, "inputs"), _by_step(look.observation, "inputs")
+    look_inputs = together(own_inputs, guide_inputs)
+    guide_inputs = together(guide_inputs, own_inputs)
+    in_lists = any(len(step) != len(own) for step, own in zip(look_inputs, own_inputs, strict=True))
+    times = time_first(look_inputs, guide_inputs)
+    if times:
+        look_inputs = samples_first(look_inputs, times)
+    guide_inputs = _matched(columns(guide_inputs, look_inputs), look_inputs)
     inputs = tuple(relate(*pair) for pair in _columns(guide_inputs, look_inputs))
     scaled_inside = False
     if any(relation.words for relation in inputs) and not steered and len(inputs) == 1:
@@ -90,22 +105,28 @@ def feeding(guide: Side, look: Side, pairing: Pairing, *, steered: bool = False)
         if scaled_inside or (reaching and any(_scales(call, guide) for call in guide.training_calls[:6])):
             guide_inputs, look_inputs, inputs = a, b, reaching
     guide_targets, look_targets = _by_step(guide.observation, "targets"), _by_step(look.observation, "targets")
+    if times:
+        look_targets = samples_first(look_targets, times)
     guide_targets = _matched(guide_targets, look_targets, targets=True)
     order = next((relation.order for relation in inputs if relation.order is not None), None)
     targets = tuple(relate_targets(*pair, order) for pair in _columns(guide_targets, look_targets))
-    sizes = (_size(guide_inputs), _size(look_inputs))
-    return Feeding(inputs, targets, guide_inputs, guide_targets, look_inputs, look_targets, sizes, scaled_inside)
-
-
-Steps = tuple[tuple[Array | None, ...], ...]
+    sizes = (_size(guide_inputs, guide_targets), _size(look_inputs, look_targets))
+    left_alone = scaled_inside or in_lists
+    return Feeding(
+        inputs, targets, guide_inputs, guide_targets, look_inputs, look_targets, sizes, left_alone, times > 0
+    )
 
 
 def _by_step(observation: Observation, name: str) -> Steps:
     return tuple(tuple(observation.arrays(step.get(name))) for step in observation.fed)
 
 
-def _size(steps: Steps) -> int:
-    return next((len(array) for step in steps for array in step if array is not None and array.ndim), 0)
+def _size(inputs: Steps, targets: Steps = ()) -> int:
+    """The number of samples in a batch: of inputs of several lengths, the one that the targets have, too."""
+    lengths, others = (
+        [len(x) for step in steps[:1] for x in step if x is not None and x.ndim] for steps in (inputs, targets)
+    )
+    return next((length for length in lengths if length in others), next(iter(lengths), 0))
 
 
 def _effective(guide: Side, look: Side, pairing: Pairing) -> tuple[Steps, Steps]:
@@ -236,8 +257,8 @@ def data(context: Context, fed: Feeding) -> None:
         words = relation.words
         if _AT_RANDOM.search(words) and _augmented(context, places):
             continue
-        if _in_another_order(context, words):
-            context.not_seen.append(f"{_SAME_SAMPLES}: the order of one side could not be fixed")
+        if reason := _not_compared(context, fed, words):
+            context.not_seen.append(f"{_SAME_SAMPLES}: {reason}")
             continue
         title = f"inputs: {words}" if about_port else f"inputs: the reference's are {words}; the port's are not"
         samples = [_range(fed.guide_inputs), _range(fed.look_inputs)]
@@ -269,6 +290,15 @@ def data(context: Context, fed: Feeding) -> None:
             )
     if fed.inputs and not context.has("data"):
         _say_same(context, fed)
+
+
+def _not_compared(context: Context, fed: Feeding, words: str) -> str:
+    """Why it is not known whether samples are the same; empty where it is."""
+    first, second = (next(iter(steps[0]), None) if steps else None for steps in (fed.guide_inputs, fed.look_inputs))
+    reshaped = first is not None and second is not None and first.shape[1:] != second.shape[1:]
+    if context.by_hand and (words.startswith("shape ") or (words == "other samples" and reshaped)):
+        return "each side has a form of its own, and layers of its own for it"
+    return "the order of one side could not be fixed" if _in_another_order(context, words) else ""
 
 
 def _say_same(context: Context, fed: Feeding) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from compare.explanation.arithmetic.losses import find
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import augments_apart
-from compare.explanation.findings import Place
+from compare.explanation.findings import Place, joined
 from compare.explanation.loss.formulas import (
     by_both_formulas,
     by_factor,
@@ -58,6 +58,9 @@ def loss(context: Context) -> None:
         return
     if far <= _ROUNDED:
         _inherent(context, far)
+        return
+    if context.by_hand and not _given_the_same(context):
+        context.not_seen.append(f"the loss: it comes after {joined(sorted(context.by_hand))}")
         return
     kept = len(context.guide.observation.calls)
     if 0 < kept < len(steps) and float(np.max(_apart(a, b)[:kept])) <= _SAME:
@@ -187,7 +190,8 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         after = [found for found in context.findings if found.stage == "forward" and found.severity == "fault"]
         context.not_seen.append(f"the loss by itself: what differs before it ({after[0].title}) changes it")
         return
-    _unexplained(context, "the loss differs from the same outputs; no known cause fits", a, b)
+    outputs = "from the same outputs" if _given_the_same(context) else "and what the model ends with differs"
+    _unexplained(context, f"the loss differs {outputs}; no known cause fits", a, b)
 
 
 def _loss_made_at(context: Context, line: Place | None) -> Place | None:

@@ -1,14 +1,16 @@
 """Dropout, which is set to nothing while values are compared: its places and rates as the programs state them."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from compare.explanation.context import Context
-from compare.explanation.findings import Place
-from compare.explanation.observed.observation import Call, Observation, place
+from compare.explanation.findings import Place, joined
+from compare.explanation.observed.observation import Call, place
 from compare.explanation.observed.pairing import Pairing
+from compare.explanation.observed.sides import Side
 from compare.explanation.words import counted
 
 
@@ -25,15 +27,24 @@ class _Dropout:
 
 def dropout(context: Context) -> None:
     """Finds what differs in the places and rates of dropout."""
-    guide = _dropouts(context.guide.observation, context.pairing, 0)
-    steered = _dropouts(context.look, context.pairing, 1)
+    guide = _dropouts(context.guide, context.pairing, 0)
+    steered = _dropouts(Side(context.look), context.pairing, 1)
     if guide is None or steered is None:
         return
-    rows = {entry.after for entry in [*guide, *steered]}
-    for after in sorted(rows):
+    missing: list[_Dropout] = []
+    added: list[_Dropout] = []
+    for after in sorted({entry.after for entry in [*guide, *steered]}):
         a = [entry for entry in guide if entry.after == after]
         b = [entry for entry in steered if entry.after == after]
         _compare(context, after, a, b)
+        missing += a[len(b) :]
+        added += b[len(a) :]
+    for entries in _of_one_line(missing):
+        title = context.missing(f"dropout of rate {entries[0].rate:g}", _where(context, entries))
+        _on_one_side(context, title, entries[0], of_guide=True, mend=f"nn.{_in_torch(entries[0])}")
+    for entries in _of_one_line(added):
+        title = context.added(f"dropout of rate {entries[0].rate:g}", _where(context, entries))
+        _on_one_side(context, title, entries[0], of_guide=False, mend="leave the dropout out")
     _in_evaluation(context)
     if guide and not context.says("dropout"):
         context.same.append(f"{counted(len(guide), 'dropout')}, places and rates")
@@ -62,53 +73,74 @@ def _in_evaluation(context: Context) -> None:
     )
 
 
-def _dropouts(observation: Observation, pairing: Pairing, side: int) -> list[_Dropout] | None:
-    calls = observation.calls[0] if observation.calls else observation.evaluation_calls
-    if not calls:
+def _dropouts(side: Side, pairing: Pairing, number: int) -> list[_Dropout] | None:
+    """The dropouts of the guide (0) or the steered side (1); None of a side of which no call was seen."""
+    observation = side.observation
+    if not (observation.calls or observation.evaluation_calls):
         return None
-    found = []
+    found: list[_Dropout] = []
     of_heads = set()
+    seen = set()
+    times: Counter[object] = Counter()
     for entry in observation.entries("dropout"):
-        rate = entry.get("rate")
+        rate, name = entry.get("rate"), entry.get("layer")
+        times[name] += 1
         if not isinstance(rate, int | float) or rate == 0:
             continue
-        after, inside = _after(entry, calls, pairing, side)
+        own = [call for call in side.training_calls if call.layer == name and name is not None]
+        after, inside = _after(entry, side, pairing, number, own[min(times[name], len(own)) - 1] if own else None)
         if inside:  # of an attention whose heads are written out, each head's own is what one for all heads is
             of_head = after, float(rate), entry.get("active", True)
             if of_head in of_heads:
                 continue
             of_heads.add(of_head)
         kind = str(entry.get("function"))
-        layer = observation.layers.get(str(entry.get("layer")))
+        again = name, kind, after, None if name else str(entry.get("place") or len(found))
+        if again in seen:  # of a model that is called several times in a step
+            continue
+        seen.add(again)
+        layer = observation.layers.get(str(name))
         made = None if layer is None else layer.place  # its rate is set there
         line = made or place(entry.get("place"))
         found.append(_Dropout(after, float(rate), bool(entry.get("active", True)), kind, line))
     return found
 
 
-def _after(entry: dict[str, Any], calls: Sequence[Call], pairing: Pairing, side: int) -> tuple[int, bool]:
+def _after(entry: dict[str, Any], side: Side, pairing: Pairing, number: int, own: Call | None) -> tuple[int, bool]:
     """How many paired layers come before, and whether it is inside of one that is several layers.
 
-    That is the position of the last pair in the order of pairs, plus one.
+    That is the position of the last pair in the order of pairs that its input is computed from, plus one.
+
+    Args:
+        entry: The dropout.
+        side: Where it is.
+        pairing: Which layers belong together.
+        number: Which side that is.
+        own: The call of the dropout itself, None of a function, whose input is what the call before gives.
     """
     names = {}
     first = {}
-    for number, pair in enumerate(pairing.pairs):
-        layers = pair.guides if side == 0 else pair.ports
-        first[layers[0].name] = number
+    for position, pair in enumerate(pairing.pairs):
+        layers = pair.guides if number == 0 else pair.ports
+        first[layers[0].name] = position
         for layer in layers:
-            names[layer.name] = number + 1
+            names[layer.name] = position + 1
     if entry.get("layer") in names:  # a recurrent layer's or an attention's own dropout
         name, function = entry["layer"], str(entry.get("function"))
         of_inputs = function.endswith(".dropout") and "Attention" not in function  # of Keras's recurrent layers
         return (first[name] if of_inputs and name in first else names[name]), False
     index = entry.get("after_call")
+    calls = side.observation.calls[0] if side.observation.calls else side.observation.evaluation_calls
     before = calls[: index + 1] if isinstance(index, int) and index >= 0 else []
-    last = next((call.layer for call in reversed(before) if call.layer in names), None)
+    at = own or (before[-1] if before and before[-1].layer not in names else None)
+    reached = [name for name in side.before_call.get(at.index, ()) if name in names] if at is not None else []
+    last = max(reached, key=names.__getitem__, default=None)
+    if last is None:
+        last = next((call.layer for call in reversed(before) if call.layer in names), None)
     if last is None:
         return 0, False
     pair = pairing.pairs[names[last] - 1]
-    return names[last], last != (pair.guides if side == 0 else pair.ports)[-1].name
+    return names[last], last != (pair.guides if number == 0 else pair.ports)[-1].name
 
 
 def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout]) -> None:
@@ -140,18 +172,41 @@ def _compare(context: Context, after: int, a: list[_Dropout], b: list[_Dropout])
                 "forward", title, guide=left.kind, steered=right.kind, places=places, effect=left.rate * 0.5,
                 cause="whole channels are dropped on one side", mend=f"use {left.kind}",
             )  # fmt: skip
-    for extra in a[len(b) :]:
-        title = context.missing(f"dropout of rate {extra.rate:g}", where)
-        context.find(
-            "forward", title, guide=f"dropout {extra.rate:g}", steered="no dropout", places=(extra.place, None),
-            effect=extra.rate, cause=title, mend=f"nn.Dropout({extra.rate:g})",
-        )  # fmt: skip
-    for extra in b[len(a) :]:
-        title = context.added(f"dropout of rate {extra.rate:g}", where)
-        context.find(
-            "forward", title, guide="no dropout", steered=f"dropout {extra.rate:g}", places=(None, extra.place),
-            effect=extra.rate, cause=title, mend="leave the dropout out",
-        )  # fmt: skip
+
+
+def _of_one_line(entries: Sequence[_Dropout]) -> list[list[_Dropout]]:
+    """Those of one rate and kind that one line makes, in a loop or a block, together."""
+    found: dict[tuple[object, ...], list[_Dropout]] = {}
+    for entry in entries:
+        found.setdefault((entry.rate, entry.kind, entry.place or id(entry)), []).append(entry)
+    return list(found.values())
+
+
+def _where(context: Context, entries: Sequence[_Dropout]) -> str:
+    """After which layers, as a title says it."""
+    pairs = [context.pairing.pairs[entry.after - 1] for entry in entries if entry.after]
+    before = ["before the first layer"] if len(pairs) < len(entries) else []
+    return joined([*before, *([f"after {context.names(pairs)}"] if pairs else [])])
+
+
+def _on_one_side(context: Context, title: str, entry: _Dropout, *, of_guide: bool, mend: str) -> None:
+    words, nothing = f"dropout {entry.rate:g}", "no dropout"
+    context.find(
+        "forward",
+        title,
+        guide=words if of_guide else nothing,
+        steered=nothing if of_guide else words,
+        places=(entry.place, None) if of_guide else (None, entry.place),
+        effect=entry.rate,
+        cause=title,
+        mend=mend,
+    )
+
+
+def _in_torch(entry: _Dropout) -> str:
+    """A dropout of Keras's as torch has it: `SpatialDropout1D` drops whole channels, as `Dropout1d` does."""
+    found = re.fullmatch(r"SpatialDropout([123])D", entry.kind)
+    return f"Dropout{f'{found[1]}d' if found else ''}({entry.rate:g})"
 
 
 def _with_rate(line: Place | None, rate: float) -> str:

@@ -128,7 +128,8 @@ def _layer(
         rounded(context, [], pair, given)
         return
     found = _causes(one, pair, left, right, begin)
-    if not found and _from_its_own_input(one, pair, left, right, enter):
+    fed = _match_inputs(one, pair, begin, enter)
+    if not found and not (fed is not None and fed.rounded) and _from_its_own_input(one, pair, left, right, enter):
         context.told.discard(where)
         return
     extra = next((cause.guide for cause in found if cause.name == "output padding"), "0")
@@ -253,6 +254,8 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
         return None
     if gates_of(pair.guide) and first.ndim == 2 and second.ndim == 3:
         second = _last_state(one, pair, right, first, second)
+    if not gates_of(pair.guide) and first.shape != second.shape == np.swapaxes(first, 0, min(1, first.ndim - 1)).shape:
+        second = np.swapaxes(second, 0, 1)  # (time, samples, channels)
     if "convolution" in pair.kind and first.ndim == 3 and context.frameworks[0] == "keras":
         first = np.swapaxes(first, 1, 2)
         x = np.swapaxes(x, 1, 2) if x.shape[1:] != _fed_shape(one, right) else x

@@ -10,8 +10,8 @@ import numpy as np
 from compare.explanation.arithmetic.layers import output_of
 from compare.explanation.arithmetic.settings import Settings, settings_of
 from compare.explanation.model.stretches.segments import reaches
-from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of
-from compare.explanation.observed.observation import Array
+from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of, kind_of
+from compare.explanation.observed.observation import Array, Layer
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import SAME, deviation
 
@@ -76,10 +76,10 @@ class Given:
         sizes = self.x.shape[2:]
         first = settings_of(self.pair.guide, self.frameworks[0], window, sizes)
         second = settings_of(self.pair.port, self.frameworks[1], window, sizes)
-        return self._in_mode(first, self.first), self._in_mode(second, self.second)
+        return self.in_mode(first, self.first), self.in_mode(second, self.second)
 
-    def _in_mode(self, settings: Settings, seen: Array) -> Settings:
-        """Whether a normalisation took the batch's statistics, by what came out: a frozen one takes its own."""
+    def in_mode(self, settings: Settings, seen: Array) -> Settings:
+        """The settings, a normalisation's with whether it took the batch's statistics: a frozen one has its own."""
         if "training" not in settings:
             return settings
         for training in (self.training, not self.training):
@@ -114,6 +114,9 @@ class Given:
 
 def causes(given: Given) -> list[Cause]:
     """The settings that explain the difference, each borne out by values; empty if none does."""
+    of_kind = list(_by_kind(given))
+    if of_kind:
+        return of_kind
     first, second = given.settings()
     base = given.output(first)
     if base is None or not reaches(base, given.first):
@@ -129,6 +132,25 @@ def causes(given: Given) -> list[Cause]:
                 found.append(_cause(key, first.get(key), merged[key], far))
         return found
     return list(_by_search(given, {**first, **_certain(second)}, base)) or list(_by_search(given, first, base))
+
+
+def _by_kind(given: Given) -> Iterator[Cause]:
+    """Normalisations of two kinds, where the steered side's gives what it gave."""
+    kinds = kind_of(given.pair.guide), kind_of(given.pair.port)
+    if kinds[0] == kinds[1] or not all("normalization" in kind for kind in kinds):
+        return
+    settings = given.in_mode(settings_of(given.pair.port, given.frameworks[1], (), given.x.shape[2:]), given.second)
+    if given.is_second(output_of(kinds[1], given.x, given.weights, settings)):
+        words = [kind + _groups(x) for kind, x in zip(kinds, (given.pair.guide, given.pair.port), strict=True)]
+        yield Cause("kind", words[0], words[1], deviation(given.first, given.second), "kind")
+
+
+def _groups(layer: Layer) -> str:
+    """Over what a group normalisation goes."""
+    groups = layer.settings.get("groups", layer.settings.get("num_groups"))
+    if kind_of(layer) != "group normalization" or groups is None:
+        return ""
+    return " in 1 group, over all channels and positions" if groups == 1 else f" in {groups} groups"
 
 
 def _certain(settings: Settings) -> Settings:

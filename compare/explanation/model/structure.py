@@ -1,5 +1,9 @@
 """How the two models are paired, and what is without a counterpart: layers, their sizes, biases."""
 
+import math
+from collections import Counter
+from collections.abc import Sequence
+
 from compare.explanation.context import Context, called, describe, in_code
 from compare.explanation.findings import joined
 from compare.explanation.model.layer_mends import part_mend, size_mend
@@ -17,7 +21,7 @@ def structure(context: Context) -> None:
     if not pairing.pairs:
         _nothing_paired(context)
         return
-    in_one = _joined_in_one(context)
+    in_one = _joined_in_one(context) | _of_other_axes(context)
     if not in_one:
         _where_it_stops(context)
     for pair in pairing.pairs:
@@ -25,7 +29,7 @@ def structure(context: Context) -> None:
             (_parameters if pair.fits else _sizes)(context, pair)
     _drawn_once(context)
     _copies(context)
-    untied = _untied(context) | in_one
+    untied = _untied(context) | in_one | _written_otherwise(context)
     for layer in pairing.guides_left:
         if layer.name not in untied:
             _left(context, layer, of_guide=True)
@@ -61,7 +65,79 @@ def _joined_in_one(context: Context) -> set[str]:
                 context.unpaired.append(f"{names} are one layer on the other side, {called(whole(pair))}")
                 context.told.add(context.name(pair))
                 found |= {one.name, whole(pair).name, *(x.name for x in beside)}
+    context.by_hand |= found
     return found
+
+
+def _of_other_axes(context: Context) -> set[str]:
+    """Says that convolutions over other axes are not compared, whose kernels have as many numbers; the layers' names.
+
+    A window over words is (words,) to a convolution of one axis, and (words, all features) to one of two.
+    """
+    found = [
+        pair
+        for pair in context.pairing.pairs
+        if not pair.fits
+        and "convolution" in pair.kind
+        and len(shapes(pair.guide).get("kernel", ())) != len(shapes(pair.port).get("kernel", ()))
+    ]
+    guides, ports = [pair.guide for pair in found], [pair.port for pair in found]
+    if not found or _sizes_of(guides) != _sizes_of(ports):
+        return set()
+    names = joined(_named(x) for x in guides), joined(_named(x) for x in ports)
+    reference, port = names if context.guide_is_reference else names[::-1]
+    context.unpaired.append(f"{reference} of the reference and {port} of the port have other axes: may be the same")
+    both = {layer.name for layer in (*guides, *ports)}
+    context.told |= {context.name(pair) for pair in found}
+    context.by_hand |= both
+    return both
+
+
+def _written_otherwise(context: Context) -> set[str]:
+    """Says of what is left on both sides, where one may be the other written by hand, that it is not compared.
+
+    That is what a layer of the user's own may be, and layers whose weights have the sizes of what the other side has
+    left, such as a bidirectional one and its two directions. Returns the names of those layers.
+    """
+    first, second = (_left_over(context, number) for number in (0, 1))
+    sizes = [_sizes_of(layers) for layers in (first, second)]
+    own = any(family(layer) == "own" for layer in (*first, *second))
+    if not first or not second or not (own or sizes[0] == sizes[1]):
+        return set()
+    excused = [
+        layer
+        for layers, others in ((first, sizes[1]), (second, sizes[0]))
+        for layer in layers
+        if family(layer) == "own" or sizes[0] == sizes[1] or not _sizes_of([layer]) - others
+    ]
+    said = [joined([_named(x) for x in layers if x in excused]) for layers in (first, second)]
+    reference, port = said if context.guide_is_reference else said[::-1]
+    if not reference or not port:
+        return set()
+    context.unpaired.append(f"{reference} of the reference and {port} of the port may be the same, written otherwise")
+    context.by_hand |= {layer.name for layer in excused}
+    return {layer.name for layer in excused}
+
+
+def _named(layer: Layer) -> str:
+    """A layer's name and what it is; of one that says nothing of that, the name."""
+    words = describe(layer)
+    return called(layer) if words.endswith("()") else f"{called(layer)} {words}"
+
+
+def _left_over(context: Context, number: int) -> list[Layer]:
+    """What has weights without a counterpart of the guide (0) or the steered side (1): layers, and a model's own."""
+    pairing, side = context.pairing, (context.guide, context.steered)[number]
+    paired = {layer.name for pair in pairing.pairs for layer in (pair.guides, pair.ports)[number]}
+    own = [layer for layer in side.tables if family(layer) == "own" and layer.name not in paired]
+    return [*(pairing.guides_left, pairing.ports_left)[number], *own]
+
+
+def _sizes_of(layers: Sequence[Layer]) -> Counter[int]:
+    """The numbers of elements of layers' matrices, but for biases; of all, if there is no matrix."""
+    trained = [(name, p.shape) for layer in layers for name, p in layer.parameters.items() if p.trainable]
+    matrices = [shape for name, shape in trained if len(shape) > 1 and "bias" not in name]
+    return Counter(math.prod(shape) for shape in matrices or [shape for _, shape in trained])
 
 
 def _drawn_once(context: Context) -> None:

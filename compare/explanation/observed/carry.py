@@ -48,7 +48,7 @@ def carried(pair: Pair, by_path: Mapping[str, Array], frameworks: tuple[str, str
     found: Weights = {}
     for layer, part in zip(pair.ports, parted(pair.ports, weights), strict=True):
         for local, array in (into(layer, part) or {}).items():
-            found[layer.parameters[local].path] = np.ascontiguousarray(array)
+            found[layer.parameters[local].path] = np.asarray(array, order="C")
     return found
 
 

@@ -185,15 +185,33 @@ def shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
 def affinity(left: Group, right: Group) -> float:
     """How well two layers go together: 10 and more where the weights can be carried across."""
     a, b = left[-1], right[-1]
-    if family(a) != family(b) and len(left) == len(right):
-        return 0.0
     first, second = joined_shapes(left), joined_shapes(right)
+    if family(a) != family(b) and len(left) == len(right):
+        return _across(family(a), family(b), first, second)
     if family(a) == "own":
         return 11.0 if sorted(first.values()) == sorted(second.values()) and first else 0.0
     both = first.keys() & second.keys()
     if both and all(first[name] == second[name] for name in both):
         return 11.0 if first.keys() == second.keys() else 10.5
     return 1.0
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _across(first: str, second: str, shapes: Shapes, others: Shapes) -> float:
+    """How well layers of two families go together: less than those of one, 0 where they do not.
+
+    A dense layer is a convolution with a window of 1, and a normalisation is taken for one of another kind.
+    """
+    kernels = [tuple(held.get("kernel", ())) for held in (shapes, others)]
+    if {first, second} == {"dense", "convolution"}:
+        wide, flat = sorted(kernels, key=len, reverse=True)
+        alone = wide[:2] == flat and len(flat) == 2 and set(wide[2:]) == {1}
+        return FITS + 0.2 if alone and ("bias" in shapes) == ("bias" in others) else 0.0
+    if "normalization" in first and "normalization" in second:
+        return FITS + 0.1 if kernels[0] and kernels[0] == kernels[1] else 0.0
+    return 0.0
 
 
 def joined_shapes(group: Group) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from compare.explanation.observed.grouping import FITS, Group, affinity, family,
 from compare.explanation.observed.kinds import ATTENTION, kind_of
 from compare.explanation.observed.observation import Array, Layer, Parameter
 from compare.explanation.observed.sides import Side
+from compare.explanation.observed.values import match
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,20 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The pairs in the order of the guide's computation, and the layers of either side that have none."""
+    """The pairs in the order of the guide's computation, and the layers of either side that have none.
+
+    Args:
+        pairs: The pairs.
+        guides_left: The guide's layers without one.
+        ports_left: The steered side's.
+        turns: Of a model that is called several times in a step, which of the guide's calls takes what each of the
+            steered side's takes, where their order is another; empty where it is not.
+    """
 
     pairs: tuple[Pair, ...]
     guides_left: tuple[Layer, ...]
     ports_left: tuple[Layer, ...]
+    turns: tuple[int, ...] = ()
 
     def of_port(self, name: str | None) -> Pair | None:
         """The pair that a layer of the steered side is of."""
@@ -62,22 +72,71 @@ class Pairing:
 def pair(guide: Side, port: Side) -> Pairing:
     """Pairs the layers that have parameters."""
     left, right = grouped((guide.with_parameters, guide.sources), (port.with_parameters, port.sources))
-    chosen = _aligned(left, right)
-    used = {j for _, j in chosen}
-    missing = [i for i in range(len(left)) if i not in {i for i, _ in chosen}]
-    for i in missing:  # order of computation is free where branches are
-        fitting = [j for j in range(len(right)) if j not in used and affinity(left[i], right[j]) >= FITS]
-        if fitting:
-            chosen.append((i, fitting[0]))
-            used.add(fitting[0])
+    chosen = _whatever_the_order(left, right, _aligned(left, right))
     pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]
     pairs = _with_tables(_by_name(_by_making(pairs, guide, port)), guide, port)
-    pairs = _by_graph(pairs, guide, port)
+    pairs = _by_graph(_with_lookups(pairs, guide, port), guide, port)
+    pairs = _without_split_directions(pairs, port)
     pairs = _with_drawn(_with_tied(_with_copies(pairs, guide, port), guide, port), guide, port)
     guides_left = _without_counterpart(guide, [layer for found in pairs for layer in found.guides])
     ports_left = _without_counterpart(port, [layer for found in pairs for layer in found.ports])
     last = _by_weights(guides_left, ports_left)
-    return Pairing(tuple(pairs), guides_left, ports_left) if last is None else Pairing((*pairs, last), (), ())
+    turns = _turns(pairs, guide, port)
+    if last is None:
+        return Pairing(tuple(pairs), guides_left, ports_left, turns)
+    return Pairing((*pairs, last), (), (), turns)
+
+
+def _without_split_directions(pairs: list[Pair], port: Side) -> list[Pair]:
+    """The pairs but those of a bidirectional layer and one of two layers that are its directions: neither is the whole.
+
+    Which is which, and how they are joined, is not known.
+    """
+    left = _left(port, [layer for found in pairs for layer in found.ports])
+
+    def is_split(found: Pair) -> bool:
+        directions = [any(name.endswith("_reverse") for name in shapes(x)) for x in (found.guide, found.port)]
+        return directions == [True, False] and any(shapes(layer) == shapes(found.port) for layer in left)
+
+    return [found for found in pairs if not is_split(found)]
+
+
+def _turns(pairs: Sequence[Pair], guide: Side, port: Side) -> tuple[int, ...]:
+    """In which order the guide calls a model with what the steered side calls it with; empty where it is the same.
+
+    Keras computes a functional model in an order of its own.
+    """
+    for found in pairs:
+        inputs = [
+            [
+                side.observation.array(call.inputs[0])
+                for call in side.training_calls
+                if call.layer == name and call.inputs
+            ]
+            for side, name in ((guide, found.guides[0].name), (port, found.ports[0].name))
+        ]
+        if len(inputs[0]) != len(inputs[1]) or len(inputs[0]) < 2:
+            continue
+        order: list[int] = []
+        for array in inputs[1]:
+            same = (i for i, x in enumerate(inputs[0]) if i not in order and (m := match(x, array)) and m.rounded)
+            order.append(next(same, len(inputs[0])))
+        return tuple(order) if sorted(order) == list(range(len(order))) != order else ()
+    return ()
+
+
+def _whatever_the_order(left: list[Group], right: list[Group], aligned: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """An alignment whose layers of other sizes, or without a counterpart, go where they fit, as branches may."""
+    chosen = [(i, j) for i, j in aligned if affinity(left[i], right[j]) >= FITS]
+    rows = [i for i in range(len(left)) if i not in {i for i, _ in chosen}]
+    columns = [j for j in range(len(right)) if j not in {j for _, j in chosen}]
+    for i in rows:
+        fitting = next((j for j in columns if affinity(left[i], right[j]) >= FITS), None)
+        if fitting is not None:
+            chosen.append((i, fitting))
+            columns.remove(fitting)
+    taken = {i for i, _ in chosen}
+    return [*chosen, *((i, j) for i, j in aligned if i not in taken and j in columns)]
 
 
 def _without_counterpart(side: Side, paired: Sequence[Layer]) -> tuple[Layer, ...]:
@@ -122,6 +181,30 @@ def _with_tables(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
                 right.remove(other)
                 break
     return [*pairs, *added]
+
+
+def _with_lookups(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Dense layers of Keras's without bias, too, that take one-hot vectors where the other side looks up entries."""
+    left, right = (
+        _left(side, [layer for found in pairs for layer in of(found)])
+        for side, of in ((guide, lambda found: found.guides), (port, lambda found: found.ports))
+    )
+    added = []
+    for layer in left:
+        for other in right:
+            kinds = {family(layer), family(other)}
+            both = [_as_lookup(x, side) for x, side in ((layer, guide), (other, port))]
+            if kinds == {"dense", "embedding"} and affinity((both[0],), (both[1],)) >= FITS:
+                added.append(_pair((both[0],), (both[1],)))
+                right.remove(other)
+                break
+    return [*pairs, *added]
+
+
+def _as_lookup(layer: Layer, side: Side) -> Layer:
+    """A dense layer of Keras's that has one weight, (entries, features), as an embedding of it."""
+    of_keras = side.observation.framework == "keras" and family(layer) == "dense" and len(layer.parameters) == 1
+    return replace(layer, kind="Embedding", names=("Embedding",)) if of_keras else layer
 
 
 def _is_table(layer: Layer) -> bool:

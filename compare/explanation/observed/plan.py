@@ -31,7 +31,7 @@ class Plan:
         """Keeps an array; returns its key, None for none."""
         if array is None:
             return None
-        self.arrays[key] = np.ascontiguousarray(array)
+        self.arrays[key] = np.asarray(array, order="C")
         return key
 
     def write(self, directory: Path) -> None:
@@ -54,7 +54,8 @@ def call_pairs(pairing: Pairing, guide: Sequence[Call], port: Sequence[Call]) ->
         pair = pairing.of_port(call.layer)
         if pair is None or call.layer != pair.port.name:
             continue
-        other = known.get((pair.guide.name, call.number + (pair.call or 0)))
+        number = pairing.turns[call.number] if call.number < len(pairing.turns) else call.number
+        other = known.get((pair.guide.name, number + (pair.call or 0)))
         if other is not None:
             found.append((pair, other, call))
     return found
@@ -144,7 +145,7 @@ def _planned_calls(
         begin, enter = first_call(pair.guides, left, own), first_call(pair.ports, right, port.training_calls)
         inputs = [
             placed(observed.array(a), _shape(seen.array(b)), pair.kind, across=across)
-            for a, b in zip(begin.inputs, enter.inputs, strict=False)
+            for a, b in zip(_arguments(pair, begin, observed.framework, across=across), enter.inputs, strict=False)
         ]
         outputs = [
             placed(observed.array(a), _shape(seen.array(b)), pair.kind, across=across)
@@ -162,6 +163,18 @@ def _planned_calls(
         else:
             planned += [_entry(enter, names, []), _entry(right, [], results)]
     return planned
+
+
+def _arguments(pair: Pair, begin: Call, framework: str, *, across: bool) -> list[str | None]:
+    """The keys of what the guide's layer is given, in the steered side's order: Keras has an attention's value second.
+
+    By `MultiHeadAttention.call(query, value, key)` and `MultiheadAttention.forward(query, key, value)`.
+    """
+    if pair.kind != ATTENTION or not across or len(pair.guides) + len(pair.ports) > 2:
+        return list(begin.inputs)
+    if framework == "keras":
+        return [*begin.inputs[:1], *_memory(begin)]
+    return [*begin.inputs[:1], *begin.inputs[:0:-1]]
 
 
 def _memory(attention: Call) -> tuple[str | None, str | None]:

@@ -73,17 +73,27 @@ class Side:
     def sources(self) -> dict[str, frozenset[str]]:
         """Of each layer with parameters, those that its first call's inputs are computed from, without one between."""
         weighty = {layer.name for layer in self.with_parameters}
+        found: dict[str, frozenset[str]] = {}
+        for call in self.training_calls:
+            if call.layer in weighty:
+                found.setdefault(str(call.layer), self.before_call[call.index])
+        return found
+
+    @cached_property
+    def before_call(self) -> dict[int, frozenset[str]]:
+        """Of each call, by its index, the layers with parameters that its inputs are computed from, none between."""
+        weighty = {layer.name for layer in self.with_parameters}
         by_key: dict[str, frozenset[str]] = {}
         by_call: dict[int, frozenset[str]] = {}
-        found: dict[str, frozenset[str]] = {}
+        found: dict[int, frozenset[str]] = {}
         for call in self.training_calls:
             producers = (*call.producers, *[None] * len(call.inputs))
             before: frozenset[str] = frozenset()
             for key, producer in zip(call.inputs, producers, strict=False):
                 known = by_call.get(producer) if producer is not None else None
                 before |= known if known is not None else by_key.get(key or "", frozenset())
+            found[call.index] = before
             if call.layer in weighty:
-                found.setdefault(str(call.layer), before)
                 before = frozenset({str(call.layer)})
             by_call[call.index] = before
             for key in (*call.outputs, call.preactivation):

@@ -54,7 +54,8 @@ def _moved(shape: tuple[int, ...], source: int, target: int, x: Array) -> Array:
 
 def exchanges(x: Array) -> Iterator[Operation]:
     """The halves of the last axis in the other order, an axis turned round, two axes exchanged."""
-    name = "the two halves of the last axis exchanged (directions concatenated in the other order)"
+    halves = "the two halves of the last axis exchanged (directions concatenated in the other order)"
+    name = "the two entries of the last axis exchanged" if x.shape[-1:] == (2,) else halves
     yield Operation(name, "permutation", _halves_exchanged)
     for axis in range(1, x.ndim):
         yield Operation(f"axis {axis} turned round (flip)", "permutation", partial(_flipped, axis))

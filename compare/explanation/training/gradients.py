@@ -1,6 +1,7 @@
 """Gradients, and which parameters get any: frozen, detached, scaled."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.observation import Array, Observation, place
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import deviation
+from compare.explanation.training.penalties import decayed_as_penalised
 from compare.explanation.words import counted, off_by
 
 _SAME = 1e-8
@@ -70,9 +72,16 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
             f"whether a gradient would reach {names}: what was found in the forward pass cuts it off"
         )
         return
+    unregistered: dict[str, Any] | None = None
     if port_trains:
         title = f"{names}: trained in the port, frozen in the reference (trainable=False, requires_grad)"
         cause = "frozen in the reference only"
+    elif by_guide and (unregistered := _unregistered(context, [path for _, path in entries])) is not None:
+        title = (
+            f"{names}: held in a plain list or dictionary, so that parameters() does not have these parameters and the "
+            "optimizer does not know them; the reference trains them"
+        )
+        cause = "modules in a plain list"
     elif by_guide and any(path in unknown for _, path in entries):
         title = f"{names}: the optimizer does not know these parameters; the reference trains them"
         cause = "parameters that no group of the optimizer has"
@@ -82,19 +91,28 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
     else:
         title = f"{names}: frozen in the port (trainable=False, requires_grad=False), trained in the reference"
         cause = "frozen in the port only"
+    line = _detached_place(context) if detached else some.port.place
     context.find(
         "gradients",
         title,
         guide="trained" if by_guide else "frozen: no gradient, no update",
         steered="no gradient, no update" if by_guide else "trained",
-        places=(some.guide.place, _detached_place(context) if detached else some.port.place),
+        places=(some.guide.place, line if unregistered is None else place(next(iter(unregistered.values()))) or line),
         effect=1.0,
         effect_text="these weights move on one side only",
         cause=cause,
-        mend=f"give them to the optimizer: {names}"
+        mend="nn.ModuleList([...]) or nn.ModuleDict({...}) around them"
+        if unregistered is not None
+        else f"give them to the optimizer: {names}"
         if "optimizer" in title
         else f"{in_code(some.port.name, context.model)}.requires_grad_({by_guide})",
     )
+
+
+def _unregistered(context: Context, paths: Sequence[str]) -> dict[str, Any] | None:
+    """The lines of parameters that are of modules in a plain list, if all of these are; None if they are not."""
+    found = context.steered.observation.part("optimizer", "unregistered") or {}
+    return {path: found[path] for path in paths} if all(path in found for path in paths) else None
 
 
 def _requires_grad(entries: Sequence[tuple[Pair, str]]) -> bool:
@@ -157,6 +175,9 @@ def gradients(context: Context) -> None:
         return
     if context.has("forward") or context.has("loss", ("fault",)):
         return  # what differs before them changes them
+    if context.by_hand:
+        context.not_seen.append(f"the gradients: they pass {joined(sorted(context.by_hand))}")
+        return
     if apart := [pair for pair in context.pairing.pairs if not pair.fits]:
         context.not_seen.append(f"the gradients: they pass {context.names(apart)}, whose weights are each side's own")
         return
@@ -184,18 +205,28 @@ def _explain(
     far: float,
 ) -> None:
     before = context.steered.observation.by_path("parameters_before", 0)
-    if all(_by_weights(first[path], second[path], before.get(path)) is not None for path in off) and context.has(
-        "optimizer"
-    ):
+    by_weights = all(_by_weights(first[path], second[path], before.get(path)) is not None for path in off)
+    if by_weights and (context.has("optimizer") or decayed_as_penalised(context)):
         return  # a penalty in one loss, which stands in the other side's weight decay
     ratios = [ratio_of(first[path], second[path]) for path in off]
     place_of_loss = (
         place(context.steered.observation.losses[0].get("place")) if context.steered.observation.losses else None
     )
+    mend = ""
     known = [ratio for ratio in ratios if ratio is not None]
     if len(known) == len(off) and np.ptp(known) <= 1e-6 * abs(known[0]):
         title = f"the gradients are {known[0]:.6g} times the reference's"
         cause: str | None = "scaled by a constant"
+    elif (lines := _stopped_on_one_side(context)) is not None:
+        title = context.differs(
+            f"the gradients of {', '.join(off[:3])} differ from the same loss: the gradient is",
+            *_STOPPED[lines[0] is None],
+        )
+        cause, place_of_loss = "a gradient that is stopped on one side", lines[1] or place_of_loss
+        mend = "detach what the reference stops" if lines[1] is None else "leave out the detach"
+    elif (unmoved := _padding_row(context, off, first, second)) is not None:
+        title, cause, place_of_loss = unmoved
+        mend = "nn.Embedding without padding_idx"
     elif (detaching := _detaching(context)) is not None:
         by_factor = [f"that of {p} is {r:.6g} times the reference's" for p, r in zip(off, ratios, strict=True) if r]
         others = [path for path, ratio in zip(off, ratios, strict=True) if ratio is None]
@@ -216,7 +247,48 @@ def _explain(
         effect=min(far, 1.0),
         effect_text=f"{off_by(far, 'the largest')}; {len(off)} of {counted(len(both), 'parameter')}",
         cause=cause,
+        mend=mend if context.frameworks[1] == "torch" else "",
     )
+
+
+_STOPPED = (
+    ("stopped on its way (stop_gradient, detach)", "not stopped (no stop_gradient, no detach)"),
+    ("not stopped (no stop_gradient, no detach)", "stopped on its way (stop_gradient, detach)"),
+)
+"""What the guide and the steered side do, where the guide stops a gradient and where the steered side does."""
+
+
+def _stopped_on_one_side(context: Context) -> tuple[Place | None, Place | None] | None:
+    """Where the guide or the steered side stops a gradient that the other does not stop; None where both do, or none.
+
+    Torch's own functions detach as well: a line counts that says so itself.
+    """
+    lines = []
+    for side in (context.guide, context.steered):
+        observation = side.observation
+        calls = [*observation.calls[:1], *observation.loss_calls[:1]]
+        stops = (call.place for entries in calls for call in entries if call.function in ("detach", "stop_gradient"))
+        lines.append(next((line for line in stops if line is not None), None))
+    return (lines[0], lines[1]) if (lines[0] is None) != (lines[1] is None) else None
+
+
+def _padding_row(
+    context: Context, off: Sequence[str], first: dict[str, Array], second: dict[str, Array]
+) -> tuple[str, str, Place | None] | None:
+    """An embedding's row of the padding that is trained on one side only: title, cause and line."""
+    pair = next((pair for pair in context.pairing.pairs if pair.kind == "embedding" and pair.fits), None)
+    row = None if pair is None else pair.port.settings.get("padding_idx")
+    paths = [] if pair is None else [parameter.path for parameter in pair.port.parameters.values()]
+    if pair is None or not isinstance(row, int) or list(off) != paths[:1]:
+        return None
+    wanted, seen = first[off[0]].copy(), second[off[0]]
+    if np.any(seen[row]) or not np.any(wanted[row]):
+        return None
+    wanted[row] = 0
+    if deviation(wanted, seen) > _SAME:
+        return None
+    what = f"row {row} of {context.name(pair)} (the padding, padding_idx={row}):"
+    return context.differs(what, "trained like the others", "not trained"), "padding_idx", pair.port.place
 
 
 def _detaching(context: Context) -> Place | None:

@@ -221,20 +221,24 @@ def modes(context: Context) -> None:
 
 
 def _left_in_evaluation(context: Context) -> None:
-    """A model that goes back to evaluation mode after some steps."""
-    sides = []
+    """A model that goes back to evaluation mode after some steps, or by its source after the first epoch."""
+    texts, lines = [], []
     for observation in (context.guide.observation, context.steered.observation):
         steps = [flag for flag in observation.part("loop", "training_by_step") or [] if isinstance(flag, bool)]
-        sides.append(next((i for i, flag in enumerate(steps) if not flag and steps[0]), None))
-    if sides[0] == sides[1] or not any(_minds(layer.kind) for layer in context.steered.layers.values()):
+        at = next((i for i, flag in enumerate(steps) if not flag and steps[0]), None)
+        line = observation.place("loop", "left_in_evaluation")
+        later = "evaluation mode from the second epoch on" if line is not None else "training mode"
+        texts.append(later if at is None else f"evaluation mode from step {at + 1} on")
+        lines.append(line)
+    if texts[0] == texts[1] or not any(_minds(layer.kind) for layer in context.steered.layers.values()):
         return
-    texts = ["training mode" if at is None else f"evaluation mode from step {at + 1} on" for at in sides]
+    places = _loss_places(context)
     context.find(
         "loop",
         context.differs("mode while training (model.eval() without model.train() after it):", texts[0], texts[1]),
         guide=texts[0],
         steered=texts[1],
-        places=_loss_places(context),
+        places=(lines[0] or places[0], lines[1] or places[1]),
         effect=0.8,
         effect_text="dropout does nothing, normalisations use running statistics",
         cause="evaluation mode while training",

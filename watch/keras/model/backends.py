@@ -181,7 +181,7 @@ class Torch(Backend):
     def tensor(self, planned: Array, like: Any) -> Any:
         """Of the same dtype, on the same device."""
         torch = self._torch
-        made = torch.from_numpy(np.ascontiguousarray(planned))
+        made = torch.from_numpy(np.asarray(planned, order="C"))
         return made.to(like.device, like.dtype) if isinstance(like, torch.Tensor) else made
 
     def watch_gradients(self, told: Differentiated) -> None:

@@ -17,7 +17,7 @@ from watch.program.script import Session
 # What makes or converts tensors, or asks about them, is no step of the computation.
 NO_COMPUTATION = frozenset({
     "cast", "convert_to_tensor", "convert_to_numpy", "shape", "is_tensor", "cond", "scan", "while_loop", "fori_loop",
-    "map", "vectorized_map", "switch", "custom_gradient", "stop_gradient", "zeros", "ones", "zeros_like", "ones_like",
+    "map", "vectorized_map", "switch", "custom_gradient", "zeros", "ones", "zeros_like", "ones_like",
     "arange", "full", "dtype", "size", "ndim", "unstack", "unravel_index", "associative_scan", "dtypes", "eye", "empty",
     "linspace", "array", "rearrange", "saturate_cast",
 })  # fmt: skip
@@ -32,6 +32,7 @@ class Forward:
     options: dict[str, Any]
     training: bool
     frame: FrameType | None
+    outputs: Any = None
     calls: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     occurrences: dict[str, int] = dataclasses.field(default_factory=dict)
     flags: dict[str, bool] = dataclasses.field(default_factory=dict)
@@ -74,7 +75,7 @@ class Calls:
         self.forwards: list[Forward] = []
         self._after = _nothing_called()
         self.evaluation: list[Forward] | None = None  # a list while a pass in evaluation mode is recorded
-        self.dropout: dict[tuple[str | None, str], dict[str, Any]] = {}
+        self.dropout: dict[tuple[str, str, int | None], dict[str, Any]] = {}
         self.begins: Any = lambda _layer, args: args  # told before an outermost call; returns its arguments
         self.built: Any = lambda: None  # told after a layer has been built
         self._open: list[_Open] = []
@@ -179,17 +180,27 @@ class Calls:
         opened.within = _nothing_called() if opened.is_one and not opened.is_builtin else None
         self._open.append(opened)
         try:
-            if not listed:
-                outputs = original(layer, *args, **options)
-                return outputs if opened.entry is None else self._leave(opened.entry, forward, outputs)
-            entry, args, options = self._enter(layer, name, forward, args, options)
-            with preactivation(layer, functools.partial(self._keep_preactivation, entry), self.recording):
-                outputs = original(layer, *args, **options)
-            if opened.within is not None and opened.within.calls:
-                entry["inside"] = opened.within.calls
-            return self._leave(entry, forward, outputs)
+            outputs = self._watched(original, opened, forward, args, options)
         finally:
             self._open.pop()
+        if not self._open:
+            forward.outputs = outputs
+        return outputs
+
+    def _watched(
+        self, original: Any, opened: _Open, forward: Forward, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """What a layer gives whose call is under way."""
+        layer = opened.layer
+        if opened.given is not None:
+            outputs = original(layer, *args, **options)
+            return outputs if opened.entry is None else self._leave(opened.entry, forward, outputs)
+        entry, args, options = self._enter(layer, opened.name, forward, args, options)
+        with preactivation(layer, functools.partial(self._keep_preactivation, entry), self.recording):
+            outputs = original(layer, *args, **options)
+        if opened.within is not None and opened.within.calls:
+            entry["inside"] = opened.within.calls
+        return self._leave(entry, forward, outputs)
 
     @contextlib.contextmanager
     def through_call(self, layer: Any) -> Iterator[None]:
@@ -396,7 +407,7 @@ class Calls:
         for function, rate in dropout_rates(layer).items():
             calls = self.forward().calls
             before = next((i for i in range(len(calls) - 1, -1, -1) if calls[i] is not entry), None)
-            self.dropout.setdefault((name, function), {
+            self.dropout.setdefault((name, function, before), {
                 "layer": name, "function": function, "rate": rate, "after_call": before,
                 "active": self._open[-1].training and self.evaluation is None, "place": entry["place"],
             })  # fmt: skip

@@ -20,7 +20,7 @@ _TENSORFLOW = (
     "math.l2_normalize", "nn.relu", "nn.relu6", "nn.elu", "nn.selu", "nn.gelu", "nn.silu", "nn.swish", "nn.leaky_relu",
     "nn.softmax", "nn.log_softmax", "nn.sigmoid", "nn.tanh", "nn.softplus", "nn.softsign", "nn.max_pool",
     "nn.max_pool2d", "nn.avg_pool", "nn.avg_pool2d", "nn.conv2d", "nn.bias_add", "nn.l2_normalize", "nn.dropout",
-    "nn.batch_normalization", "nn.embedding_lookup", "image.resize",
+    "nn.batch_normalization", "nn.embedding_lookup", "image.resize", "stop_gradient",
 )  # fmt: skip
 _TENSORFLOW_LOSSES = (
     "nn.sparse_softmax_cross_entropy_with_logits", "nn.softmax_cross_entropy_with_logits",
@@ -67,6 +67,7 @@ class Functions:
 
             for name in _JAX:
                 setattr(jax.nn, name, self._call(getattr(jax.nn, name), name))
+            jax.lax.stop_gradient = self._call(jax.lax.stop_gradient, "stop_gradient")
         if backend == "torch":
             self._watch_torch()
 

@@ -129,7 +129,8 @@ class Model:
             for root in self.roots:
                 prefix = "" if len(self.roots) == 1 else _unused(root_name(root), prefixes)
                 prefixes.append(prefix)
-                for path, module in root.named_modules():
+                held = (part for path, module in _in_plain_lists(root) for part in module.named_modules(prefix=path))
+                for path, module in [*root.named_modules(), *held]:
                     if id(module) not in seen:
                         seen.add(id(module))
                         self._modules.append((_joined(prefix, path), module))
@@ -151,6 +152,16 @@ class Model:
             _joined(path, name): buffer
             for path, module in self.modules() if not is_loss(module)
             for name, buffer in module._buffers.items() if buffer is not None and not is_lazy(buffer)  # noqa: SLF001
+        }  # fmt: skip
+
+    def unregistered(self) -> dict[str, Place | None]:
+        """By path, the parameters that torch does not know of, and the lines that made what is held in a plain list."""
+        known = {id(parameter) for root in self.roots for parameter in root.parameters()}
+        paths = {id(parameter): path for path, parameter in self.parameters().items()}
+        return {
+            paths[id(parameter)]: place_of(held)
+            for root in self.roots for _, held in _in_plain_lists(root)
+            for parameter in held.parameters() if id(parameter) not in known
         }  # fmt: skip
 
     def forget(self) -> None:
@@ -198,6 +209,17 @@ class Model:
             },
             "training": module.training, "place": place_of(module),
         }  # fmt: skip
+
+
+def _in_plain_lists(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules with trainable parameters that others hold in a list, a tuple or a dictionary of Python's."""
+    for path, module in root.named_modules():
+        for name, value in list(module.__dict__.items()):
+            if name.startswith("_") or not isinstance(value, list | tuple | dict):
+                continue
+            for key, held in value.items() if isinstance(value, dict) else enumerate(value):
+                if isinstance(held, nn.Module) and any(p.requires_grad for p in held.parameters()):
+                    yield _joined(path, f"{name}.{key}"), held
 
 
 def _maker(module: nn.Module, frame: FrameType) -> FrameType:

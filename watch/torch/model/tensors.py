@@ -90,7 +90,7 @@ def forced(leaf: Any, values: np.ndarray[Any, Any]) -> Any:
             return _forced_packed(leaf, values)
         if leaf.numel() != values.size:
             return leaf
-        planned = torch.from_numpy(np.ascontiguousarray(values)).to(leaf.dtype).reshape(leaf.shape)
+        planned = torch.from_numpy(np.asarray(values, order="C")).to(leaf.dtype).reshape(leaf.shape)
         if leaf.requires_grad and torch.is_grad_enabled():
             return _Forced.apply(leaf, planned)
         return planned.clone()
@@ -100,7 +100,7 @@ def _forced_packed(leaf: PackedSequence, values: np.ndarray[Any, Any]) -> Packed
     padded, lengths = pad_packed_sequence(leaf, batch_first=True)
     if padded.numel() != values.size:
         return leaf
-    planned = torch.from_numpy(np.ascontiguousarray(values)).to(padded.dtype).reshape(padded.shape)
+    planned = torch.from_numpy(np.asarray(values, order="C")).to(padded.dtype).reshape(padded.shape)
     if leaf.sorted_indices is not None:
         planned, lengths = planned[leaf.sorted_indices], lengths[leaf.sorted_indices]
     data = pack_padded_sequence(planned, lengths, batch_first=True).data

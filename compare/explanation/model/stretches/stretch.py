@@ -8,6 +8,7 @@ import numpy as np
 from compare.explanation.arithmetic.settings import settings_of
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import AUGMENTED_APART, augments, augments_apart
+from compare.explanation.findings import joined
 from compare.explanation.model.stretches.parallel import alike, figures
 from compare.explanation.model.stretches.passes import (
     Pass,
@@ -35,6 +36,7 @@ from compare.explanation.model.stretches.words import (
     is_vague,
     rounded,
     say_edit,
+    say_last_operation,
     say_other_numbers,
     say_parting,
     say_unknown,
@@ -56,6 +58,8 @@ _SQUASHING = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
 def ending(one: Pass, producers: Producers) -> None:
     """What lies between the last paired layer and the loss; of a model that is only used, and its output."""
     context = one.context
+    if context.by_hand:
+        return
     trained = bool(context.guide.observation.losses)
     keys = context.guide.observation.predicted, context.steered.observation.predicted
     if not trained:
@@ -81,7 +85,7 @@ def ending(one: Pass, producers: Producers) -> None:
         return
     edits = None if start is None else explain_chain(start, steps, values, goal)
     if edits is None and not found.rounded and not context.has("forward", ("fault",)):
-        say_parting(one, last[0], after, found)
+        _ = say_last_operation(one, last[0], after, found, (first, goal)) or say_parting(one, last[0], after, found)
     for edit in edits or []:
         both = [operation for operation in (edit.guide, edit.steered) if operation is not None]
         over = {operation.name.partition(" over ")[2] for operation in both}
@@ -113,6 +117,9 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
     context = one.context
     if _is_judged(one, producers.array(begin.inputs[0]), enter):
         return
+    if passed := _by_hand(context, begin, enter):
+        context.not_seen.append(f"what reaches {context.name(pair)}: it passes {joined(sorted(passed))}")
+        return
     position = next(i for i, call in enumerate(one.guide_calls) if call is begin)
     start, steps = chain(producers, begin, position, anchors_of(context))
     goal = array_of(one, 1, enter.inputs[0])
@@ -134,13 +141,20 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
     else:
         edits = _edits(start, steps, values, goal)
     if edits is None or any(is_vague(one, edit) for edit in edits):
-        say_unknown(one, pair, enter, fed, steps, values, where)
+        say_unknown(one, pair, (begin, enter), fed, steps, values, where)
         return
     for edit in edits:
         say_edit(one, edit, where, fed, next_line=values[0].place if len(values) > 1 else None)
         if _combines_others(edit):
             before = one.steered_calls[: enter_position(one, enter)]
             say_other_numbers(one, pair, before[-LOOKED_THROUGH:], fed)
+
+
+def _by_hand(context: Context, begin: Call, enter: Call) -> set[str]:
+    """What the input of two calls passes that may be written otherwise on the other side, and is not compared."""
+    before = context.guide.sources.get(begin.layer or "", frozenset())
+    before |= context.steered.sources.get(enter.layer or "", frozenset())
+    return set(before & context.by_hand)
 
 
 def _edits(start: Array | None, steps: list[Step], values: list[Value], goal: Array | None) -> list[Edit] | None:

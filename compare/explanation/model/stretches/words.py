@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from compare.explanation.context import Context, called
-from compare.explanation.findings import Place
+from compare.explanation.findings import Place, joined
+from compare.explanation.model.stretches.operands import by_last_operation, by_other_state
 from compare.explanation.model.stretches.parallel import Parting, alike, made_by, of_other_numbers, parting
 from compare.explanation.model.stretches.passes import (
     Pass,
@@ -17,8 +18,8 @@ from compare.explanation.model.stretches.passes import (
     line_of,
     words_of,
 )
-from compare.explanation.model.stretches.segments import Edit, Producers, Step, Value
-from compare.explanation.observed.observation import Call
+from compare.explanation.model.stretches.segments import Edit, Producers, Step, Value, few
+from compare.explanation.observed.observation import Array, Call
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.plan import call_pairs
 from compare.explanation.observed.sides import Side
@@ -142,7 +143,8 @@ def _is_consequence(context: Context, edit: Edit, fed: Match) -> bool:
     if edit.steered is None:
         return False
     across = context.frameworks[0] != context.frameworks[1]
-    if edit.kind == "extra" and edit.steered.family == "permutation" and fed.aligned.ndim == 3 and across:
+    turned = edit.steered.family == "permutation" and "axes" in edit.steered.name
+    if edit.kind == "extra" and turned and fed.aligned.ndim == 3 and across:
         return True  # (samples, time, channels) and (samples, channels, time)
     same = edit.guide is not None and edit.guide.name == edit.steered.name
     return same and context.has("forward", ("fault",))  # the other operand is off by what was found before
@@ -258,22 +260,29 @@ def _was_replaced(one: Pass, pair: Pair) -> bool:
 def say_unknown(
     one: Pass,
     pair: Pair,
-    enter: Call,
+    calls: tuple[Call, Call],
     fed: Match,
     steps: Sequence[Step],
     values: Sequence[Value],
     where: tuple[Pair | None, Pair],
 ) -> None:
     """What reaches a layer differs, and the known operations do not say why: where the two computations part."""
+    enter = calls[1]
     context = one.context
-    if where[0] is not None and context.name(where[0]) in context.told and not _was_replaced(one, where[0]):
+    unsteered = where[0] is not None and not _was_replaced(one, where[0])
+    if unsteered and context.by_hand:  # it has come from what is not compared
+        context.not_seen.append(f"what reaches {context.name(pair)}: it passes {joined(sorted(context.by_hand))}")
+        return
+    if unsteered and where[0] is not None and context.name(where[0]) in context.told:
         return  # what the layer before should give could not be put in the place of what it gave
     if where[0] is None and context.says("augmentation"):
         return  # the samples themselves are changed at random, and that was said
     if one.mode == "evaluation" and any(f"reaches {context.name(pair)}" in found.title for found in context.findings):
         return
     window = one.steered_calls[max(0, enter_position(one, enter) - LOOKED_THROUGH) : enter_position(one, enter)]
-    if say_parting(one, pair, window, fed, f"before {context.name(pair)}, {words_of(context, where)}"):
+    at = f"before {context.name(pair)}, {words_of(context, where)}"
+    both = array_of(one, 0, calls[0].inputs[0]), array_of(one, 1, enter.inputs[0])
+    if say_last_operation(one, pair, window, fed, both, at) or say_parting(one, pair, window, fed, at):
         return
     guide = ", ".join(op.name if (op := step.operation()) else step.name for step in steps) or "nothing in between"
     steered = ", ".join(value.name for value in values[:-1]) or "nothing in between"
@@ -286,6 +295,35 @@ def say_unknown(
         effect=min(fed.deviation, 1.0),
         effect_text=off_by(fed.deviation, "the largest value"),
     )
+
+
+def say_last_operation(
+    one: Pass, pair: Pair, window: Sequence[Call], fed: Match, both: tuple[Array | None, Array | None], at: str = ""
+) -> bool:
+    """What the last operation of a stretch does otherwise; whether that was found, and said.
+
+    Args:
+        one: The pass.
+        pair: The layer that is reached, or after which both go on.
+        window: The steered side's calls to look through.
+        fed: What both come to.
+        both: What the guide and the steered side come to.
+        at: Where, in words; left out, after the layer and before the loss.
+    """
+    goal = both[1]
+    if goal is None or goal.ndim == 0 or fed.aligned.ndim == 0:
+        return False
+    steered = _producers(one)[1]
+    other = by_other_state(steered, window, few(goal))
+    if other is not None:
+        _say_apart(one, pair, other, fed, at)
+        return True
+    for wanted in (both[0], fed.aligned):  # as it is, and in the layout that is nearest
+        apart = None if wanted is None else by_last_operation(steered, window, few(wanted), few(goal))
+        if apart is not None:
+            _say_apart(one, pair, apart, fed, at)
+            return True
+    return False
 
 
 def say_parting(one: Pass, pair: Pair, window: Sequence[Call], fed: Match, at: str = "") -> bool:

@@ -1,12 +1,11 @@
 """Weight decay against an L2 penalty in the loss."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from compare.explanation.arithmetic.optimizers import Rule
 from compare.explanation.context import Context
-from compare.explanation.observed.carry import parameter_pairs
 from compare.explanation.training.optimizer.updates import rule_of_side
+from compare.explanation.training.penalties import decayed_as_penalised, l2_of
 from compare.explanation.words import counted
 
 
@@ -18,27 +17,22 @@ def is_penalty(context: Context, second: Rule, decay: Any) -> bool:
         entry
         for losses in context.guide.observation.losses[:1]
         for entry in losses.get("penalties") or ()
-        if _l2(entry)
+        if l2_of(entry)
     ]
     return bool(penalties)
-
-
-def _l2(entry: Mapping[str, Any]) -> float:
-    value = (entry.get("settings") or {}).get("l2")
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def penalty_as_decay(context: Context) -> None:
     """An L2 penalty in the guide's loss against weight decay through the gradient: 2λ is the same."""
     second = rule_of_side(context.steered.observation)
-    if second is not None and not second.settings.get("decoupled weight decay") and _decayed_as_penalised(context):
+    if second is not None and not second.settings.get("decoupled weight decay") and decayed_as_penalised(context):
         context.findings[:] = [f for f in context.findings if f.stage != "loss" or "L2 penalty" not in f.title]
         return
     if second is None or not is_penalty(context, second, second.settings.get("weight decay")):
         return
     decay = float(second.settings["weight decay"])
-    entries = [e for losses in context.guide.observation.losses[:1] for e in losses.get("penalties") or () if _l2(e)]
-    lambdas = {_l2(entry) for entry in entries}
+    entries = [e for losses in context.guide.observation.losses[:1] for e in losses.get("penalties") or () if l2_of(e)]
+    lambdas = {l2_of(entry) for entry in entries}
     in_loss = [f for f in context.findings if f.stage == "loss" and "L2 penalty" in f.title]
     if not in_loss:  # the penalty is in both losses, and the decay comes on top of it
         title = context.added(f"weight decay {decay:g} on top of the L2 penalty", "in the optimizer")
@@ -69,24 +63,6 @@ def penalty_as_decay(context: Context) -> None:
         effect_text=f"the penalty is {decay / wanted:.3g} times as strong",
         cause="factor 2 between L2 and weight decay",
         mend=f"weight_decay={wanted:g}",
-    )
-
-
-def _decayed_as_penalised(context: Context) -> bool:
-    """Whether groups of parameters are decayed by twice the factor of their penalties, and no other parameter is."""
-    entries = [e for losses in context.guide.observation.losses[:1] for e in losses.get("penalties") or ()]
-    wanted = {str(entry.get("parameter")): 2 * _l2(entry) for entry in entries if _l2(entry)}
-    if not wanted or len(wanted) < len(entries):
-        return False
-    counterparts = {b: a for found in context.pairing.pairs for a, b in parameter_pairs(found, context.frameworks)}
-    seen = {
-        counterparts.get(path, path): float((group.get("settings") or {}).get("weight_decay") or 0)
-        for group in context.steered.observation.entries("optimizer", "groups")
-        for path in group.get("parameters") or ()
-    }
-    decayed = {path: decay for path, decay in seen.items() if decay}
-    return decayed.keys() == wanted.keys() and all(
-        abs(decay - wanted[path]) <= 1e-6 * wanted[path] for path, decay in decayed.items()
     )
 
 

@@ -176,7 +176,7 @@ def _setting(
     what = f"{names[1] if context.guide_is_reference else names[0]}'s {key}"
     guide_text, steered_text = _text(x), _text(y)
     if key == "decoupled weight decay":
-        modes = {True: "decoupled from the gradient (AdamW)", False: "through the gradient (L2, coupled)"}
+        modes = {True: "decoupled from the gradient (as in AdamW)", False: "through the gradient (L2, coupled)"}
         what, guide_text, steered_text = f"{names[1]}'s weight decay is", modes[bool(x)], modes[bool(y)]
     of = f" of {_listed(paths)}" if paths else ""
     context.find(
@@ -258,13 +258,30 @@ def mend_of(name: str, wanted: Rule, key: str, *, in_torch: bool) -> str:
     """An optimizer of the steered side, by its class, with a setting as the guide's rule has it."""
     value = wanted.settings.get(key)
     if key == "decoupled weight decay":
-        return f"{'AdamW' if value else 'Adam'}(...)"
+        return _mend_of_decay(
+            name, _text(wanted.settings.get("weight decay")), decoupled=bool(value), in_torch=in_torch
+        )
     if in_torch and key in ("beta 1", "beta 2"):
         betas = ", ".join(_text(wanted.settings[beta]) for beta in ("beta 1", "beta 2"))
         return f"{name}(..., betas=({betas}))"
     if in_torch and key == "rho (alpha)":
         return f"{name}(..., {'rho' if wanted.name == 'Adadelta' else 'alpha'}={_text(value)})"
     return f"{name}(..., {(_IN_TORCH if in_torch else _IN_KERAS).get(key, key)}={_text(value)})"
+
+
+_WITH_A_SWITCH = ("NAdam", "RAdam")
+"""Optimizers of torch's that have `decoupled_weight_decay`; Adam has it too, and AdamW is its name."""
+
+
+def _mend_of_decay(name: str, decay: str, *, decoupled: bool, in_torch: bool) -> str:
+    """A weight decay that is decoupled from the gradient, or one that is a part of it."""
+    if name in ("Adam", "AdamW") and (decoupled or in_torch):
+        return "AdamW(...)" if decoupled else "Adam(...)"
+    if in_torch and name in _WITH_A_SWITCH:
+        return f"{name}(..., decoupled_weight_decay={decoupled})"
+    if decoupled:
+        return f"{name}(..., weight_decay=0), and p.mul_(1 - lr * {decay}) for every parameter p before each step"
+    return f"{name}(...) without weight_decay, and regularizers.L2({decay} / 2) of every weight"
 
 
 def _effect(own: list[History], rule: Rule, key: str, value: Any) -> float:
