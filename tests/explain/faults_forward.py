@@ -479,4 +479,25 @@ NOISE = (
     ),
 )
 
-FAULTS_FORWARD = ACTIVATIONS + WINDOWS + NORMALISATION + STRUCTURE + SEQUENCES + ATTENTION + NOISE
+SHARED = (
+    Fault(
+        "another value added",
+        "cross_network",
+        "x = x0 * up(down(x)) + x\n",
+        "x = x0 * up(down(x)) + x0\n",
+        FORWARD,
+        ("sum with the output of cat",),
+        r"x0 \* up",
+    ),
+    Fault(
+        "other epsilon over the time",
+        "time_first",
+        "nn.LayerNorm(units, eps=1e-3)",
+        "nn.LayerNorm(units)",
+        FORWARD,
+        ("eps",),
+        "norm",
+    ),
+)
+
+FAULTS_FORWARD = ACTIVATIONS + WINDOWS + NORMALISATION + STRUCTURE + SEQUENCES + ATTENTION + NOISE + SHARED

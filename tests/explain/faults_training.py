@@ -11,6 +11,31 @@ TRAINING = ("optimizer", "loop", "stated", "gradients")
 
 LOSS = (
     Fault(
+        "each sample beside itself",
+        "contrastive",
+        " - 1e9 * torch.eye(2 * n)",
+        "",
+        ("loss",),
+        (r"no sub of mul\(1e\+09\)",),
+        "sim = ",
+    ),
+    Fault(
+        "distances for their squares",
+        "triplet",
+        "criterion = lambda a, p, n: F.relu((a - p).pow(2).sum(-1) - (a - n).pow(2).sum(-1) + MARGIN).mean()",
+        "criterion = nn.TripletMarginLoss(margin=MARGIN)",
+        ("loss",),
+        ("sqrt",),
+    ),
+    Fault(
+        "padding in the mean",
+        "packed_sequences",
+        "F.cross_entropy(logits, tgt_out, ignore_index=PAD)",
+        "F.cross_entropy(logits, tgt_out)",
+        ("loss",),
+        ("ignore_index|padding|mask",),
+    ),
+    Fault(
         "sum over the batch",
         "lightning_clip",
         "F.cross_entropy(self.net(x), y)",
@@ -417,6 +442,23 @@ LOOP = (
 )
 
 OF_ONES_OWN = (
+    Fault(
+        "layers in a plain list",
+        "keras_on_jax",
+        "nn.ModuleList([nn.Linear(30, 64), nn.Linear(64, 32), nn.Linear(32, 5)])",
+        "[nn.Linear(30, 64), nn.Linear(64, 32), nn.Linear(32, 5)]",
+        GRADIENTS,
+        ("plain list",),
+        "layers",
+    ),
+    Fault(
+        "left in evaluation mode after an epoch",
+        "binary_class_weight",
+        "for epoch in range(4):\n    model.train()\n",
+        "model.train()\nfor epoch in range(4):\n",
+        ("loop",),
+        (r"model\.eval\(\) without model\.train\(\)",),
+    ),
     Fault(
         "own parameter forgotten by the optimizer",
         "matrix_factorization",
