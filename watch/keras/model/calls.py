@@ -407,6 +407,9 @@ class Calls:
         for function, rate in dropout_rates(layer).items():
             calls = self.forward().calls
             before = next((i for i in range(len(calls) - 1, -1, -1) if calls[i] is not entry), None)
+            known = any(key[:2] == (name, function) for key in self.dropout)
+            if known and (self._session.step or self.evaluation is not None):
+                continue  # its places are those of the first step
             self.dropout.setdefault((name, function, before), {
                 "layer": name, "function": function, "rate": rate, "after_call": before,
                 "active": self._open[-1].training and self.evaluation is None, "place": entry["place"],
