@@ -164,7 +164,7 @@ def accepted(evidence: Sequence[Evidence], hypothesis: Hypothesis) -> Accepted |
     with np.errstate(all="ignore"):
         for one in deviating:
             worst = max(worst, left := hypothesis.left(one))
-            if not left <= min(1, _left_by_nothing(one, hypothesis) / _ALIKE):
+            if not left <= 1 or not left <= _left_by_nothing(one, hypothesis) / _ALIKE:
                 return None
         # Where it does not say what should be found, it takes what is: of that alone nothing follows.
         if deviating and all(hypothesis.predict(one) is one.as_found for one in deviating):
@@ -178,9 +178,7 @@ def accepted(evidence: Sequence[Evidence], hypothesis: Hypothesis) -> Accepted |
 
 def _left_by_nothing(one: Evidence, hypothesis: Hypothesis) -> float:
     """What the expected numbers leave where they are allowed as much as the hypothesis is."""
-    if hypothesis.terms is None or not hypothesis.left(one) <= 1:
-        return one.left_by_expected
-    return one.left_by(one.expected, hypothesis.terms(one))
+    return one.left_by_expected if hypothesis.terms is None else one.left_by(one.expected, hypothesis.terms(one))
 
 
 def _is_likely(hypothesis: Hypothesis) -> bool:

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import FrameType
@@ -115,7 +116,7 @@ def called_in_loops(name: str, frame: FrameType | None, places: Places) -> Itera
         for node in ast.walk(_function(user)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
                 innermost = not loops or _within(node, loops[-1])
-                yield object_of(node.func.value, user), "step" if in_step and innermost else "epoch"
+                yield object_of(node.func.value, names_of(user)), "step" if in_step and innermost else "epoch"
         in_step = in_step and not loops
 
 
@@ -174,13 +175,26 @@ def _function(frame: FrameType) -> ast.AST:
     return max(around, key=lambda node: node.lineno) if around else tree
 
 
-def object_of(expression: ast.expr, frame: FrameType) -> Any:
-    """The object that a name, or an attribute of one, stands for; None of anything else."""
+def names_of(frame: FrameType) -> Mapping[str, Any]:
+    """What a frame knows by name; its own names before those of its file."""
+    return ChainMap(frame.f_locals, frame.f_globals)
+
+
+def object_of(expression: ast.expr, names: Mapping[str, Any], *, submodules: bool = False) -> Any:
+    """The object that a name, or an attribute of one, stands for; None of anything else.
+
+    Args:
+        expression: The name or the attribute.
+        names: What is known by name there.
+        submodules: Whether to look among a torch module's own ones too. What their methods call is not seen: who asks
+            whether something is never called leaves it out.
+    """
     if isinstance(expression, ast.Name):
-        return frame.f_locals.get(expression.id, frame.f_globals.get(expression.id))
+        return names.get(expression.id)
     if isinstance(expression, ast.Attribute):
-        owner = object_of(expression.value, frame)
-        return vars(owner).get(expression.attr) if hasattr(owner, "__dict__") else None
+        held = getattr(object_of(expression.value, names, submodules=submodules), "__dict__", {})
+        inside = held.get("_modules") if submodules else None
+        return held.get(expression.attr, (inside or {}).get(expression.attr))
     return None
 
 

@@ -2,11 +2,14 @@
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
 
-from watch.source.loops import loop_nodes, tree_of, user_frames
+from watch.source.loops import loop_nodes, names_of, object_of, tree_of, user_frames
 from watch.source.places import Places
+
+_object = partial(object_of, submodules=True)
 
 _DEEPEST = 3
 """From function to function; what is further away is not looked at."""
@@ -37,8 +40,7 @@ def evaluated_and_left(frame: FrameType | None, places: Places) -> Iterator[tupl
     epoch = loop_nodes(outermost)[0]
     if not isinstance(epoch, ast.For | ast.While):
         return
-    names = {**outermost.f_globals, **outermost.f_locals}
-    switches = list(_switches(epoch.body, outermost.f_code.co_filename, names, _DEEPEST))
+    switches = list(_switches(epoch.body, outermost.f_code.co_filename, names_of(outermost), _DEEPEST))
     trained = {id(switch.model) for switch in switches if switch.trains}
     for switch in switches:
         if not switch.trains and id(switch.model) not in trained:
@@ -79,14 +81,3 @@ def _arguments(call: ast.Call, called: ast.FunctionDef, names: Mapping[str, Any]
     found = dict(zip(wanted, given, strict=False))
     found |= {keyword.arg: _object(keyword.value, names) for keyword in call.keywords if keyword.arg}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _object(expression: ast.expr, names: Mapping[str, Any]) -> Any:
-    """The object that a name, or an attribute of one, stands for; None of anything else."""
-    if isinstance(expression, ast.Name):
-        return names.get(expression.id)
-    if isinstance(expression, ast.Attribute):
-        owner = _object(expression.value, names)
-        held = getattr(owner, "__dict__", {})
-        return held.get(expression.attr, (held.get("_modules") or {}).get(expression.attr))
-    return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from watch.source.loops import counted_loop, evaluated, object_of, tree_of, user_frames
+from watch.source.loops import counted_loop, evaluated, names_of, object_of, tree_of, user_frames
 from watch.source.places import Places
 
 _LOADS = re.compile(r"\b(load_state_dict|set_weights|load_weights|load_model|load_from_checkpoint)\s*\(|ckpt_path\s*=")
@@ -145,7 +145,7 @@ def _assigned(assignment: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
 def _by_object(test: ast.expr, frame: FrameType) -> dict[str, Any] | None:
     """What an object of the user's own class says that is asked: `if stopper(val_loss)`."""
     for node in ast.walk(test):
-        held = object_of(node, frame) if isinstance(node, ast.Name | ast.Attribute) else None
+        held = object_of(node, names_of(frame)) if isinstance(node, ast.Name | ast.Attribute) else None
         settings = vars(held) if hasattr(held, "__dict__") and not isinstance(held, type) else {}
         patience = settings.get("patience")
         if not isinstance(patience, int):

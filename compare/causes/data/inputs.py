@@ -573,22 +573,23 @@ def _late_images(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
     begin = begin if any(right[first:]) else f"from batch {first + 1} on"
     if (resized := _of_another_size(step.images, own[first])) is not None:
         return f"{resized} {begin}"
-    if np.array_equal(_as_grey(step.images), own[first - 1]):
+    images = _as_grey(step.images)
+    if np.array_equal(images, own[first - 1]):
         if np.array_equal(step.labels, digits.y_train[order[first * size : (first + 1) * size]]):
             return f"the images of a batch are those of the batch before, with its own labels, {begin}"
         return f"a batch is fed again, {begin}"
     shape = trace.recipe.images.image_shape
     for words, axes in (("upside down", 1), ("mirrored", 2), ("upside down and mirrored", (1, 2))):
         turned = np.flip(own[first].reshape(-1, *shape), axes).reshape(own[first].shape)
-        if np.array_equal(_as_grey(step.images), turned):
+        if np.array_equal(images, turned):
             return f"the images are {words} {begin}"
     training = {image.tobytes() for image in digits.x_train}
-    others = int((_as_grey(step.images) != own[first]).any(axis=1).sum())
-    if others <= len(own[first]) // 2 and all(image.tobytes() in training for image in _as_grey(step.images)):
+    if not all(image.tobytes() in training for image in images):
+        return f"images become others {begin}, as augmentation that begins there has it"
+    others = int((images != own[first]).any(axis=1).sum())
+    if others <= len(own[first]) // 2:
         return f"{others} of the {len(own[first])} images of a batch are other ones of the training set {begin}"
-    if all(image.tobytes() in training for image in _as_grey(step.images)):
-        return f"the images come in another order {begin}"
-    return f"images become others {begin}, as augmentation that begins there has it"
+    return f"the images come in another order {begin}"
 
 
 def _of_another_size(images: NDArray[np.floating], own: NDArray[np.generic]) -> str | None:

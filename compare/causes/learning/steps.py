@@ -147,12 +147,19 @@ def _skipped(states: States) -> Iterator[tuple[str, Predict]]:
     ):
 
         def predict(s: OptimizerState, *, stops: bool = stops, kept: bool = kept) -> Predicted:
-            if s.step in still:
-                return _nothing(s) if kept else Predicted(s.adams_first(), s.adams_second(), np.zeros(s.before.shape))
-            counted = s.step - sum(step < s.step for step in still) if stops else s.step
-            return Predicted(s.adams_first(), s.adams_second(), s.adam.update(s.first, s.second, counted))
+            if s.step in still and not kept:
+                return Predicted(s.adams_first(), s.adams_second(), np.zeros(s.before.shape))
+            return _resting(s, still, stops=stops)
 
         yield f"{which} skipped{words}", predict
+
+
+def _resting(s: OptimizerState, still: Sequence[int], *, stops: bool) -> Predicted:
+    """Adam's step but for some in which nothing moves; the step counter `stops` with them, or goes on."""
+    if s.step in still:
+        return _nothing(s)
+    counted = s.step - sum(step < s.step for step in still) if stops else s.step
+    return Predicted(s.adams_first(), s.adams_second(), s.adam.update(s.first, s.second, counted))
 
 
 def _skipped_by_some(states: States) -> Iterator[tuple[str, Predict]]:
@@ -170,11 +177,7 @@ def _skipped_by_some(states: States) -> Iterator[tuple[str, Predict]]:
     for stops, words in ((True, "stops"), (False, "goes on")):
 
         def predict(s: OptimizerState, *, stops: bool = stops) -> Predicted:
-            of_resting = name_of[id(s)] in resting
-            if of_resting and s.step in when:
-                return _nothing(s)
-            counted = s.step - sum(step < s.step for step in when) if stops and of_resting else s.step
-            return Predicted(s.adams_first(), s.adams_second(), s.adam.update(s.first, s.second, counted))
+            return _resting(s, when if name_of[id(s)] in resting else (), stops=stops)
 
         yield (
             f"{', '.join(resting)}: neither moments nor parameters move in {which}; the step counter {words}",

@@ -102,9 +102,9 @@ def _only(kernel: Array, places: Sequence[tuple[int, ...]]) -> Array:
 def other_inputs(step: ExactStep, layer: str) -> Iterator[tuple[str, Change]]:
     """What else a layer near convolutions may be fed, as functions of a step; nothing far from them."""
     kernel, inputs, below = step.kernel(layer), step.inputs[layer], step.below(layer)
-    if below and is_convolution(kernel) and inputs.shape[1] == inputs.shape[2]:
-        yield "rows and columns of what the layer is fed are swapped", lambda s: s.inputs[layer].swapaxes(1, 2)
     if below and is_convolution(kernel):
+        if inputs.shape[1] == inputs.shape[2]:
+            yield "rows and columns of what the layer is fed are swapped", lambda s: s.inputs[layer].swapaxes(1, 2)
         yield from _moved_maps(layer)
     elif not is_convolution(kernel) and inputs.ndim > 2:
         yield FLATTENED + see("flatten-order"), lambda s: s.inputs[layer].transpose(0, 3, 1, 2)

@@ -71,13 +71,13 @@ def _compare(one: Pass) -> int:
         if given is not None:
             compared += 1
             if not given.same and not (fed is None and padded_segment(one, producers, pair, begin, enter, given)):
-                _layer(one, pair, left, right, begin, enter, given, entered=fed is not None)
+                _layer(one, pair, left, right, begin, enter, given, fed)
         elif fed is not None:
             compared += 1
             # An output of another size; of a padding that is cut off afterwards nothing is to be said.
             steps = {cause.name for cause in _causes(one, pair, left, right, begin)} if fed.rounded else set()
             if ("convolution" in pair.kind and steps & {"stride", "dilation"}) or SAMPLES_FOR_TIME in steps:
-                _layer(one, pair, left, right, begin, enter, Match(1.0, "of another size", fed.aligned), entered=True)
+                _layer(one, pair, left, right, begin, enter, Match(1.0, "of another size", fed.aligned), fed)
                 context.told.add(context.name(pair))
     trained = bool(context.guide.observation.losses)
     if compared and one.mode == ("training" if trained else "evaluation"):
@@ -116,7 +116,7 @@ def _match_outputs(one: Pass, pair: Pair, left: Call, right: Call) -> Match | No
 
 
 def _layer(
-    one: Pass, pair: Pair, left: Call, right: Call, begin: Call, enter: Call, given: Match, *, entered: bool
+    one: Pass, pair: Pair, left: Call, right: Call, begin: Call, enter: Call, given: Match, fed: Match | None
 ) -> None:
     """A layer that gives something else from the same input and the same weights."""
     context = one.context
@@ -128,7 +128,6 @@ def _layer(
         rounded(context, [], pair, given)
         return
     found = _causes(one, pair, left, right, begin)
-    fed = _match_inputs(one, pair, begin, enter)
     if not found and not (fed is not None and fed.rounded) and _from_its_own_input(one, pair, left, right, enter):
         context.told.discard(where)
         return
@@ -163,7 +162,7 @@ def _layer(
             mend=told.mend,
         )
     if not found and told is None:
-        between = "" if entered else f" (with what is {words_of(context, neighbours(one, pair))})"
+        between = "" if fed is not None else f" (with what is {words_of(context, neighbours(one, pair))})"
         context.find(
             "forward",
             f"output of {where} ({pair.kind}){between} differs; no known cause fits",

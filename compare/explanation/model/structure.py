@@ -21,31 +21,34 @@ def structure(context: Context) -> None:
     if not pairing.pairs:
         _nothing_paired(context)
         return
-    in_one = _joined_in_one(context) | _of_other_axes(context)
-    if not in_one:
+    _joined_in_one(context)
+    _of_other_axes(context)
+    if not context.by_hand:
         _where_it_stops(context)
     for pair in pairing.pairs:
-        if not {pair.guide.name, pair.port.name} & in_one:
+        if not {pair.guide.name, pair.port.name} & context.by_hand:
             (_parameters if pair.fits else _sizes)(context, pair)
     _drawn_once(context)
     _copies(context)
-    untied = _untied(context) | in_one | _written_otherwise(context)
+    untied = _untied(context)
+    _written_otherwise(context)
+    said = untied | context.by_hand
     for layer in pairing.guides_left:
-        if layer.name not in untied:
+        if layer.name not in said:
             _left(context, layer, of_guide=True)
     for layer in pairing.ports_left:
-        if layer.name not in untied:
+        if layer.name not in said:
             _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
         context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
 
 
-def _joined_in_one(context: Context) -> set[str]:
-    """Says that dense layers which take the same are one layer on the other side; the names of all of them.
+def _joined_in_one(context: Context) -> None:
+    """Says that dense layers which take the same are one layer on the other side.
 
     Their weights are not carried across, so that nothing is known of them: that is no fault.
     """
-    pairing, found = context.pairing, set[str]()
+    pairing = context.pairing
     sides = (
         (context.guide, pairing.guides_left, lambda pair: pair.guide, lambda pair: pair.port),
         (context.steered, pairing.ports_left, lambda pair: pair.port, lambda pair: pair.guide),
@@ -64,13 +67,11 @@ def _joined_in_one(context: Context) -> set[str]:
                 names = joined(called(x) for x in (one, *beside))
                 context.unpaired.append(f"{names} are one layer on the other side, {called(whole(pair))}")
                 context.told.add(context.name(pair))
-                found |= {one.name, whole(pair).name, *(x.name for x in beside)}
-    context.by_hand |= found
-    return found
+                context.by_hand |= {one.name, whole(pair).name, *(x.name for x in beside)}
 
 
-def _of_other_axes(context: Context) -> set[str]:
-    """Says that convolutions over other axes are not compared, whose kernels have as many numbers; the layers' names.
+def _of_other_axes(context: Context) -> None:
+    """Says that convolutions over other axes are not compared, whose kernels have as many numbers.
 
     A window over words is (words,) to a convolution of one axis, and (words, all features) to one of two.
     """
@@ -83,27 +84,25 @@ def _of_other_axes(context: Context) -> set[str]:
     ]
     guides, ports = [pair.guide for pair in found], [pair.port for pair in found]
     if not found or _sizes_of(guides) != _sizes_of(ports):
-        return set()
+        return
     names = joined(_named(x) for x in guides), joined(_named(x) for x in ports)
     reference, port = names if context.guide_is_reference else names[::-1]
     context.unpaired.append(f"{reference} of the reference and {port} of the port have other axes: may be the same")
-    both = {layer.name for layer in (*guides, *ports)}
     context.told |= {context.name(pair) for pair in found}
-    context.by_hand |= both
-    return both
+    context.by_hand |= {layer.name for layer in (*guides, *ports)}
 
 
-def _written_otherwise(context: Context) -> set[str]:
+def _written_otherwise(context: Context) -> None:
     """Says of what is left on both sides, where one may be the other written by hand, that it is not compared.
 
     That is what a layer of the user's own may be, and layers whose weights have the sizes of what the other side has
-    left, such as a bidirectional one and its two directions. Returns the names of those layers.
+    left, such as a bidirectional one and its two directions.
     """
     first, second = (_left_over(context, number) for number in (0, 1))
     sizes = [_sizes_of(layers) for layers in (first, second)]
     own = any(family(layer) == "own" for layer in (*first, *second))
     if not first or not second or not (own or sizes[0] == sizes[1]):
-        return set()
+        return
     excused = [
         layer
         for layers, others in ((first, sizes[1]), (second, sizes[0]))
@@ -113,10 +112,9 @@ def _written_otherwise(context: Context) -> set[str]:
     said = [joined([_named(x) for x in layers if x in excused]) for layers in (first, second)]
     reference, port = said if context.guide_is_reference else said[::-1]
     if not reference or not port:
-        return set()
+        return
     context.unpaired.append(f"{reference} of the reference and {port} of the port may be the same, written otherwise")
     context.by_hand |= {layer.name for layer in excused}
-    return {layer.name for layer in excused}
 
 
 def _named(layer: Layer) -> str:

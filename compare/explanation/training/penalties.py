@@ -13,11 +13,19 @@ def l2_of(entry: Mapping[str, Any]) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
+def l2_penalties(context: Context) -> list[dict[str, Any]]:
+    """Those penalties of the guide's first loss that have a factor of squares."""
+    return [entry for entry in _penalties(context) if l2_of(entry)]
+
+
+def _penalties(context: Context) -> list[dict[str, Any]]:
+    return [entry for losses in context.guide.observation.losses[:1] for entry in losses.get("penalties") or ()]
+
+
 def decayed_as_penalised(context: Context) -> bool:
     """Whether groups of parameters are decayed by twice the factor of their penalties, and no other parameter is."""
-    entries = [e for losses in context.guide.observation.losses[:1] for e in losses.get("penalties") or ()]
-    wanted = {str(entry.get("parameter")): 2 * l2_of(entry) for entry in entries if l2_of(entry)}
-    if not wanted or len(wanted) < len(entries):
+    wanted = {str(entry.get("parameter")): 2 * l2_of(entry) for entry in l2_penalties(context)}
+    if not wanted or len(wanted) < len(_penalties(context)):
         return False
     counterparts = {b: a for found in context.pairing.pairs for a, b in parameter_pairs(found, context.frameworks)}
     seen = {

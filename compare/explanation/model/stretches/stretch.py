@@ -84,8 +84,9 @@ def ending(one: Pass, producers: Producers) -> None:
     if say_reshaped(one, last[0], guides, after, found, "the loss" if trained else "the end"):
         return
     edits = None if start is None else explain_chain(start, steps, values, goal)
-    if edits is None and not found.rounded and not context.has("forward", ("fault",)):
-        _ = say_last_operation(one, last[0], after, found, (first, goal)) or say_parting(one, last[0], after, found)
+    unknown = edits is None and not found.rounded and not context.has("forward", ("fault",))
+    if unknown and not say_last_operation(one, last[0], after, found, (first, goal)):
+        say_parting(one, last[0], after, found)
     for edit in edits or []:
         both = [operation for operation in (edit.guide, edit.steered) if operation is not None]
         over = {operation.name.partition(" over ")[2] for operation in both}

@@ -5,7 +5,7 @@ from typing import Any
 from compare.explanation.arithmetic.optimizers import Rule
 from compare.explanation.context import Context
 from compare.explanation.training.optimizer.updates import rule_of_side
-from compare.explanation.training.penalties import decayed_as_penalised, l2_of
+from compare.explanation.training.penalties import decayed_as_penalised, l2_of, l2_penalties
 from compare.explanation.words import counted
 
 
@@ -13,13 +13,7 @@ def is_penalty(context: Context, second: Rule, decay: Any) -> bool:
     """Whether weight decay through the gradient stands for an L2 penalty in the guide's loss."""
     if not decay or second.settings.get("decoupled weight decay"):
         return False
-    penalties = [
-        entry
-        for losses in context.guide.observation.losses[:1]
-        for entry in losses.get("penalties") or ()
-        if l2_of(entry)
-    ]
-    return bool(penalties)
+    return bool(l2_penalties(context))
 
 
 def penalty_as_decay(context: Context) -> None:
@@ -31,7 +25,7 @@ def penalty_as_decay(context: Context) -> None:
     if second is None or not is_penalty(context, second, second.settings.get("weight decay")):
         return
     decay = float(second.settings["weight decay"])
-    entries = [e for losses in context.guide.observation.losses[:1] for e in losses.get("penalties") or () if l2_of(e)]
+    entries = l2_penalties(context)
     lambdas = {l2_of(entry) for entry in entries}
     in_loss = [f for f in context.findings if f.stage == "loss" and "L2 penalty" in f.title]
     if not in_loss:  # the penalty is in both losses, and the decay comes on top of it
