@@ -1,6 +1,7 @@
 """Gradients, and which parameters get any: frozen, detached, scaled."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ from compare.explanation.training.penalties import decayed_as_penalised
 from compare.explanation.words import counted, off_by
 
 _SAME = 1e-8
+
+
+@dataclass(frozen=True)
+class _Cause:
+    """Why gradients differ: what to say, the cause in a word or two, the steered side's line and torch's mend."""
+
+    title: str
+    word: str | None
+    line: Place | None = None
+    mend: str = ""
 
 
 def trained_parameters(context: Context) -> None:
@@ -64,49 +75,61 @@ def _report(context: Context, entries: list[tuple[Pair, str]], unknown: set[str]
     if not entries:
         return
     names = joined(dict.fromkeys(path if pair.kind == "own" else context.name(pair) for pair, path in entries))
-    port_trains = by_guide != context.guide_is_reference
-    some = entries[0][0]
     detached = by_guide and not any(path in unknown for _, path in entries) and _requires_grad(entries)
     if detached and context.has("forward", ("fault",)):
         context.not_seen.append(
             f"whether a gradient would reach {names}: what was found in the forward pass cuts it off"
         )
         return
-    unregistered: dict[str, Any] | None = None
-    if port_trains:
-        title = f"{names}: trained in the port, frozen in the reference (trainable=False, requires_grad)"
-        cause = "frozen in the reference only"
-    elif by_guide and (unregistered := _unregistered(context, [path for _, path in entries])) is not None:
-        title = (
-            f"{names}: held in a plain list or dictionary, so that parameters() does not have these parameters and the "
-            "optimizer does not know them; the reference trains them"
-        )
-        cause = "modules in a plain list"
-    elif by_guide and any(path in unknown for _, path in entries):
-        title = f"{names}: the optimizer does not know these parameters; the reference trains them"
-        cause = "parameters that no group of the optimizer has"
-    elif detached:
-        title = f"{names}: no gradient reaches these parameters (detached, or under no_grad); the reference trains them"
-        cause = "no gradient"
-    else:
-        title = f"{names}: frozen in the port (trainable=False, requires_grad=False), trained in the reference"
-        cause = "frozen in the port only"
-    line = _detached_place(context) if detached else some.port.place
+    some = entries[0][0]
+    cause = _why_untrained(context, entries, unknown, by_guide=by_guide, detached=detached)
     context.find(
         "gradients",
-        title,
+        f"{names}: {cause.title}",
         guide="trained" if by_guide else "frozen: no gradient, no update",
         steered="no gradient, no update" if by_guide else "trained",
-        places=(some.guide.place, line if unregistered is None else place(next(iter(unregistered.values()))) or line),
+        places=(some.guide.place, cause.line or (_detached_place(context) if detached else some.port.place)),
         effect=1.0,
         effect_text="these weights move on one side only",
-        cause=cause,
-        mend="nn.ModuleList([...]) or nn.ModuleDict({...}) around them"
-        if unregistered is not None
-        else f"give them to the optimizer: {names}"
-        if "optimizer" in title
-        else f"{in_code(some.port.name, context.model)}.requires_grad_({by_guide})",
+        cause=cause.word,
+        mend=cause.mend,
     )
+
+
+def _why_untrained(
+    context: Context, entries: list[tuple[Pair, str]], unknown: set[str], *, by_guide: bool, detached: bool
+) -> _Cause:
+    """Why only one side trains these parameters; the title goes on after their names."""
+    paths = [path for _, path in entries]
+    port_trains = by_guide != context.guide_is_reference
+    if port_trains:
+        title = "trained in the port, frozen in the reference (trainable=False, requires_grad)"
+        return _Cause(title, "frozen in the reference only", mend=_trained(context, entries, trained=False))
+    if by_guide and (lines := _unregistered(context, paths)) is not None:
+        title = (
+            "held in a plain list or dictionary, so that parameters() does not have these parameters and the optimizer "
+            "does not know them; the reference trains them"
+        )
+        mend = "nn.ModuleList([...]) or nn.ModuleDict({...}) around them"
+        return _Cause(title, "modules in a plain list", place(next(iter(lines.values()))), mend)
+    if by_guide and any(path in unknown for path in paths):
+        title = "the optimizer does not know these parameters; the reference trains them"
+        layers = joined(dict.fromkeys(in_code(pair.port.name, context.model) for pair, _ in entries))
+        mend = f"give the optimizer the parameters of {layers}"
+        return _Cause(title, "parameters that no group of the optimizer has", mend=mend)
+    if detached:
+        title = "no gradient reaches these parameters (detached, or under no_grad); the reference trains them"
+        return _Cause(title, "no gradient", mend="leave out the detach or no_grad on the way to them")
+    title = "frozen in the port (trainable=False, requires_grad=False), trained in the reference"
+    return _Cause(title, "frozen in the port only", mend=_trained(context, entries, trained=True))
+
+
+def _trained(context: Context, entries: list[tuple[Pair, str]], *, trained: bool) -> str:
+    """The lines that have the port's layers trained, or not."""
+    port_is_torch = context.frameworks[context.guide_is_reference] == "torch"
+    line = f"requires_grad_({trained})" if port_is_torch else f"trainable = {trained}"
+    layers = dict.fromkeys(in_code(context.layer(pair).name, context.model) for pair, _ in entries)
+    return "; ".join(f"{layer}.{line}" for layer in layers)
 
 
 def _unregistered(context: Context, paths: Sequence[str]) -> dict[str, Any] | None:
@@ -184,7 +207,7 @@ def gradients(context: Context) -> None:
     if max(far[path] for path in off) <= 1e-5:
         context.same.append(f"the gradients of {counted(len(both), 'parameter')}, up to constants rounded to float32")
         return
-    _explain(context, off, both, first, second, max(far[path] for path in off))
+    _explain(context, _Apart(off, first, second), len(both), max(far[path] for path in off))
 
 
 def of_guide(context: Context, step: int, kind: str = "raw_gradients") -> dict[str, Array]:
@@ -196,59 +219,52 @@ def of_guide(context: Context, step: int, kind: str = "raw_gradients") -> dict[s
     return carried_over
 
 
-def _explain(
-    context: Context,
-    off: list[str],
-    both: list[str],
-    first: dict[str, Array],
-    second: dict[str, Array],
-    far: float,
-) -> None:
+@dataclass(frozen=True)
+class _Apart:
+    """Gradients of the first step that differ: of the parameters `paths`, each side's, in the steered side's layout."""
+
+    paths: list[str]
+    guide: dict[str, Array]
+    steered: dict[str, Array]
+
+    def ratios(self) -> list[float | None]:
+        """Of each, the factor that makes the guide's gradient the steered side's; None where there is none."""
+        return [ratio_of(self.guide[path], self.steered[path]) for path in self.paths]
+
+
+def _explain(context: Context, apart: _Apart, num_parameters: int, far: float) -> None:
     before = context.steered.observation.by_path("parameters_before", 0)
-    by_weights = all(_by_weights(first[path], second[path], before.get(path)) is not None for path in off)
+    by_weights = all(
+        _by_weights(apart.guide[path], apart.steered[path], before.get(path)) is not None for path in apart.paths
+    )
     if by_weights and (context.has("optimizer") or decayed_as_penalised(context)):
         return  # a penalty in one loss, which stands in the other side's weight decay
-    ratios = [ratio_of(first[path], second[path]) for path in off]
-    place_of_loss = (
-        place(context.steered.observation.losses[0].get("place")) if context.steered.observation.losses else None
+    causes = (look(context, apart) for look in (_scaled, _stopped_on_one_side, _padding_row, _detached))
+    unknown = _Cause(
+        f"the gradients of {', '.join(apart.paths[:3])} differ from the same loss; no known cause fits", None
     )
-    mend = ""
-    known = [ratio for ratio in ratios if ratio is not None]
-    if len(known) == len(off) and np.ptp(known) <= 1e-6 * abs(known[0]):
-        title = f"the gradients are {known[0]:.6g} times the reference's"
-        cause: str | None = "scaled by a constant"
-    elif (lines := _stopped_on_one_side(context)) is not None:
-        title = context.differs(
-            f"the gradients of {', '.join(off[:3])} differ from the same loss: the gradient is",
-            *_STOPPED[lines[0] is None],
-        )
-        cause, place_of_loss = "a gradient that is stopped on one side", lines[1] or place_of_loss
-        mend = "detach what the reference stops" if lines[1] is None else "leave out the detach"
-    elif (unmoved := _padding_row(context, off, first, second)) is not None:
-        title, cause, place_of_loss = unmoved
-        mend = "nn.Embedding without padding_idx"
-    elif (detaching := _detaching(context)) is not None:
-        by_factor = [f"that of {p} is {r:.6g} times the reference's" for p, r in zip(off, ratios, strict=True) if r]
-        others = [path for path, ratio in zip(off, ratios, strict=True) if ratio is None]
-        said = "; ".join(
-            [f"the gradients of {', '.join(others[:3])} differ, though the loss is the same", *by_factor[:2]]
-        )
-        title = f"{said}: what is detached, or the weights of terms that are the same but for a detach"
-        cause, place_of_loss = "what is detached", detaching
-    else:
-        title = f"the gradients of {', '.join(off[:3])} differ from the same loss; no known cause fits"
-        cause = None
+    cause = next((cause for cause in causes if cause is not None), unknown)
+    losses = context.steered.observation.losses
     context.find(
         "gradients",
-        title,
-        guide=f"largest {max(float(np.abs(first[path]).max()) for path in off):.4g}",
-        steered=f"largest {max(float(np.abs(second[path]).max()) for path in off):.4g}",
-        places=(None, place_of_loss),
+        cause.title,
+        guide=f"largest {max(float(np.abs(apart.guide[path]).max()) for path in apart.paths):.4g}",
+        steered=f"largest {max(float(np.abs(apart.steered[path]).max()) for path in apart.paths):.4g}",
+        places=(None, cause.line or (place(losses[0].get("place")) if losses else None)),
         effect=min(far, 1.0),
-        effect_text=f"{off_by(far, 'the largest')}; {len(off)} of {counted(len(both), 'parameter')}",
-        cause=cause,
-        mend=mend if context.frameworks[1] == "torch" else "",
+        effect_text=f"{off_by(far, 'the largest')}; {len(apart.paths)} of {counted(num_parameters, 'parameter')}",
+        cause=cause.word,
+        mend=cause.mend if context.frameworks[1] == "torch" else "",
     )
+
+
+def _scaled(_: Context, apart: _Apart) -> _Cause | None:
+    """One factor in all of them."""
+    ratios = apart.ratios()
+    known = [ratio for ratio in ratios if ratio is not None]
+    if len(known) < len(ratios) or np.ptp(known) > 1e-6 * abs(known[0]):
+        return None
+    return _Cause(f"the gradients are {known[0]:.6g} times the reference's", "scaled by a constant")
 
 
 _STOPPED = (
@@ -258,8 +274,8 @@ _STOPPED = (
 """What the guide and the steered side do, where the guide stops a gradient and where the steered side does."""
 
 
-def _stopped_on_one_side(context: Context) -> tuple[Place | None, Place | None] | None:
-    """Where the guide or the steered side stops a gradient that the other does not stop; None where both do, or none.
+def _stopped_on_one_side(context: Context, apart: _Apart) -> _Cause | None:
+    """A gradient that one side stops and the other does not.
 
     Torch's own functions detach as well: a line counts that says so itself.
     """
@@ -269,33 +285,48 @@ def _stopped_on_one_side(context: Context) -> tuple[Place | None, Place | None] 
         calls = [*observation.calls[:1], *observation.loss_calls[:1]]
         stops = (call.place for entries in calls for call in entries if call.function in ("detach", "stop_gradient"))
         lines.append(next((line for line in stops if line is not None), None))
-    return (lines[0], lines[1]) if (lines[0] is None) != (lines[1] is None) else None
+    by_guide, by_steered = lines
+    if (by_guide is None) == (by_steered is None):
+        return None
+    title = context.differs(
+        f"the gradients of {', '.join(apart.paths[:3])} differ from the same loss: the gradient is",
+        *_STOPPED[by_guide is None],
+    )
+    mend = "detach what the reference stops" if by_steered is None else "leave out the detach"
+    return _Cause(title, "a gradient that is stopped on one side", by_steered, mend)
 
 
-def _padding_row(
-    context: Context, off: Sequence[str], first: dict[str, Array], second: dict[str, Array]
-) -> tuple[str, str, Place | None] | None:
-    """An embedding's row of the padding that is trained on one side only: title, cause and line."""
+def _padding_row(context: Context, apart: _Apart) -> _Cause | None:
+    """An embedding's row of the padding that is trained on one side only."""
     pair = next((pair for pair in context.pairing.pairs if pair.kind == "embedding" and pair.fits), None)
     row = None if pair is None else pair.port.settings.get("padding_idx")
-    paths = [] if pair is None else [parameter.path for parameter in pair.port.parameters.values()]
-    if pair is None or not isinstance(row, int) or list(off) != paths[:1]:
+    table = [] if pair is None else [parameter.path for parameter in pair.port.parameters.values()][:1]
+    if pair is None or not isinstance(row, int) or apart.paths != table:
         return None
-    wanted, seen = first[off[0]].copy(), second[off[0]]
+    wanted, seen = apart.guide[table[0]].copy(), apart.steered[table[0]]
     if np.any(seen[row]) or not np.any(wanted[row]):
         return None
     wanted[row] = 0
     if deviation(wanted, seen) > _SAME:
         return None
     what = f"row {row} of {context.name(pair)} (the padding, padding_idx={row}):"
-    return context.differs(what, "trained like the others", "not trained"), "padding_idx", pair.port.place
+    title = context.differs(what, "trained like the others", "not trained")
+    return _Cause(title, "padding_idx", pair.port.place, "nn.Embedding without padding_idx")
 
 
-def _detaching(context: Context) -> Place | None:
-    """The first line of the steered side's model that detaches a value on the way to the loss."""
+def _detached(context: Context, apart: _Apart) -> _Cause | None:
+    """What the steered side's model detaches on the way to the loss, or the weights of terms that it so tells apart."""
     calls = context.steered.observation.calls
-    found = (call for call in (calls[0] if calls else ()) if call.layer is None and call.parent is not None)
-    return next((call.place for call in found if call.name == "detach"), None)
+    own = (call for call in (calls[0] if calls else ()) if call.layer is None and call.parent is not None)
+    line = next((call.place for call in own if call.name == "detach"), None)
+    if line is None:
+        return None
+    ratios = dict(zip(apart.paths, apart.ratios(), strict=True))
+    by_factor = [f"that of {path} is {ratio:.6g} times the reference's" for path, ratio in ratios.items() if ratio]
+    others = ", ".join([path for path, ratio in ratios.items() if ratio is None][:3])
+    said = "; ".join([f"the gradients of {others} differ, though the loss is the same", *by_factor[:2]])
+    title = f"{said}: what is detached, or the weights of terms that are the same but for a detach"
+    return _Cause(title, "what is detached", line)
 
 
 def ratio_of(x: Array, y: Array) -> float | None:
