@@ -1,9 +1,11 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from compare.explanation.model.layer_causes import Given, causes
+from compare.explanation.arithmetic.recurrent import attention
+from compare.explanation.model.layer_causes import MASK_TURNED_ROUND, OTHER_MASK, Given, causes
 from compare.explanation.model.stretches.segments import Edit, Step, Value, explain_chain
 from compare.explanation.observed.observation import Array, Layer, Parameter
 from compare.explanation.observed.pairing import Pair
@@ -227,3 +229,41 @@ def test_a_setting_that_the_values_do_not_confirm_is_not_named() -> None:
     assert (
         causes(given("LayerNormalization", {"epsilon": 1e-3}, {"eps": 1e-5}, X, {"kernel": np.ones(6)}, outputs)) == []
     )
+
+
+TIMES = GENERATOR.normal(size=(3, 5, 8))
+PROJECTIONS = {f"{part}.kernel": GENERATOR.normal(size=(8, 8)) for part in ("query", "key", "value", "output")}
+PADDING = np.arange(5) >= np.array([[3], [4], [2]])  # (samples, keys)
+
+
+def attending(masks: tuple[Array, ...], guide: Array | None, port: Array) -> Given:
+    """An attention whose guide leaves out what `guide` says, and whose port is given `masks` and leaves out `port`."""
+    parameters = {"kernel": Parameter("a/kernel", (8, 2, 4), True, False)}
+    first = Layer("k", "MultiHeadAttention", ("MultiHeadAttention",), {"num_heads": 2}, parameters, True, None)
+    second = Layer("t", "MultiheadAttention", ("MultiheadAttention",), {"num_heads": 2}, parameters, True, None)
+    outputs = [attention(TIMES, TIMES, TIMES, PROJECTIONS, 2, masked=masked) for masked in (guide, port)]
+    pair = Pair("multi-head attention", (first,), (second,), fits=True)
+    return Given(pair, ("keras", "torch"), True, TIMES, PROJECTIONS, outputs[0], outputs[1], None, masks)
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [(~PADDING,), (np.where(~PADDING, -np.inf, 0.0),), (np.zeros((5, 5)), ~PADDING)],
+    ids=["of the keys", "added", "beside one of the queries that masks nothing"],
+)
+def test_a_mask_that_is_turned_round_is_named(masks: tuple[Array, ...]) -> None:
+    (cause,) = causes(attending(masks, PADDING[:, None, None], ~PADDING[:, None, None]))
+    assert cause.name == MASK_TURNED_ROUND
+
+
+def test_a_mask_of_other_positions_is_named_as_such() -> None:
+    shorter = np.arange(5) >= np.array([[2], [3], [2]])
+    (cause,) = causes(attending((shorter,), PADDING[:, None, None], shorter[:, None, None]))
+    assert cause.name == OTHER_MASK
+    (cause,) = causes(attending((shorter,), None, shorter[:, None, None]))
+    assert (cause.name, cause.guide) == (OTHER_MASK, "every position is attended to")
+
+
+def test_what_no_mask_explains_is_not_said_to_be_one() -> None:
+    given = attending((~PADDING,), PADDING[:, None, None], ~PADDING[:, None, None])
+    assert not causes(replace(given, second=given.second + 1e-3 * GENERATOR.normal(size=given.second.shape)))

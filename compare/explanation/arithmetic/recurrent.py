@@ -84,6 +84,7 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
     over_queries: bool = False,
+    masked: Array | None = None,
 ) -> Array:
     """Multi-head attention.
 
@@ -96,6 +97,8 @@ def attention(
         causal: Whether a place sees only those before it.
         scale: What the products are multiplied by; left out, 1 over the root of a head's size.
         over_queries: Whether the softmax goes over the queries, where it should go over the keys.
+        masked: True for what no place sees, of a shape that spreads to (samples, heads, queries, keys). A place that
+            sees nothing gives NaN, as in torch.
     """
 
     def projected(x: Array, part: str) -> Array:
@@ -106,6 +109,8 @@ def attention(
     scores = q @ np.swapaxes(k, -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if causal:
         scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
+    if masked is not None:
+        scores = np.where(masked, -np.inf, scores)
     mixed = np.moveaxis(special.softmax(scores, axis=-2 if over_queries else -1) @ v, 1, 2)
     joined = mixed.reshape(*mixed.shape[:2], -1)
     return np.asarray(joined @ weights["output.kernel"].T + weights.get("output.bias", 0.0))

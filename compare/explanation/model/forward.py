@@ -8,7 +8,7 @@ import numpy as np
 from compare.explanation.context import Context, Places, describe
 from compare.explanation.findings import Place
 from compare.explanation.model.blocks import other_order_of_norms
-from compare.explanation.model.layer_causes import NOT_CAUSAL, NOT_MASKED, SAMPLES_FOR_TIME, Cause, Given, causes
+from compare.explanation.model.layer_causes import MASKS, SAMPLES_FOR_TIME, Cause, Given, causes
 from compare.explanation.model.layer_mends import mend_of
 from compare.explanation.model.own import inside
 from compare.explanation.model.stretches.passes import (
@@ -214,7 +214,7 @@ def _places(one: Pass, pair: Pair, left: Call, right: Call, enter: Call, found: 
     context = one.context
     place = right.place or pair.port.place
     places = (pair.guide.place, pair.port.place or place)
-    if any(cause.name in (NOT_MASKED, NOT_CAUSAL) for cause in found):  # masks are given where a layer is called
+    if any(cause.name in MASKS for cause in found):  # masks are given where a layer is called
         places = (left.place or pair.guide.place, place)
     if any(cause.name == "training" for cause in found):
         places = (places[0], context.steered.observation.place("loop", "mode_places", right.layer or "") or places[1])
@@ -263,7 +263,9 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
     weights = common_of(pair.guides, context.guide.observation.before(0))
     memory = array_of(one, 0, left.inputs[1]) if attends and len(left.inputs) > 1 else None
     memory = None if memory is None else few(memory)[: len(x)]
-    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second, memory)
+    masks = [array_of(one, 1, key) for key in right.inputs[3:]] if attends and context.frameworks[1] == "torch" else []
+    given = tuple(mask for mask in masks if mask is not None)
+    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second, memory, given)
 
 
 def _last_state(one: Pass, pair: Pair, right: Call, first: Array, second: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.arithmetic.layers import output_of
+from compare.explanation.arithmetic.recurrent import attention
 from compare.explanation.arithmetic.settings import Settings, settings_of
 from compare.explanation.model.stretches.segments import reaches
 from compare.explanation.observed.kinds import RECURRENT, Weights, gates_of, kind_of
@@ -53,6 +54,8 @@ class Given:
         first: The guide's output in torch's layout.
         second: The steered side's.
         memory: Of an attention, what it takes keys and values from; None where that is the input.
+        masks: Of an attention of torch's, those it is given, with True or minus infinity for what is left out: of the
+            keys (samples, keys), or of each query's (queries, keys) or (samples * heads, queries, keys).
     """
 
     pair: Pair
@@ -63,6 +66,7 @@ class Given:
     first: Array
     second: Array
     memory: Array | None = None
+    masks: tuple[Array, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -322,6 +326,9 @@ def _denses(given: Given) -> Iterator[Option]:
 
 NOT_MASKED = "nothing is masked (no key_padding_mask, no attn_mask)"
 NOT_CAUSAL = "no causal mask (attn_mask, tgt_mask, is_causal)"
+MASK_TURNED_ROUND = "mask turned round"
+OTHER_MASK = "masked positions"
+MASKS = (NOT_MASKED, NOT_CAUSAL, MASK_TURNED_ROUND, OTHER_MASK)
 
 
 def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
@@ -330,6 +337,7 @@ def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
     guide = next((mode for mode, out in modes if reaches(out, given.first)), None)
     steered = next(((mode, out) for mode, out in modes if given.is_second(out)), None)
     if steered is None:
+        yield from _masked_otherwise(given, guide)
         return
     if guide is None:
         if steered[0][1:] == _USUAL:  # all as it is usual: what differs is done by the guide
@@ -341,6 +349,49 @@ def _attentions(given: Given, settings: Settings) -> Iterator[Option]:
     yield " and ".join(names), texts[0], texts[1], steered[1]
 
 
+def _masked_otherwise(given: Given, guide: tuple[str, ...] | None) -> Iterator[Option]:
+    """An attention whose masks leave other positions out than the guide's, where all else is as it is usual."""
+    heads = int(given.settings()[1].get("heads") or 0)
+    memory = given.x if given.memory is None else given.memory
+    size = given.weights["query.kernel"].shape[0]
+    if not given.masks or not heads or size % heads or given.x.ndim != 3 or memory.ndim != 3:
+        return
+    shape = (len(given.x), heads, given.x.shape[1], memory.shape[1])
+
+    def attended(masked: Array) -> Array:
+        with np.errstate(invalid="ignore"):
+            return attention(given.x, memory, memory, given.weights, heads, masked=masked)
+
+    for spread in itertools.product(*(list(_spread(mask, shape)) for mask in given.masks)):
+        masked = np.logical_or.reduce(np.broadcast_arrays(*spread))
+        out = attended(masked)
+        if not given.is_second(out):
+            continue
+        if guide is not None and guide[1:] == _USUAL:
+            yield OTHER_MASK, "every position is attended to", f"{masked.mean():.0%} of them are masked", out
+            return
+        for turned in range(len(spread)):
+            others = [~mask if i == turned else mask for i, mask in enumerate(spread)]
+            if reaches(attended(np.logical_or.reduce(np.broadcast_arrays(*others))), given.first):
+                words = "what the reference masks is attended to, and the rest is masked"
+                yield MASK_TURNED_ROUND, "the opposite", words, out
+                return
+        yield OTHER_MASK, "other positions are masked", f"{masked.mean():.0%} of them, as its mask says", out
+        return
+
+
+def _spread(mask: Array, shape: tuple[int, int, int, int]) -> Iterator[Array]:
+    """What a mask of torch's may leave out of (samples, heads, queries, keys)."""
+    samples, heads, queries, keys = shape
+    masked = mask if mask.dtype == bool else np.isneginf(mask)
+    if masked.ndim == 2 and masked.shape[1] == keys and len(masked) >= samples:
+        yield masked[:samples, None, None]
+    if masked.shape == (queries, keys):
+        yield masked
+    if masked.ndim == 3 and masked.shape[1:] == (queries, keys) and len(masked) >= samples * heads:
+        yield masked[: samples * heads].reshape(shape)
+
+
 CAUSAL = "causal mask"
 _ATTENTION = ("number of heads", CAUSAL, "scale of the attention", "axis of the softmax")
 _AHEAD = {True: "causal, each position sees those before it", False: "each position sees those after it"}
@@ -349,8 +400,6 @@ _USUAL = (_AHEAD[False], "1 over the root of a head's size", "over the keys")
 
 def _modes(given: Given, heads: int) -> Iterator[tuple[tuple[str, ...], Array]]:
     """Ways to attend, in words as `_ATTENTION` lists them, and what each gives; the usual ones first."""
-    from compare.explanation.arithmetic.recurrent import attention
-
     size = given.weights["query.kernel"].shape[0]
     memory = given.x if given.memory is None else given.memory
     if given.x.ndim != 3 or memory.ndim != 3:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from compare.explanation.context import called, in_code
-from compare.explanation.model.layer_causes import NOT_CAUSAL, Cause
+from compare.explanation.model.layer_causes import MASK_TURNED_ROUND, NOT_CAUSAL, OTHER_MASK, Cause
 from compare.explanation.observed.observation import Layer
 from compare.explanation.observed.pairing import Pair
 from compare.explanation.operations.windows import ends_of
@@ -42,6 +42,10 @@ def mend_of(pair: Pair, cause: Cause, model: str, *, in_torch: bool, extra: str 
         return f"leave padded steps out: pack_padded_sequence before {called(layer)}"
     if cause.name == NOT_CAUSAL:
         return f"give {called(pair.port)} a causal mask: nn.Transformer.generate_square_subsequent_mask(length)"
+    if cause.name == MASK_TURNED_ROUND:
+        return f"give {called(layer)} the opposite mask, ~mask: torch leaves out what is True, Keras attends to it"
+    if cause.name == OTHER_MASK:
+        return f"mask in {called(layer)} what the reference masks, with True for what is left out"
     if cause.name.startswith("nothing is masked"):
         return f"give {called(layer)} the mask: key_padding_mask=(tokens == 0)"
     return _setting(layer, cause, extra) or f"{called(layer)}: {cause.guide}, not {cause.steered}"
