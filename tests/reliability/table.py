@@ -5,6 +5,7 @@ import importlib
 import json
 import platform
 import re
+import signal
 import tempfile
 import time
 from collections import defaultdict
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="The experiments; all, if none is named.")
     parser.add_argument("--share", type=float, default=1.0, help="This share of the marked set's tries.")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, and by what it starts, if in the background
     for module in ("damaged_files", "hostile", "load", "options"):
         importlib.import_module(f"tests.reliability.{module}")
     figures = known(DOCUMENT)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from watch.source.loops import called_in_loops, enclosing_loops, later_trainings, sets_rate
+from watch.source.loops import called_in_loops, enclosing_loops, later_trainings, rounds_of_fit, sets_rate
 from watch.source.places import Places
 from watch.source.stopping import restoring, stopping
 
@@ -243,3 +243,24 @@ def test_a_second_loop_is_a_later_training(tmp_path: Path) -> None:
             loss.backward()
         """
     assert [entry["code"] for entry in run(tmp_path, source, later_trainings)] == ["for epoch in range(4):"]
+
+
+@pytest.mark.parametrize(
+    ("before", "line", "rounds"),
+    [
+        ("", "model.fit()", 1),
+        ("for epoch in range(6):\n    print(end='')", "model.fit()", 6),
+        ("for epoch in range(3):\n  for part in range(2):\n    print(end='')", "model.fit()", 6),
+        ("for epoch in {1, 2}:\n    print(end='')", "model.fit()", None),
+        ("for fold in range(5):\n    model = Model()", "model.fit()", 1),
+        ("for fold in range(5):\n    model.compile()", "model.fit()", 1),
+    ],
+    ids=["no loop", "epochs", "parts of epochs", "an unknown number", "folds", "compiled anew"],
+)
+def test_rounds_of_fit_are_those_that_train_one_model(
+    tmp_path: Path, before: str, line: str, rounds: int | None
+) -> None:
+    indented = "    " if before else ""
+    model = "class Model:\n    def fit(self):\n        step()\n    def compile(self):\n        pass\nmodel = Model()"
+    source = f"{model}\n{before}\n{indented}{line}\n"
+    assert run(tmp_path, source, lambda frame, places: rounds_of_fit(frame.f_back, places)) == rounds

@@ -12,6 +12,7 @@ from watch.keras.model.layers import readable
 from watch.keras.reading import reread
 from watch.keras.steps import Steps
 from watch.program.script import Session
+from watch.source.loops import rounds_of_fit
 
 _COMPILE = ("loss_weights", "metrics", "weighted_metrics", "run_eagerly", "steps_per_execution", "jit_compile")
 
@@ -79,8 +80,9 @@ class Training:
         return result
 
     def _fit(self, original: Any, model: Any, arguments: dict[str, Any]) -> Any:
-        place = self._session.places.here(sys._getframe(2))  # noqa: SLF001
-        self._note_fit(arguments, place)
+        frame = sys._getframe(2)  # noqa: SLF001
+        place = self._session.places.here(frame)
+        self._note_fit(arguments, place, rounds_of_fit(frame, self._session.places))
         self._note_schedule(model, arguments["callbacks"])
         self._enter(model)
         arguments["shuffle"] = self._shuffle(arguments)
@@ -186,7 +188,7 @@ class Training:
 
     # What fit is asked for
 
-    def _note_fit(self, arguments: dict[str, Any], place: Any) -> None:
+    def _note_fit(self, arguments: dict[str, Any], place: Any, rounds: int | None) -> None:
         data = self._session.data
         if data["fit"] is not None:
             data.setdefault("further_fits", []).append({"epochs": arguments["epochs"], "place": place})
@@ -208,7 +210,7 @@ class Training:
             "stages": getattr(arguments["x"], "_watched_stages", []),
             "kind": _kind(arguments["x"]), "dtypes": self._dtypes(arguments), "place": place,
         }  # fmt: skip
-        data["epochs"] = {"value": arguments["epochs"], "how": "fit"}
+        data["epochs"] = {"value": None if rounds is None else rounds * arguments["epochs"], "how": "fit"}
         self._fitted = dict(arguments)
         data["validation_overlap"] = self._overlap(arguments)
         self._note_loader(arguments["x"], place)

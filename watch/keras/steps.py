@@ -438,5 +438,27 @@ class Steps:
 
 
 def _of_training(forwards: list[Forward]) -> list[Forward]:
-    """Those in training mode, if any is: torch's backend differentiates whatever is called."""
-    return [forward for forward in forwards if forward.training] or forwards
+    """Those in training mode, if any is: torch's backend differentiates whatever is called.
+
+    A model of its own that is called without a mode belongs to them if one of them takes what it gives, or it takes
+    what one of them gives: the head of an encoder for one.
+    """
+    training = [forward for forward in forwards if forward.training]
+    roots = {id(forward.root) for forward in training}
+    others = [forward for forward in forwards if id(forward.root) not in roots]
+    taken = {id(value) for forward in training for value in _flat((forward.args, forward.options))}
+    given = {id(value) for forward in training for value in _flat(forward.outputs)}
+    joined = [
+        forward
+        for forward in others
+        if any(id(value) in taken for value in _flat(forward.outputs))
+        or any(id(value) in given for value in _flat((forward.args, forward.options)))
+    ]
+    return [forward for forward in forwards if forward.training or forward in joined] or forwards
+
+
+def _flat(value: Any) -> list[Any]:
+    """What is in a structure, but for constants, whose identity says nothing."""
+    import keras
+
+    return [part for part in keras.tree.flatten(value) if not isinstance(part, bool | int | float | str | None)]

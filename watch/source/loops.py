@@ -40,6 +40,36 @@ def enclosing_loops(frame: FrameType | None, places: Places) -> dict[str, Any]:
     return {"value": value, "how": None if counted is None else "for loop", "loops": loops}
 
 
+def rounds_of_fit(frame: FrameType | None, places: Places) -> int | None:
+    """How often the loops around a call of `fit` train the same model: 1 without any, None where that is not known.
+
+    A loop that makes or compiles the model anew, as one over folds does, begins another training in each round.
+    """
+    user = next(iter(user_frames(frame, places)), None)
+    if user is None:
+        return 1
+    rounds = 1
+    for loop in reversed([node for node in loop_nodes(user) if isinstance(node, ast.For | ast.While)]):
+        inside = [part for line in loop.body for part in ast.walk(line)]
+        fits = [part for part in inside if isinstance(part, ast.Call) and _called(part) == "fit"]
+        trained = {_root(part.func) for part in fits if _within_lines(user.f_lineno, loop)}
+        made = {part.id for part in inside if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+        if made & trained or any(isinstance(part, ast.Call) and _called(part) == "compile" for part in inside):
+            return rounds
+        count = _count(loop.iter, user) if isinstance(loop, ast.For) else None
+        if count is None:
+            return None
+        rounds *= count
+    return rounds
+
+
+def _root(expression: ast.expr) -> str | None:
+    """The name that an attribute of an attribute begins with."""
+    while isinstance(expression, ast.Attribute):
+        expression = expression.value
+    return expression.id if isinstance(expression, ast.Name) else None
+
+
 def counted_loop(frame: FrameType) -> ast.For | None:
     """The outermost loop around a frame's line that is known to go round a number of times."""
     return next((n for n in loop_nodes(frame) if isinstance(n, ast.For) and _count(n.iter, frame) is not None), None)

@@ -261,7 +261,7 @@ class Loop:
     # Backward passes
 
     def _watch_backward(self) -> None:
-        loop, backward, grad = self, torch.autograd.backward, torch.autograd.grad
+        loop, backward, grad, inside = self, torch.autograd.backward, torch.autograd.grad, False
 
         def watched(tensors: Any, *args: Any, **options: Any) -> None:
             if loop.watch.internal or not loop.watch.optimizers:
@@ -273,7 +273,14 @@ class Loop:
             loop._after()
 
         def watched_grad(outputs: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-            result = grad(outputs, inputs, *args, **options)
+            nonlocal inside
+            if inside:  # under a mode for functions torch.autograd.grad calls itself once more
+                return grad(outputs, inputs, *args, **options)
+            inside = True
+            try:
+                result = grad(outputs, inputs, *args, **options)
+            finally:
+                inside = False
             if not loop.watch.internal and loop.watch.optimizers and not options.get("create_graph"):
                 result = loop._grad(outputs, inputs, result, sys._getframe(1))  # noqa: SLF001
             return result

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context, Places
-from compare.explanation.feeding.joining import Steps, columns, samples_first, time_first, together
+from compare.explanation.feeding.joining import Steps, columns, samples_first, time_first, together, where_known
 from compare.explanation.feeding.reading import draws_samples, lines_like, lines_of, reading_place, training_loader
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.targets import as_target, joined_batches, relate_targets
@@ -107,9 +107,11 @@ def feeding(guide: Side, look: Side, pairing: Pairing, *, steered: bool = False)
     guide_targets, look_targets = _by_step(guide.observation, "targets"), _by_step(look.observation, "targets")
     if times:
         look_targets = samples_first(look_targets, times)
+    wanted, known = where_known(guide_targets, look_targets)
+    compared = _columns(_matched(wanted, known, targets=True), known)
     guide_targets = _matched(guide_targets, look_targets, targets=True)
     order = next((relation.order for relation in inputs if relation.order is not None), None)
-    targets = tuple(relate_targets(*pair, order) for pair in _columns(guide_targets, look_targets))
+    targets = tuple(relate_targets(*pair, order) for pair in compared)
     sizes = (_size(guide_inputs, guide_targets), _size(look_inputs, look_targets))
     left_alone = scaled_inside or in_lists
     return Feeding(
@@ -275,19 +277,7 @@ def data(context: Context, fed: Feeding) -> None:
             cause=None if words == "other samples" else words,
             mend=_mend(words) if about_port else "make the inputs as the reference does",
         )
-    apart = _shuffled_apart(context, fed)
-    for number, relation in enumerate(fed.targets):
-        if relation.words and not apart and not any(found.words == "other samples" for found in fed.inputs):
-            context.find(
-                "data",
-                f"targets: {relation.words}" if context.guide_is_reference else f"targets differ: {relation.words}",
-                guide=_first(fed.guide_targets, number),
-                steered=_first(fed.look_targets, number),
-                places=lines_of(context, places, relation.words),
-                effect=max(relation.deviation, 0.9),
-                cause=relation.words,
-                mend=_target_mend(relation.words),
-            )
+    _targets(context, fed, places)
     if fed.inputs and not context.has("data"):
         _say_same(context, fed)
 
@@ -298,7 +288,38 @@ def _not_compared(context: Context, fed: Feeding, words: str) -> str:
     reshaped = first is not None and second is not None and first.shape[1:] != second.shape[1:]
     if context.by_hand and (words.startswith("shape ") or (words == "other samples" and reshaped)):
         return "each side has a form of its own, and layers of its own for it"
+    if not context.pairing.pairs and context.by_hand:
+        return "what meets the weights of a model without layers is not known to be what is fed"
     return "the order of one side could not be fixed" if _in_another_order(context, words) else ""
+
+
+def _targets(context: Context, fed: Feeding, places: Places) -> None:
+    """Finds what differs in the labels as fed."""
+    apart = _shuffled_apart(context, fed)
+    for number, relation in enumerate(fed.targets):
+        if not relation.words or apart or any(found.words == "other samples" for found in fed.inputs):
+            continue
+        if relation.words.startswith("shape ") and _in_a_list(fed, number):
+            context.not_seen.append("whether the targets are the same: one side has them in a list, not by sample")
+        else:
+            context.find(
+                "data",
+                f"targets: {relation.words}" if context.guide_is_reference else f"targets differ: {relation.words}",
+                guide=_first(fed.guide_targets, number),
+                steered=_first(fed.look_targets, number),
+                places=lines_of(context, places, relation.words),
+                effect=max(relation.deviation, 0.9),
+                cause=relation.words,
+                mend=_target_mend(relation.words),
+            )
+
+
+def _in_a_list(fed: Feeding, number: int) -> bool:
+    """Whether one side's targets of a step are not as many as its samples: those of all places that count, for one."""
+    sides = (fed.guide_targets, fed.look_targets)
+    columns = [step[number] for steps in sides for step in steps[:1] if number < len(step)]
+    lengths = [len(x) for x in columns if x is not None and x.ndim]
+    return len(lengths) == 2 and lengths[0] != lengths[1] and fed.batches[0] in lengths
 
 
 def _say_same(context: Context, fed: Feeding) -> None:

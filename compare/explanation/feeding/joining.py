@@ -128,3 +128,28 @@ def _padded(samples: list[Array], other: tuple[Array | None, ...]) -> Array:
     for row, sample in zip(made, samples, strict=True):
         row[: len(sample)] = sample
     return made
+
+
+def where_known(guide: Steps, look: Steps) -> tuple[Steps, Steps]:
+    """The targets of both sides, without a mask of truth values by which one side alone says which are known.
+
+    What such a mask leaves out is taken to be what the other side has there, -1 for one.
+    """
+    for steps, others in ((guide, look), (look, guide)):
+        own = steps[0] if steps else ()
+        found = [
+            (mask, masked)
+            for mask, x in enumerate(own)
+            for masked, y in enumerate(own)
+            if x is not None and y is not None and x.dtype == bool != y.dtype and x.shape == y.shape and x.ndim > 1
+        ]
+        if len(found) != 1 or not others or len(own) != len(others[0]) + 1:
+            continue
+        (mask, masked), filled = found[0], []
+        for step, beside in zip(steps, others, strict=False):
+            labels, known = step[masked], step[mask]
+            like = next((x for x in beside if x is not None and labels is not None and x.shape == labels.shape), None)
+            whole = labels if like is None or known is None or labels is None else np.where(known, labels, like)
+            filled.append(tuple(whole if i == masked else x for i, x in enumerate(step) if i != mask))
+        return (tuple(filled), others) if steps is guide else (others, tuple(filled))
+    return guide, look

@@ -39,6 +39,12 @@ def dropout(context: Context) -> None:
         _compare(context, after, a, b)
         missing += a[len(b) :]
         added += b[len(a) :]
+    if context.by_hand:  # what is counted are paired layers: after one that is not, both may stand at the same place
+        for entry in list(missing):
+            other = next((found for found in added if found.rate == entry.rate), None)
+            if other is not None:
+                missing.remove(entry)
+                added.remove(other)
     for entries in _of_one_line(missing):
         title = context.missing(f"dropout of rate {entries[0].rate:g}", _where(context, entries))
         _on_one_side(context, title, entries[0], of_guide=True, mend=f"nn.{_in_torch(entries[0])}")

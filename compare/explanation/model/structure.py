@@ -44,9 +44,11 @@ def structure(context: Context) -> None:
 
 
 def _joined_in_one(context: Context) -> None:
-    """Says that dense layers which take the same are one layer on the other side.
+    """Says of layers which are one layer on the other side that they are not compared.
 
-    Their weights are not carried across, so that nothing is known of them: that is no fault.
+    Dense layers that take the same, side by side, have the units of one; those whose outputs are added, on the parts of
+    what another takes, have its inputs; tables for one field each have the rows of one for all. Their weights are not
+    carried across, so that nothing is known of them: that is no fault.
     """
     pairing = context.pairing
     sides = (
@@ -57,17 +59,56 @@ def _joined_in_one(context: Context) -> None:
         for pair in pairing.pairs:
             if pair.fits or pair.kind != "dense" or len(pair.guides) + len(pair.ports) > 2:
                 continue
-            one, source = apart(pair), side.sources.get(apart(pair).name)
-            beside = [x for x in left if family(x) == "dense" and side.sources.get(x.name) == source]
-            kernels = [shapes(x).get("kernel", ()) for x in (one, *beside)]
-            wanted = shapes(whole(pair)).get("kernel", ())
-            if not beside or any(len(kernel) != 2 for kernel in (*kernels, wanted)):
-                continue
-            if {kernel[1] for kernel in kernels} == {wanted[1]} and sum(kernel[0] for kernel in kernels) == wanted[0]:
-                names = joined(called(x) for x in (one, *beside))
-                context.unpaired.append(f"{names} are one layer on the other side, {called(whole(pair))}")
-                context.told.add(context.name(pair))
-                context.by_hand |= {one.name, whole(pair).name, *(x.name for x in beside)}
+            one, wanted = apart(pair), shapes(whole(pair)).get("kernel", ())
+            source = side.sources.get(one.name)
+            others = [x for x in left if family(x) == "dense" and x.name not in context.by_hand]
+            for axis, beside in enumerate(([x for x in others if side.sources.get(x.name) == source], others)):
+                if _add_up([one, *beside], wanted, axis):
+                    _not_compared_as_one(context, [one, *beside], whole(pair))
+                    break
+    _tables_in_one(context)
+
+
+def _add_up(layers: Sequence[Layer], wanted: tuple[int, ...], axis: int) -> bool:
+    """Whether the matrices (out, in) of several layers are, along an axis, one of another size."""
+    kernels = [shapes(layer).get("kernel", ()) for layer in layers]
+    if len(layers) < 2 or any(len(kernel) != 2 for kernel in (*kernels, wanted)):
+        return False
+    return {kernel[1 - axis] for kernel in kernels} == {wanted[1 - axis]} and (
+        sum(kernel[axis] for kernel in kernels) == wanted[axis]
+    )
+
+
+def _not_compared_as_one(context: Context, layers: Sequence[Layer], whole: Layer) -> None:
+    names = joined(called(layer) for layer in layers)
+    context.unpaired.append(f"{names} are one layer on the other side, {called(whole)}")
+    found = {layer.name for layer in (*layers, whole)}
+    context.by_hand |= found
+    context.told |= {context.name(p) for p in context.pairing.pairs if {p.guide.name, p.port.name} & found}
+
+
+def _tables_in_one(context: Context) -> None:
+    """Tables of embeddings, one for each field, that have as many rows as one for all of them with shifted indices."""
+    pairing = context.pairing
+    apart = [pair for pair in pairing.pairs if pair.kind == "embedding" and not pair.fits]
+    first = [*(pair.guide for pair in apart), *(x for x in pairing.guides_left if family(x) == "embedding")]
+    second = [*(pair.port for pair in apart), *(x for x in pairing.ports_left if family(x) == "embedding")]
+    several, single = (first, second) if len(first) > len(second) else (second, first)
+    for whole in single:
+        wanted = _table(whole)
+        parts = [layer for layer in several if _table(layer)[1:] == wanted[1:]]
+        if len(parts) > 1 and sum(_table(layer)[0] for layer in parts) == wanted[0]:
+            _not_compared_as_one(context, parts, whole)
+    for one, other in ((one, other) for one in first for other in second):
+        bags = "EmbeddingBag" in (one.kind, other.kind) and one.kind != other.kind
+        if bags and _table(one)[1:] == _table(other)[1:]:
+            context.unpaired.append(f"{_named(one)} and {_named(other)} may be the same, one taking means of rows")
+            context.by_hand |= {one.name, other.name}
+
+
+def _table(layer: Layer) -> tuple[int, ...]:
+    """The shape of a layer's only matrix, (rows, columns)."""
+    return next((p.shape for p in layer.parameters.values() if len(p.shape) == 2), (0, 0))
 
 
 def _of_other_axes(context: Context) -> None:
@@ -213,17 +254,20 @@ def _untied(context: Context) -> set[str]:
 
 
 def _nothing_paired(context: Context) -> None:
-    """Models that have no layer in common."""
+    """Models that have no layer in common: no fault where one computes with weights of its own, not with layers."""
     first, second = _list(context, 0), _list(context, 1)
     words = (context.guide.observation.words, context.steered.observation.words)
     context.unpaired.append(f"no layer could be paired: {words[0]} has {first}, {words[1]} has {second}")
-    layers = [next(iter(side.with_parameters), None) for side in (context.guide, context.steered)]
+    sides = [side.with_parameters for side in (context.guide, context.steered)]
+    if any(all(family(layer) == "own" for layer in layers) for layers in sides):
+        context.by_hand |= {layer.name for layers in sides for layer in layers}
+        return
     context.find(
         "forward",
         "no layer of the port could be paired with one of the reference",
         guide=first,
         steered=second,
-        places=(None if layers[0] is None else layers[0].place, None if layers[1] is None else layers[1].place),
+        places=(sides[0][0].place, sides[1][0].place),
         effect=1.0,
         cause="other layers",
     )
@@ -250,7 +294,7 @@ def _where_it_stops(context: Context) -> None:
 
 def _list(context: Context, side: int) -> str:
     layers = (context.guide, context.steered)[side].with_parameters
-    return ", ".join(f"{called(layer)} {describe(layer)}" for layer in layers[:6]) or "no layer with parameters"
+    return ", ".join(f"{called(layer)} {describe(layer)}" for layer in layers[:6]) or "weights of no layer"
 
 
 def _sizes(context: Context, pair: Pair) -> None:

@@ -188,6 +188,7 @@ class Calls:
             if values is None:
                 return leaf
             result = forced(leaf, values)
+            self._put_in_the_stream(leaf, result)
             if id(tensor_of(leaf)) in self._producers:
                 self._producers[id(tensor_of(result))] = (
                     tensor_of(result), self._producers[id(tensor_of(leaf))][1],
@@ -195,6 +196,18 @@ class Calls:
             return result
 
         return mapped(value, replace)
+
+    def _put_in_the_stream(self, leaf: Any, result: Any) -> None:
+        """Gives what a layer was to be fed to all that takes the same tensor later, such as the sum around a block.
+
+        Else one fault in a stream of residuals would be met again before every layer behind it.
+        """
+        if isinstance(leaf, PackedSequence) or leaf.grad_fn is None or result is leaf:
+            return
+        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
+            if not _spread_out(leaf) and not torch.equal(leaf, result):
+                leaf.data.copy_(result)
+                self._keys.pop(id(leaf), None)
 
     def commit(self, losses: list[Tensor]) -> list[Group]:
         """A backward pass begins: keeps the calls that its losses depend on, and drops the others.
@@ -266,6 +279,11 @@ class Calls:
         self.groups, self.pending = [], []
         for call in self.committed:
             call["_outputs"], call["_given"] = [], []
+
+
+def _spread_out(tensor: Tensor) -> bool:
+    """Whether several places of a tensor are one in memory, as where it is expanded."""
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
 
 
 def pad_lengths(leaf: PackedSequence) -> list[int]:
