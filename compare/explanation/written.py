@@ -517,4 +517,16 @@ class _Words:
         factor = "" if ratio is None or wanted.words != node.words else f" ({number(ratio)} times)"
         title = self.context.differs(self.where, wanted.words, f"{node.words}{factor}")
         alike = wanted.name == node.name and not factor and (node.step is not None or wanted.numbers == node.numbers)
+        alike = alike or (not factor and (wanted.words == node.words or _does_as(node, wanted)))
         return Told(title, f"{wanted.words}, {_line(wanted)}", node.words, f"use {wanted.words}", node.place, alike)
+
+
+def _does_as(node: Node, wanted: Node) -> bool:
+    """Whether one call computes what another does, under another name, of what that was given: pow(2) and square."""
+    if node.function is None or len(node.inputs) != len(wanted.inputs):
+        return False
+    try:
+        with np.errstate(all="ignore"):
+            return _same(node.function(list(wanted.inputs)), wanted.output)
+    except (ValueError, IndexError, TypeError):
+        return False

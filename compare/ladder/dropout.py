@@ -80,6 +80,19 @@ def _draws(trace: Trace, index: int, layer: str) -> Iterator[Check]:
         )
 
 
+def _of_the_first_step(trace: Trace, index: int, layer: str) -> str:
+    """What a step does that uses the masks of the first: each later step does so, or they begin again with them."""
+    num_images = len(trace.steps[index].activations[layer])
+    masks = [shared_masks(trace.recipe, step, num_images)[layer] != 0 for step in range(len(trace.steps) - index)]
+    again = []
+    for step, mask in enumerate(masks):
+        live, dropped = _decisions(trace, index + step, layer)
+        again.append([bool((dropped == ~of[: len(live)])[live].all()) for of in (masks[0], mask)])
+    if len(again) > 1 and all(begun for _, begun in again):
+        return f"the masks begin again with those of step 1 in step {index + 1}"
+    return "the same mask is used in every step" if all(same for same, _ in again) else "the mask is that of step 1"
+
+
 def _of_one_mask(live: NDArray[np.bool_], dropped: NDArray[np.bool_]) -> str:
     """What it is if the masks of both halves of a batch are the same."""
     both = live[:-1] & live[1:]
@@ -163,8 +176,8 @@ def _other_masks(trace: Trace, index: int, layer: str, kept: NDArray[np.bool_]) 
         return bool((kept == mask)[live].all())
 
     shared = shared_masks(trace.recipe, index, len(live))[layer] != 0
-    if fits(shared_masks(trace.recipe, 0, len(live))[layer] != 0):
-        return "the same mask is used in every step"
+    if index and fits(shared_masks(trace.recipe, 0, len(live))[layer] != 0):
+        return _of_the_first_step(trace, index, layer)
     if fits(~shared):
         return "the mask is inverted: it drops what it should keep"
     for words, mask in (

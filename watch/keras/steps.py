@@ -448,13 +448,13 @@ def _of_training(forwards: list[Forward]) -> list[Forward]:
     others = [forward for forward in forwards if id(forward.root) not in roots]
     taken = {id(value) for forward in training for value in _flat((forward.args, forward.options))}
     given = {id(value) for forward in training for value in _flat(forward.outputs)}
-    joined = [
-        forward
+    joined = {
+        id(forward)
         for forward in others
         if any(id(value) in taken for value in _flat(forward.outputs))
         or any(id(value) in given for value in _flat((forward.args, forward.options)))
-    ]
-    return [forward for forward in forwards if forward.training or forward in joined] or forwards
+    }
+    return [forward for forward in forwards if forward.training or id(forward) in joined] or forwards
 
 
 def _flat(value: Any) -> list[Any]:

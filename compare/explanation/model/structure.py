@@ -21,6 +21,7 @@ def structure(context: Context) -> None:
     if not pairing.pairs:
         _nothing_paired(context)
         return
+    _beside(context)
     _joined_in_one(context)
     _of_other_axes(context)
     if not context.by_hand:
@@ -41,6 +42,15 @@ def structure(context: Context) -> None:
             _left(context, layer, of_guide=False)
     if pairing.pairs and not context.has("forward") and not context.unpaired:
         context.same.append(f"the sizes of {counted(len(pairing.pairs), 'layer')} with parameters")
+
+
+def _beside(context: Context) -> None:
+    """Says of a frozen copy, such as a target network, that it is not compared: the other side's was not seen."""
+    layers = context.pairing.beside
+    if layers:
+        names = joined(called(layer) for layer in layers)
+        context.unpaired.append(f"{names}: a frozen copy, which the other side does not call where it differentiates")
+        context.by_hand |= {layer.name for layer in layers}
 
 
 def _joined_in_one(context: Context) -> None:
@@ -91,8 +101,8 @@ def _tables_in_one(context: Context) -> None:
     """Tables of embeddings, one for each field, that have as many rows as one for all of them with shifted indices."""
     pairing = context.pairing
     apart = [pair for pair in pairing.pairs if pair.kind == "embedding" and not pair.fits]
-    first = [*(pair.guide for pair in apart), *(x for x in pairing.guides_left if family(x) == "embedding")]
-    second = [*(pair.port for pair in apart), *(x for x in pairing.ports_left if family(x) == "embedding")]
+    first = [*(pair.guide for pair in apart), *filter(_is_table, pairing.guides_left)]
+    second = [*(pair.port for pair in apart), *filter(_is_table, pairing.ports_left)]
     several, single = (first, second) if len(first) > len(second) else (second, first)
     for whole in single:
         wanted = _table(whole)
@@ -104,6 +114,10 @@ def _tables_in_one(context: Context) -> None:
         if bags and _table(one)[1:] == _table(other)[1:]:
             context.unpaired.append(f"{_named(one)} and {_named(other)} may be the same, one taking means of rows")
             context.by_hand |= {one.name, other.name}
+
+
+def _is_table(layer: Layer) -> bool:
+    return family(layer) == "embedding" or layer.kind == "EmbeddingBag"
 
 
 def _table(layer: Layer) -> tuple[int, ...]:

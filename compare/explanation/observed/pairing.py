@@ -1,6 +1,7 @@
 """Finds which layers of the two models belong together: by the order of the computation, kinds and shapes."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -53,12 +54,14 @@ class Pairing:
         ports_left: The steered side's.
         turns: Of a model that is called several times in a step, which of the guide's calls takes what each of the
             steered side's takes, where their order is another; empty where it is not.
+        beside: Layers of one side that are a frozen copy of others, and are not paired.
     """
 
     pairs: tuple[Pair, ...]
     guides_left: tuple[Layer, ...]
     ports_left: tuple[Layer, ...]
     turns: tuple[int, ...] = ()
+    beside: tuple[Layer, ...] = ()
 
     def of_port(self, name: str | None) -> Pair | None:
         """The pair that a layer of the steered side is of."""
@@ -71,6 +74,11 @@ class Pairing:
 
 def pair(guide: Side, port: Side) -> Pairing:
     """Pairs the layers that have parameters."""
+    beside = _frozen_copy(guide, port) or _frozen_copy(port, guide)
+    if beside:
+        names = frozenset(layer.name for layer in beside)
+        guide, port = (Side(side.observation, names & side.layers.keys()) for side in (guide, port))
+        return replace(pair(guide, port), beside=beside)
     left, right = grouped((guide.with_parameters, guide.sources), (port.with_parameters, port.sources))
     chosen = _whatever_the_order(left, right, _aligned(left, right))
     pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]
@@ -85,6 +93,24 @@ def pair(guide: Side, port: Side) -> Pairing:
     if last is None:
         return Pairing(tuple(pairs), guides_left, ports_left, turns)
     return Pairing((*pairs, last), (), (), turns)
+
+
+def _frozen_copy(side: Side, other: Side) -> tuple[Layer, ...]:
+    """Layers that nothing trains, of the sizes of ones that are trained: a target network, as of BYOL or DQN.
+
+    Only where the other side has as many layers as are trained here, and trains all: what it has of that kind it calls
+    outside of what is differentiated, where it is not seen.
+    """
+    trained = [
+        [any(parameter.trainable for parameter in layer.parameters.values()) for layer in one.with_parameters]
+        for one in (side, other)
+    ]
+    frozen = tuple(layer for layer, is_trained in zip(side.with_parameters, trained[0], strict=True) if not is_trained)
+    rest = [layer for layer in side.with_parameters if layer not in frozen]
+    if not frozen or not all(trained[1]) or len(rest) != len(trained[1]):
+        return ()
+    sizes = [Counter(tuple(sorted(shapes(layer).items())) for layer in layers) for layers in (frozen, rest)]
+    return () if sizes[0] - sizes[1] else frozen
 
 
 def _without_split_directions(pairs: list[Pair], port: Side) -> list[Pair]:

@@ -16,10 +16,12 @@ class Side:
 
     Args:
         observation: What its watcher saw.
+        beside: Layers that are left out where layers are paired.
     """
 
-    def __init__(self, observation: Observation) -> None:
+    def __init__(self, observation: Observation, beside: frozenset[str] = frozenset()) -> None:
         self.observation = observation
+        self._beside = beside
         self.layers, self._part_of = _whole_layers(observation)
 
     def calls(self, calls: Sequence[Call]) -> list[Call]:
@@ -46,7 +48,7 @@ class Side:
         """The layers that have parameters and are called, in the order of their first call; then those never called."""
         order = dict.fromkeys(call.layer for call in self.training_calls if call.layer is not None)
         found = [self.layers[name] for name in order if name in self.layers and _weighty(self.layers[name])]
-        return [layer for layer in found if layer.name not in self._containers]
+        return [layer for layer in found if layer.name not in self._containers | self._beside]
 
     @cached_property
     def _containers(self) -> frozenset[str]:

@@ -202,7 +202,7 @@ class Calls:
 
         Else one fault in a stream of residuals would be met again before every layer behind it.
         """
-        if isinstance(leaf, PackedSequence) or leaf.grad_fn is None or result is leaf:
+        if isinstance(leaf, PackedSequence) or result is leaf or not self.produced(leaf):
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
             if not _spread_out(leaf) and not torch.equal(leaf, result):
