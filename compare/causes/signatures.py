@@ -389,16 +389,27 @@ def rounds_as(errors: Sequence[Array], scales: Sequence[Array], *, double: bool)
     )
 
 
-def as_noise(evidence: Sequence[Evidence], what: str = "the numbers", where: str = "") -> str | None:
+def as_noise(
+    evidence: Sequence[Evidence],
+    what: str = "the numbers",
+    where: str = "",
+    weights: Callable[[Evidence], Array] | None = None,
+) -> str | None:
     """Whether noise is added, or multiplied with: normally distributed, or evenly, around nothing or a factor of 1.
 
     This is no proof, and is said so. Sums of many terms are normally distributed too, whatever was done to the terms:
-    noise, in addition, knows nothing of the numbers that it is added to, nor of its row or column.
+    noise, in addition, knows nothing of the numbers that it is added to, nor of its row or column, nor of the weights,
+    which are drawn themselves: a multiple of those is said to be one.
     """
     wrong = [one for one in evidence if not one.is_right and np.isfinite(one.recorded).all()]
     if len(wrong) < sum(not one.is_right for one in evidence):
         return None
     added = [(one.recorded - one.expected).ravel() for one in wrong]
+    if weights is not None:
+        if (multiple := _of_the_weights(wrong, weights, where)) is not None:
+            return multiple
+        if not all(_knows_nothing_of(error, weights(one).ravel()) for error, one in zip(added, wrong, strict=True)):
+            return None
     scattered = all(knows_nothing(one.recorded - one.expected, one.expected) for one in wrong)
     if scattered and (words := _noise(added)) is not None:
         return f"the deviations look like {words} that is added{where}: no rule fits them"
@@ -414,13 +425,29 @@ def as_noise(evidence: Sequence[Evidence], what: str = "the numbers", where: str
         factors.append(factor[large])
     if factors and (words := _noise(factors)) is not None:
         variance = float(np.concatenate(factors).var())
-        drops = "normal" in words and variance > _LEAST_DROPOUT
+        drops = "normal" in words and variance > LEAST_DROPOUT
         rate = f", as Gaussian dropout of rate {variance / (1 + variance):.2g} does" if drops else ""
         return f"{what} look multiplied by 1 and {words}{rate}: no rule fits them"
     return None
 
 
-_LEAST_DROPOUT = 1e-3
+def _of_the_weights(wrong: Sequence[Evidence], weights: Callable[[Evidence], Array], where: str) -> str | None:
+    """A multiple of the weights that is added, another in every step, as of a kernel that is brought to a norm."""
+    factors = []
+    for one in wrong:
+        error, of = one.recorded - one.expected, weights(one)
+        factor = ratio(error, of)
+        if (
+            error.size < ENOUGH_NUMBERS
+            or not (distance(error, factor * of) <= one.bound + one.slack + one.unit * np.abs(of)).all()
+        ):
+            return None
+        factors.append(factor)
+    listed = ", ".join(f"{factor:.3g}" for factor in dict.fromkeys(factors))
+    return f"a multiple of the weights themselves is added{where}: {listed} times them" if factors else None
+
+
+LEAST_DROPOUT = 1e-3
 """Nobody drops less; of a smaller variance, rounding is as likely."""
 
 

@@ -638,5 +638,49 @@ class LeakyReluOfAnotherSlope(activating(lambda z: np.where(z > 0, z, 0.2 * z)))
     """One slope for all units, which is fewer numbers than one for each."""
 
 
+# --- what was taken for something else -------------------------------------------------------------
+
+
+@kind("forward", "pre-activations of hidden_1", "unit 5 of 32, counted from 0, gives 0 for every image")
+class UnitNeverComputed(Base):
+    def dense(self, layer: str, inputs: Array) -> Array:
+        z = super().dense(layer, inputs)
+        return np.where(np.arange(z.shape[1]) == 5, 0, z) if layer == "hidden_1" else z
+
+
+@kind("gradients", "gradient of output.kernel", "a multiple of the weights themselves is added")
+class GradientsWithoutTheirPartAlongTheWeights(Base):
+    def backward(self, *arguments: Any) -> Weights:
+        found = super().backward(*arguments)
+        kernels = {name: self.parameters[name] for name in found if name.endswith("kernel")}
+        along = {name: w * ((w * found[name]).sum() / (w * w).sum()) for name, w in kernels.items()}
+        return {name: gradient - along.get(name, 0) for name, gradient in found.items()}
+
+
+@kind("optimizer", "hidden_2.kernel at", "a multiple of the weights themselves is added to the updates")
+class KernelBroughtBackToItsNorm(Base):
+    def adam(self, gradients: Weights) -> None:
+        wanted = np.linalg.norm(self.parameters["hidden_2.kernel"])
+        super().adam(gradients)
+        kernel = self.parameters["hidden_2.kernel"]
+        self.parameters["hidden_2.kernel"] = kernel * self.real(wanted / np.linalg.norm(kernel))
+
+
+@kind("gradients", "gradient of output.kernel", "all numbers are powers of 2")
+class GradientsAsPowersOfTwo(Base):
+    def backward(self, *arguments: Any) -> Weights:
+        found = super().backward(*arguments)
+        return {name: np.ldexp(np.sign(g), np.frexp(g)[1]).astype(g.dtype) for name, g in found.items()}
+
+
+@kind("forward", "passes on of hidden_1", "the masks begin again with those of step 1 in step 4", **DROPOUT)
+class MasksFromTheBeginning(Layered):
+    def all_masks(self, num_images: int) -> Array:
+        steps, self.num_steps = self.num_steps, self.num_steps - 3 * (self.num_steps >= 3)
+        masks = super().all_masks(num_images)
+        self.num_steps = steps
+        return masks
+
+
 if __name__ == "__main__":
     start(__doc__)

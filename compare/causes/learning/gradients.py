@@ -219,7 +219,8 @@ def of_gradient(trace: Trace, index: int, name: str, carried: Carried | None = N
     each = _of_each(evidence, steps, first) or all_kept_in([first], double=double)
     if each is None and carried is None and trace.device == "gpu":
         each = winograd.of_kernel_gradients(evidence, even_of_few=True)
-    return each or as_noise([one for one in evidence if one.tensor == first.tensor], "the gradients")
+    of_first = [one for one in evidence if one.tensor == first.tensor]
+    return each or as_noise(of_first, "the gradients", weights=lambda one: one.given.step.weights[one.tensor])
 
 
 def _zero(evidence: Sequence[Evidence], first: Evidence) -> str | None:

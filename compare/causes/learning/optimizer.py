@@ -58,7 +58,8 @@ def of_optimizer(states: States, index: int, name: str) -> str | None:
         if not kept and wrong is evidence["parameter"]:
             # A parameter is off by as much as its update is; a few hundred numbers of the largest tell noise.
             largest = max((one for one in wrong if not one.is_right), key=lambda one: one.recorded.size).tensor
-            causes = as_noise([one for one in wrong if one.tensor == largest], "the updates", " to the updates")
+            of_largest = [one for one in wrong if one.tensor == largest]
+            causes = as_noise(of_largest, "the updates", " to the updates", lambda one: one.given.after)
     return causes
 
 

@@ -17,6 +17,7 @@ from compare.causes.network import fed, winograd
 from compare.causes.signatures import (
     A_DRAWN_MASK,
     ENOUGH_NUMBERS,
+    LEAST_DROPOUT,
     Evidence,
     Hypothesis,
     all_kept_in,
@@ -356,17 +357,28 @@ def _masked(first: Evidence) -> Iterator[Hypothesis]:
     share = np.mean(recorded[live] == 0) if live.any() else 0.0
     if not share:
         return
+    inner = tuple(range(recorded.ndim - 1))
+    dead = live.any(axis=inner) & ~kept.any(axis=inner)
+    if 0 < dead.sum() <= _FEW_UNITS and not (recorded == 0)[..., ~dead][live[..., ~dead]].any():
+        units = ("unit " if dead.sum() == 1 else "units ") + ", ".join(map(str, np.flatnonzero(dead)))
+        name = f"{units} of {dead.size}, counted from 0, gives 0 for every image: not computed, or masked"
+        yield Hypothesis(name, lambda one: np.where(dead, 0, one.expected))
     together, dropped, sizes = _draws(recorded != 0, expected)
     if not is_drawn(dropped, sizes):
         return
-    if factor > 1 and abs(share - (1 - 1 / factor)) < 5 * np.sqrt(share / dropped.size):
-        name = f"dropout of rate {1 - 1 / factor:.3g} is active{together}"
+    rate = 1 - 1 / factor if factor > 1 else 0.0
+    if rate > LEAST_DROPOUT and abs(share - rate) < 5 * np.sqrt(share / dropped.size):
+        name = f"dropout of rate {rate:.3g} is active{together}"
     elif np.isclose(factor, 1, rtol=1e-6):
         factor = 1.0
         name = f"dropout is active and does not scale what it keeps: {share:.0%} of the numbers are zero{together}"
     else:
         name = f"{share:.0%} of the numbers are dropped{together}, and those kept are multiplied by {factor:.4g}"
     yield Hypothesis(name, lambda one: np.where(one.recorded != 0, factor * one.expected, 0), fitted=A_DRAWN_MASK)
+
+
+_FEW_UNITS = 3
+"""More that give nothing, at other places in every step or not, are what dropout would do."""
 
 
 def _draws(kept: NDArray[np.bool_], expected: Array) -> tuple[str, NDArray[np.bool_], Array]:
