@@ -76,6 +76,8 @@ def _joined_in_one(context: Context) -> None:
                 if _add_up([one, *beside], wanted, axis):
                     _not_compared_as_one(context, [one, *beside], whole(pair))
                     break
+    for parts, one in pairing.in_one:
+        _not_compared_as_one(context, parts, one)
     _tables_in_one(context)
 
 

@@ -55,6 +55,7 @@ class Pairing:
         turns: Of a model that is called several times in a step, which of the guide's calls takes what each of the
             steered side's takes, where their order is another; empty where it is not.
         beside: Layers of one side that are a frozen copy of others, and are not paired.
+        in_one: Layers that take the same, and the one of the other side that is all of them; none of these is paired.
     """
 
     pairs: tuple[Pair, ...]
@@ -62,6 +63,7 @@ class Pairing:
     ports_left: tuple[Layer, ...]
     turns: tuple[int, ...] = ()
     beside: tuple[Layer, ...] = ()
+    in_one: tuple[tuple[tuple[Layer, ...], Layer], ...] = ()
 
     def of_port(self, name: str | None) -> Pair | None:
         """The pair that a layer of the steered side is of."""
@@ -74,11 +76,42 @@ class Pairing:
 
 def pair(guide: Side, port: Side) -> Pairing:
     """Pairs the layers that have parameters."""
-    beside = _frozen_copy(guide, port) or _frozen_copy(port, guide)
-    if beside:
-        names = frozenset(layer.name for layer in beside)
-        guide, port = (Side(side.observation, names & side.layers.keys()) for side in (guide, port))
-        return replace(pair(guide, port), beside=beside)
+    if beside := _frozen_copy(guide, port) or _frozen_copy(port, guide):
+        return replace(pair(_without(guide, beside), _without(port, beside)), beside=beside)
+    found = _in_their_order(guide, port)
+    in_one = _in_one(found.ports_left, guide) or _in_one(found.guides_left, port)
+    if in_one is None:
+        return found
+    out = (*in_one[0], in_one[1])
+    again = pair(_without(guide, out), _without(port, out))
+    return replace(again, in_one=(in_one, *again.in_one))
+
+
+def _without(side: Side, layers: Sequence[Layer]) -> Side:
+    """A side with these layers left out of the pairing."""
+    return side.without(frozenset(layer.name for layer in layers) & side.layers.keys())
+
+
+def _in_one(left: Sequence[Layer], other: Side) -> tuple[tuple[Layer, ...], Layer] | None:
+    """A dense layer that is left, and those of the other side that take the same and have its units together."""
+    for whole in left:
+        wanted = shapes(whole).get("kernel", ())
+        if family(whole) != "dense" or len(wanted) != 2:
+            continue
+        beside: dict[frozenset[str], list[Layer]] = {}
+        for layer in other.with_parameters:
+            kernel = shapes(layer).get("kernel", ())
+            if family(layer) == "dense" and len(kernel) == 2 and kernel[1] == wanted[1]:
+                beside.setdefault(other.sources.get(layer.name, frozenset()), []).append(layer)
+        for parts in beside.values():
+            units = [shapes(layer)["kernel"][0] for layer in parts]
+            if len(parts) > 1 and sum(units) == wanted[0]:
+                return tuple(parts), whole
+    return None
+
+
+def _in_their_order(guide: Side, port: Side) -> Pairing:
+    """Pairs the layers by the order of the computation, then by all else that tells them apart."""
     left, right = grouped((guide.with_parameters, guide.sources), (port.with_parameters, port.sources))
     chosen = _whatever_the_order(left, right, _aligned(left, right))
     pairs = [_pair(left[i], right[j]) for i, j in sorted(chosen)]

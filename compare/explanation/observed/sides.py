@@ -24,6 +24,10 @@ class Side:
         self._beside = beside
         self.layers, self._part_of = _whole_layers(observation)
 
+    def without(self, names: frozenset[str]) -> "Side":
+        """The same with further layers left out where layers are paired."""
+        return Side(self.observation, self._beside | names)
+
     def calls(self, calls: Sequence[Call]) -> list[Call]:
         """The calls but for those inside of a composite layer."""
         return [call for call in calls if self._outside(call)]
