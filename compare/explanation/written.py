@@ -518,7 +518,10 @@ class _Words:
         title = self.context.differs(self.where, wanted.words, f"{node.words}{factor}")
         alike = wanted.name == node.name and not factor and (node.step is not None or wanted.numbers == node.numbers)
         alike = alike or (not factor and (wanted.words == node.words or _does_as(node, wanted)))
-        return Told(title, f"{wanted.words}, {_line(wanted)}", node.words, f"use {wanted.words}", node.place, alike)
+        mend = f"use {wanted.words}"
+        if alike and node.step is None:
+            title, mend = f"{self.where}, {node.words} is given other values than the reference's {wanted.words}", ""
+        return Told(title, f"{wanted.words}, {_line(wanted)}", node.words, mend, node.place, alike)
 
 
 def _does_as(node: Node, wanted: Node) -> bool:

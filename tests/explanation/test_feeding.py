@@ -7,7 +7,7 @@ import pytest
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, data, feeding
-from compare.explanation.feeding.joining import columns, samples_first, time_first, together
+from compare.explanation.feeding.joining import columns, samples_first, time_first, together, where_known
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
 from compare.explanation.feeding.part import part
@@ -600,3 +600,22 @@ def test_time_before_the_samples_is_told_by_the_values() -> None:
     ((made,),) = samples_first(((sequences.T.reshape(-1),),), 20)  # as a loss is given them
     assert made is not None
     assert np.array_equal(made, sequences)
+
+
+KNOWN = GENERATOR.random((8, 5)) < 0.4
+TRUE_OR_FALSE = GENERATOR.integers(0, 2, (8, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("port_masks", [True, False])
+def test_labels_that_a_mask_says_to_be_known_are_compared_where_they_are(port_masks: bool) -> None:
+    marked, filled = ((np.where(KNOWN, TRUE_OR_FALSE, -1.0),),), ((np.where(KNOWN, TRUE_OR_FALSE, 0.0), KNOWN),)
+    first, second = where_known(marked, filled) if port_masks else where_known(filled, marked)
+    assert len(first[0]) == len(second[0]) == 1
+    assert np.array_equal(first[0][0], second[0][0])
+    other = ((np.where(KNOWN, 1 - TRUE_OR_FALSE, 0.0), KNOWN),)
+    assert not np.array_equal(*(steps[0][0] for steps in where_known(marked, other)))
+
+
+def test_truth_values_that_are_targets_themselves_are_kept() -> None:
+    for steps in (((KNOWN,),), ((TRUE_OR_FALSE, KNOWN),)):
+        assert where_known(steps, steps) == (steps, steps)

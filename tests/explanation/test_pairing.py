@@ -578,3 +578,71 @@ def test_what_is_left_on_both_sides_may_be_written_otherwise(
     assert len(context.findings) == faults
     assert bool(context.by_hand) == (not faults)
     assert context.unpaired
+
+
+def rows_of(name: str, rows: int, kind: str = "Embedding") -> dict[str, object]:
+    return layer(name, kind, {"embeddings": (rows, 4)} if kind == "Embedding" else {"weight": (rows, 4)})
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "faults"),
+    [
+        # One table for all fields, whose indices are shifted, is one for each field.
+        ([rows_of("a", 9), rows_of("b", 5)], [layer("all", "Embedding", {"weight": (14, 4)})], 0),
+        ([rows_of("a", 9), rows_of("b", 5)], [layer("all", "Embedding", {"weight": (13, 4)})], 2),
+        # An EmbeddingBag takes the mean of its rows itself, and needs no row for padding.
+        ([rows_of("words", 9)], [rows_of("bag", 7, "EmbeddingBag")], 0),
+        ([rows_of("words", 9)], [layer("bag", "EmbeddingBag", {"weight": (7, 3)})], 2),
+        # An output that is the sum of two layers is one of both parts of what it takes.
+        ([dense("joined", (8, 2))], [linear("wide", (3, 2)), linear("deep", (5, 2))], 0),
+        ([dense("joined", (8, 2))], [linear("wide", (3, 2)), linear("deep", (4, 2))], 2),
+    ],
+    ids=["fields", "rows too few", "bag", "bag of another width", "parts", "parts too few"],
+)
+def test_what_is_one_layer_on_the_other_side_is_no_fault(
+    tmp_path: Path, left: list[dict[str, object]], right: list[dict[str, object]], faults: int
+) -> None:
+    guide = side(tmp_path / "a", "keras", [*left, dense("out", (2, 7))])
+    port = side(tmp_path / "b", "torch", [*right, linear("out", (2, 7))])
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    structure(context)
+    assert len(context.findings) == faults
+    assert bool(context.by_hand) == (not faults)
+
+
+def test_layers_that_are_one_on_the_other_side_do_not_take_the_place_of_others(tmp_path: Path) -> None:
+    squares = [dense(name, (8, 8)) for name in ("shift_1", "block_1", "shift_2", "block_2")]
+    wires = {"time": "x", "entry": "y", "shift_1": "time", "block_1": "entry", "shift_2": "time", "block_2": "block_1"}
+    guide = wired(tmp_path / "a", "keras", [dense("time", (6, 8)), dense("entry", (2, 8)), *squares], wires)
+    blocks = [linear("shifts", (8, 16)), linear("b1", (8, 8)), linear("b2", (8, 8))]
+    wires = {"time": "x", "shifts": "time", "entry": "y", "b1": "entry", "b2": "b1"}
+    port = wired(tmp_path / "b", "torch", [linear("time", (6, 8)), linear("entry", (2, 8)), *blocks], wires)
+    assert sorted(names(guide, port)) == [("block_1", "b1"), ("block_2", "b2"), ("entry", "entry"), ("time", "time")]
+    (found,) = pair(guide, port).in_one
+    assert ([layer.name for layer in found[0]], found[1].name) == (["shift_1", "shift_2"], "shifts")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_frozen_copy_is_not_paired_with_what_is_trained(tmp_path: Path, frozen: bool) -> None:
+    guide = side(tmp_path / "a", "keras", [dense("online", (4, 3)), dense("head", (3, 3))])
+    target = linear("target", (4, 3))
+    for parameter in target["parameters"].values() if frozen else ():  # type: ignore[attr-defined]
+        parameter["trainable"] = False
+    port = side(tmp_path / "b", "torch", [target, linear("online", (4, 3)), linear("head", (3, 3))])
+    found = pair(guide, port)
+    context = Context(guide, port, port.observation, found, guide_is_reference=True)
+    structure(context)
+    assert [layer.name for layer in found.beside] == (["target"] if frozen else [])
+    assert (("online", "online") in [(p.guide.name, p.port.name) for p in found.pairs]) or not frozen
+    assert bool(context.findings) == (not frozen)
+
+
+@pytest.mark.parametrize(("right", "faults"), [([own("net", (4, 3), (3, 2))], 0), ([], 0), ([gru("g", 3)], 1)])
+def test_a_model_of_weights_without_layers_is_not_compared(
+    tmp_path: Path, right: list[dict[str, object]], faults: int
+) -> None:
+    guide, port = side(tmp_path / "a", "keras", [dense("d", (4, 3))]), side(tmp_path / "b", "torch", right)
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    structure(context)
+    assert len(context.findings) == faults
+    assert "no layer could be paired" in context.unpaired[0]

@@ -261,3 +261,21 @@ def test_a_triplet_loss_of_torch_against_one_that_is_written_out(
 
 def test_a_triplet_loss_with_the_margin_of_the_reference_differs_by_what_torch_adds_alone(tmp_path: Path) -> None:
     assert finding(tmp_path, triplet, margin_of_half).severity == "inherent"
+
+
+def squares(of: Recorder, made: Array, wanted: Array, other: Array) -> Array:
+    del other
+    return of("mean", of("square", of("sub", wanted, made)))
+
+
+def squares_of_others(of: Recorder, made: Array, wanted: Array, other: Array) -> Array:
+    del wanted
+    return of("mean", of("pow", of("sub", made, other), 2))
+
+
+def test_functions_that_are_the_same_are_no_cause(tmp_path: Path) -> None:
+    """Where both sides square, what is squared differs: pow(2) in place of square is none."""
+    title, line = said(tmp_path, squares, squares_of_others)
+    assert "the reference has" not in title
+    assert "is given other values" in title
+    assert line in (1, 2)

@@ -606,3 +606,60 @@ INSIDE = """
 def test_a_model_inside_another_one_is_evaluated(folder: Path) -> None:
     document = watch(folder, INSIDE).document
     assert [call["layer"] for call in document["evaluation_calls"] if call["layer"]][-1].endswith("2")
+
+
+BLOCKS = """
+import torch
+from torch import nn
+
+torch.manual_seed(3)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x):
+        x = x + self.first(x)
+        x = x + self.second(x)
+        return self.out(x)
+
+
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+x, y = torch.randn(6, 4), torch.randn(6, 1)
+for step in range(4):
+    loss = (net(x) - y).pow(2).mean()
+    gradients = torch.autograd.grad(loss, list(net.parameters()))
+    for parameter, gradient in zip(net.parameters(), gradients):
+        parameter.grad = gradient
+    optimizer.step()
+"""
+
+
+def test_gradients_that_are_returned_are_of_one_backward_pass(folder: Path) -> None:
+    """Under a mode for functions `torch.autograd.grad` calls itself."""
+    seen = watch(folder, BLOCKS)
+    assert [len(entry["backward_values"]) for entry in seen.document["losses"]] == [1, 1, 1]
+    assert seen.document["updates"][0]["raw_gradients"]["out.weight"] is not None
+
+
+def test_a_fault_in_a_stream_of_residuals_is_met_once(folder: Path) -> None:
+    """The sum around the second block takes what that block was to be fed, in training and in evaluation."""
+    reference = watch(folder, BLOCKS, part="reference", dtype="float64")
+    faulty = BLOCKS.replace("x = x + self.first(x)", "x = 3 * x + self.first(x)")
+    (folder / "port.py").write_text(faulty)
+    steered = watch(folder, faulty, part="steered", dtype="float64", plan=str(plan_of(reference, folder)))
+    for calls in ("calls", "evaluation_calls"):
+        documents = [
+            seen.document[calls][0] if calls == "calls" else seen.document[calls] for seen in (steered, reference)
+        ]
+        apart = []
+        for name in ("second", "out"):
+            own, wanted = (
+                seen.arrays[next(call for call in document if call["layer"] == name)["inputs"][0]]
+                for seen, document in zip((steered, reference), documents, strict=True)
+            )
+            apart.append(not np.allclose(own, wanted, rtol=1e-12, atol=1e-12))
+        assert apart == [True, False], calls

@@ -103,10 +103,13 @@ def _in_one(left: Sequence[Layer], other: Side) -> tuple[tuple[Layer, ...], Laye
             kernel = shapes(layer).get("kernel", ())
             if family(layer) == "dense" and len(kernel) == 2 and kernel[1] == wanted[1]:
                 beside.setdefault(other.sources.get(layer.name, frozenset()), []).append(layer)
-        for parts in beside.values():
-            units = [shapes(layer)["kernel"][0] for layer in parts]
-            if len(parts) > 1 and sum(units) == wanted[0]:
-                return tuple(parts), whole
+        fitting = [
+            tuple(parts)
+            for parts in beside.values()
+            if len(parts) > 1 and sum(shapes(layer)["kernel"][0] for layer in parts) == wanted[0]
+        ]
+        if len(fitting) == 1:
+            return fitting[0], whole
     return None
 
 
