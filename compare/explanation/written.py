@@ -516,20 +516,24 @@ class _Words:
         ratio = _ratio(wanted.output, node.output)
         factor = "" if ratio is None or wanted.words != node.words else f" ({number(ratio)} times)"
         title = self.context.differs(self.where, wanted.words, f"{node.words}{factor}")
-        alike = wanted.name == node.name and not factor and (node.step is not None or wanted.numbers == node.numbers)
-        alike = alike or (not factor and (wanted.words == node.words or _does_as(node, wanted)))
-        mend = f"use {wanted.words}"
+        same = _does_as(node, wanted)  # None where that is not known
+        numbers = wanted.name == node.name and (node.step is not None or wanted.numbers == node.numbers)
+        alike = not factor and (numbers if same is None or node.step is not None else same)
+        mend = f"use {wanted.words.replace('axis=', 'dim=') if self.context.frameworks[1] == 'torch' else wanted.words}"
         if alike and node.step is None:
             title, mend = f"{self.where}, {node.words} is given other values than the reference's {wanted.words}", ""
         return Told(title, f"{wanted.words}, {_line(wanted)}", node.words, mend, node.place, alike)
 
 
-def _does_as(node: Node, wanted: Node) -> bool:
-    """Whether one call computes what another does, under another name, of what that was given: pow(2) and square."""
-    if node.function is None or len(node.inputs) != len(wanted.inputs):
-        return False
+def _does_as(node: Node, wanted: Node) -> bool | None:
+    """Whether one call computes what another does, under another name, of what that was given: pow(2) and square.
+
+    None where the function is not known, or is given in another order.
+    """
+    if node.function is None or len(node.inputs) != len(wanted.inputs) or len(node.inputs) > 1:
+        return None
     try:
         with np.errstate(all="ignore"):
             return _same(node.function(list(wanted.inputs)), wanted.output)
     except (ValueError, IndexError, TypeError):
-        return False
+        return None

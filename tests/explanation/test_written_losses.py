@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 from compare.explanation.context import Context
 from compare.explanation.findings import Finding
@@ -22,6 +23,7 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "exp": np.exp, "sum": np.sum, "mean": np.mean, "maximum": np.maximum, "neg": np.negative,
     "relu": lambda x: np.maximum(x, 0), "log": np.log, "abs": np.abs,
     "triplet_margin_loss": lambda *given, **options: built_in_triplet(given, **options),
+    "softmax": lambda x, axis=None, dim=None: special.softmax(x, axis=dim if axis is None else axis),
     "mse_loss": lambda a, b, reduction: getattr(np, reduction)((a - b) ** 2),
 }  # fmt: skip
 
@@ -279,3 +281,33 @@ def test_functions_that_are_the_same_are_no_cause(tmp_path: Path) -> None:
     assert "the reference has" not in title
     assert "is given other values" in title
     assert line in (1, 2)
+
+
+def over(of: Recorder, made: Array, axis: int, name: str) -> Array:
+    """The mean of the largest share of each position, as of a Dice loss; `name` is the framework's for an axis."""
+    shares = of("softmax", made, **{name: axis})
+    return of("mean", of("pow", shares, 2.0))
+
+
+def test_an_axis_of_images_is_named_in_the_layout_of_the_port(tmp_path: Path) -> None:
+    """Keras's last axis is torch's second: one that is the last there, too, is the width."""
+    channels_last = np.random.default_rng(7).normal(size=(STEPS, 2, 4, 5, 3))
+    sides = []
+    for framework, axis, name in (("keras", -1, "axis"), ("torch", -1, "dim")):
+        arrays: dict[str, Array] = {}
+        losses, calls = [], []
+        for step, made in enumerate(channels_last):
+            of = Recorder(step)
+            end = over(of, of.keep("made", made if framework == "keras" else np.moveaxis(made, -1, 1)), axis, name)
+            arrays |= of.arrays
+            calls.append(of.calls)
+            losses.append({"value": float(end), "terms": [], "place": None})
+        fields = {"loss_calls": calls} if framework == "keras" else {}
+        watched = observation(tmp_path / framework, framework, [], calls[0], arrays, losses=losses, **fields)
+        watched.document["calls"] = calls  # type: ignore[index]
+        sides.append(Side(watched))
+    context = Context(*sides, sides[1].observation, pair(*sides), guide_is_reference=True)
+    loss(context)
+    (found,) = context.findings
+    assert found.title == "in the loss softmax(dim=-1); the reference has softmax(axis=1)"
+    assert found.mend == "use softmax(dim=1)"

@@ -1,9 +1,11 @@
 """A loss that is written out: the line of the steered side at which its computation leaves that of the guide."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from compare.explanation.arithmetic.functions import numbers_in
 from compare.explanation.context import Context
 from compare.explanation.loss.words import Found, Said, named
 from compare.explanation.observed.observation import Array, Observation, place
@@ -12,18 +14,31 @@ from compare.explanation.written import Entry, Node, computation, nodes_of, part
 
 def by_parting(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
     """By the value at which the steered side's computation leaves the guide's."""
-    computations = [
-        computation(_nodes(context.guide.observation, step), _nodes(context.steered.observation, step), wanted, seen)
-        for step, wanted, seen in list(zip(steps, np.asarray(a), np.asarray(b), strict=True))[:2]
-    ]
-    told = part(context, "in the loss", computations)
+    values = list(zip(steps, np.asarray(a), np.asarray(b), strict=True))[:2]
+    told = None
+    for layout in (_channels_first, np.asarray) if context.frameworks == ("keras", "torch") else (np.asarray,):
+        computations = [
+            computation(
+                _nodes(context.guide.observation, step, layout), _nodes(context.steered.observation, step), wanted, seen
+            )
+            for step, wanted, seen in values
+        ]
+        found = part(context, "in the loss", computations)
+        told = found if told is None or (found is not None and not found.vague) else told
+        if told is not None and not told.vague:
+            break
     if told is None:
         return None
     guide, steered = (named(side.observation) for side in (context.guide, context.steered))
     return [Said(told.title, f"{guide}: {told.guide}", f"{steered}: {told.steered}", told.title, told.mend, told.place)]
 
 
-def _nodes(observation: Observation, step: int) -> list[Node]:
+def _channels_first(array: Array) -> Array:
+    """Keras's images and maps in torch's layout."""
+    return np.moveaxis(array, -1, 1) if array.ndim > 3 else np.asarray(array)
+
+
+def _nodes(observation: Observation, step: int, layout: Callable[[Array], Array] = np.asarray) -> list[Node]:
     """The computation of a step's loss from the model's outputs: functions, and the loss functions that are listed."""
     calls = observation.loss_calls[step] if step < len(observation.loss_calls) else []
     terms = observation.losses[step].get("terms") or [] if step < len(observation.losses) else []
@@ -37,4 +52,17 @@ def _nodes(observation: Observation, step: int) -> list[Node]:
         )
         for term in terms
     ]
-    return nodes_of(observation, [*of_terms, *(call.entry for call in calls)])
+    found = nodes_of(observation, [*of_terms, *(call.entry for call in calls)], layout)
+    return [_with_axes(node) for node in found] if layout is _channels_first else found
+
+
+def _with_axes(node: Node) -> Node:
+    """A call of Keras's on images or maps, with its axis in torch's layout: the last one is the second."""
+    axis = dict(node.settings).get("axis")
+    if not node.inputs or node.inputs[0].ndim < 4 or not isinstance(axis, int):
+        return node
+    last = node.inputs[0].ndim - 1
+    axis %= last + 1
+    moved = 0 if axis == 0 else 1 if axis == last else axis + 1
+    settings = tuple((name, moved if name == "axis" else value) for name, value in node.settings)
+    return replace(node, settings=settings, numbers=tuple(numbers_in(dict(settings))))

@@ -149,7 +149,13 @@ class Observation:
         """Of each recorded step, the functions that are called between the model's outputs and the loss."""
         if self.framework == "keras":
             return [_calls(step) for step in self.part("loss_calls") or []]
-        return [[call for call in step if call.layer is None and call.parent is None] for step in self.calls]
+        return [self._of_loss(step) for step in self.calls]
+
+    def _of_loss(self, step: list[Call]) -> list[Call]:
+        """Torch's functions outside of the model, or in a module that is no part of it: a loss of the user's own."""
+        losses = {call.layer for call in step if call.layer is not None and call.layer not in self.layers}
+        losses |= {call.parent for call in step if call.layer in losses and call.parent is not None}
+        return [call for call in step if call.layer is None and (call.parent is None or call.parent in losses)]
 
     @cached_property
     def evaluation_calls(self) -> list[Call]:
