@@ -682,5 +682,70 @@ class MasksFromTheBeginning(Layered):
         return masks
 
 
+@kind("forward", "pre-activations of convolution_2", "the convolution has dilation 2 and padding 1", **CNN)
+class ConvolutionDilated(Layered):
+    def convolve(self, layer: str, maps: Array) -> Array:
+        if layer != "convolution_2":
+            return super().convolve(layer, maps)
+        padded = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        height, width = maps.shape[1] - 2, maps.shape[2] - 2
+        kernel, bias = self.used(layer), self.parameters[f"{layer}.bias"]
+        places = ((row, column) for row in range(3) for column in range(3))
+        return sum(padded[:, 2 * r : 2 * r + height, 2 * c : 2 * c + width] @ kernel[r, c] for r, c in places) + bias
+
+
+@kind("forward", "step 2: pre-activations of hidden_1", "the layer adds the bias of the step before")
+class BiasOfTheStepBefore(Base):
+    def forward(self, images: Array, labels: Labels) -> Any:
+        own = self.parameters["hidden_1.bias"]
+        self.parameters["hidden_1.bias"], self.held = getattr(self, "held", own), own
+        try:
+            return super().forward(images, labels)
+        finally:
+            self.parameters["hidden_1.bias"] = own
+
+
+@kind("forward", "step 2: pre-activations of hidden_1", "each unit adds the bias of the unit before it")
+class BiasOfTheUnitBefore(Base):
+    def dense(self, layer: str, inputs: Array) -> Array:
+        bias = self.parameters[f"{layer}.bias"]
+        return super().dense(layer, inputs) + (np.roll(bias, 1) - bias if layer == "hidden_1" else 0)
+
+
+def using(change: Any) -> type[Base]:
+    """The second layer uses a kernel that is changed."""
+
+    class Using(Base):
+        def dense(self, layer: str, inputs: Array) -> Array:
+            kernel, bias = self.parameters[f"{layer}.kernel"], self.parameters[f"{layer}.bias"]
+            return inputs @ change(kernel) + bias if layer == "hidden_2" else super().dense(layer, inputs)
+
+    return Using
+
+
+@kind("forward", "pre-activations of hidden_2", "the kernel is made symmetric when it is used", **WIDE)
+class KernelMadeSymmetric(using(lambda kernel: (kernel + kernel.T) / 2)):  # type: ignore[misc]
+    pass
+
+
+@kind("forward", "pre-activations of hidden_2", "only the signs of the kernel are used, times the mean of its sizes")
+class SignsOfTheKernel(using(lambda kernel: np.sign(kernel) * np.abs(kernel).mean())):  # type: ignore[misc]
+    pass
+
+
+@kind("forward", "convolution_1 at", "the kernel of each unit has its mean taken off when it is used", **CNN)
+class FiltersCentredWhenUsed(Layered):
+    """Of a dense layer that is the same as to take the mean off what it is fed."""
+
+    def used(self, layer: str) -> Array:
+        kernel = super().used(layer)
+        return kernel - kernel.mean(axis=(0, 1, 2))
+
+
+@kind("forward", HIDDEN, "the activation is max(z, -1) instead of ReLU")
+class ActivationCutOffAtMinusOne(activating(lambda z: np.maximum(z, -1))):  # type: ignore[misc]
+    pass
+
+
 if __name__ == "__main__":
     start(__doc__)

@@ -59,6 +59,29 @@ def in_groups(kernel: Array) -> dict[str, Callable[[Array], Array]]:
     }
 
 
+def dilated(first: Evidence, layer: str) -> Iterator[Hypothesis]:
+    """A convolution whose places lie apart, over maps with zeros around them: what it gives has the same size."""
+    if not is_convolution(first.given.kernel(layer)):
+        return
+    for dilation in (2, 3):
+        yield Hypothesis(
+            f"the convolution has dilation {dilation} and padding {dilation - 1}",
+            partial(_dilated, layer=layer, dilation=dilation),
+        )
+
+
+def _dilated(one: Evidence, layer: str, dilation: int) -> Array:
+    step: ExactStep = one.given
+    kernel, border = step.kernel(layer), (dilation - 1, dilation - 1)
+    maps = np.pad(step.inputs[layer], ((0, 0), border, border, (0, 0)))
+    height, width = one.expected.shape[1:3]
+    found = np.zeros(one.expected.shape)
+    for row, column in np.ndindex(kernel.shape[:2]):
+        top, left = row * dilation, column * dilation
+        found += maps[:, top : top + height, left : left + width] @ kernel[row, column]
+    return found + step.bias(layer)
+
+
 def with_places_left_out(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     """A convolution some of whose places are not used, as the pre-activations of the first step that is off tell."""
     step: ExactStep = first.given

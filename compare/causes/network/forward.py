@@ -55,10 +55,16 @@ def of_preactivations(trace: Trace, index: int, layer: str) -> str | None:
         yield from _low_precision(first, layer)
         name = "the layer uses the parameters of the step before"
         yield Hypothesis(name, lambda one: _with_weights_of(one, evidence[max(one.step - 2, 0)].given, layer))
+        name = "the layer adds the bias of the step before"
+        yield Hypothesis(
+            name,
+            lambda one: one.expected - one.given.bias(layer) + evidence[max(one.step - 2, 0)].given.bias(layer),
+        )
         yield from _weights_put_back(evidence, first, layer)
         yield from _averaged_weights(evidence, first, layer)
         yield from _units_elsewhere(first)
         yield from network_causes.with_places_left_out(first, layer)
+        yield from network_causes.dilated(first, layer)
 
     if (cause := named(evidence, hypotheses())) is not None:
         return cause
@@ -154,6 +160,11 @@ def _other_sums(evidence: Sequence[Evidence], first: Evidence, layer: str) -> It
     yield Hypothesis(name, lambda one: one.expected - one.given.bias(layer))
     yield Hypothesis("the bias is added twice", lambda one: one.expected + one.given.bias(layer))
     yield Hypothesis("the bias is subtracted", lambda one: one.expected - 2 * one.given.bias(layer))
+    for by, words in ((1, "the unit before it"), (-1, "the unit after it")):
+        yield Hypothesis(
+            f"each unit adds the bias of {words}",
+            lambda one, by=by: one.expected + np.roll(one.given.bias(layer), by) - one.given.bias(layer),
+        )
     last = layer == step.layers[-1]
     name = "ReLU is applied to the logits" if last else "the pre-activations are recorded after an in-place ReLU"
     yield Hypothesis(name, lambda one: oracle.relu(one.expected))
@@ -219,10 +230,16 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
         "the kernel is rounded to bfloat16, and the layer is not": partial(rounded, dtype="bfloat16"),
         "the kernel is rounded to float16, and the layer is not": partial(rounded, dtype="float16"),
     }
-    for bits in (8, 4):
-        for words, axes in (("", None), (", unit by unit", tuple(range(kernel.ndim - 1)))):
+    of_unit = tuple(range(kernel.ndim - 1))
+    found["the kernel of each unit has its mean taken off when it is used"] = (
+        lambda array: array - array.mean(axis=of_unit)
+    )  # fmt: skip
+    for words, axes in (("", None), (", unit by unit", of_unit)):
+        found[f"only the signs of the kernel are used, times the mean of its sizes{words}"] = partial(_signs, axes=axes)
+        for bits in (8, 4):
             found[f"the kernel is quantised to int{bits}{words}"] = partial(fed.quantised, bits=bits, axes=axes)
     if kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]:
+        found["the kernel is made symmetric when it is used, (W + Wᵀ) / 2"] = lambda array: (array + array.T) / 2
         found[f"the kernel is transposed: it is square, so the shapes still fit{see('dense-kernel-layout')}"] = (
             np.transpose
         )
@@ -231,6 +248,11 @@ def _other_layouts(kernel: Array) -> dict[str, Callable[[Array], Array]]:
         found |= {cause: change for cause, change in changes if change(kernel).shape == kernel.shape}
         found |= network_causes.in_groups(kernel)
     return found
+
+
+def _signs(kernel: Array, axes: tuple[int, ...] | None) -> Array:
+    """Rastegari et al., "XNOR-Net" (2016)."""
+    return np.asarray(np.sign(kernel) * np.abs(kernel).mean(axis=axes))
 
 
 def _ternary(kernel: Array) -> Array:
@@ -653,6 +675,9 @@ def _fitted_relu(first: Evidence, layer: str) -> Iterator[Hypothesis]:
     alpha = ratio(np.where(positive, 0, recorded), np.where(positive, 0, np.expm1(np.minimum(z, 0))))
     name = f"the activation is ELU of α = {alpha:.4g} instead of ReLU"
     yield Hypothesis(name, of(lambda z: np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))), fitted=True)
+    for floor in dict.fromkeys((-1.0, float(recorded.min()))):  # a step may have nothing below it
+        name = f"the activation is max(z, {floor:.4g}) instead of ReLU"
+        yield Hypothesis(name, of(lambda z, floor=floor: np.maximum(z, floor)), fitted=floor != -1)
     limit = float(recorded.max())
     yield Hypothesis(f"ReLU is cut off at {limit:.4g}", of(lambda z: np.clip(z, 0, limit)), fitted=True)
     limit = float(np.abs(recorded).max())
