@@ -747,5 +747,11 @@ class ActivationCutOffAtMinusOne(activating(lambda z: np.maximum(z, -1))):  # ty
     pass
 
 
+@kind("data", "batch 4 of epoch 1", "one image fills the batch, 32 times the same, in batch 4", batch_size=32)
+class OneImageFillsABatch(zoo_late.Late):
+    def changed(self, number: int, images: Array, labels: Labels) -> tuple[Array, Labels]:
+        return (images, labels) if number != 4 else (np.repeat(images[:1], 32, axis=0), np.repeat(labels[:1], 32))
+
+
 if __name__ == "__main__":
     start(__doc__)

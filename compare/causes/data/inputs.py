@@ -586,6 +586,8 @@ def _late_images(trace: Trace, order: NDArray[np.int32], digits: Digits) -> str 
     training = {image.tobytes() for image in digits.x_train}
     if not all(image.tobytes() in training for image in images):
         return f"images become others {begin}, as augmentation that begins there has it"
+    if len(images) > 1 and (images == images[0]).all():
+        return f"one image fills the batch, {len(images)} times the same, {begin}"
     others = int((images != own[first]).any(axis=1).sum())
     if others <= len(own[first]) // 2:
         return f"{others} of the {len(own[first])} images of a batch are other ones of the training set {begin}"
