@@ -663,3 +663,22 @@ def test_a_fault_in_a_stream_of_residuals_is_met_once(folder: Path) -> None:
             )
             apart.append(not np.allclose(own, wanted, rtol=1e-12, atol=1e-12))
         assert apart == [True, False], calls
+
+
+def test_a_parameter_that_a_layer_is_fed_by_a_view_is_left_as_it_is(folder: Path) -> None:
+    """What is planned for the layer's input goes into no parameter's memory."""
+    source = BLOCKS.replace(
+        "self.first, self.second", "self.table = nn.Parameter(torch.ones(4, 6))\n        self.first, self.second"
+    )
+    source = source.replace("x = x + self.second(x)", "x = x + self.second(self.table.t())")
+    reference = watch(folder, source, part="reference", dtype="float64")
+    plan = plan_of(reference, folder)
+    document = json.loads((plan / "plan.json").read_text())
+    for step in document["steps"]:
+        step["parameters"].pop("table")
+    (plan / "plan.json").write_text(json.dumps(document))
+    (folder / "port.py").write_text(source.replace("torch.ones(4, 6)", "2 * torch.ones(4, 6)"))
+    steered = watch(folder, source, part="steered", dtype="float64", plan=str(plan))
+    assert np.all(steered.arrays[steered.document["updates"][0]["parameters_before"]["table"]] == 2)
+    moved = steered.arrays[steered.document["updates"][0]["parameters_after"]["table"]]
+    assert np.all(np.abs(moved - 2) < 0.5)

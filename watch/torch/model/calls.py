@@ -200,9 +200,13 @@ class Calls:
     def _put_in_the_stream(self, leaf: Any, result: Any) -> None:
         """Gives what a layer was to be fed to all that takes the same tensor later, such as the sum around a block.
 
-        Else one fault in a stream of residuals would be met again before every layer behind it.
+        Else one fault in a stream of residuals would be met again before every layer behind it. A view of what no call
+        has made, such as a parameter, is left as it is.
         """
         if isinstance(leaf, PackedSequence) or result is leaf or not self.produced(leaf):
+            return
+        base = leaf._base  # noqa: SLF001
+        if base is not None and not self.produced(base):
             return
         with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
             if not _spread_out(leaf) and not torch.equal(leaf, result):
