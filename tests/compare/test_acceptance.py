@@ -109,7 +109,9 @@ def test_noise_knows_nothing_and_sums_of_terms_that_are_off_do() -> None:
 
 def test_few_numbers_are_not_called_rounded() -> None:
     assert kept_in(np.arange(1.0, 6), double=True) is None
-    assert kept_in(np.arange(1.0, 20), double=True) == "the numbers are kept in bfloat16"
+    assert kept_in(np.arange(129.0, 149), double=True) == "the numbers are kept in bfloat16"  # 8 bits
+    assert kept_in(np.arange(1.0, 20), double=True) == "no number has more than 5 significant bits"
+    assert kept_in(np.ldexp(1.0, np.arange(-9, 9)), double=True) == "all numbers are powers of 2"
 
 
 def test_a_cause_names_an_entry_that_there_is() -> None:
