@@ -501,10 +501,12 @@ def kept_in(recorded: Array, *, double: bool) -> str | None:
     """The lower precision that all the numbers have, if they do; or that some are no numbers."""
     if not np.isfinite(recorded).all():
         return "the numbers are not finite"
-    if np.count_nonzero(recorded) < ENOUGH_NUMBERS:
+    distinct = np.unique(np.abs(recorded[recorded != 0]))
+    if len(distinct) < ENOUGH_NUMBERS:
         return None
-    if (bits := _significant_bits(recorded)) < _FEWEST_OF_A_FORMAT:
-        return "all numbers are powers of 2" if bits == 1 else f"no number has more than {bits} significant bits"
+    if (bits := _significant_bits(distinct)) < _FEWEST_OF_A_FORMAT:
+        few = f"no number has more than {bits} significant bits"
+        return "all numbers that are not 0 are powers of 2" if bits == 1 else few
     for dtype in ("bfloat16", "float16"):
         if (recorded == rounded(recorded, dtype)).all():
             return f"the numbers are kept in {dtype}"

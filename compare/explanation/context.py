@@ -120,6 +120,11 @@ class Context:
         layers = pair.ports if self.guide_is_reference else pair.guides
         return called(layers[0])
 
+    @property
+    def not_compared(self) -> set[str]:
+        """Layers of either side that may be the same and are not compared: what depends on them is not, either."""
+        return self.by_hand | {layer.name for layer in self.pairing.beside}
+
     def names(self, pairs: Iterable[Pair]) -> str:
         """The names of several pairs, each once."""
         return joined(dict.fromkeys(self.name(pair) for pair in pairs))

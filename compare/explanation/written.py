@@ -521,14 +521,17 @@ class _Words:
         alike = not factor and (numbers if same is None or node.step is not None else same)
         mend = f"use {wanted.words.replace('axis=', 'dim=') if self.context.frameworks[1] == 'torch' else wanted.words}"
         if alike and node.step is None:
-            title, mend = f"{self.where}, {node.words} is given other values than the reference's {wanted.words}", ""
+            port, reference = node.words, wanted.words
+            if not self.context.guide_is_reference:
+                port, reference = reference, port
+            title, mend = f"{self.where}, {port} is given other values than the reference's {reference}", ""
         return Told(title, f"{wanted.words}, {_line(wanted)}", node.words, mend, node.place, alike)
 
 
 def _does_as(node: Node, wanted: Node) -> bool | None:
     """Whether one call computes what another does, under another name, of what that was given: pow(2) and square.
 
-    None where the function is not known, or is given in another order.
+    None where the function is not known, or takes several values, which may be given in another order.
     """
     if node.function is None or len(node.inputs) != len(wanted.inputs) or len(node.inputs) > 1:
         return None

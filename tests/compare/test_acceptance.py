@@ -111,7 +111,8 @@ def test_few_numbers_are_not_called_rounded() -> None:
     assert kept_in(np.arange(1.0, 6), double=True) is None
     assert kept_in(np.arange(129.0, 149), double=True) == "the numbers are kept in bfloat16"  # 8 bits
     assert kept_in(np.arange(1.0, 20), double=True) == "no number has more than 5 significant bits"
-    assert kept_in(np.ldexp(1.0, np.arange(-9, 9)), double=True) == "all numbers are powers of 2"
+    assert kept_in(np.ldexp(1.0, np.arange(-9, 9)), double=True) == "all numbers that are not 0 are powers of 2"
+    assert kept_in(np.tile([-0.25, 0.25], 20), double=True) is None  # two numbers have no precision
 
 
 def test_a_cause_names_an_entry_that_there_is() -> None:

@@ -612,6 +612,8 @@ def test_labels_that_a_mask_says_to_be_known_are_compared_where_they_are(port_ma
     first, second = where_known(marked, filled) if port_masks else where_known(filled, marked)
     assert len(first[0]) == len(second[0]) == 1
     assert np.array_equal(first[0][0], second[0][0])
+    turned = ((np.where(KNOWN, TRUE_OR_FALSE, 0.0), ~KNOWN),)
+    assert where_known(marked, turned) == (marked, turned)
     other = ((np.where(KNOWN, 1 - TRUE_OR_FALSE, 0.0), KNOWN),)
     assert not np.array_equal(*(steps[0][0] for steps in where_known(marked, other)))
 

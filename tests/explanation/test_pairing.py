@@ -593,11 +593,12 @@ def rows_of(name: str, rows: int, kind: str = "Embedding") -> dict[str, object]:
         # An EmbeddingBag takes the mean of its rows itself, and needs no row for padding.
         ([rows_of("words", 9)], [rows_of("bag", 7, "EmbeddingBag")], 0),
         ([rows_of("words", 9)], [layer("bag", "EmbeddingBag", {"weight": (7, 3)})], 2),
+        ([rows_of("words", 9)], [rows_of("bag", 4, "EmbeddingBag")], 2),
         # An output that is the sum of two layers is one of both parts of what it takes.
         ([dense("joined", (8, 2))], [linear("wide", (3, 2)), linear("deep", (5, 2))], 0),
         ([dense("joined", (8, 2))], [linear("wide", (3, 2)), linear("deep", (4, 2))], 2),
     ],
-    ids=["fields", "rows too few", "bag", "bag of another width", "parts", "parts too few"],
+    ids=["fields", "rows too few", "bag", "bag of another width", "bag of far fewer rows", "parts", "parts too few"],
 )
 def test_what_is_one_layer_on_the_other_side_is_no_fault(
     tmp_path: Path, left: list[dict[str, object]], right: list[dict[str, object]], faults: int
@@ -620,6 +621,32 @@ def test_layers_that_are_one_on_the_other_side_do_not_take_the_place_of_others(t
     assert sorted(names(guide, port)) == [("block_1", "b1"), ("block_2", "b2"), ("entry", "entry"), ("time", "time")]
     (found,) = pair(guide, port).in_one
     assert ([layer.name for layer in found[0]], found[1].name) == (["shift_1", "shift_2"], "shifts")
+
+
+@pytest.mark.parametrize("names_of", [("mean", "deviation"), ("fc21", "fc22")], ids=["the same names", "other names"])
+def test_a_layer_too_many_is_not_the_whole_of_those_that_have_their_counterparts(
+    tmp_path: Path, names_of: tuple[str, str]
+) -> None:
+    heads = [dense("mean", (32, 16)), dense("deviation", (32, 16))]
+    wires = {"h": "x", "mean": "h", "deviation": "h"}
+    guide = wired(tmp_path / "a", "keras", [dense("h", (8, 32)), *heads], wires)
+    own = [linear("h", (8, 32)), linear("extra", (32, 32)), *(linear(name, (32, 16)) for name in names_of)]
+    port = wired(tmp_path / "b", "torch", own, {"h": "x", "extra": "h"} | dict.fromkeys(names_of, "extra"))
+    found = pair(guide, port)
+    assert [layer.name for layer in found.ports_left] == ["extra"]
+    assert len(found.pairs) == 3
+    assert not found.in_one
+
+
+def test_a_frozen_layer_on_the_way_to_the_others_is_no_copy(tmp_path: Path) -> None:
+    fixed = dense("fixed", (8, 8))
+    for parameter in fixed["parameters"].values():  # type: ignore[attr-defined]
+        parameter["trainable"] = False
+    wires = {"fixed": "x", "d1": "fixed", "d2": "d1"}
+    guide = wired(tmp_path / "a", "keras", [fixed, dense("d1", (8, 8)), dense("d2", (8, 2))], wires)
+    port = wired(tmp_path / "b", "torch", [linear("d1", (8, 8)), linear("d2", (8, 2))], {"d1": "x", "d2": "d1"})
+    assert not pair(guide, port).beside
+    assert len(pair(guide, port).guides_left) == 1
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -666,7 +666,7 @@ class KernelBroughtBackToItsNorm(Base):
         self.parameters["hidden_2.kernel"] = kernel * self.real(wanted / np.linalg.norm(kernel))
 
 
-@kind("gradients", "gradient of output.kernel", "all numbers are powers of 2")
+@kind("gradients", "gradient of output.kernel", "all numbers that are not 0 are powers of 2")
 class GradientsAsPowersOfTwo(Base):
     def backward(self, *arguments: Any) -> Weights:
         found = super().backward(*arguments)

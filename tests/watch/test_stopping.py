@@ -254,8 +254,19 @@ def test_a_second_loop_is_a_later_training(tmp_path: Path) -> None:
         ("for epoch in {1, 2}:\n    print(end='')", "model.fit()", None),
         ("for fold in range(5):\n    model = Model()", "model.fit()", 1),
         ("for fold in range(5):\n    model.compile()", "model.fit()", 1),
+        ("for fold in range(5):\n    model.held = Model()", "model.held.fit()", 1),
+        ("for epoch in range(3):\n    probe = Model()", "model.fit(); probe.fit", 3),
     ],
-    ids=["no loop", "epochs", "parts of epochs", "an unknown number", "folds", "compiled anew"],
+    ids=[
+        "no loop",
+        "epochs",
+        "parts of epochs",
+        "an unknown number",
+        "folds",
+        "compiled anew",
+        "folds in an attribute",
+        "a probe",
+    ],
 )
 def test_rounds_of_fit_are_those_that_train_one_model(
     tmp_path: Path, before: str, line: str, rounds: int | None

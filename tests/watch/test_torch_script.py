@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,18 @@ def watch(folder: Path, source: str, *, name: str = "port.py", part: str = "look
     return Seen(json.loads((out / "observed.json").read_text()), load_file(out / "observed.safetensors"))
 
 
-def plan_of(seen: Seen, folder: Path) -> Path:
-    """A plan that asks for exactly what was seen."""
+def plan_of(seen: Seen, folder: Path, taken_again: Sequence[str] = ()) -> Path:
+    """A plan that asks for exactly what was seen; the inputs of some layers are taken again by others."""
     document, folder = seen.document, folder.parent / f"{folder.name}-plan"
     folder.mkdir()
 
     def planned(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
         names = ("layer", "occurrence", "inputs", "outputs")
-        return [{name: call[name] for name in names} for call in calls if call["layer"]]
+        return [
+            {name: call[name] for name in names} | {"taken_again": call["layer"] in taken_again}
+            for call in calls
+            if call["layer"]
+        ]
 
     steps = [
         {
@@ -650,7 +655,8 @@ def test_a_fault_in_a_stream_of_residuals_is_met_once(folder: Path) -> None:
     reference = watch(folder, BLOCKS, part="reference", dtype="float64")
     faulty = BLOCKS.replace("x = x + self.first(x)", "x = 3 * x + self.first(x)")
     (folder / "port.py").write_text(faulty)
-    steered = watch(folder, faulty, part="steered", dtype="float64", plan=str(plan_of(reference, folder)))
+    plan = plan_of(reference, folder, taken_again=("second",))
+    steered = watch(folder, faulty, part="steered", dtype="float64", plan=str(plan))
     for calls in ("calls", "evaluation_calls"):
         documents = [
             seen.document[calls][0] if calls == "calls" else seen.document[calls] for seen in (steered, reference)
@@ -672,7 +678,7 @@ def test_a_parameter_that_a_layer_is_fed_by_a_view_is_left_as_it_is(folder: Path
     )
     source = source.replace("x = x + self.second(x)", "x = x + self.second(self.table.t())")
     reference = watch(folder, source, part="reference", dtype="float64")
-    plan = plan_of(reference, folder)
+    plan = plan_of(reference, folder, taken_again=("second",))
     document = json.loads((plan / "plan.json").read_text())
     for step in document["steps"]:
         step["parameters"].pop("table")

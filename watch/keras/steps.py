@@ -443,18 +443,22 @@ def _of_training(forwards: list[Forward]) -> list[Forward]:
     A model of its own that is called without a mode belongs to them if one of them takes what it gives, or it takes
     what one of them gives: the head of an encoder for one.
     """
-    training = [forward for forward in forwards if forward.training]
-    roots = {id(forward.root) for forward in training}
+    kept = [forward for forward in forwards if forward.training]
+    roots = {id(forward.root) for forward in kept}
     others = [forward for forward in forwards if id(forward.root) not in roots]
-    taken = {id(value) for forward in training for value in _flat((forward.args, forward.options))}
-    given = {id(value) for forward in training for value in _flat(forward.outputs)}
-    joined = {
-        id(forward)
-        for forward in others
-        if any(id(value) in taken for value in _flat(forward.outputs))
-        or any(id(value) in given for value in _flat((forward.args, forward.options)))
-    }
-    return [forward for forward in forwards if forward.training or id(forward) in joined] or forwards
+    joined = list(kept)
+    while joined:
+        taken = {id(value) for forward in kept for value in _flat((forward.args, forward.options))}
+        given = {id(value) for forward in kept for value in _flat(forward.outputs)}
+        joined = [
+            forward
+            for forward in others
+            if any(id(value) in taken for value in _flat(forward.outputs))
+            or any(id(value) in given for value in _flat((forward.args, forward.options)))
+        ]
+        others = [forward for forward in others if not any(forward is one for one in joined)]
+        kept += joined
+    return [forward for forward in forwards if any(forward is one for one in kept)] or forwards
 
 
 def _flat(value: Any) -> list[Any]:

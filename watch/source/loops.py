@@ -52,8 +52,9 @@ def rounds_of_fit(frame: FrameType | None, places: Places) -> int | None:
     for loop in reversed([node for node in loop_nodes(user) if isinstance(node, ast.For | ast.While)]):
         inside = [part for line in loop.body for part in ast.walk(line)]
         fits = [part for part in inside if isinstance(part, ast.Call) and _called(part) == "fit"]
-        trained = {_root(part.func) for part in fits if _within_lines(user.f_lineno, loop)}
-        made = {part.id for part in inside if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+        here = [part.func for part in fits if part.lineno <= user.f_lineno <= _end(part)]
+        trained = {ast.unparse(func.value) for func in here if isinstance(func, ast.Attribute)}
+        made = {ast.unparse(part) for part in inside if isinstance(getattr(part, "ctx", None), ast.Store)}
         if made & trained or any(isinstance(part, ast.Call) and _called(part) == "compile" for part in inside):
             return rounds
         count = _count(loop.iter, user) if isinstance(loop, ast.For) else None
@@ -61,13 +62,6 @@ def rounds_of_fit(frame: FrameType | None, places: Places) -> int | None:
             return None
         rounds *= count
     return rounds
-
-
-def _root(expression: ast.expr) -> str | None:
-    """The name that an attribute of an attribute begins with."""
-    while isinstance(expression, ast.Attribute):
-        expression = expression.value
-    return expression.id if isinstance(expression, ast.Name) else None
 
 
 def counted_loop(frame: FrameType) -> ast.For | None:

@@ -135,6 +135,7 @@ class Watch:
             group = self.calls.open_group(grad)
             self._feed(group, module, args, options, False)
         group.inputs = leaves((args, options))
+        self.calls.untouched |= {tensor.untyped_storage().data_ptr() for tensor in self.tensors().values()}
         start = len(self.calls.pending)
         output = self._called_inside(module, original, args, options)
         group.calls = self.calls.pending[start:]

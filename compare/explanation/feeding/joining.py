@@ -133,7 +133,8 @@ def _padded(samples: list[Array], other: tuple[Array | None, ...]) -> Array:
 def where_known(guide: Steps, look: Steps) -> tuple[Steps, Steps]:
     """The targets of both sides, without a mask of truth values by which one side alone says which are known.
 
-    What such a mask leaves out is taken to be what the other side has there, -1 for one.
+    What such a mask leaves out is taken to be what the other side has there, if that is one value, -1 for one, which it
+    has nowhere else.
     """
     for steps, others in ((guide, look), (look, guide)):
         own = steps[0] if steps else ()
@@ -149,7 +150,15 @@ def where_known(guide: Steps, look: Steps) -> tuple[Steps, Steps]:
         for step, beside in zip(steps, others, strict=False):
             labels, known = step[masked], step[mask]
             like = next((x for x in beside if x is not None and labels is not None and x.shape == labels.shape), None)
-            whole = labels if like is None or known is None or labels is None else np.where(known, labels, like)
+            if labels is None or known is None or like is None or not _marks(known, like):
+                return guide, look
+            whole = np.where(known, labels, like)
             filled.append(tuple(whole if i == masked else x for i, x in enumerate(step) if i != mask))
         return (tuple(filled), others) if steps is guide else (others, tuple(filled))
     return guide, look
+
+
+def _marks(known: Array, like: Array) -> bool:
+    """Whether labels have one value wherever a mask is false, and there alone."""
+    unknown = np.unique(like[~known])
+    return len(unknown) == 1 and not (like[known] == unknown[0]).any()

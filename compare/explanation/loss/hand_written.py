@@ -57,12 +57,14 @@ def _nodes(observation: Observation, step: int, layout: Callable[[Array], Array]
 
 
 def _with_axes(node: Node) -> Node:
-    """A call of Keras's on images or maps, with its axis in torch's layout: the last one is the second."""
-    axis = dict(node.settings).get("axis")
-    if not node.inputs or node.inputs[0].ndim < 4 or not isinstance(axis, int):
+    """A call of Keras's on images or maps, with its axes in torch's layout: the last one is the second."""
+    given = dict(node.settings).get("axis")
+    axes = [axis for axis in (given if isinstance(given, list | tuple) else [given]) if isinstance(axis, int)]
+    if not node.inputs or node.inputs[0].ndim < 4 or not axes:
         return node
-    last = node.inputs[0].ndim - 1
-    axis %= last + 1
-    moved = 0 if axis == 0 else 1 if axis == last else axis + 1
-    settings = tuple((name, moved if name == "axis" else value) for name, value in node.settings)
+    count = node.inputs[0].ndim
+    in_torch = [0, *range(2, count), 1]
+    moved = [in_torch[axis % count] for axis in axes]
+    changed = moved if isinstance(given, list | tuple) else moved[0]
+    settings = tuple((name, changed if name == "axis" else value) for name, value in node.settings)
     return replace(node, settings=settings, numbers=tuple(numbers_in(dict(settings))))

@@ -59,8 +59,8 @@ def loss(context: Context) -> None:
     if far <= _ROUNDED:
         _inherent(context, far)
         return
-    if context.by_hand and not _given_the_same(context):
-        context.not_seen.append(f"the loss: it comes after {joined(sorted(context.by_hand))}")
+    if context.not_compared and not _given_the_same(context):
+        context.not_seen.append(f"the loss: it comes after {joined(sorted(context.not_compared))}")
         return
     kept = len(context.guide.observation.calls)
     if 0 < kept < len(steps) and float(np.max(_apart(a, b)[:kept])) <= _SAME:

@@ -45,6 +45,7 @@ def dropout(context: Context) -> None:
             if other is not None:
                 missing.remove(entry)
                 added.remove(other)
+                context.not_seen.append(f"where the dropout of rate {entry.rate:g} stands among what is not compared")
     for entries in _of_one_line(missing):
         title = context.missing(f"dropout of rate {entries[0].rate:g}", _where(context, entries))
         _on_one_side(context, title, entries[0], of_guide=True, mend=f"nn.{_in_torch(entries[0])}")

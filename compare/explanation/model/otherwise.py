@@ -23,7 +23,6 @@ def _beside(context: Context) -> None:
     if layers:
         names = joined(called(layer) for layer in layers)
         context.unpaired.append(f"{names}: a frozen copy, which the other side does not call where it differentiates")
-        context.by_hand |= {layer.name for layer in layers}
 
 
 def _joined_in_one(context: Context) -> None:
@@ -86,9 +85,14 @@ def _tables_in_one(context: Context) -> None:
             _not_compared_as_one(context, parts, whole)
     for one, other in ((one, other) for one in first for other in second):
         bags = "EmbeddingBag" in (one.kind, other.kind) and one.kind != other.kind
-        if bags and _table(one)[1:] == _table(other)[1:]:
+        rows, columns = zip(_table(one), _table(other), strict=True)
+        if bags and columns[0] == columns[1] and abs(rows[0] - rows[1]) <= _ROWS_OF_NO_WORD:
             context.unpaired.append(f"{_named(one)} and {_named(other)} may be the same, one taking means of rows")
             context.by_hand |= {one.name, other.name}
+
+
+_ROWS_OF_NO_WORD = 2
+"""Of padding and of unknown words, which one side may do without."""
 
 
 def _is_table(layer: Layer) -> bool:

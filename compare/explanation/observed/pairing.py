@@ -76,20 +76,32 @@ class Pairing:
 
 def pair(guide: Side, port: Side) -> Pairing:
     """Pairs the layers that have parameters."""
-    if beside := _frozen_copy(guide, port) or _frozen_copy(port, guide):
-        return replace(pair(_without(guide, beside), _without(port, beside)), beside=beside)
+    if beside := _frozen_copy(guide, port):
+        return replace(pair(_without(guide, beside), port), beside=beside)
+    if beside := _frozen_copy(port, guide):
+        return replace(pair(guide, _without(port, beside)), beside=beside)
     found = _in_their_order(guide, port)
-    in_one = _in_one(found.ports_left, guide) or _in_one(found.guides_left, port)
-    if in_one is None:
-        return found
-    out = (*in_one[0], in_one[1])
-    again = pair(_without(guide, out), _without(port, out))
-    return replace(again, in_one=(in_one, *again.in_one))
+    for left, other, is_port in ((found.ports_left, guide, True), (found.guides_left, port, False)):
+        in_one = _in_one(left, other)
+        if in_one is not None:
+            parts, whole = in_one
+            apart = (_without(guide, parts), _without(port, (whole,)))
+            if not is_port:
+                apart = (_without(guide, (whole,)), _without(port, parts))
+            again = pair(*apart)
+            if _num_left(again) < _num_left(found) - 1:  # one that is a layer too many is not the whole of others
+                return replace(again, in_one=(in_one, *again.in_one))
+    return found
+
+
+def _num_left(found: Pairing) -> int:
+    """How many layers have no counterpart, or one of other sizes."""
+    return len(found.guides_left) + len(found.ports_left) + sum(not pair.fits for pair in found.pairs)
 
 
 def _without(side: Side, layers: Sequence[Layer]) -> Side:
     """A side with these layers left out of the pairing."""
-    return side.without(frozenset(layer.name for layer in layers) & side.layers.keys())
+    return side.without(frozenset(layer.name for layer in layers))
 
 
 def _in_one(left: Sequence[Layer], other: Side) -> tuple[tuple[Layer, ...], Layer] | None:
@@ -145,6 +157,9 @@ def _frozen_copy(side: Side, other: Side) -> tuple[Layer, ...]:
     rest = [layer for layer in side.with_parameters if layer not in frozen]
     if not frozen or not all(trained[1]) or len(rest) != len(trained[1]):
         return ()
+    names = {layer.name for layer in frozen}
+    if any(side.sources.get(layer.name, frozenset()) & names for layer in rest):
+        return ()  # what is trained takes what it gives: a layer that is frozen, and no copy
     sizes = [Counter(tuple(sorted(shapes(layer).items())) for layer in layers) for layers in (frozen, rest)]
     return () if sizes[0] - sizes[1] else frozen
 

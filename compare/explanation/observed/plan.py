@@ -1,6 +1,7 @@
 """Makes the plan that steers a program: the guide's weights, batches, gradients and layers' values, step by step."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,6 +139,7 @@ def _planned_calls(
     observed, seen = guide.observation, port.observation
     across = observed.framework != seen.framework
     own = guide.calls(calls)
+    taken = Counter(key for call in own for key in dict.fromkeys(call.inputs) if key is not None)
     planned = []
     for number, (pair, left, right) in enumerate(call_pairs(pairing, own, port.training_calls)):
         if not pair.fits:
@@ -158,10 +160,12 @@ def _planned_calls(
             shape = _shape(seen.array(call.inputs[0] if call.inputs else None))
             array = placed(observed.array(key_in), shape, pair.kind, across=across)
             planned.append(_entry(call, [plan.keep(f"{key}/call{number}/{layer.name}", array)], []))
-        if enter is right:
-            planned.append(_entry(right, names, results))
-        else:
-            planned += [_entry(enter, names, []), _entry(right, [], results)]
+        entering = _entry(enter, names, results if enter is right else [])
+        if begin.inputs and taken[begin.inputs[0] or ""] > 1:
+            entering["taken_again"] = True
+        planned.append(entering)
+        if enter is not right:
+            planned.append(_entry(right, [], results))
     return planned
 
 

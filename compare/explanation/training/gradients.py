@@ -198,8 +198,8 @@ def gradients(context: Context) -> None:
         return
     if context.has("forward") or context.has("loss", ("fault",)):
         return  # what differs before them changes them
-    if context.by_hand:
-        context.not_seen.append(f"the gradients: they pass {joined(sorted(context.by_hand))}")
+    if context.not_compared:
+        context.not_seen.append(f"the gradients: they pass {joined(sorted(context.not_compared))}")
         return
     if apart := [pair for pair in context.pairing.pairs if not pair.fits]:
         context.not_seen.append(f"the gradients: they pass {context.names(apart)}, whose weights are each side's own")
@@ -258,13 +258,14 @@ def _explain(context: Context, apart: _Apart, num_parameters: int, far: float) -
     )
 
 
-def _scaled(_: Context, apart: _Apart) -> _Cause | None:
+def _scaled(context: Context, apart: _Apart) -> _Cause | None:
     """One factor in all of them."""
     ratios = apart.ratios()
     known = [ratio for ratio in ratios if ratio is not None]
     if len(known) < len(ratios) or np.ptp(known) > 1e-6 * abs(known[0]):
         return None
-    return _Cause(f"the gradients are {known[0]:.6g} times the reference's", "scaled by a constant")
+    factor = known[0] if context.guide_is_reference else 1 / known[0]
+    return _Cause(f"the gradients are {factor:.6g} times the reference's", "scaled by a constant")
 
 
 _STOPPED = (

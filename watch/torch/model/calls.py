@@ -62,6 +62,7 @@ class Calls:
         self._keys: dict[int, tuple[Tensor, int, str | None]] = {}
         self._producers: dict[int, tuple[Tensor, dict[str, Any] | None]] = {}
         self._doomed: set[str] = set()
+        self.untouched: set[int] = set()  # the memory of parameters, buffers and what was fed
         self.parents: list[str] = []
         self.groups: list[Group] = []
         self.committed: list[dict[str, Any]] = []
@@ -78,6 +79,7 @@ class Calls:
     def feed(self, leaf: Any) -> None:
         """Notes a tensor as one of the model's inputs, whose values may have been replaced."""
         self._keys.pop(id(tensor_of(leaf)), None)
+        self.untouched.add(tensor_of(leaf).untyped_storage().data_ptr())
         self._producers.setdefault(id(tensor_of(leaf)), (tensor_of(leaf), None))
 
     def open_group(self, grad: bool) -> Group:
@@ -124,9 +126,10 @@ class Calls:
         lengths = [pad_lengths(leaf) for leaf in given if isinstance(leaf, PackedSequence)]
         if lengths:
             call["packed"] = lengths[0]
-        planned = self._planned.get((name, occurrence), {}).get("inputs") or []
+        plan = self._planned.get((name, occurrence), {})
+        planned = plan.get("inputs") or []
         if any(key is not None for key in planned):
-            args, options = self._force((args, options), planned)
+            args, options = self._force((args, options), planned, taken_again=bool(plan.get("taken_again")))
         return args, options, call
 
     def _counts(self) -> bool:
@@ -180,7 +183,7 @@ class Calls:
             return None
         return self._producers[id(tensor_of(leaf))][1] or _MODEL_INPUT
 
-    def _force(self, value: Any, planned: list[str | None]) -> Any:
+    def _force(self, value: Any, planned: list[str | None], *, taken_again: bool = False) -> Any:
         keys = iter(planned)
 
         def replace(leaf: Any) -> Any:
@@ -188,7 +191,8 @@ class Calls:
             if values is None:
                 return leaf
             result = forced(leaf, values)
-            self._put_in_the_stream(leaf, result)
+            if taken_again:
+                self._put_in_the_stream(leaf, result)
             if id(tensor_of(leaf)) in self._producers:
                 self._producers[id(tensor_of(result))] = (
                     tensor_of(result), self._producers[id(tensor_of(leaf))][1],
@@ -200,18 +204,21 @@ class Calls:
     def _put_in_the_stream(self, leaf: Any, result: Any) -> None:
         """Gives what a layer was to be fed to all that takes the same tensor later, such as the sum around a block.
 
-        Else one fault in a stream of residuals would be met again before every layer behind it. A view of what no call
-        has made, such as a parameter, is left as it is.
+        Else one fault in a stream of residuals would be met again before every layer behind it. The guide's own value
+        has to be taken again there. The memory of parameters, buffers and what was fed is left as it is.
         """
         if isinstance(leaf, PackedSequence) or result is leaf or not self.produced(leaf):
             return
-        base = leaf._base  # noqa: SLF001
-        if base is not None and not self.produced(base):
-            return
         with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
-            if not _spread_out(leaf) and not torch.equal(leaf, result):
-                leaf.data.copy_(result)
-                self._keys.pop(id(leaf), None)
+            memory = leaf.untyped_storage().data_ptr()
+            if memory in self.untouched or _spread_out(leaf) or torch.equal(leaf, result):
+                return
+            leaf.data.copy_(result)
+            changed = [
+                number for number, (tensor, _, _) in self._keys.items() if tensor.untyped_storage().data_ptr() == memory
+            ]
+            for number in changed:  # its views, too, have other values now
+                del self._keys[number]
 
     def commit(self, losses: list[Tensor]) -> list[Group]:
         """A backward pass begins: keeps the calls that its losses depend on, and drops the others.

@@ -58,7 +58,7 @@ _SQUASHING = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
 def ending(one: Pass, producers: Producers) -> None:
     """What lies between the last paired layer and the loss; of a model that is only used, and its output."""
     context = one.context
-    if context.by_hand:
+    if context.not_compared:
         return
     trained = bool(context.guide.observation.losses)
     keys = context.guide.observation.predicted, context.steered.observation.predicted
@@ -166,7 +166,7 @@ def _by_hand(context: Context, begin: Call, enter: Call) -> set[str]:
     """What the input of two calls passes that may be written otherwise on the other side, and is not compared."""
     before = context.guide.sources.get(begin.layer or "", frozenset())
     before |= context.steered.sources.get(enter.layer or "", frozenset())
-    return set(before & context.by_hand)
+    return set(before & context.not_compared)
 
 
 def _edits(start: Array | None, steps: list[Step], values: list[Value], goal: Array | None) -> list[Edit] | None:

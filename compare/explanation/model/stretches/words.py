@@ -270,8 +270,8 @@ def say_unknown(
     enter = calls[1]
     context = one.context
     unsteered = where[0] is not None and not _was_replaced(one, where[0])
-    if unsteered and context.by_hand:  # it has come from what is not compared
-        context.not_seen.append(f"what reaches {context.name(pair)}: it passes {joined(sorted(context.by_hand))}")
+    if unsteered and context.not_compared:  # it has come from what is not compared
+        context.not_seen.append(f"what reaches {context.name(pair)}: it passes {joined(sorted(context.not_compared))}")
         return
     if unsteered and where[0] is not None and context.name(where[0]) in context.told:
         return  # what the layer before should give could not be put in the place of what it gave
