@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.grouping import shapes
 from compare.explanation.observed.observation import Observation
 from compare.explanation.observed.pairing import pair
-from compare.explanation.observed.plan import call_pairs
+from compare.explanation.observed.plan import _goes_on, call_pairs
 from compare.explanation.observed.sides import Side
 from recipe.errors import RunFailedError
 from tests.explanation.made_up import call, layer, observation
@@ -673,3 +674,21 @@ def test_a_model_of_weights_without_layers_is_not_compared(
     structure(context)
     assert len(context.findings) == faults
     assert "no layer could be paired" in context.unpaired[0]
+
+
+@pytest.mark.parametrize(
+    ("calls", "goes_on"),
+    [
+        ([call("norm", ["x"], ["n"]), call(None, ["x", "n"], ["sum"], function="add")], True),
+        ([call(None, ["s"], ["x"], function="relu"), call("norm", ["x"], ["n"])], False),
+        ([call("before", ["s"], ["b"]), call("norm", ["x"], ["n"])], True),
+    ],
+    ids=["taken by a sum, too", "the layer's alone", "made by operators, that are not seen"],
+)
+def test_what_else_takes_a_layers_input_is_seen_from_the_guide(
+    tmp_path: Path, calls: list[dict[str, object]], goes_on: bool
+) -> None:
+    seen = observation(tmp_path, "keras", [layer("norm", "LayerNormalization", {"gamma": (3,)})], calls, {}).calls[0]
+    taken = Counter(key for one in seen for key in one.inputs if key is not None)
+    made = {key for one in seen for key in one.outputs}
+    assert _goes_on(next(one for one in seen if one.layer == "norm"), taken, made) == goes_on

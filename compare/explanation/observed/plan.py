@@ -140,6 +140,7 @@ def _planned_calls(
     across = observed.framework != seen.framework
     own = guide.calls(calls)
     taken = Counter(key for call in own for key in dict.fromkeys(call.inputs) if key is not None)
+    made = {key for call in own for key in (*call.outputs, call.preactivation)}
     planned = []
     for number, (pair, left, right) in enumerate(call_pairs(pairing, own, port.training_calls)):
         if not pair.fits:
@@ -161,8 +162,7 @@ def _planned_calls(
             array = placed(observed.array(key_in), shape, pair.kind, across=across)
             planned.append(_entry(call, [plan.keep(f"{key}/call{number}/{layer.name}", array)], []))
         entering = _entry(enter, names, results if enter is right else [])
-        if begin.inputs and taken[begin.inputs[0] or ""] > 1:
-            entering["taken_again"] = True
+        entering["taken_again"] = _goes_on(begin, taken, made)
         planned.append(entering)
         if enter is not right:
             planned.append(_entry(right, [], results))
@@ -186,6 +186,16 @@ def _memory(attention: Call) -> tuple[str | None, str | None]:
     inputs = (*attention.inputs, *[None] * 3)
     value = inputs[1] or inputs[0]
     return inputs[2] or value, value
+
+
+def _goes_on(begin: Call, taken: Counter[str], made: set[str | None]) -> bool:
+    """Whether something else takes what a layer is fed, too.
+
+    What the operators of Python make, such as a sum of residuals in Keras, is made by no call that is seen: that it is
+    taken again is likely, and not known.
+    """
+    key = begin.inputs[0] if begin.inputs else None
+    return key is not None and (taken[key] > 1 or key not in made)
 
 
 def _entry(call: Call, inputs: list[str | None], outputs: list[str | None]) -> dict[str, Any]:
