@@ -30,6 +30,13 @@ def side(directory: Path, framework: str, layers: list[dict[str, object]], order
     return Side(observation(directory, framework, layers, calls, {}))
 
 
+def judged(guide: Side, port: Side) -> Context:
+    """What is said of the pairing of two sides."""
+    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
+    structure(context)
+    return context
+
+
 def names(guide: Side, port: Side) -> list[tuple[str, str]]:
     return [(found.guide.name, found.port.name) for found in pair(guide, port).pairs]
 
@@ -393,8 +400,7 @@ def test_an_attention_without_a_bias_of_the_keys(tmp_path: Path) -> None:
     layers = four(["q", "k", "v", "o"])
     layers[1] = layer("k", "Linear", {"weight": (8, 8)})
     port = side(tmp_path / "b", "torch", layers)
-    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
-    structure(context)
+    context = judged(guide, port)
     assert [finding.title for finding in context.findings] == ["no bias of the key in q (multi-head attention)"]
 
 
@@ -452,8 +458,7 @@ def test_dense_layers_that_are_one_on_the_other_side_are_no_fault(tmp_path: Path
     joined = [linear("both", (4, 12)), linear("down", (6, 4))]
     whole = wired(tmp_path / "b", "torch", joined, {"both": "x", "down": "both"})
     guide, port = (apart, whole) if apart_first else (whole, apart)
-    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
-    structure(context)
+    context = judged(guide, port)
     assert not context.findings
     (said,) = context.unpaired
     assert "are one layer on the other side, both" in said
@@ -547,8 +552,7 @@ def test_the_directions_of_a_bidirectional_layer_apart_are_no_fault(
 ) -> None:
     guide = side(tmp_path / "a", "keras", [BOTH_WAYS, dense("out", (8, 2))])
     port = side(tmp_path / "b", "torch", [*(gru(name, 3) for name in layers), linear("out", (8, 2))])
-    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
-    structure(context)
+    context = judged(guide, port)
     assert not context.findings
     assert (said in "; ".join(context.unpaired)) if said else not context.unpaired
 
@@ -574,8 +578,7 @@ def test_what_is_left_on_both_sides_may_be_written_otherwise(
 ) -> None:
     guide = side(tmp_path / "a", "keras", [*left, dense("out", (8, 2))])
     port = side(tmp_path / "b", "torch", [*right, linear("out", (8, 2))])
-    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
-    structure(context)
+    context = judged(guide, port)
     assert len(context.findings) == faults
     assert bool(context.by_hand) == (not faults)
     assert context.unpaired
@@ -606,8 +609,7 @@ def test_what_is_one_layer_on_the_other_side_is_no_fault(
 ) -> None:
     guide = side(tmp_path / "a", "keras", [*left, dense("out", (2, 7))])
     port = side(tmp_path / "b", "torch", [*right, linear("out", (2, 7))])
-    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
-    structure(context)
+    context = judged(guide, port)
     assert len(context.findings) == faults
     assert bool(context.by_hand) == (not faults)
 
@@ -670,8 +672,7 @@ def test_a_model_of_weights_without_layers_is_not_compared(
     tmp_path: Path, right: list[dict[str, object]], faults: int
 ) -> None:
     guide, port = side(tmp_path / "a", "keras", [dense("d", (4, 3))]), side(tmp_path / "b", "torch", right)
-    context = Context(guide, port, port.observation, pair(guide, port), guide_is_reference=True)
-    structure(context)
+    context = judged(guide, port)
     assert len(context.findings) == faults
     assert "no layer could be paired" in context.unpaired[0]
 
@@ -692,3 +693,16 @@ def test_what_else_takes_a_layers_input_is_seen_from_the_guide(
     taken = Counter(key for one in seen for key in one.inputs if key is not None)
     made = {key for one in seen for key in one.outputs}
     assert _goes_on(next(one for one in seen if one.layer == "norm"), taken, made) == goes_on
+
+
+def test_blocks_whose_two_layers_are_one_on_the_other_side_are_no_fault(tmp_path: Path) -> None:
+    """Of several blocks each has layers that could be the other's: those that take what it takes are meant."""
+    wires = {"gate_1": "x", "up_1": "x", "down_1": "up_1", "gate_2": "down_1", "up_2": "down_1", "down_2": "up_2"}
+    apart = [dense(name, (8, 6) if "down" in name else (6, 8)) for name in wires]
+    guide = wired(tmp_path / "a", "keras", apart, wires)
+    wires = {"both_1": "x", "down_1": "both_1", "both_2": "down_1", "down_2": "both_2"}
+    joined = [linear(name, (8, 6) if "down" in name else (6, 16)) for name in wires]
+    port = wired(tmp_path / "b", "torch", joined, wires)
+    context = judged(guide, port)
+    assert not context.findings
+    assert {"both_1", "both_2"} <= context.by_hand

@@ -65,12 +65,14 @@ class Recorder:
 Loss = Callable[[Recorder, Array, Array, Array], Array]
 
 
-def side(directory: Path, framework: str, written: Loss) -> Side:
+def side(directory: Path, framework: str, written: Loss, size: tuple[int, ...] = (8, 4)) -> Side:
+    """A side whose loss takes three outputs of a size; images, whose size is Keras's, are in the framework's layout."""
     arrays: dict[str, Array] = {}
     steps, losses = [], []
     for step in range(STEPS):
         of = Recorder(step)
-        drawn = np.random.default_rng(step).normal(size=(3, 8, 4))
+        drawn = np.random.default_rng(step).normal(size=(3, *size))
+        drawn = np.moveaxis(drawn, -1, 2) if framework == "torch" and len(size) == 4 else drawn
         outputs = [of.keep(f"output{i}", array) for i, array in enumerate(drawn)]
         value = written(of, *outputs)
         arrays |= of.arrays
@@ -88,8 +90,8 @@ def said(directory: Path, reference: Loss, port: Loss) -> tuple[str, int]:
     return found.title, found.place.line if found.place is not None else 0
 
 
-def finding(directory: Path, reference: Loss, port: Loss) -> Finding:
-    guide, steered = side(directory / "a", "keras", reference), side(directory / "b", "torch", port)
+def finding(directory: Path, reference: Loss, port: Loss, size: tuple[int, ...] = (8, 4)) -> Finding:
+    guide, steered = side(directory / "a", "keras", reference, size), side(directory / "b", "torch", port, size)
     context = Context(guide, steered, steered.observation, pair(guide, steered), guide_is_reference=True)
     loss(context)
     (found,) = context.findings
@@ -283,31 +285,17 @@ def test_functions_that_are_the_same_are_no_cause(tmp_path: Path) -> None:
     assert line in (1, 2)
 
 
-def over(of: Recorder, made: Array, axis: int, name: str) -> Array:
-    """The mean of the largest share of each position, as of a Dice loss; `name` is the framework's for an axis."""
-    shares = of("softmax", made, **{name: axis})
-    return of("mean", of("pow", shares, 2.0))
+def shares_of_channels(of: Recorder, made: Array, *_: Array) -> Array:
+    """Of Keras's images, the mean square of the channels' shares, as in a Dice loss."""
+    return of("mean", of("pow", of("softmax", made, axis=-1), 2.0))
+
+
+def shares_of_columns(of: Recorder, made: Array, *_: Array) -> Array:
+    """The same line in torch, where the last axis is the width."""
+    return of("mean", of("pow", of("softmax", made, dim=-1), 2.0))
 
 
 def test_an_axis_of_images_is_named_in_the_layout_of_the_port(tmp_path: Path) -> None:
-    """Keras's last axis is torch's second: one that is the last there, too, is the width."""
-    channels_last = np.random.default_rng(7).normal(size=(STEPS, 2, 4, 5, 3))
-    sides = []
-    for framework, axis, name in (("keras", -1, "axis"), ("torch", -1, "dim")):
-        arrays: dict[str, Array] = {}
-        losses, calls = [], []
-        for step, made in enumerate(channels_last):
-            of = Recorder(step)
-            end = over(of, of.keep("made", made if framework == "keras" else np.moveaxis(made, -1, 1)), axis, name)
-            arrays |= of.arrays
-            calls.append(of.calls)
-            losses.append({"value": float(end), "terms": [], "place": None})
-        fields = {"loss_calls": calls} if framework == "keras" else {}
-        watched = observation(tmp_path / framework, framework, [], calls[0], arrays, losses=losses, **fields)
-        watched.document["calls"] = calls  # type: ignore[index]
-        sides.append(Side(watched))
-    context = Context(*sides, sides[1].observation, pair(*sides), guide_is_reference=True)
-    loss(context)
-    (found,) = context.findings
+    found = finding(tmp_path, shares_of_channels, shares_of_columns, size=(2, 4, 5, 3))
     assert found.title == "in the loss softmax(dim=-1); the reference has softmax(axis=1)"
     assert found.mend == "use softmax(dim=1)"

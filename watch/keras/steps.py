@@ -456,9 +456,9 @@ def _of_training(forwards: list[Forward]) -> list[Forward]:
             if any(id(value) in taken for value in _flat(forward.outputs))
             or any(id(value) in given for value in _flat((forward.args, forward.options)))
         ]
-        others = [forward for forward in others if not any(forward is one for one in joined)]
+        others = [forward for forward in others if forward not in joined]
         kept += joined
-    return [forward for forward in forwards if any(forward is one for one in kept)] or forwards
+    return [forward for forward in forwards if forward in kept] or forwards
 
 
 def _flat(value: Any) -> list[Any]:

@@ -382,8 +382,9 @@ def _masked(first: Evidence) -> Iterator[Hypothesis]:
     inner = tuple(range(recorded.ndim - 1))
     dead = live.any(axis=inner) & ~kept.any(axis=inner)
     if 0 < dead.sum() <= _FEW_UNITS and not (recorded == 0)[..., ~dead][live[..., ~dead]].any():
-        units = ("unit " if dead.sum() == 1 else "units ") + ", ".join(map(str, np.flatnonzero(dead)))
-        name = f"{units} of {dead.size}, counted from 0, gives 0 for every image: not computed, or masked"
+        unit, gives = ("unit", "gives") if dead.sum() == 1 else ("units", "give")
+        listed = ", ".join(map(str, np.flatnonzero(dead)))
+        name = f"{unit} {listed} of {dead.size}, counted from 0, {gives} 0 for every image: not computed, or masked"
         yield Hypothesis(name, lambda one: np.where(dead, 0, one.expected))
     together, dropped, sizes = _draws(recorded != 0, expected)
     if not is_drawn(dropped, sizes):

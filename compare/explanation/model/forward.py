@@ -263,9 +263,9 @@ def _given(one: Pass, pair: Pair, left: Call, right: Call, x: Array | None) -> G
     weights = common_of(pair.guides, context.guide.observation.before(0))
     memory = array_of(one, 0, left.inputs[1]) if attends and len(left.inputs) > 1 else None
     memory = None if memory is None else few(memory)[: len(x)]
-    masks = [array_of(one, 1, key) for key in right.inputs[3:]] if attends and context.frameworks[1] == "torch" else []
-    given = tuple(mask for mask in masks if mask is not None)
-    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second, memory, given)
+    beside = right.inputs[3:] if attends and context.frameworks[1] == "torch" else ()
+    masks = tuple(mask for key in beside if (mask := array_of(one, 1, key)) is not None)
+    return Given(pair, context.frameworks, one.mode == "training", x, weights, first, second, memory, masks)
 
 
 def _last_state(one: Pass, pair: Pair, right: Call, first: Array, second: Array) -> Array:

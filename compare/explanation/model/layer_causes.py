@@ -326,7 +326,7 @@ def _denses(given: Given) -> Iterator[Option]:
 
 NOT_MASKED = "nothing is masked (no key_padding_mask, no attn_mask)"
 NOT_CAUSAL = "no causal mask (attn_mask, tgt_mask, is_causal)"
-MASK_TURNED_ROUND = "mask turned round"
+MASK_TURNED_ROUND = "mask"
 OTHER_MASK = "masked positions"
 MASKS = (NOT_MASKED, NOT_CAUSAL, MASK_TURNED_ROUND, OTHER_MASK)
 
@@ -373,8 +373,8 @@ def _masked_otherwise(given: Given, guide: tuple[str, ...] | None) -> Iterator[O
         for turned in range(len(spread)):
             others = [~mask if i == turned else mask for i, mask in enumerate(spread)]
             if reaches(attended(np.logical_or.reduce(np.broadcast_arrays(*others))), given.first):
-                words = "what the reference masks is attended to, and the rest is masked"
-                yield MASK_TURNED_ROUND, "the opposite", words, out
+                words = "turned round, it leaves out what should be seen"
+                yield MASK_TURNED_ROUND, "one that leaves out the rest", words, out
                 return
         yield OTHER_MASK, "other positions are masked", f"{masked.mean():.0%} of them, as its mask says", out
         return

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compare.explanation.context import Context, called, describe
 from compare.explanation.findings import joined
-from compare.explanation.observed.grouping import family, shapes
+from compare.explanation.observed.grouping import add_up, family, shapes
 from compare.explanation.observed.observation import Layer
 
 
@@ -45,22 +45,12 @@ def _joined_in_one(context: Context) -> None:
             source = side.sources.get(one.name)
             others = [x for x in left if family(x) == "dense" and x.name not in context.by_hand]
             for axis, beside in enumerate(([x for x in others if side.sources.get(x.name) == source], others)):
-                if _add_up([one, *beside], wanted, axis):
+                if add_up([one, *beside], wanted, axis):
                     _not_compared_as_one(context, [one, *beside], whole(pair))
                     break
     for parts, one in pairing.in_one:
         _not_compared_as_one(context, parts, one)
     _tables_in_one(context)
-
-
-def _add_up(layers: Sequence[Layer], wanted: tuple[int, ...], axis: int) -> bool:
-    """Whether the matrices (out, in) of several layers are, along an axis, one of another size."""
-    kernels = [shapes(layer).get("kernel", ()) for layer in layers]
-    if len(layers) < 2 or any(len(kernel) != 2 for kernel in (*kernels, wanted)):
-        return False
-    return {kernel[1 - axis] for kernel in kernels} == {wanted[1 - axis]} and (
-        sum(kernel[axis] for kernel in kernels) == wanted[axis]
-    )
 
 
 def _not_compared_as_one(context: Context, layers: Sequence[Layer], whole: Layer) -> None:

@@ -172,6 +172,16 @@ def family(layer: Layer) -> str:
     return kind
 
 
+def add_up(layers: Sequence[Layer], wanted: tuple[int, ...], axis: int) -> bool:
+    """Whether the matrices (out, in) of several layers are, along an axis, one of another size."""
+    kernels = [shapes(layer).get("kernel", ()) for layer in layers]
+    if len(layers) < 2 or any(len(kernel) != 2 for kernel in (*kernels, wanted)):
+        return False
+    return {kernel[1 - axis] for kernel in kernels} == {wanted[1 - axis]} and (
+        sum(kernel[axis] for kernel in kernels) == wanted[axis]
+    )
+
+
 def shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
     """The shapes of a layer's weights under common names in torch's layout."""
     empty = {local: np.empty(parameter.shape, np.int8) for local, parameter in layer.parameters.items()}

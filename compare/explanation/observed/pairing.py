@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compare.explanation.observed.drawn import both_drawn
-from compare.explanation.observed.grouping import FITS, Group, affinity, family, grouped, shapes
+from compare.explanation.observed.grouping import FITS, Group, add_up, affinity, family, grouped, shapes
 from compare.explanation.observed.kinds import ATTENTION, kind_of
 from compare.explanation.observed.observation import Array, Layer, Parameter
 from compare.explanation.observed.sides import Side
@@ -81,14 +81,12 @@ def pair(guide: Side, port: Side) -> Pairing:
     if beside := _frozen_copy(port, guide):
         return replace(pair(guide, _without(port, beside)), beside=beside)
     found = _in_their_order(guide, port)
-    for left, other, is_port in ((found.ports_left, guide, True), (found.guides_left, port, False)):
+    for left, other in ((found.ports_left, guide), (found.guides_left, port)):
         in_one = _in_one(left, other)
         if in_one is not None:
             parts, whole = in_one
-            apart = (_without(guide, parts), _without(port, (whole,)))
-            if not is_port:
-                apart = (_without(guide, (whole,)), _without(port, parts))
-            again = pair(*apart)
+            of_guide, of_port = (parts, (whole,)) if other is guide else ((whole,), parts)
+            again = pair(_without(guide, of_guide), _without(port, of_port))
             if _num_left(again) < _num_left(found) - 1:  # one that is a layer too many is not the whole of others
                 return replace(again, in_one=(in_one, *again.in_one))
     return found
@@ -108,18 +106,13 @@ def _in_one(left: Sequence[Layer], other: Side) -> tuple[tuple[Layer, ...], Laye
     """A dense layer that is left, and those of the other side that take the same and have its units together."""
     for whole in left:
         wanted = shapes(whole).get("kernel", ())
-        if family(whole) != "dense" or len(wanted) != 2:
+        if family(whole) != "dense":
             continue
         beside: dict[frozenset[str], list[Layer]] = {}
         for layer in other.with_parameters:
-            kernel = shapes(layer).get("kernel", ())
-            if family(layer) == "dense" and len(kernel) == 2 and kernel[1] == wanted[1]:
+            if family(layer) == "dense" and shapes(layer).get("kernel", ())[1:] == wanted[1:]:
                 beside.setdefault(other.sources.get(layer.name, frozenset()), []).append(layer)
-        fitting = [
-            tuple(parts)
-            for parts in beside.values()
-            if len(parts) > 1 and sum(shapes(layer)["kernel"][0] for layer in parts) == wanted[0]
-        ]
+        fitting = [tuple(parts) for parts in beside.values() if add_up(parts, wanted, 0)]
         if len(fitting) == 1:
             return fitting[0], whole
     return None
@@ -149,13 +142,13 @@ def _frozen_copy(side: Side, other: Side) -> tuple[Layer, ...]:
     Only where the other side has as many layers as are trained here, and trains all: what it has of that kind it calls
     outside of what is differentiated, where it is not seen.
     """
-    trained = [
-        [any(parameter.trainable for parameter in layer.parameters.values()) for layer in one.with_parameters]
-        for one in (side, other)
-    ]
-    frozen = tuple(layer for layer, is_trained in zip(side.with_parameters, trained[0], strict=True) if not is_trained)
-    rest = [layer for layer in side.with_parameters if layer not in frozen]
-    if not frozen or not all(trained[1]) or len(rest) != len(trained[1]):
+
+    def is_trained(layer: Layer) -> bool:
+        return any(parameter.trainable for parameter in layer.parameters.values())
+
+    frozen = tuple(layer for layer in side.with_parameters if not is_trained(layer))
+    rest = [layer for layer in side.with_parameters if is_trained(layer)]
+    if not frozen or len(rest) != len(other.with_parameters) or not all(map(is_trained, other.with_parameters)):
         return ()
     names = {layer.name for layer in frozen}
     if any(side.sources.get(layer.name, frozenset()) & names for layer in rest):

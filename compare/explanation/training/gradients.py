@@ -227,9 +227,10 @@ class _Apart:
     guide: dict[str, Array]
     steered: dict[str, Array]
 
-    def ratios(self) -> list[float | None]:
-        """Of each, the factor that makes the guide's gradient the steered side's; None where there is none."""
-        return [ratio_of(self.guide[path], self.steered[path]) for path in self.paths]
+    def ratios(self, context: Context) -> list[float | None]:
+        """Of each, the factor that makes the reference's gradient the port's; None where there is none."""
+        found = (ratio_of(self.guide[path], self.steered[path]) for path in self.paths)
+        return [ratio if ratio is None or context.guide_is_reference else 1 / ratio for ratio in found]
 
 
 def _explain(context: Context, apart: _Apart, num_parameters: int, far: float) -> None:
@@ -260,12 +261,11 @@ def _explain(context: Context, apart: _Apart, num_parameters: int, far: float) -
 
 def _scaled(context: Context, apart: _Apart) -> _Cause | None:
     """One factor in all of them."""
-    ratios = apart.ratios()
+    ratios = apart.ratios(context)
     known = [ratio for ratio in ratios if ratio is not None]
     if len(known) < len(ratios) or np.ptp(known) > 1e-6 * abs(known[0]):
         return None
-    factor = known[0] if context.guide_is_reference else 1 / known[0]
-    return _Cause(f"the gradients are {factor:.6g} times the reference's", "scaled by a constant")
+    return _Cause(f"the gradients are {known[0]:.6g} times the reference's", "scaled by a constant")
 
 
 _STOPPED = (
@@ -322,7 +322,7 @@ def _detached(context: Context, apart: _Apart) -> _Cause | None:
     line = next((call.place for call in own if call.name == "detach"), None)
     if line is None:
         return None
-    ratios = dict(zip(apart.paths, apart.ratios(), strict=True))
+    ratios = dict(zip(apart.paths, apart.ratios(context), strict=True))
     by_factor = [f"that of {path} is {ratio:.6g} times the reference's" for path, ratio in ratios.items() if ratio]
     others = ", ".join([path for path, ratio in ratios.items() if ratio is None][:3])
     said = "; ".join([f"the gradients of {others} differ, though the loss is the same", *by_factor[:2]])

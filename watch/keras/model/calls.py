@@ -23,7 +23,7 @@ NO_COMPUTATION = frozenset({
 })  # fmt: skip
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Forward:
     """One call of an outermost layer, with all calls inside of it."""
 
