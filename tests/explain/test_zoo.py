@@ -20,6 +20,7 @@ FEW_FAULTS = (
     "no Nesterov",
     "schedule by epochs, not by steps",
     "more patience",
+    "more noise in the step",
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}
 

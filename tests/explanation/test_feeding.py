@@ -7,7 +7,6 @@ import pytest
 
 from compare.explanation.context import Context
 from compare.explanation.feeding.data import Feeding, data, feeding
-from compare.explanation.feeding.joining import columns, samples_first, time_first, together, where_known
 from compare.explanation.feeding.mixing import mixing
 from compare.explanation.feeding.order import order
 from compare.explanation.feeding.part import part
@@ -15,6 +14,7 @@ from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.scaling import affine
 from compare.explanation.feeding.targets import relate_targets
 from compare.explanation.feeding.validation import validation
+from compare.explanation.observed.joining import columns, samples_first, time_first, together, where_known
 from compare.explanation.observed.observation import Array, Observation
 from compare.explanation.observed.pairing import Pairing, pair
 from compare.explanation.observed.sides import Side

@@ -117,6 +117,10 @@ class Training:
         if not getattr(owner.__dict__["train_step"], "_is_watched", False):
             self._wrap_train_step(owner)
 
+    def stepping(self) -> bool:
+        """Whether what is computed now may be a part of a training step: `fit` computes much around it."""
+        return bool(self._steps.optimizer_places) and (self._depth > 0 or self._steps.trainer is None)
+
     def _wrap_train_step(self, owner: Any) -> None:
         original = owner.__dict__["train_step"]
         training = self
@@ -166,7 +170,8 @@ class Training:
         else:  # the gradients of several batches make one step
             steps.fed["further"].append(fed)
         if steps.plan is not None:
-            x, y = steps.planned_inputs(x), steps.planned_targets(y)
+            x = x if steps.makes_inputs else steps.planned_inputs(x)
+            y = steps.planned_targets(y)
             if state and isinstance(state[0], tuple):  # JAX
                 steps.parameters.see()  # of a model that `fit` has built: what JAX differentiates by must be the plan's
                 trainable, fixed, *others = state[0]

@@ -62,7 +62,7 @@ class Steps:
         self.parameters.see()
         if not self.calls.forwards:
             self.parameters.forward_begins()
-        if self.plan is not None and self.trainer is None:
+        if self.plan is not None and (self.trainer is None or self.makes_inputs):
             forwards = self.calls.forwards
             if not forwards or forwards[0].root is root:
                 args = self.planned_inputs(args, len(self._inputs_of(forwards)))
@@ -72,6 +72,11 @@ class Steps:
     def accumulating(self) -> bool:
         """Whether a loss has been differentiated since the last step."""
         return bool(self._backward)
+
+    @property
+    def makes_inputs(self) -> bool:
+        """Whether the plan's inputs of this step are those of the model, not of `train_step`."""
+        return self.plan is not None and bool(self.plan.step(self._session.step).get("made_in_step"))
 
     def planned_inputs(self, args: Any, after: int = 0) -> Any:
         """The arguments with the plan's inputs in their place, but for those that calls before have taken."""
@@ -328,18 +333,31 @@ class Steps:
         }  # fmt: skip
 
     def _fed(self, forwards: list[Forward], backward: list[dict[str, Any]]) -> dict[str, Any]:
-        if self.fed is not None:
+        if self.fed is not None and not self._makes_inputs(forwards):
             return self.fed
         keep = self._session.observation.keep
         keys = []
         for index, tensor in enumerate(self._inputs_of(forwards)):
             values = self._backend.values(tensor)
             keys.append(None if values is None else keep(f"step{self._session.step}/fed/input{index}", values))
+        if self.fed is not None and self.fed["targets"]:
+            return self.fed | {"inputs": keys, "made_in_step": True}
         terms = [term for entry in backward for term in entry["terms"]]
         return {
             "inputs": keys, "targets": [term["inputs"][0] for term in terms if term["inputs"]],
             "sample_weights": next((term["inputs"][2] for term in terms if len(term["inputs"]) > 2), None),
+            "made_in_step": self.fed is not None,
         }  # fmt: skip
+
+    def _makes_inputs(self, forwards: list[Forward]) -> bool:
+        """Whether a `train_step` of the user's own makes what it gives to a model of what `fit` feeds it."""
+        if self.fed is None or self.fed["further"]:
+            return False
+        given = [self._backend.values(tensor) for tensor in self._inputs_of(forwards)]
+        fed = [key for key in (*self.fed["inputs"], *self.fed["targets"]) if key is not None]
+        if not fed or not given or any(values is None for values in given):
+            return False
+        return not any(self._session.observation.same(key, values) for key in fed for values in given)
 
     def _inputs_of(self, forwards: list[Forward]) -> list[Any]:
         """The tensors that the first model is called with, in each of its calls: two views, or three samples."""

@@ -50,9 +50,10 @@ class KerasWatcher:
     def watch(self) -> None:
         """Puts everything in place, before the script runs."""
         session, keras, backend = self._session, self._keras, self._backend
-        if session.request.float64 or (self._plan is not None and self._plan.document.get("zero_dropout")):
+        still = session.request.float64 or bool(self._plan and self._plan.document.get("zero_dropout"))
+        if still:
             silence_dropout(keras, backend.name)
-            Noise(session, self.calls).still(keras, backend.name)
+        Noise(session, self.calls, backend, self.training.stepping, still=still).watch(keras)
         backend.eager()
         fold_time(keras)
         backend.watch_gradients(self.steps.differentiated)

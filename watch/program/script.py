@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from watch.program.draws import Draws
 from watch.program.failures import of_watcher, one_line, status
 from watch.program.observation import Observation
 from watch.program.order import Order
@@ -39,6 +40,10 @@ def arguments() -> tuple[Request, Path]:
     return Request.read(options.request), options.out.absolute()
 
 
+_DRAWS = 32
+"""So many are kept: a loader that draws for each sample by itself has no end of them."""
+
+
 class Session:
     """One run of one script.
 
@@ -61,6 +66,7 @@ class Session:
         self.mirror = Mirror(request.script, request.working_directory, Path.cwd())
         self.places = Places(self.mirror)
         self.step = 0
+        self.draws = Draws(lambda: self.step)
         self.order = Order(self.places, lambda: f"before step {self.step}", request.order == "identity")
         self.finishers: list[Callable[[], None]] = []
         self.seeds: list[dict[str, Any]] = []
@@ -75,7 +81,7 @@ class Session:
             "status": None, "steps": 0, "model": None, "calls": [], "loss_calls": [], "evaluation_calls": None,
             "losses": [], "optimizer": None, "updates": [], "initial": {"parameters": {}}, "fed": [],
             "data": self.data, "loop": {},
-            "dropout": [], "noise": [], "seeds": self.seeds, "warnings": self.warnings,
+            "dropout": [], "noise": [], "draws": [], "seeds": self.seeds, "warnings": self.warnings,
         }  # fmt: skip
 
     @property
@@ -122,6 +128,14 @@ class Session:
         entry = {"function": function, "place": self.places.here(frame)}
         if entry not in self.document["noise"]:
             self.document["noise"].append(entry)
+
+    def note_draw(self, function: str, numbers: Any, frame: types.FrameType) -> None:
+        """Keeps the numbers that the first training step draws before its forward pass."""
+        number = len(self.document["draws"])
+        if self.step or number >= _DRAWS:
+            return
+        key = self.observation.keep(f"draw{number}", numbers)
+        self.document["draws"].append({"function": function, "values": key, "place": self.places.here(frame)})
 
     def told(self, ask: Callable[..., Any], *arguments: Any) -> Any:
         """What a question to the script's source gives; None where it has no answer, of which no training may fail."""

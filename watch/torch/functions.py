@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from watch.torch.averages import Averages
 from watch.torch.model.tensors import LOW, leaves, scalars, settings_of
+from watch.torch.noise import DRAWING, INTEGERS, of_step, without_chance
 from watch.torch.watch import Watch
 
 LOSSES = {
@@ -32,8 +33,6 @@ _DROPOUT = {
 _ATTENTION = {F.multi_head_attention_forward: 10, F.scaled_dot_product_attention: 4}  # where their dropout is
 _CASTS = {Tensor.float, Tensor.half, Tensor.bfloat16}
 _MAKERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.frombuffer}
-_NORMAL = {torch.randn, torch.randn_like, torch.normal}
-_UNIFORM = {torch.rand, torch.rand_like}
 _COINS = {torch.bernoulli, Tensor.bernoulli, Tensor.bernoulli_}
 _EMPTY = {"empty", "empty_like", "new_empty", "randint", "randperm"}
 _DETACHING = {"detach", "data", "detach_", "item", "numpy", "tolist"}
@@ -75,9 +74,9 @@ class Functions(TorchFunctionMode):
         if watch.model.loose and not watch.begun and torch.is_grad_enabled() and watch.meets_loose((args, options)):
             watch.begin_step()
         seen = watch.depth or (watch.begun and torch.is_grad_enabled())
-        if watch.zero_dropout and seen and func in _NORMAL | _UNIFORM and _calls_itself(sys._getframe(1)):  # noqa: SLF001
-            watch.session.note_noise(func.__name__, sys._getframe(1))  # noqa: SLF001
-            return _without_chance(func, func(*args, **options), args, options)
+        if func in DRAWING and watch.optimizers and _draws_itself(sys._getframe(1)):  # noqa: SLF001
+            drawn = func(*args, **options)
+            return self._drawn(func, drawn, args, options, sys._getframe(1), in_model=bool(seen))  # noqa: SLF001
         before = self._before(func, args, options, sys._getframe(1)) if seen else None  # noqa: SLF001
         result = func(*args, **options)
         if watch.float64 and func in _MAKERS:
@@ -88,9 +87,28 @@ class Functions(TorchFunctionMode):
             self._between_steps(func, args, options, result, sys._getframe(1))  # noqa: SLF001
         return result
 
+    def _drawn(self, func: Any, drawn: Tensor, args: Any, options: Any, frame: FrameType, *, in_model: bool) -> Tensor:
+        """Random numbers: those that every program's step has, and a model's mean plus deviation."""
+        watch = self.watch
+        with watch.quietly():
+            if not in_model or (watch.zero_dropout and func in INTEGERS):
+                found, numbers = of_step(watch.session.draws, func, drawn, args, options, again=in_model)
+                if not in_model:
+                    watch.session.note_draw(_name(func) or "", numbers, frame)
+            elif watch.zero_dropout:
+                watch.session.note_noise(func.__name__, frame)
+                found = without_chance(func, drawn, args, options)
+            else:
+                return drawn
+            return drawn.copy_(found) if _in_place(func) else found.to(drawn).requires_grad_(drawn.requires_grad)
+
     def _between_steps(self, func: Any, args: Any, options: Any, result: Any, frame: FrameType) -> None:
-        """Looks for a moving average of the weights in what a script does after a step and before the next."""
-        if self.watch.step and not self.watch.begun and _calls_itself(frame):
+        """Looks for a moving average of the weights, and for what is to be fed, in what a script does before a step."""
+        if self.watch.begun or not self.watch.optimizers or not _calls_itself(frame):
+            return
+        if not self.watch.step:
+            self.watch.made.append((result, self.watch.session.places.here(frame)))
+        else:
             with self.watch.quietly():
                 self._averages.seen(getattr(func, "__name__", ""), args, options, result, frame)
 
@@ -353,14 +371,12 @@ def _only_indices(name: str, frame: FrameType) -> bool:
     return frame.f_globals.get("__name__") == "torch.nn.utils.rnn" and "pack" not in name
 
 
-def _without_chance(func: Any, drawn: Tensor, args: Any, options: Any) -> Tensor:
-    """Random numbers that are the same in every framework: mean plus deviation, or the middle of a uniform one."""
-    if func in _UNIFORM:
-        return torch.full_like(drawn, 0.5)
-    if func is not torch.normal:
-        return torch.ones_like(drawn)
-    mean, deviation = (options.get(name, args[i] if len(args) > i else i) for i, name in enumerate(("mean", "std")))
-    return torch.zeros_like(drawn) + mean + deviation
+def _draws_itself(frame: FrameType) -> bool:
+    """Whether the user's own code draws numbers, be it through a distribution of torch's."""
+    caller = _caller(frame)
+    while caller is not None and caller.f_globals.get("__name__", "").startswith("torch.distributions"):
+        caller = _caller(caller.f_back)
+    return caller is not None and not _of_torch(caller)
 
 
 def _calls_itself(frame: FrameType) -> bool:

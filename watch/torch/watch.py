@@ -3,6 +3,7 @@
 import contextlib
 import random
 import sys
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,9 +51,11 @@ class Watch:
         self.step_losses: list[dict[str, Any]] = []
         self.step_terms: list[dict[str, Any]] = []
         self.fed_inputs: list[str | None] = []
+        self.fed_places: list[Any] = []
         self.fed_targets: list[str | None] = []
         self.sample_weights: str | None = None
         self.batch_sizes: set[int] = set()
+        self.made: deque[tuple[Any, Any]] = deque(maxlen=64)  # before the first step, and where
         self.derived = Derived()  # of this step's batch
         self._targets: dict[int, Tensor] = {}
         self._fed: dict[int, Tensor] = {}
@@ -202,6 +205,7 @@ class Watch:
             number = len(self.fed_inputs)
             group.fed.append(self._keep(f"step{self.step}/fed/in{number}", leaf))
             self.fed_inputs.append(group.fed[-1])
+            self.fed_places.append(next((where for made, where in self.made if made is tensor), None))
             values = self.plan.array(planned[number]) if self.plan and number < len(planned) else None
             if values is not None:
                 set_values(tensor, values)
@@ -292,12 +296,14 @@ class Watch:
         self.document["losses"].append(self._losses())
         self.document["fed"].append({
             "inputs": self.fed_inputs, "targets": self.fed_targets, "sample_weights": self.sample_weights,
+            "places": self.fed_places,
         })  # fmt: skip
         self.calls.release()
         self.session.step = step + 1
         self.begun = False
         self.step_losses, self.step_terms = [], []
-        self.fed_inputs, self.fed_targets, self.sample_weights = [], [], None
+        self.fed_inputs, self.fed_targets, self.sample_weights, self.fed_places = [], [], None, []
+        self.made.clear()
         self.batch_sizes = set()
         self._targets, self._fed, self._replaced, self.derived = {}, {}, set(), Derived()
         self.calls = self._new_calls()

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.context import Context, Places
-from compare.explanation.feeding.joining import Steps, columns, samples_first, time_first, together, where_known
+from compare.explanation.feeding.drawing import Said, any_inputs, inputs_by_draws, targets_by_draws
 from compare.explanation.feeding.reading import draws_samples, lines_like, lines_of, reading_place, training_loader
 from compare.explanation.feeding.relation import Relation, relate
 from compare.explanation.feeding.targets import as_target, joined_batches, relate_targets
+from compare.explanation.observed.joining import Steps, columns, samples_first, time_first, together, where_known
 from compare.explanation.observed.observation import Array, Call, Observation, place
 from compare.explanation.observed.pairing import Pairing
 from compare.explanation.observed.plan import Batch
@@ -252,8 +253,15 @@ def data(context: Context, fed: Feeding) -> None:
         context.not_seen.append("the samples batch by batch, since a step has another number of them")
         return
     places = (reading_place(context.guide.observation), reading_place(context.look))
-    for relation in fed.inputs:
+    for number, relation in enumerate(fed.inputs):
         if not relation.words:
+            continue
+        guide, look = (_column(steps, number) for steps in (fed.guide_inputs, fed.look_inputs))
+        said = inputs_by_draws(context, guide, look, number)
+        if said is None and _AT_RANDOM.search(relation.words):
+            said = any_inputs(context, number)
+        if said is not None:
+            _find_drawn(context, "inputs", said, (_range(fed.guide_inputs), _range(fed.look_inputs)), relation)
             continue
         about_port = relation.of_guide != context.guide_is_reference
         words = relation.words
@@ -282,6 +290,26 @@ def data(context: Context, fed: Feeding) -> None:
         _say_same(context, fed)
 
 
+def _find_drawn(context: Context, what: str, said: Said, values: tuple[str, str], relation: Relation) -> None:
+    """Says what differs in what a step makes of the numbers that it draws."""
+    context.find(
+        "data",
+        f"{what}: {said.words}",
+        guide=values[0],
+        steered=values[1],
+        places=said.places,
+        effect=min(max(relation.deviation, 0.5), 0.9),
+        effect_text=f"{what} {off_by(relation.deviation, 'the largest value')}",
+        cause=said.words,
+        mend=said.mend,
+    )
+
+
+def _column(steps: Steps, number: int) -> Array | None:
+    """One input or target of the first step."""
+    return steps[0][number] if steps and number < len(steps[0]) else None
+
+
 def _not_compared(context: Context, fed: Feeding, words: str) -> str:
     """Why it is not known whether samples are the same; empty where it is."""
     first, second = (next(iter(steps[0]), None) if steps else None for steps in (fed.guide_inputs, fed.look_inputs))
@@ -297,7 +325,13 @@ def _targets(context: Context, fed: Feeding, places: Places) -> None:
     """Finds what differs in the labels as fed."""
     apart = _shuffled_apart(context, fed)
     for number, relation in enumerate(fed.targets):
-        if not relation.words or apart or any(found.words == "other samples" for found in fed.inputs):
+        if not relation.words or apart:
+            continue
+        if said := targets_by_draws(context, _column(fed.guide_targets, number), _column(fed.look_targets, number)):
+            values = (_first(fed.guide_targets, number), _first(fed.look_targets, number))
+            _find_drawn(context, "targets", said, values, relation)
+            continue
+        if any(found.words == "other samples" for found in fed.inputs):
             continue
         if relation.words.startswith("shape ") and _in_a_list(fed, number):
             context.not_seen.append("whether the targets are the same: one side has them in a list, not by sample")

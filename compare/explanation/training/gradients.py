@@ -198,6 +198,9 @@ def gradients(context: Context) -> None:
         return
     if context.has("forward") or context.has("loss", ("fault",)):
         return  # what differs before them changes them
+    if context.says("^targets") and not _of_one_loss(context):
+        context.not_seen.append("the gradients: the targets differ")
+        return
     if context.not_compared:
         context.not_seen.append(f"the gradients: they pass {joined(sorted(context.not_compared))}")
         return
@@ -208,6 +211,13 @@ def gradients(context: Context) -> None:
         context.same.append(f"the gradients of {counted(len(both), 'parameter')}, up to constants rounded to float32")
         return
     _explain(context, _Apart(off, first, second), len(both), max(far[path] for path in off))
+
+
+def _of_one_loss(context: Context) -> bool:
+    """Whether the first losses are the same: targets that are inputs as well are not replaced by the reference's."""
+    losses = (context.guide.observation.losses, context.steered.observation.losses)
+    first, second = ((found[0].get("value") if found else None) for found in losses)
+    return first is None or second is None or abs(first - second) <= _SAME * max(abs(first), 1e-30)
 
 
 def of_guide(context: Context, step: int, kind: str = "raw_gradients") -> dict[str, Array]:
