@@ -20,6 +20,7 @@ from compare.explanation.loss.formulas import (
 )
 from compare.explanation.loss.hand_written import by_parting
 from compare.explanation.loss.outputs import other_outputs
+from compare.explanation.loss.shares import by_share
 from compare.explanation.loss.terms import by_terms
 from compare.explanation.loss.words import loss_place, named, samples_of
 from compare.explanation.observed.observation import Array, Observation, place
@@ -158,6 +159,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
         by_formula,
         by_parting,
         by_factor,
+        by_share,
         by_own_prediction,
     ):
         found = attempt(context, steps, a, b)
