@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Context:
         by_hand: The layers, and weights of a model's own, that may be written otherwise on the other side.
         told: The layers whose own output was found to differ.
         judged: The values before layers that were compared: the mode, the guide's figures, the steered side's key.
+        compared_trainings: How many trainings of the scripts were compared, one after the other.
         folders: Of the guide's and the steered side's programs, to read the lines around a place.
     """
 
@@ -52,6 +53,7 @@ class Context:
     told: set[str] = field(default_factory=set)
     judged: set[tuple[str, tuple[float, ...], str | None]] = field(default_factory=set)
     folders: tuple[Path, Path] = (Path(), Path())
+    compared_trainings: int = 1
 
     @cached_property
     def frameworks(self) -> tuple[str, str]:
@@ -97,6 +99,22 @@ class Context:
         found = Finding(stage, title, reference, port, second or first, effect, effect_text, cause, mend, severity)
         self.findings.append(found)
         return found
+
+    def add(self, further: "Context", where: str) -> None:
+        """Takes what was found in a further training, but for what was found before.
+
+        Args:
+            further: Both sides in that training.
+            where: Which one, in words.
+        """
+        self.findings += [
+            replace(found, title=f"{where}: {found.title}")
+            for found in further.findings
+            if not any(_is_again(found, known) for known in self.findings)
+        ]
+        for name in ("same", "not_seen", "unpaired"):
+            held: list[str] = getattr(self, name)
+            held += [f"{where}: {text}" for text in getattr(further, name) if text not in held]
 
     def set_at(self, places: tuple[Place | None, Place | None], values: tuple[float, float]) -> "Places":
         """Where the guide's and the steered side's numbers stand that are used at these places."""
@@ -147,6 +165,13 @@ class Context:
     def says(self, pattern: str) -> bool:
         """Whether a finding's title matches."""
         return any(re.search(pattern, found.title, re.IGNORECASE) for found in self.findings)
+
+
+def _is_again(found: Finding, known: Finding) -> bool:
+    """Whether a finding of a further training says what is known: what is inherent, or the same of the same line."""
+    if found.severity == "inherent":
+        return found.title == known.title
+    return found.place == known.place and (found.title == known.title or (found.cause or 0) == known.cause)
 
 
 def describe(layer: Layer) -> str:

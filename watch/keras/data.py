@@ -81,6 +81,8 @@ class Training:
 
     def _fit(self, original: Any, model: Any, arguments: dict[str, Any]) -> Any:
         frame = sys._getframe(2)  # noqa: SLF001
+        if self._session.trainings.passing:
+            return original(model, **arguments | {"shuffle": self._shuffle(arguments)})
         place = self._session.places.here(frame)
         self._note_fit(arguments, place, rounds_of_fit(frame, self._session.places))
         self._note_schedule(model, arguments["callbacks"])
@@ -92,6 +94,8 @@ class Training:
             self._steps.trainer = None
 
     def _train_on_batch(self, original: Any, model: Any, arguments: dict[str, Any]) -> Any:
+        if self._session.trainings.passing:
+            return original(model, **arguments)
         place = self._session.places.here(sys._getframe(2))  # noqa: SLF001
         data = self._session.data
         if data["fit"] is None and data["epochs"]["how"] is None:

@@ -108,6 +108,8 @@ class Steps:
         """After a differentiation; the gradients to go on with where they are planned."""
         if self._applying or self.calls.evaluation is not None or not self.tree.roots:
             return None
+        if self._session.trainings.passing:
+            return None
         value = self._backend.values(target)
         variables, found = self._matched(variables, gradients)
         paths = [self.tree.path(variable) for variable in variables]
@@ -159,6 +161,10 @@ class Steps:
     def apply(self, original: Any, optimizer: Any, grads: Any, variables: Any) -> Any:
         """One call of `Optimizer.apply`: a step, unless it only accumulates."""
         grads = list(grads)
+        if self._session.trainings.passing:
+            result = original(optimizer, grads, variables)
+            self._session.trainings.optimizer_stepped(list(getattr(optimizer, "_trainable_variables", ())))
+            return result
         if self._applying or not grads or self._hidden(grads):
             return original(optimizer, grads, variables)
         inner = getattr(optimizer, "inner_optimizer", optimizer)

@@ -43,11 +43,15 @@ def watch_torch(session: Session, steps: Steps) -> None:
     begun: dict[int, dict[str, Any]] = {}
 
     def init(optimizer: Any, *args: Any, **options: Any) -> None:
+        session.trainings.optimizer_made()
         steps.optimizer_places[id(optimizer)] = session.places.here(sys._getframe(1))  # noqa: SLF001
         make(optimizer, *args, **options)
 
     def before(optimizer: Any, _args: Any, _options: Any) -> None:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if session.trainings.passing:
+            session.trainings.optimizer_stepped(parameters)
+            return
         gradients = [parameter.grad for parameter in parameters]
         if any(steps.tree.path(parameter) is not None for parameter in parameters):
             rate = float(optimizer.param_groups[0]["lr"])

@@ -205,6 +205,7 @@ class KerasWatcher:
         own: dict[str, list[Any]] = {"variables": []}
 
         def init(optimizer: Any, *args: Any, **options: Any) -> None:
+            session.trainings.optimizer_made()
             steps.optimizer_places[id(optimizer)] = session.places.here(sys._getframe(1))  # noqa: SLF001
             make(optimizer, *args, **options)
 
@@ -254,7 +255,7 @@ class KerasWatcher:
 
             def clip(*args: Any, _original: Any = original, _name: str = name, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if self._session.order.of_user(frame):
+                if self._session.order.of_user(frame) and not self._session.trainings.passing:
                     numbers = [value for value in [*args[1:], *options.values()] if isinstance(value, int | float)]
                     entry = {
                         "function": _name, "settings": {"numbers": numbers}, "step": self._session.step,
@@ -293,6 +294,9 @@ class KerasWatcher:
                 "num_parameters": int(sum(v.value.shape.num_elements() if hasattr(v.shape, "num_elements") else _size(v) for v in tree.parameters().values())),  # noqa: E501
                 "place": self._places.get(id(root)), "roots": [layer.name for layer in tree.roots], "layers": layers,
             }  # fmt: skip
+        trained = {id(variable) for variable in session.trainings.trained}
+        parameters = tree.parameters().items()
+        document["trained_before"] = [path for path, known in parameters if id(known) in trained]
         document["dropout"] = list(self.calls.dropout.values())
         rates = [update["learning_rate"] for update in document["updates"]]
         document["optimizer"] = describe_optimizer(

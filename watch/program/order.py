@@ -46,6 +46,11 @@ class Order:
         self.identity = identity
         self.in_pairs = True  # whether a second order may belong to what the first one was drawn for
 
+    def begin(self) -> None:
+        """Forgets the orders that a training drew that passed before the one that is watched."""
+        self.permutations.clear()
+        self._first.clear()
+
     def note(self, function: str, size: int, frame: FrameType | None = None, state: Any = None) -> bool:
         """Notes a permutation of `size` samples.
 

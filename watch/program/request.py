@@ -27,6 +27,7 @@ class Request:
         inputs: A .npy or .npz file for a model that is only used.
         batch: How many samples of a batch to use; None for all.
         training: Whether a model that is only used is called in training mode as well.
+        skip: So many trainings of the script pass unwatched before the one that is compared.
         recorded_steps: The steps whose layers' values are kept.
         max_bytes: How much of values to keep.
         working_directory: An empty directory, for the script's working directory and all that it writes.
@@ -44,6 +45,7 @@ class Request:
     inputs: Path | None = None
     batch: int | None = None
     training: bool = True
+    skip: int = 0
     recorded_steps: tuple[int, ...] = (0, 1)
     max_bytes: int = 2**31
 

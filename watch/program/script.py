@@ -19,6 +19,7 @@ from watch.program.failures import of_watcher, one_line, status
 from watch.program.observation import Observation
 from watch.program.order import Order
 from watch.program.request import Plan, Request, wait_for_plan
+from watch.program.trainings import Trainings
 from watch.source.mirror import Mirror
 from watch.source.places import Places
 
@@ -67,7 +68,9 @@ class Session:
         self.places = Places(self.mirror)
         self.step = 0
         self.draws = Draws(lambda: self.step)
+        self.trainings = Trainings(request.skip)
         self.order = Order(self.places, lambda: f"before step {self.step}", request.order == "identity")
+        self.trainings.begun.append(self.order.begin)
         self.finishers: list[Callable[[], None]] = []
         self.seeds: list[dict[str, Any]] = []
         self.warnings: list[str] = []

@@ -45,6 +45,7 @@ class Loop:
         self._set_to_none: bool | None = None
         self._rates: list[float] = []
         self._before_backward: dict[str, Tensor | None] = {}
+        self.session.trainings.begun.append(self._begin)
         watch.document["loop"] |= {
             "zero_grad": [], "backward": [], "stale_gradients": [], "clip": [], "scheduler": [], "autocast": None,
             "grad_scaler": False, "compile": False, "training_flags": {}, "no_grad_forward": False, "ema": None,
@@ -55,6 +56,13 @@ class Loop:
     def loop(self) -> dict[str, Any]:
         """What is written down of the loop."""
         return self.watch.document["loop"]
+
+    def _begin(self) -> None:
+        """Forgets what a training did that passed before the one that is watched."""
+        self._zero_grads = 0
+        self.loop.update({"clip": [], "scheduler": [], "autocast": None, "ema": None})
+        for loader in self.session.data["loaders"]:
+            loader["iterations"].clear()
 
     def install(self) -> None:
         """Puts everything in its place."""
@@ -91,6 +99,9 @@ class Loop:
     def _made(self, optimizer: Any, frame: Any) -> None:
         """An optimizer was made: its parameters tell the model, and the planned values are put into it."""
         watch = self.watch
+        self.session.trainings.optimizer_made()
+        if self.session.trainings.passing:
+            return
         watch.optimizers.append(optimizer)
         place = self.places.here(frame)
         self._places[id(optimizer)] = place
@@ -105,6 +116,8 @@ class Loop:
 
     def _before_step(self, optimizer: Any, args: Any, options: Any) -> Any:
         """An optimizer's step begins; with a closure, the forward and backward pass are still to come."""
+        if self.session.trainings.passing:
+            return None
         closure = options.get("closure") or (args[1] if len(args) > 1 else None)
         if not callable(closure):
             self._ready(optimizer)
@@ -168,6 +181,9 @@ class Loop:
         """An optimizer's step is complete; with several of them, the step of all is when the first steps again."""
         del args, options
         watch = self.watch
+        if not any(optimizer is made for made in watch.optimizers):
+            self.session.trainings.optimizer_stepped([p for group in optimizer.param_groups for p in group["params"]])
+            return
         for group, epsilon in self._epsilons:
             group["eps"] = epsilon
         self._epsilons.clear()
@@ -364,6 +380,9 @@ class Loop:
 
     def finish(self) -> None:
         """Writes down what is known at the end only."""
+        trained = {id(parameter) for parameter in self.session.trainings.trained}
+        parameters = self.watch.model.parameters().items()
+        self.watch.document["trained_before"] = [path for path, known in parameters if id(known) in trained]
         self._schedules.finish()
         if self.watch.step and self._own_gradients and "gradients" not in self._update:
             self.session.warn("the script ended between a backward pass and its optimizer step")

@@ -51,6 +51,8 @@ class Schedules:
                 if "step" in kind.__dict__ and kind not in schedules._wrapped:
                     schedules._wrapped.add(kind)
                     schedules._count_steps(kind)
+            if schedules.watch.session.trainings.passing:
+                schedules._made.pop(id(self))
             original(self, *args, **options)
             entry |= {"step_counts": [], "rates_after": [], "irregular": False}  # its making steps once
             entry["base"] = next(iter(getattr(self, "base_lrs", None) or [None]))

@@ -9,7 +9,7 @@ import numpy as np
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.loss.words import Found, Said
-from compare.explanation.observed.observation import Array, Observation
+from compare.explanation.observed.observation import Array, Call, Observation
 
 _EQUAL = 1e-6
 """What probabilities that are clipped, and constants rounded to float32, make of a loss is less."""
@@ -94,15 +94,20 @@ def _scalars(observation: Observation, steps: Sequence[int]) -> Iterator[tuple[A
         values = [term.get("value") for term in column]
         if all(isinstance(value, int | float) for value in values):
             yield np.array(values, np.float64), None
-    for calls in zip(*(observation.loss_calls[step] for step in steps), strict=False):
+    for calls in zip(*_calls(observation, steps), strict=False):
         arrays = [observation.array(next(iter(call.outputs), None)) for call in calls]
         if all(array is not None and array.size == 1 for array in arrays):
             yield np.array([float(array.item()) for array in arrays if array is not None]), calls[0].place
 
 
+def _calls(observation: Observation, steps: Sequence[int]) -> list[list[Call]]:
+    """The calls of the loss at each step; Keras's may not be known."""
+    return [observation.loss_calls[step] if step < len(observation.loss_calls) else [] for step in steps]
+
+
 def _shares(observation: Observation, steps: Sequence[int]) -> Iterator[Array]:
     """Of each mask that meets the loss, and of targets whose gaps are negative, how much it keeps at each step."""
-    for calls in zip(*(observation.loss_calls[step] for step in steps), strict=False):
+    for calls in zip(*_calls(observation, steps), strict=False):
         for keys in zip(*(call.inputs for call in calls), strict=False):
             shares = [_share(observation.array(key)) for key in keys]
             if all(shares):

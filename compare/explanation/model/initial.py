@@ -82,7 +82,10 @@ def _compared(context: Context) -> tuple[list[_Unequal], int, int]:
     """The weights that are not equal, how many were carried from one side to the other, and how many were compared."""
     unequal: list[_Unequal] = []
     carried = compared = 0
+    trained = {path for side in (context.guide.observation, context.look) for path in side.entries("trained_before")}
     for pair in context.pairing.pairs:
+        if any(p.path in trained for layer in (*pair.guides, *pair.ports) for p in layer.parameters.values()):
+            continue  # of a training before this one, on each side its own
         a, b = _own(pair, context.guide.observation.initial, context.look.initial)
         _, again = _own(pair, {}, context.steered.observation.initial)
         for name in a.keys() & b.keys():

@@ -30,10 +30,10 @@ from compare.explanation.training.gradients import gradients, trained_parameters
 from compare.explanation.training.loop import loop, modes
 from compare.explanation.training.optimizer.decay import penalty_as_decay
 from compare.explanation.training.optimizer.judged import optimizer
-from compare.explanation.training.stated import stated
+from compare.explanation.training.stated import later, stated, trained_later
 from compare.explanation.training.statistics import statistics
 from compare.explanation.words import counted
-from recipe.errors import RunFailedError, ScriptFailedError
+from recipe.errors import BadInputError, RunFailedError, ScriptFailedError
 
 _RECORDED = 4
 """The steps whose layers' values are kept: enough to tell the terms of a loss apart."""
@@ -69,6 +69,13 @@ def compare_programs(
         context, fed = _passes(started, guide, steered, options, steps, guide_is_reference, report)
         report("comparing")
         _judge(context, fed)
+    for number in range(1, _MOST_TRAININGS):
+        if not _goes_on(context, number):
+            break
+        with watchers(timeout, None if keep is None else keep / f"training{number + 1}") as started:
+            _further(context, number, started, guide, steered, {**options, "skip": number}, steps, report)
+    if context.guide.observation.updates:
+        later(context)
     taken = len(context.steered.observation.updates)
     frameworks = _framework(context, reference=True), _framework(context, reference=False)
     ran = f"ran {reference.name} ({frameworks[0]}) and {port.name} ({frameworks[1]})"
@@ -83,6 +90,38 @@ def compare_programs(
         "unpaired": tuple(dict.fromkeys(context.unpaired)),
         "versions": {"reference": _versions(context, reference=True), "port": _versions(context, reference=False)},
     }
+
+
+_MOST_TRAININGS = 3
+"""So many trainings of a script are compared, one after the other."""
+
+
+def _goes_on(context: Context, number: int) -> bool:
+    """Whether both programs train further after so many trainings, by an optimizer that is made for it."""
+    return all(len(trained_later(side)) >= number for side in (context.guide.observation, context.look))
+
+
+def _further(
+    context: Context,
+    number: int,
+    started: Watchers,
+    guide: Program,
+    steered: Program,
+    options: dict[str, Any],
+    steps: int,
+    report: Callable[[str], None],
+) -> None:
+    """Compares a further training, and adds what is found to what was found in those before."""
+    name = ("second", "third")[number - 1]
+    report(f"the {name} training")
+    try:
+        further, fed = _passes(started, guide, steered, options, steps, context.guide_is_reference, report)
+    except (BadInputError, RunFailedError) as error:
+        context.not_seen.append(f"the {name} training: {str(error).splitlines()[0]}")
+        return
+    _judge(further, fed)
+    context.add(further, f"in the {name} training")
+    context.compared_trainings = number + 1
 
 
 def _observation(context: Context, *, reference: bool) -> Observation:

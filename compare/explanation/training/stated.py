@@ -15,7 +15,6 @@ def stated(context: Context) -> None:
     plateau(context)
     _held_out(context)
     _validation(context)
-    _later(context)
 
 
 def _epochs(context: Context) -> None:
@@ -103,17 +102,20 @@ def _loader_place(observation: Observation) -> Place | None:
     return place(training_loader(observation).get("place"))
 
 
-def _later(context: Context) -> None:
+def trained_later(observation: Observation) -> list[Place | None]:
+    """Where a program trains further after its first training, as far as is known."""
+    places = [place(entry) for entry in observation.entries("data", "later")]
+    return places or ([None] if observation.begins_anew is not None else [])
+
+
+def later(context: Context) -> None:
     """What a run of the first steps does not show."""
-    places = [
-        place(entry)
-        for observation in (context.guide.observation, context.look)
-        for entry in observation.entries("data", "later")
-    ]
-    if places:
-        context.not_seen.append(f"the further training at {joined(str(where) for where in places if where)}")
+    sides = (context.guide.observation, context.look)
+    left = [where for side in sides for where in trained_later(side)[context.compared_trainings - 1 :]]
+    if places := [str(where) for where in left if where is not None]:
+        context.not_seen.append(f"the further training at {joined(places)}")
     for side, observation in (("guide", context.guide.observation), ("steered", context.steered.observation)):
-        if (step := observation.begins_anew) is not None:
+        if (step := observation.begins_anew) is not None and context.compared_trainings == 1:
             name = "reference" if (side == "guide") == context.guide_is_reference else "port"
             context.unpaired.append(
                 f"the further training of the {name}, by another optimizer from step {step} on, is not compared"

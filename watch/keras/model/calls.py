@@ -160,7 +160,8 @@ class Calls:
     def call(self, original: Any, layer: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """One call of a layer."""
         inside_one = any(opened.is_one for opened in self._open)
-        if self._off or inside_one or not self._is_watched(layer, args, options):
+        passing = self._session.trainings.passing
+        if self._off or inside_one or passing or not self._is_watched(layer, args, options):
             return original(layer, *args, **options)
         training = self._training(layer, options)
         if not self._open:

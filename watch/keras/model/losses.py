@@ -34,7 +34,7 @@ class Losses:
 
     def call(self, original: Any, loss: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """One call of a loss object."""
-        if self._depth or not self._backend.differentiating() or self._calls.evaluation is not None:
+        if not self._is_watched():
             return original(loss, y_true, y_pred, sample_weight)
         if self.targets is not None:
             y_true = self.targets(y_true)
@@ -45,9 +45,13 @@ class Losses:
             name = getattr(function, "__name__", name)
         return self._record(name, _settings(loss), inputs, original, (loss, y_true, y_pred, sample_weight), {})
 
+    def _is_watched(self) -> bool:
+        apart = self._depth or self._calls.evaluation is not None or self._session.trainings.passing
+        return not apart and self._backend.differentiating()
+
     def function(self, name: str, original: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """A loss function that the user's own code calls: `keras.losses.mean_squared_error`, `tf.nn....`."""
-        if self._depth or not self._backend.differentiating() or self._calls.evaluation is not None:
+        if not self._is_watched():
             return original(*args, **options)
         settings = {key: value for key, value in options.items() if isinstance(value, bool | int | float | str)}
         named = [options[key] for key in ("y_true", "labels", "target", "y_pred", "logits", "output") if key in options]
