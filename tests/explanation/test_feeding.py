@@ -589,6 +589,26 @@ def test_columns_of_a_matrix_are_put_together_in_its_order() -> None:
     assert columns((changed,), ((matrix, other),)) == (changed,)
 
 
+def test_columns_of_two_matrices_are_put_together_each_in_its_own() -> None:
+    numbers, classes = GENERATOR.normal(size=(6, 3)), GENERATOR.integers(0, 9, size=(6, 2))
+    apart = (*(numbers[:, i : i + 1] for i in range(3)), classes[:, 0], classes[:, 1])
+    ((first, second),) = columns((apart,), ((numbers, classes),))
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(first, numbers)
+    assert np.array_equal(second, classes)
+
+
+def test_a_matrix_is_taken_apart_where_the_other_side_has_its_columns() -> None:
+    matrix, other = GENERATOR.normal(size=(6, 3)), GENERATOR.integers(0, 9, size=(6, 2))
+    apart = (matrix[:, 1], other, matrix[:, 0], matrix[:, 2:])
+    (found,) = columns(((matrix, other),), (apart,))
+    assert len(found) == len(apart)
+    for made, wanted in zip(found, apart, strict=True):
+        assert made is not None
+        assert np.array_equal(made.reshape(-1), wanted.reshape(-1))
+
+
 def test_time_before_the_samples_is_told_by_the_values() -> None:
     sequences = GENERATOR.integers(0, 30, size=(16, 20))
     turned = ((sequences.T.copy(),),)

@@ -27,7 +27,7 @@ SCRIPT = """
         def validate(self):
             self.model.eval()
 
-    model, teacher = Model(), Model()
+    model, teacher, frozen, tuned = Model(), Model(), False, True
     loop = Loop(model)
     model.train()
     for epoch in range(3):
@@ -54,6 +54,19 @@ def told(folder: Path, *, begin: str = "pass", each: str = "pass", end: str = "p
 @pytest.mark.parametrize("end", ["validate(model)", "validate(net=model)", "if epoch: validate(model)"])
 def test_an_evaluation_at_the_end_of_each_epoch_is_followed_into_its_function(tmp_path: Path, end: str) -> None:
     assert told(tmp_path, end=end) == [("model", "net.eval()")]
+
+
+@pytest.mark.parametrize(
+    ("begin", "expected"),
+    [
+        ("if frozen: model.eval()", []),
+        ("if not tuned: model.eval()", []),
+        ("if tuned: model.eval()", [("model", "if tuned: model.eval()")]),
+        ("model.train() if epoch else None", []),
+    ],
+)
+def test_a_branch_that_is_not_taken_says_nothing(tmp_path: Path, begin: str, expected: object) -> None:
+    assert told(tmp_path, begin=begin) == expected
 
 
 def test_an_evaluation_in_a_method_is_found(tmp_path: Path) -> None:

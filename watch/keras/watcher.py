@@ -272,7 +272,7 @@ class KerasWatcher:
         original = random.shuffle
 
         def shuffle(x: Any, *args: Any, **options: Any) -> Any:
-            if order.of_user(sys._getframe(1)):  # noqa: SLF001
+            if order.is_drawn_by_user(sys._getframe(1)):  # noqa: SLF001
                 order.note("keras.random.shuffle", int(x.shape[0]), sys._getframe(1))  # noqa: SLF001
                 if order.identity:
                     return x

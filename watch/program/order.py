@@ -115,6 +115,18 @@ class Order:
             found = found.f_back
         return found is not None and self._places.file(found.f_code) is not None
 
+    def is_drawn_by_user(self, frame: FrameType, modules: frozenset[str] = frozenset()) -> bool:
+        """Whether the user's own code draws an order of samples.
+
+        What a data set draws to make one sample, two pictures of a class for one, is no order: it stays as it is.
+        """
+        found: FrameType | None = frame
+        while found is not None:
+            if found.f_code.co_name == "__getitem__" and self._places.file(found.f_code) is not None:
+                return False
+            found = found.f_back
+        return self.of_user(frame, modules)
+
     def steer(self) -> None:
         """Takes the place of the functions of `random` and `numpy.random` that draw permutations."""
         self._steer_random()
@@ -126,7 +138,7 @@ class Order:
 
         def identity_shuffle(self: random.Random, x: Any, *args: Any) -> None:
             frame = sys._getframe(1)  # noqa: SLF001
-            if order.of_user(frame, SHUFFLES):
+            if order.is_drawn_by_user(frame, SHUFFLES):
                 state = None if isinstance(self, random.SystemRandom) else _state(self, getstate(self))
                 if order.left("random.shuffle", x, frame, state):
                     return
@@ -145,7 +157,7 @@ class Order:
             setstate(self, state)
 
         def identity_sample(self: random.Random, population: Any, k: int, **options: Any) -> list[Any]:
-            if order.of_user(sys._getframe(1)):  # noqa: SLF001
+            if order.is_drawn_by_user(sys._getframe(1)):  # noqa: SLF001
                 order.note("random.sample", len(population), sys._getframe(1))  # noqa: SLF001
                 if order.identity and k <= len(population):
                     return list(population[:k])
@@ -190,7 +202,7 @@ class Order:
         class Steered(told, metaclass=Meta):
             def permutation(self, x: Any, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if not order.of_user(frame, SHUFFLES):
+                if not order.is_drawn_by_user(frame, SHUFFLES):
                     return super().permutation(x, *args, **options)
                 state = None if frame.f_globals.get("__name__") == _SPLITS else self.state_of_orders()
                 made = _identity(x, frame)
@@ -200,14 +212,14 @@ class Order:
 
             def shuffle(self, x: Any, *args: Any, **options: Any) -> None:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if not order.of_user(frame, SHUFFLES) or not order.left(
+                if not order.is_drawn_by_user(frame, SHUFFLES) or not order.left(
                     f"{name}.shuffle", x, frame, self.state_of_orders()
                 ):
                     super().shuffle(x, *args, **options)
 
             def choice(self, a: Any, size: Any = None, replace: bool = True, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if replace or not isinstance(size, int | np.integer) or not order.of_user(frame):
+                if replace or not isinstance(size, int | np.integer) or not order.is_drawn_by_user(frame):
                     return super().choice(a, size, replace, *args, **options)
                 order.note(f"{name}.choice", _size(a), frame)
                 if order.identity:

@@ -162,7 +162,9 @@ def later_trainings(frame: FrameType | None, places: Places) -> list[dict[str, A
         calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
         if loops:
             after = [n for n in ast.walk(function) if isinstance(n, ast.For | ast.While) and n.lineno > _end(loops[0])]
-            outermost = [n for n in after if not any(n is not other and _within(n, other) for other in after)]
+            outermost = [
+                n for n in after if not any(n is not other and _within_lines(n.lineno, other) for other in after)
+            ]
             later += [n.lineno for n in outermost if any(_called(c) in _TRAINS and _within(c, n) for c in calls)]
             return [places.of_line(filename, line) for line in sorted(later)]
         now = [node for node in calls if node.lineno <= user.f_lineno <= _end(node)]

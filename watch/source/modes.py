@@ -1,7 +1,7 @@
 """Where a script's loop over epochs puts a model into evaluation mode and never back, from its source."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple
@@ -49,7 +49,7 @@ def evaluated_and_left(frame: FrameType | None, places: Places) -> Iterator[tupl
 
 def _switches(body: list[ast.stmt], file: str, names: Mapping[str, Any], depth: int) -> Iterator[Switch]:
     """The switches in some lines, and in the user's functions that are called there."""
-    for node in (part for statement in body for part in ast.walk(statement)):
+    for node in _run(body, names):
         if not isinstance(node, ast.Call):
             continue
         if isinstance(node.func, ast.Attribute) and node.func.attr in ("train", "eval"):
@@ -61,6 +61,27 @@ def _switches(body: list[ast.stmt], file: str, names: Mapping[str, Any], depth: 
         called = _function(node, file) if depth else None
         if called is not None:
             yield from _switches(called.body, file, {**names, **_arguments(node, called, names)}, depth - 1)
+
+
+def _run(body: Sequence[ast.stmt], names: Mapping[str, Any]) -> Iterator[ast.AST]:
+    """All that is in some lines, but for a branch that a name decides against: `if frozen:` where frozen is False."""
+    nodes: list[ast.AST] = list(body)
+    while nodes:
+        node = nodes.pop(0)
+        yield node
+        children = list(ast.iter_child_nodes(node))
+        if isinstance(node, ast.If) and (taken := _taken(node.test, names)) is not None:
+            children = [node.test, *(node.body if taken else node.orelse)]
+        nodes = children + nodes
+
+
+def _taken(test: ast.expr, names: Mapping[str, Any]) -> bool | None:
+    """Whether a name, or its opposite, is true; None of what is not known to be true or false."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        taken = _taken(test.operand, names)
+        return None if taken is None else not taken
+    value = _object(test, names)
+    return value if isinstance(value, bool) else None
 
 
 def _function(call: ast.Call, file: str) -> ast.FunctionDef | None:

@@ -52,7 +52,7 @@ class Data:
             frame = sys._getframe(1)  # noqa: SLF001
             sampler = frame.f_locals.get("self") if frame.f_globals.get("__name__") in _SAMPLERS else None
             # A loader's sampler is the user's, whoever iterates: Lightning does so for a loader given to `fit`.
-            if not isinstance(sampler, data.Sampler) and not order.of_user(frame, _SAMPLERS):
+            if not isinstance(sampler, data.Sampler) and not order.is_drawn_by_user(frame, _SAMPLERS):
                 return original(n, *args, **options)
             name = "torch.randperm" if sampler is None else type(sampler).__name__
             name = "random_split" if frame.f_code.co_name == "random_split" else name

@@ -314,6 +314,9 @@ def _not_compared(context: Context, fed: Feeding, words: str) -> str:
     """Why it is not known whether samples are the same; empty where it is."""
     first, second = (next(iter(steps[0]), None) if steps else None for steps in (fed.guide_inputs, fed.look_inputs))
     reshaped = first is not None and second is not None and first.shape[1:] != second.shape[1:]
+    counts = {len(steps[0]) for steps in (fed.guide_inputs, fed.look_inputs) if steps}
+    if len(counts) > 1 and words.startswith("shape "):
+        return "each side has another number of inputs"
     if context.by_hand and (words.startswith("shape ") or (words == "other samples" and reshaped)):
         return "each side has a form of its own, and layers of its own for it"
     if not context.pairing.pairs and context.by_hand:

@@ -62,18 +62,25 @@ def _turned(array: Array | None, times: int) -> Array | None:
 
 
 def columns(steps: Steps, others: Steps) -> Steps:
-    """The arrays of each step, those put into one that are the columns of an array of the other side's.
+    """The arrays of each step as the other side has them: columns put into one matrix, and a matrix as its columns.
+
+    A dictionary of features on one side is often a matrix on the other, or two: of numbers and of categories.
 
     Args:
         steps: Of each step the arrays that were fed.
-        others: The same of the other side: a dictionary of features on one side is often a matrix on the other.
+        others: The same of the other side.
     """
-    if not steps or not others:
+    if not steps or not others or any(len(step) != len(steps[0]) for step in steps):
         return steps
-    chosen = next(filter(None, (_columns_of(array, steps[0]) for array in others[0])), None)
-    if chosen is None or any(len(step) != len(steps[0]) for step in steps):
-        return steps
-    return tuple(_joined(step, chosen) for step in steps)
+    for array in others[0]:
+        chosen = _columns_of(array, steps[0])
+        if chosen is not None:
+            steps = tuple(_joined(step, chosen) for step in steps)
+    for number, array in enumerate(steps[0]):
+        order = _columns_of(array, others[0])
+        if order is not None and len(steps[0]) - 1 + len(order) == len(others[0]):
+            return tuple(_split(step, number, order) for step in steps)
+    return steps
 
 
 def _columns_of(matrix: Array | None, arrays: tuple[Array | None, ...]) -> list[int] | None:
@@ -102,6 +109,16 @@ def _joined(step: tuple[Array | None, ...], chosen: list[int]) -> tuple[Array | 
     whole = np.concatenate(parts, axis=1) if len(parts) == len(chosen) else None
     at = min(chosen)
     return tuple(whole if i == at else array for i, array in enumerate(step) if i == at or i not in chosen)
+
+
+def _split(step: tuple[Array | None, ...], number: int, order: list[int]) -> tuple[Array | None, ...]:
+    """A step with a matrix as its columns, each at the place that the other side has it."""
+    matrix = step[number]
+    rest = iter([array for i, array in enumerate(step) if i != number])
+    return tuple(
+        (None if matrix is None else matrix[:, order.index(i)]) if i in order else next(rest)
+        for i in range(len(step) - 1 + len(order))
+    )
 
 
 def _in_one(step: tuple[Array | None, ...], other: tuple[Array | None, ...]) -> tuple[Array | None, ...]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -243,8 +244,20 @@ class Observation:
         return call.function or (layer.kind if layer is not None else "")
 
     def array(self, key: Any) -> Array | None:
-        """The values of a key, None where there are none."""
-        return self._tensors.get_tensor(key) if isinstance(key, str) and key in self._keys else None
+        """The values of a key, None where there are none; of several in one, their samples one after the other."""
+        if not isinstance(key, str):
+            return None
+        if AND in key:
+            arrays = [self.array(part) for part in key.split(AND)]
+            shapes = {None if array is None or not array.ndim else array.shape[1:] for array in arrays}
+            return None if len(shapes) > 1 or None in shapes else np.concatenate(arrays)  # type: ignore[arg-type]
+        key, _, part = key.partition(_PART)
+        found = self._tensors.get_tensor(key) if key in self._keys else None
+        if not part or found is None:
+            return found
+        number, times = map(int, part.split("/"))
+        size = len(found) // times if found.ndim else 0
+        return found[number * size : (number + 1) * size] if size * times and len(found) % times == 0 else found
 
     def arrays(self, keys: Iterable[Any] | None) -> list[Array | None]:
         """The values of several keys."""
@@ -270,6 +283,17 @@ class Observation:
     def place(self, *path: str) -> Place | None:
         """The place at a path of keys."""
         return place(self.part(*path))
+
+
+AND = " and "
+"""Between the keys of values whose samples are put into one batch."""
+
+_PART = " part "
+
+
+def part_of_key(key: str | None, number: int, times: int) -> str | None:
+    """The key of one of the equal parts of a batch; what cannot be divided is whole in each."""
+    return None if key is None else f"{key}{_PART}{number}/{times}"
 
 
 def place(entry: Any) -> Place | None:

@@ -375,6 +375,8 @@ def own_parameters(layer: Layer, others: Sequence[Layer]) -> dict[str, Parameter
 def _by_making(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     """Layers of the same shapes that take the same, such as query, key and value, in the order of their making.
 
+    Those of a pyramid, whose windows are spread by other distances, are told by these, if both sides have the same.
+
     That is the order of the lines that made them where a model is functional: Keras computes its layers in an order of
     its own. Elsewhere it is the order of the computation, which the user has written.
     """
@@ -384,11 +386,23 @@ def _by_making(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
             sources = (guide.sources.get(found.guide.name), port.sources.get(found.port.name))
             alike.setdefault((family(found.guide), *sorted(shapes(found.guide).items()), *sources), []).append(i)
     for numbers in alike.values():
-        guides = sorted(numbers, key=lambda i: _made_at(guide, pairs[i].guide))
-        ports = sorted((pairs[i].port for i in numbers), key=lambda layer: _made_at(port, layer))
+        held = [pairs[i].guide for i in numbers], [pairs[i].port for i in numbers]
+        spread = _spread if Counter(map(_spread, held[0])) == Counter(map(_spread, held[1])) else lambda _: ()
+        order = [(spread(layer), _made_at(guide, layer), i) for layer, i in zip(held[0], numbers, strict=True)]
+        guides = [i for *_, i in sorted(order)]
+        ports = sorted(held[1], key=lambda layer: (spread(layer), _made_at(port, layer)))
         for i, layer in zip(guides, ports, strict=True):
             pairs[i] = replace(pairs[i], ports=(layer,))
     return pairs
+
+
+def _spread(layer: Layer) -> tuple[int, ...]:
+    """Of a convolution how far its window moves, and how far the window's values are apart; 1 where it is not said."""
+    found = []
+    for names in (("stride", "strides"), ("dilation", "dilation_rate")):
+        value = next((layer.settings[name] for name in names if name in layer.settings), 1)
+        found.append(value if isinstance(value, int) else max((v for v in value if isinstance(v, int)), default=1))
+    return tuple(found)
 
 
 def _made_at(side: Side, layer: Layer) -> tuple[int, int]:

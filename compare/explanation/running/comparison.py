@@ -24,6 +24,7 @@ from compare.explanation.observed.pairing import Pairing, by_targets, pair
 from compare.explanation.observed.plan import make_plan
 from compare.explanation.observed.sides import Side
 from compare.explanation.running.program import Program
+from compare.explanation.running.views import as_called
 from compare.explanation.running.watchers import Watcher, Watchers, watchers
 from compare.explanation.training.clipping import clipping
 from compare.explanation.training.gradients import gradients, trained_parameters
@@ -162,6 +163,7 @@ def _passes(
     if look is None:
         look = started.start("look", steered, {**looking, "inputs": _inputs_of(seen, started.root, steered.framework)})
     looked = look.result()
+    seen = as_called(seen, looked)
     left, right = Side(seen), Side(looked)
     pairing = by_targets(pair(left, right), left, right)
     fed = feeding(left, right, pairing)

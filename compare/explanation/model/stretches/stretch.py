@@ -10,6 +10,7 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.data import AUGMENTED_APART, augments, augments_apart
 from compare.explanation.findings import joined
 from compare.explanation.model.stretches.parallel import alike, figures
+from compare.explanation.model.stretches.partings import say_end_apart
 from compare.explanation.model.stretches.passes import (
     Pass,
     anchors_of,
@@ -85,8 +86,12 @@ def ending(one: Pass, producers: Producers) -> None:
         return
     edits = None if start is None else explain_chain(start, steps, values, goal)
     unknown = edits is None and not found.rounded and not context.has("forward", ("fault",))
-    if unknown and not say_last_operation(one, last[0], after, found, (first, goal)):
-        say_parting(one, last[0], after, found)
+    if (
+        unknown
+        and not say_last_operation(one, last[0], after, found, (first, goal))
+        and not say_parting(one, last[0], after, found)
+    ):
+        say_end_apart(one, keys[1], found)
     for edit in edits or []:
         both = [operation for operation in (edit.guide, edit.steered) if operation is not None]
         over = {operation.name.partition(" over ")[2] for operation in both}
