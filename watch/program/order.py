@@ -44,6 +44,7 @@ class Order:
         self._now = now
         self._first: dict[tuple[str, int, str], tuple[Any, FrameType, FrameType | None]] = {}
         self.identity = identity
+        self.in_samples = False  # whether a data set drew an order, or a few of many, to make one sample
         self.in_pairs = True  # whether a second order may belong to what the first one was drawn for
 
     def begin(self) -> None:
@@ -123,6 +124,7 @@ class Order:
         found: FrameType | None = frame
         while found is not None:
             if found.f_code.co_name == "__getitem__" and self._places.file(found.f_code) is not None:
+                self.in_samples = True
                 return False
             found = found.f_back
         return self.of_user(frame, modules)
@@ -219,7 +221,7 @@ class Order:
 
             def choice(self, a: Any, size: Any = None, replace: bool = True, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if replace or not isinstance(size, int | np.integer) or not order.is_drawn_by_user(frame):
+                if not order.is_drawn_by_user(frame) or replace or not isinstance(size, int | np.integer):
                     return super().choice(a, size, replace, *args, **options)
                 order.note(f"{name}.choice", _size(a), frame)
                 if order.identity:

@@ -231,6 +231,7 @@ class Session:
         if outcome == "ended":
             outcome = "no_steps" if not self.step else "ended_early" if self.step < self.request.steps else "observed"
         self.document["steps"] = self.step
+        self.data["samples_drawn"] = self.order.in_samples
         self.document["status"] = status(outcome, message, error, self.places)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -31,7 +31,10 @@ def order(context: Context, fed: Feeding) -> None:
             cause=title,
             mend=f"batch_size={fed.batches[0]}",
         )
-    mixing(context, fed, places)
+    if any(side.part("data", "samples_drawn") for side in (context.guide.observation, context.look)):
+        context.not_seen.append("which samples meet in a batch: a data set draws them anew whenever one is read")
+    else:
+        mixing(context, fed, places)
     _last_batch(context, fed, places)
     _numbers(context, places)
     _epoch_length(context, places)

@@ -116,7 +116,8 @@ def _why_untrained(
         title = "the optimizer does not know these parameters; the reference trains them"
         layers = joined(dict.fromkeys(in_code(pair.port.name, context.model) for pair, _ in entries))
         mend = f"give the optimizer the parameters of {layers}"
-        return _Cause(title, "parameters that no group of the optimizer has", mend=mend)
+        line = context.steered.observation.place("optimizer", "place")
+        return _Cause(title, "parameters that no group of the optimizer has", line, mend)
     if detached:
         title = "no gradient reaches these parameters (detached, or under no_grad); the reference trains them"
         return _Cause(title, "no gradient", mend="leave out the detach or no_grad on the way to them")
