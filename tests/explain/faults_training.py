@@ -9,6 +9,35 @@ GRADIENTS = ("gradients", "loop", "optimizer", "stated")
 RATE = ("learning[ _]rate|schedul|\\blr\\b",)
 TRAINING = ("optimizer", "loop", "stated", "gradients")
 
+FURTHER = (
+    Fault(
+        "base left in evaluation mode in the second training",
+        "fine_tuning",
+        "SGD(net.parameters(), lr=0.01), 2, frozen=False)",
+        "SGD(net.parameters(), lr=0.01), 2, frozen=True)",
+        ("loop",),
+        ("in the second training", "evaluation mode"),
+    ),
+    Fault(
+        "base unknown to the second optimizer",
+        "fine_tuning",
+        "torch.optim.SGD(net.parameters(), lr=0.01)",
+        "torch.optim.SGD(net.head.parameters(), lr=0.01)",
+        ("gradients",),
+        ("in the second training", "the optimizer does not know"),
+        ":53",
+    ),
+    Fault(
+        "rate of the first training in the second",
+        "fine_tuning",
+        "torch.optim.SGD(net.parameters(), lr=0.01)",
+        "torch.optim.SGD(net.parameters(), lr=0.05)",
+        ("optimizer",),
+        ("in the second training", "learning rate", r"0\.05"),
+        ":53",
+    ),
+)
+
 LOSS = (
     Fault(
         "each sample beside itself",
@@ -506,4 +535,4 @@ STATED = (
     ),
 )
 
-FAULTS_TRAINING = LOSS + GRADIENT + OPTIMIZER + LOOP + OF_ONES_OWN + STATED
+FAULTS_TRAINING = FURTHER + LOSS + GRADIENT + OPTIMIZER + LOOP + OF_ONES_OWN + STATED

@@ -38,6 +38,7 @@ INHERENT: dict[str, tuple[str, ...]] = {
     "denoising": (),
     "dense_mnist": (ADAM,),
     "diffusion": (ROOT,),
+    "fine_tuning": (VARIANCE,),
     "frozen_base": (ADAM,),
     "fused_attention": (ADAM,),
     "gradient_tape": (),
