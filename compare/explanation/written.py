@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compare.explanation.arithmetic.built_in_losses import Step, steps_of
-from compare.explanation.arithmetic.functions import Function, function_of, numbers_in
+from compare.explanation.arithmetic.functions import Function, elementwise, function_of, numbers_in
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.observed.observation import Array, Observation
@@ -223,6 +223,29 @@ def part(context: Context, where: str, computations: Sequence[Computation | None
                 return told
             vague = vague or told
     return vague or words.at_the_end(first.end, first.wanted)
+
+
+def taken_early(steered: Sequence[Node], wanted: Array, seen: Array) -> int | None:
+    """Which mean of the steered side's gives what the guide ends with if it is taken at the end instead; None if none.
+
+    Args:
+        steered: The steered side's calls.
+        wanted: The one number that the guide ends with.
+        seen: The one that the steered side ends with.
+    """
+    end = next((i for i in reversed(range(len(steered))) if _same(seen, steered[i].output)), None)
+    for at, node in enumerate(steered[:end]) if end is not None and len(steered) <= _MOST_NODES else ():
+        if not averages(node) or node.output.size > 1 or end is None or not _leads_to(steered, at, end):
+            continue
+        values = elementwise(node.name, node.inputs) if _reduction(node) else node.inputs[0]
+        made = None if values is None or values.size <= 1 else _again(steered, at, values, end)
+        if made is not None and np.allclose(made.mean(), wanted, rtol=_CLIPPED, atol=0):
+            return at
+    return None
+
+
+_CLIPPED = 1e-6
+"""What probabilities that a framework clips to 1e-7 make of a loss is less."""
 
 
 _Source = tuple[int, int]

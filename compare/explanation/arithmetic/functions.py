@@ -63,6 +63,12 @@ _ELEMENTWISE_LOSSES: Mapping[str, Callable[[Array, Array], Array]] = {
 }
 
 
+def elementwise(name: str, inputs: Sequence[Array]) -> Array | None:
+    """What a loss function gives of each value before it makes one of all; None where that is not known."""
+    loss = _ELEMENTWISE_LOSSES.get(name)
+    return None if loss is None else np.asarray(loss(inputs[0], inputs[1]), np.float64)
+
+
 def function_of(name: str, inputs: Sequence[Array], settings: Mapping[str, Any], output: Array) -> Function | None:
     """What a call computes of its inputs, found by its output; None for a function that is not known.
 

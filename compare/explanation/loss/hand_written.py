@@ -9,7 +9,7 @@ from compare.explanation.arithmetic.functions import numbers_in
 from compare.explanation.context import Context
 from compare.explanation.loss.words import Found, Said, named
 from compare.explanation.observed.observation import Array, Observation, place
-from compare.explanation.written import Entry, Node, computation, nodes_of, part
+from compare.explanation.written import Entry, Node, computation, nodes_of, part, taken_early
 
 
 def by_parting(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
@@ -27,10 +27,39 @@ def by_parting(context: Context, steps: Sequence[int], a: Array, b: Array) -> Fo
         told = found if told is None or (found is not None and not found.vague) else told
         if told is not None and not told.vague:
             break
+    if told is None or told.vague:
+        early = _taken_early(context, values)
+        if early is not None:
+            return [early]
     if told is None:
         return None
     guide, steered = (named(side.observation) for side in (context.guide, context.steered))
     return [Said(told.title, f"{guide}: {told.guide}", f"{steered}: {told.steered}", told.title, told.mend, told.place)]
+
+
+def _taken_early(context: Context, values: Sequence[tuple[int, Array, Array]]) -> Said | None:
+    """A mean over the batch that is taken before what should be done with each of its values."""
+    columns = [_nodes(context.steered.observation, step) for step, *_ in values]
+    found = {taken_early(nodes, wanted, seen) for nodes, (_, wanted, seen) in zip(columns, values, strict=True)}
+    at = found.pop() if len(found) == 1 else None
+    if at is None:
+        return None
+    node, after = columns[0][at], next(other for other in columns[0] if at in other.sources)
+    name = columns[0][node.sources[0]].name if node.step is not None and node.sources[0] is not None else node.name
+    called = next((term for term in _functions(context) if term in (node.place.code if node.place else "")), name)
+    title = (
+        f"in the loss, the mean over the batch is taken of {called}, before {after.name}; the reference takes it last"
+    )
+    if not context.guide_is_reference:
+        title = f"in the loss, the mean over the batch is taken last; the reference takes it of {called}"
+    guide, steered = ("the mean is taken last", f"the mean is taken before {after.name}")
+    return Said(title, guide, steered, title, 'reduction="none", and the mean at the end', node.place)
+
+
+def _functions(context: Context) -> list[str]:
+    """The loss functions that the steered side calls."""
+    losses = context.steered.observation.losses
+    return [str(term.get("function")) for term in (losses[0].get("terms") or [] if losses else [])]
 
 
 def _channels_first(array: Array) -> Array:

@@ -227,7 +227,8 @@ def _left_in_evaluation(context: Context) -> None:
         steps = [flag for flag in observation.part("loop", "training_by_step") or [] if isinstance(flag, bool)]
         at = next((i for i, flag in enumerate(steps) if not flag and steps[0]), None)
         line = observation.place("loop", "left_in_evaluation")
-        later = "evaluation mode from the second epoch on" if line is not None else "training mode"
+        begins = not steps or steps[0]
+        later = "evaluation mode from the second epoch on" if line is not None and begins else "training mode"
         texts.append(later if at is None else f"evaluation mode from step {at + 1} on")
         lines.append(line)
     if texts[0] == texts[1] or not any(_minds(layer.kind) for layer in context.steered.layers.values()):
