@@ -55,6 +55,7 @@ class Watch:
         self.fed_targets: list[str | None] = []
         self.sample_weights: str | None = None
         self.batch_sizes: set[int] = set()
+        self._own_sizes: set[int] = set()  # of the script's own batches, before the plan's took their place
         self.made: deque[tuple[Any, Any]] = deque(maxlen=64)  # before the first step, and where
         self.derived = Derived()  # of this step's batch
         self._targets: dict[int, Tensor] = {}
@@ -207,6 +208,7 @@ class Watch:
             self.fed_inputs.append(group.fed[-1])
             self.fed_places.append(next((where for made, where in self.made if made is tensor), None))
             values = self.plan.array(planned[number]) if self.plan and number < len(planned) else None
+            self._own_sizes.add(tensor.shape[0])
             if values is not None:
                 set_values(tensor, values)
                 self._replaced.add(id(tensor))
@@ -222,10 +224,15 @@ class Watch:
         self.fed_targets.append(self._keep(f"step{self.step}/fed/target{number}", tensor))
         planned = (self.plan.step(self.step).get("targets") or []) if self.plan else []
         values = self.plan.array(planned[number]) if self.plan and number < len(planned) else None
-        if values is not None and id(tensor) not in self._replaced:
+        if values is not None and id(tensor) not in self._replaced and not self._is_selected(tensor, values):
             set_values(tensor, values)
             with self.quietly():
                 self.derived.make_again(tensor)
+
+    def _is_selected(self, target: Tensor, values: Any) -> bool:
+        """Whether a target is of some of a batch's samples only: those with a label, for one."""
+        other = target.ndim > 0 and np.shape(values)[:1] != target.shape[:1]
+        return other and not any(size and target.shape[0] % size == 0 for size in self._own_sizes)
 
     def _keep(self, key: str, leaf: Any) -> str | None:
         values = array(leaf)
@@ -304,7 +311,7 @@ class Watch:
         self.step_losses, self.step_terms = [], []
         self.fed_inputs, self.fed_targets, self.sample_weights, self.fed_places = [], [], None, []
         self.made.clear()
-        self.batch_sizes = set()
+        self.batch_sizes, self._own_sizes = set(), set()
         self._targets, self._fed, self._replaced, self.derived = {}, {}, set(), Derived()
         self.calls = self._new_calls()
 

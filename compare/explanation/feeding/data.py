@@ -336,8 +336,10 @@ def _targets(context: Context, fed: Feeding, places: Places) -> None:
             continue
         if any(found.words == "other samples" for found in fed.inputs):
             continue
-        if relation.words.startswith("shape ") and _in_a_list(fed, number):
-            context.not_seen.append("whether the targets are the same: one side has them in a list, not by sample")
+        if _in_a_list(fed, number) and (relation.words.startswith("shape ") or fed.batches[0] == fed.batches[1]):
+            context.not_seen.append(
+                "whether the targets are the same: one side has them in a list, or of some samples alone"
+            )
         else:
             context.find(
                 "data",

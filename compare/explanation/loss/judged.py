@@ -60,6 +60,13 @@ def loss(context: Context) -> None:
     if far <= _ROUNDED:
         _inherent(context, far)
         return
+    if _keras_poisson(context, steps, a, b):
+        _inherent(
+            context,
+            far,
+            "Keras's Poisson loss adds 1e-7 to what it takes the logarithm of (keras/src/losses/losses.py)",
+        )
+        return
     if context.not_compared and not _given_the_same(context):
         context.not_seen.append(f"the loss: it comes after {joined(sorted(context.not_compared))}")
         return
@@ -135,10 +142,27 @@ def _whole_value(observation: Observation, entry: dict[str, Any]) -> Any:
     return sum(several) / len(several) if isinstance(steps, int) and steps > 1 else sum(several)
 
 
-def _inherent(context: Context, far: float) -> None:
+def _keras_poisson(context: Context, steps: Sequence[int], a: Array, b: Array) -> bool:
+    """Whether the guide's loss is Keras's Poisson loss, and the other side's the same without its 1e-7."""
+    samples = samples_of(context, steps)
+    if context.frameworks[0] != "keras" or not samples or named(context.guide.observation) != "poisson":
+        return False
+    flat = [(sample.outputs.reshape(-1), np.asarray(sample.targets, np.float64).reshape(-1)) for sample in samples]
+    if any(x.size != y.size or x.min() <= 0 for x, y in flat):
+        return False
+    with_epsilon, without = ([float(np.mean(x - y * np.log(x + epsilon))) for x, y in flat] for epsilon in (1e-7, 0))
+    pairs = ((a[: len(flat)], with_epsilon), (b[: len(flat)], without))
+    return all(np.allclose(found, wanted, rtol=_ROUNDED, atol=0) for found, wanted in pairs)
+
+
+def _inherent(
+    context: Context,
+    far: float,
+    title: str = "the loss differs by a constant rounded to float32, or by probabilities that are clipped",
+) -> None:
     context.find(
         "loss",
-        "the loss differs by a constant rounded to float32, or by probabilities that are clipped",
+        title,
         guide=named(context.guide.observation),
         steered=named(context.steered.observation),
         effect=far,

@@ -9,7 +9,7 @@ import numpy as np
 from compare.explanation.context import Context
 from compare.explanation.findings import Place
 from compare.explanation.loss.words import Found, Said
-from compare.explanation.observed.observation import Array, Call, Observation
+from compare.explanation.observed.observation import Array, Call, Observation, place
 
 _EQUAL = 1e-6
 """What probabilities that are clipped, and constants rounded to float32, make of a loss is less."""
@@ -93,7 +93,7 @@ def _scalars(observation: Observation, steps: Sequence[int]) -> Iterator[tuple[A
     for column in zip(*terms, strict=False):
         values = [term.get("value") for term in column]
         if all(isinstance(value, int | float) for value in values):
-            yield np.array(values, np.float64), None
+            yield np.array(values, np.float64), place(column[0].get("place"))
     for calls in zip(*_calls(observation, steps), strict=False):
         arrays = [observation.array(next(iter(call.outputs), None)) for call in calls]
         if all(array is not None and array.size == 1 for array in arrays):

@@ -120,18 +120,20 @@ def written_otherwise(context: Context) -> None:
     """Says of what is left on both sides, where one may be the other written by hand, that it is not compared.
 
     That is what a layer of the user's own may be, and layers whose weights have the sizes of what the other side has
-    left, such as a bidirectional one and its two directions.
+    left, such as a bidirectional one and its two directions; beside a layer of the user's own, as many numbers in all:
+    two matrices of a highway are one to a dense layer.
     """
     first, second = (_left_over(context, number) for number in (0, 1))
     sizes = [_sizes_of(layers) for layers in (first, second)]
     own = any(family(layer) == "own" for layer in (*first, *second))
     if not first or not second or not (own or sizes[0] == sizes[1]):
         return
+    totals = [sum(size * count for size, count in held.items()) for held in sizes]
     excused = [
         layer
         for layers, others in ((first, sizes[1]), (second, sizes[0]))
         for layer in layers
-        if family(layer) == "own" or sizes[0] == sizes[1] or not _sizes_of([layer]) - others
+        if family(layer) == "own" or totals[0] == totals[1] or not _sizes_of([layer]) - others
     ]
     said = [joined([_named(x) for x in layers if x in excused]) for layers in (first, second)]
     reference, port = said if context.guide_is_reference else said[::-1]

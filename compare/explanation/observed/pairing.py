@@ -477,7 +477,22 @@ def by_targets(pairing: Pairing, guide: Side, port: Side) -> Pairing:
         j = next((j for j, found in enumerate(pairs) if found.port.name == wanted[0]), None)
         if j is not None and shapes(pairs[i].guide) == shapes(pairs[j].guide):
             pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
-    return replace(pairing, pairs=tuple(pairs))
+    return replace(pairing, pairs=tuple(_by_what_follows(pairs, guide, port)))
+
+
+def _by_what_follows(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
+    """Layers of the same shapes that take the same, by the layers that take what they give: those of several heads."""
+    pairs = list(pairs)
+    for found in reversed(pairs):
+        before = guide.sources.get(found.guide.name, frozenset()), port.sources.get(found.port.name, frozenset())
+        i = next((i for i, other in enumerate(pairs) if {other.guide.name} == before[0]), None)
+        j = next((j for j, other in enumerate(pairs) if {other.port.name} == before[1]), None)
+        if i is None or j is None or i == j:
+            continue
+        siblings = guide.sources.get(pairs[i].guide.name) == guide.sources.get(pairs[j].guide.name)
+        if siblings and shapes(pairs[i].guide) == shapes(pairs[j].guide) and len(pairs[i].ports) == len(pairs[j].ports):
+            pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
+    return pairs
 
 
 def _heads(side: Side) -> list[tuple[Array, str]]:

@@ -53,7 +53,7 @@ from compare.explanation.operations.operation import Operation
 from compare.explanation.operations.windows import pad
 
 _SQUASHING = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
-"""Activations that a loss may have inside: whether they are missing is for the loss to show."""
+"""Activations that a loss may have inside: whether they are missing is for the loss to show. Poisson's may have exp."""
 
 
 def ending(one: Pass, producers: Producers) -> None:
@@ -95,7 +95,7 @@ def ending(one: Pass, producers: Producers) -> None:
     for edit in edits or []:
         both = [operation for operation in (edit.guide, edit.steered) if operation is not None]
         over = {operation.name.partition(" over ")[2] for operation in both}
-        if not trained or len(over) > 1 or not all(map(_in_a_loss, both)):
+        if not trained or len(over) > 1 or not all(_in_a_loss(context, operation) for operation in both):
             say_edit(one, edit, (last[0], last[0]), found)
 
 
@@ -114,8 +114,11 @@ def _same_loss(context: Context) -> bool:
     return bool(pairs) and all(abs(a - b) <= ROUNDED * abs(a) for a, b in pairs)
 
 
-def _in_a_loss(operation: Operation) -> bool:
-    return operation.name.partition(" over ")[0] in _SQUASHING
+def _in_a_loss(context: Context, operation: Operation) -> bool:
+    name = operation.name.partition(" over ")[0]
+    losses = [side.observation.losses[0] for side in (context.guide, context.steered) if side.observation.losses]
+    functions = [str(term.get("function")).lower() for loss in losses for term in loss.get("terms") or ()]
+    return name in _SQUASHING or (name == "exponential" and any("poisson" in function for function in functions))
 
 
 def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Call, fed: Match) -> None:
