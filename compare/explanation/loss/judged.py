@@ -64,7 +64,7 @@ def loss(context: Context) -> None:
         _inherent(
             context,
             far,
-            "Keras's Poisson loss adds 1e-7 to what it takes the logarithm of (keras/src/losses/losses.py)",
+            "Keras's Poisson loss adds 1e-7 to what it takes the logarithm of",
         )
         return
     if context.not_compared and not _given_the_same(context):

@@ -10,6 +10,7 @@ from compare.explanation.findings import joined
 from compare.explanation.observed.carry import parameter_pairs, sources_in
 from compare.explanation.observed.observation import Observation, place
 from compare.explanation.observed.values import deviation
+from compare.explanation.origins import made_at
 from compare.explanation.training.gradients import of_guide, ratio_of
 
 
@@ -20,8 +21,12 @@ def clipping(context: Context) -> None:
         return
     places = (
         context.guide.observation.place("optimizer", "place"),
-        next((place(entry.get("place")) for entry in context.steered.observation.entries("loop", "clip")), None)
-        or context.steered.observation.place("optimizer", "place"),
+        made_at(
+            next((place(entry.get("place")) for entry in context.steered.observation.entries("loop", "clip")), None)
+            or context.steered.observation.place("optimizer", "place"),
+            context.folders[1],
+            "gradient_clip_val",
+        ),
     )
     effect, text = _clip_effect(context)
     left = [_left_out(observation) for observation in (context.guide.observation, context.steered.observation)]
