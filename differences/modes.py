@@ -83,4 +83,35 @@ ENTRIES = (
         torch_gives=[1.0],
         torch_mend=Mend("layer(x)  # a validation\n", "layer(x)  # a validation\nlayer.train()\n"),
     ),
+    Difference(
+        name="mode-in-a-call",
+        area="modes",
+        title="A mode that is written in the call of a layer",
+        since="read in the versions below only",
+        keras="A functional model passes its own mode on, over the one in the call: with base(x, training=False), fit "
+        "uses the batch's statistics once base is trainable; Dropout(0.5)(x, training=True) does nothing in predict. "
+        "A subclassed model keeps to the call.",
+        torch="F.dropout(x, training=True), or base.eval() after model.train(), holds.",
+        keras_place=Place("keras/src/models/functional.py", "operation_fn", "kwargs[name] = value"),
+        torch_place=Place("torch/nn/functional.py", "dropout", "_VF.dropout(input, p, training)"),
+        seen="A frozen base's moving statistics change in the training after base.trainable = True, in spite of "
+        "training=False. Ones through Dropout(0.5)(x, training=True) in predict: all 1 in Keras, 0 and 2 in torch.",
+        matters="yes: fine-tuning with normalisations, and dropout that should be active in predict",
+        given="x = np.ones((1, 100))",
+        keras_code="""
+            inputs = keras.Input((100,))
+            model = keras.Model(inputs, keras.layers.Dropout(0.5)(inputs, training=True))
+            out = np.unique(model.predict(x, verbose=0))
+            """,
+        torch_code="""
+            class Model(nn.Module):
+                def forward(self, x):
+                    return F.dropout(x, 0.5, training=True)
+
+            out = Model().eval()(torch.tensor(x)).unique()
+            """,
+        keras_gives=[1.0],
+        torch_gives=[0.0, 2.0],
+        keras_mend=Mend("model.predict(x, verbose=0)", "model(x)"),
+    ),
 )
