@@ -234,6 +234,9 @@ def taken_early(steered: Sequence[Node], wanted: Array, seen: Array) -> int | No
         seen: The one that the steered side ends with.
     """
     end = next((i for i in reversed(range(len(steered))) if _same(seen, steered[i].output)), None)
+    last = None if end is None else steered[end]
+    if last is not None and averages(last) and last.inputs[0].size == 1 and last.sources[0] is not None:
+        end = last.sources[0]  # a mean of one value is known for one value alone
     for at, node in enumerate(steered[:end]) if end is not None and len(steered) <= _MOST_NODES else ():
         if not averages(node) or node.output.size > 1 or end is None or not _leads_to(steered, at, end):
             continue

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from compare.explanation.model.structure import structure
 from compare.explanation.observed.carry import carried, parameter_pairs
 from compare.explanation.observed.grouping import shapes
 from compare.explanation.observed.observation import Observation
-from compare.explanation.observed.pairing import pair
+from compare.explanation.observed.pairing import _by_what_follows, pair
 from compare.explanation.observed.plan import _goes_on, call_pairs
 from compare.explanation.observed.sides import Side
 from recipe.errors import RunFailedError
@@ -72,6 +73,47 @@ def test_branches_of_the_same_shapes_are_paired_by_what_they_are_computed_from(t
     ):
         port = wired(tmp_path / str(number), "torch", port_layers, wires)
         assert {("norm_1", "of_a"), ("norm_2", "of_b"), ("long", "a")} <= set(names(guide, port)), wires
+
+
+def convolution(name: str, framework: str, dilation: int) -> dict[str, object]:
+    if framework == "keras":
+        return layer(name, "Conv2D", {"kernel": (3, 3, 4, 4)}, dilation_rate=[dilation, dilation])
+    return layer(name, "Conv2d", {"weight": (4, 4, 3, 3)}, dilation=[dilation, dilation])
+
+
+@pytest.mark.parametrize(
+    ("spread", "expected"),
+    [((2, 3), [("a", "of_2"), ("b", "of_3")]), ((3, 3), [("a", "of_3"), ("b", "of_2")])],
+)
+def test_branches_whose_windows_are_spread_otherwise_are_paired_by_that_if_both_have_the_same(
+    tmp_path: Path, spread: tuple[int, int], expected: list[tuple[str, str]]
+) -> None:
+    wires = {"a": "x", "b": "x"}
+    guide = wired(
+        tmp_path / "a", "keras", [convolution(name, "keras", d) for name, d in zip("ab", spread, strict=True)], wires
+    )
+    layers = [convolution("of_3", "torch", 3), convolution("of_2", "torch", 2)]
+    port = wired(tmp_path / "b", "torch", layers, {"of_3": "x", "of_2": "x"})
+    assert sorted(names(guide, port)) == expected
+
+
+def test_layers_of_several_heads_are_paired_by_the_outputs_that_they_lead_to(tmp_path: Path) -> None:
+    size = (4, 4)
+    heads = [dense(f"{name}_hidden", size) for name in "pq"] + [dense(f"{name}_out", (4, 1)) for name in "pq"]
+    guide = wired(
+        tmp_path / "a", "keras", heads, {"p_hidden": "x", "q_hidden": "x", "p_out": "p_hidden", "q_out": "q_hidden"}
+    )
+    ports = [linear(f"{name}.0", size) for name in ("first", "second")]
+    ports += [linear(f"{name}.1", (4, 1)) for name in ("first", "second")]
+    wires = {"first.0": "x", "first.1": "first.0", "second.0": "x", "second.1": "second.0"}
+    port = wired(tmp_path / "b", "torch", ports, wires)
+    found = pair(guide, port)
+    # The targets say that p is the second one.
+    by = {"p_hidden": "first.0", "q_hidden": "second.0", "p_out": "second.1", "q_out": "first.1"}
+    of = {layer.name: layer for other in found.pairs for layer in other.ports}
+    turned = [replace(other, ports=(of[by[other.guide.name]],)) for other in found.pairs]
+    again = {other.guide.name: other.port.name for other in _by_what_follows(turned, guide, port)}
+    assert again == {"p_hidden": "second.0", "q_hidden": "first.0", "p_out": "second.1", "q_out": "first.1"}
 
 
 def test_a_layer_too_many_is_left_over(tmp_path: Path) -> None:
@@ -567,9 +609,11 @@ def own(name: str, *shapes_of: tuple[int, ...]) -> dict[str, object]:
         # A layer of the user's own may be what the other side has a layer for.
         ([layer("lstm", "LSTM", {"kernel": (3, 32), "recurrent_kernel": (8, 32)})], [own("hand", (3, 32), (8, 32))], 0),
         ([own("attention", (8, 4), (4,))], [own("pooling", (8, 4), (4, 1), (3,))], 0),
+        ([own("highway", (8, 8), (8, 8), (8,), (8,))], [linear("both", (8, 16))], 0),
         # One that is missing is a fault, and so is one of a kind that cannot be it.
         ([own("attention", (8, 4), (4,))], [], 1),
         ([layer("norm", "BatchNormalization", {"gamma": (8,), "beta": (8,)})], [own("hand", (5, 5))], 2),
+        ([own("highway", (8, 8), (8, 8))], [linear("both", (8, 15))], 2),
         ([dense("more", (8, 9))], [layer("c", "Conv2d", {"weight": (2, 8, 3, 3)})], 2),
     ],
 )

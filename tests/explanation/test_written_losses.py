@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "triplet_margin_loss": lambda *given, **options: built_in_triplet(given, **options),
     "softmax": lambda x, axis=None, dim=None: special.softmax(x, axis=dim if axis is None else axis),
     "mse_loss": lambda a, b, reduction: getattr(np, reduction)((a - b) ** 2),
+    "squared_difference": lambda a, b: (a - b) ** 2,
 }  # fmt: skip
 
 
@@ -299,3 +300,21 @@ def test_an_axis_of_images_is_named_in_the_layout_of_the_port(tmp_path: Path) ->
     found = finding(tmp_path, shares_of_channels, shares_of_columns, size=(2, 4, 5, 3))
     assert found.title == "in the loss softmax(dim=-1); the reference has softmax(axis=1)"
     assert found.mend == "use softmax(dim=1)"
+
+
+def focused(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+    """Errors that are weighed by what they are themselves, each for itself."""
+    error = of("squared_difference", a, p)
+    return of("mean", of("mul", of("sub", 1.0, of("exp", of("neg", error))), error))
+
+
+@pytest.mark.parametrize("built_in", [True, False])
+def test_a_mean_that_is_taken_before_what_is_done_with_each_value(tmp_path: Path, built_in: bool) -> None:
+    def port(of: Recorder, a: Array, p: Array, n: Array) -> Array:
+        error = of("mse_loss", a, p, reduction="mean") if built_in else of("mean", of("pow", of("sub", a, p), 2))
+        return of("mean", of("mul", of("sub", 1.0, of("exp", of("neg", error))), error))
+
+    title, line = said(tmp_path, focused, port)
+    assert "the mean over the batch is taken of" in title
+    assert title.endswith("before neg; the reference takes it last")
+    assert line == (1 if built_in else 3)

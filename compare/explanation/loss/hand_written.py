@@ -15,6 +15,9 @@ from compare.explanation.written import Entry, Node, computation, nodes_of, part
 def by_parting(context: Context, steps: Sequence[int], a: Array, b: Array) -> Found | None:
     """By the value at which the steered side's computation leaves the guide's."""
     values = list(zip(steps, np.asarray(a), np.asarray(b), strict=True))[:2]
+    early = _taken_early(context, values)
+    if early is not None:
+        return [early]
     told = None
     for layout in (_channels_first, np.asarray) if context.frameworks == ("keras", "torch") else (np.asarray,):
         computations = [
@@ -27,10 +30,6 @@ def by_parting(context: Context, steps: Sequence[int], a: Array, b: Array) -> Fo
         told = found if told is None or (found is not None and not found.vague) else told
         if told is not None and not told.vague:
             break
-    if told is None or told.vague:
-        early = _taken_early(context, values)
-        if early is not None:
-            return [early]
     if told is None:
         return None
     guide, steered = (named(side.observation) for side in (context.guide, context.steered))
