@@ -213,6 +213,23 @@ def test_a_comprehension_is_a_loop(tmp_path: Path, line: str) -> None:
     assert [(loop["kind"], loop["count"]) for loop in found["loops"]] == [("for", 3), ("for", 2)]
 
 
+def test_a_loop_in_which_the_optimizer_is_made_is_none_over_epochs(tmp_path: Path) -> None:
+    source = """
+        def train(fold):
+            for epoch in range(2):
+                for batch in range(4):
+                    step()
+        for fold in range(5):
+            model = object()
+            train(fold)
+        """
+    made = [(str(tmp_path / "port.py"), 7)]  # in the loop over folds
+    assert run(tmp_path, source, enclosing_loops)["value"] == 5
+    found = run(tmp_path, source, lambda frame, places: enclosing_loops(frame, places, made))
+    assert [loop["count"] for loop in found["loops"]] == [2, 4]
+    assert found["value"] == 2
+
+
 def test_what_is_called_beside_a_comprehension_is_called_by_the_epoch(tmp_path: Path) -> None:
     source = """
         class Scheduler:

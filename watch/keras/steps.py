@@ -12,7 +12,7 @@ from watch.keras.model.losses import Losses
 from watch.keras.model.parameters import Parameters
 from watch.program.request import Plan
 from watch.program.script import Session
-from watch.source.loops import enclosing_loops, later_trainings
+from watch.source.loops import Line, enclosing_loops, later_trainings
 from watch.source.stopping import stopping
 
 
@@ -36,6 +36,7 @@ class Steps:
         self.parameters = Parameters(session, backend, tree, calls, plan)
         self.optimizers: list[Any] = []
         self.optimizer_places: dict[int, Any] = {}
+        self.made_at: dict[int, list[Line]] = {}  # the lines that were under way when an optimizer was made
         self.trainer: Any = None  # the model whose `fit` is at work
         self.fed: dict[str, Any] | None = None
         self.flags: dict[str, bool] = {}
@@ -287,7 +288,7 @@ class Steps:
         if step == 0:
             session.data["later"] = session.told(later_trainings, frame, session.places) or []
         if step == 0 and session.data["epochs"]["how"] in {None, "train_on_batch"}:
-            loops = enclosing_loops(frame, session.places)
+            loops = enclosing_loops(frame, session.places, self.made_at.get(id(begun["optimizer"]), ()))
             session.data["epochs"] = loops | {"how": session.data["epochs"]["how"] or "for loop"}
             self.stopping = session.told(stopping, frame, session.places)
         session.step += 1

@@ -19,7 +19,7 @@ from watch.keras.schedules import planned_rates
 from watch.keras.steps import Steps
 from watch.program.request import Plan
 from watch.program.script import Session
-from watch.source.loops import names_average, sets_rate
+from watch.source.loops import lines_of, names_average, sets_rate
 from watch.source.places import Place
 from watch.source.stopping import restoring
 
@@ -206,6 +206,7 @@ class KerasWatcher:
 
         def init(optimizer: Any, *args: Any, **options: Any) -> None:
             session.trainings.optimizer_made()
+            steps.made_at[id(optimizer)] = lines_of(sys._getframe(1), session.places)  # noqa: SLF001
             steps.optimizer_places[id(optimizer)] = session.places.here(sys._getframe(1))  # noqa: SLF001
             make(optimizer, *args, **options)
 

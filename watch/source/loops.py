@@ -4,7 +4,7 @@ import ast
 import re
 import sys
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import FrameType
 from typing import Any
@@ -26,15 +26,30 @@ Loop = ast.For | ast.While | ast.ListComp | ast.SetComp | ast.DictComp | ast.Gen
 """A statement that goes round, or a comprehension."""
 
 
-def enclosing_loops(frame: FrameType | None, places: Places) -> dict[str, Any]:
+Line = tuple[str, int]
+"""A file's name and the number of a line."""
+
+
+def lines_of(frame: FrameType | None, places: Places) -> list[Line]:
+    """The lines of the user's own code that are under way, the innermost first."""
+    return [(found.f_code.co_filename, found.f_lineno) for found in user_frames(frame, places)]
+
+
+def enclosing_loops(frame: FrameType | None, places: Places, made: Sequence[Line] = ()) -> dict[str, Any]:
     """The loops around the line that runs, the outermost first, and the number of epochs if it is told.
+
+    Args:
+        frame: Where a script is, at an optimizer step.
+        places: Which frames are the user's own.
+        made: The lines that were under way when the optimizer was made. A loop around one of them, over folds for one,
+            begins another training in each round, and is left out.
 
     Returns:
         `value`: how often the outermost loop over a range goes round, None where there is none; `how`: "for loop";
         `loops`: of each its `count`, None where it is unknown, its `kind` and `place`.
     """
     frames = user_frames(frame, places)
-    loops = [loop for found in reversed(frames) for loop in _around(found, places)]
+    loops = [loop for found in reversed(frames) for loop in _around(found, places, made)]
     counted = next((loop for loop in loops if loop["count"] is not None), None)
     value = None if counted is None else counted["count"]
     return {"value": value, "how": None if counted is None else "for loop", "loops": loops}
@@ -79,9 +94,11 @@ def user_frames(frame: FrameType | None, places: Places) -> list[FrameType]:
     return frames
 
 
-def _around(frame: FrameType, places: Places) -> list[dict[str, Any]]:
+def _around(frame: FrameType, places: Places, made: Sequence[Line]) -> list[dict[str, Any]]:
     found = []
     for node in loop_nodes(frame):
+        if any(file == frame.f_code.co_filename and _within_lines(line, node) for file, line in made):
+            continue
         iterated = _iterated(node)
         count = None if iterated is None else _count(iterated, frame)
         place = places.of_line(frame.f_code.co_filename, node.lineno)

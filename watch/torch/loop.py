@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from watch.source.loops import enclosing_loops, later_trainings, names_average, sets_rate
+from watch.source.loops import Line, enclosing_loops, later_trainings, lines_of, names_average, sets_rate
 from watch.source.modes import evaluated_and_left
 from watch.source.stopping import restoring, stopping
 from watch.torch.around import Around
@@ -36,6 +36,7 @@ class Loop:
         self._around = Around(watch)
         self._schedules = Schedules(watch)
         self._places: dict[int, Any] = {}  # where each optimizer was made
+        self._made_at: dict[int, list[Line]] = {}  # all lines that were under way
         self._stepped: dict[int, int] = {}  # steps of each optimizer
         self._own_gradients: dict[str, Tensor] = {}
         self._update: dict[str, Any] = {}
@@ -105,6 +106,7 @@ class Loop:
         watch.optimizers.append(optimizer)
         place = self.places.here(frame)
         self._places[id(optimizer)] = place
+        self._made_at[id(optimizer)] = lines_of(frame, self.places)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         watch.model.include(parameters)
         with watch.quietly():
@@ -220,9 +222,11 @@ class Loop:
         if not watch.step:
             frame = sys._getframe(1)  # noqa: SLF001
             told = self.session.told
+            made = self._made_at.get(id(optimizer), ())
             self.session.data |= {
-                "epochs": enclosing_loops(frame, self.places), "later": told(later_trainings, frame, self.places) or [],
-            }  # fmt: skip
+                "epochs": enclosing_loops(frame, self.places, made),
+                "later": told(later_trainings, frame, self.places) or [],
+            }
             told(self._schedules.look, frame)
             told(self._around.look, frame)
             watch.document["loop"] |= {

@@ -99,7 +99,9 @@ _MOST_TRAININGS = 3
 
 def _goes_on(context: Context, number: int) -> bool:
     """Whether both programs train further after so many trainings, by an optimizer that is made for it."""
-    return all(len(trained_later(side)) >= number for side in (context.guide.observation, context.look))
+    sides = (context.guide.observation, context.look)
+    anew = all(side.begins_anew is not None for side in (context.guide.observation, context.steered.observation))
+    return all(len(trained_later(side)) >= number for side in sides) or (anew and number == 1)
 
 
 def _further(
