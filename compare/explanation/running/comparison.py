@@ -73,7 +73,7 @@ def compare_programs(
     for number in range(1, _MOST_TRAININGS):
         if not _goes_on(context, number):
             break
-        with watchers(timeout, None if keep is None else keep / f"training{number + 1}") as started:
+        with watchers(min(timeout, _PATIENCE), None if keep is None else keep / f"training{number + 1}") as started:
             _further(context, number, started, guide, steered, {**options, "skip": number}, steps, report)
     if context.guide.observation.updates:
         later(context)
@@ -95,6 +95,9 @@ def compare_programs(
 
 _MOST_TRAININGS = 3
 """So many trainings of a script are compared, one after the other."""
+
+_PATIENCE = 120.0
+"""The seconds for a further training: those before it pass at full length, eagerly, and may be long."""
 
 
 def _goes_on(context: Context, number: int) -> bool:
