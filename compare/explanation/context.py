@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from compare.explanation.findings import Finding, Place, Severity, Stage, joined
-from compare.explanation.observed.observation import Layer, Observation
+from compare.explanation.observed.observation import Array, Layer, Observation
 from compare.explanation.observed.pairing import Pair, Pairing
 from compare.explanation.observed.sides import Side
 from compare.explanation.origins import origin
@@ -36,6 +36,7 @@ class Context:
         by_hand: The layers, and weights of a model's own, that may be written otherwise on the other side.
         told: The layers whose own output was found to differ.
         judged: The values before layers that were compared: the mode, the guide's figures, the steered side's key.
+        exchanged: Two indices of which the port uses each where the reference uses the other.
         compared_trainings: How many trainings of the scripts were compared, one after the other.
         folders: Of the guide's and the steered side's programs, to read the lines around a place.
     """
@@ -53,6 +54,7 @@ class Context:
     told: set[str] = field(default_factory=set)
     judged: set[tuple[str, tuple[float, ...], str | None]] = field(default_factory=set)
     folders: tuple[Path, Path] = (Path(), Path())
+    exchanged: list[Array] = field(default_factory=list)
     compared_trainings: int = 1
 
     @cached_property

@@ -8,6 +8,7 @@ from compare.explanation.model.stretches.parallel import alike
 from compare.explanation.model.stretches.passes import Pass, array_of, line_of_call
 from compare.explanation.model.stretches.segments import few
 from compare.explanation.observed.observation import Array, Call
+from compare.explanation.observed.pairing import Pair
 from compare.explanation.observed.values import Match
 from compare.explanation.words import off_by
 
@@ -87,3 +88,64 @@ def _over_batch(sides: Sequence[Sequence[tuple[Call, Array]]]) -> tuple[Call, bo
 def _adds_up(value: Array, other: Array) -> bool:
     per_sample = other.size == len(other) if other.ndim else False
     return per_sample and other.size > 1 and bool(np.isclose(value.item(), other.sum(), rtol=1e-6, atol=0))
+
+
+def say_exchanged(one: Pass, pair: Pair, windows: tuple[Sequence[Call], Sequence[Call]], found: Match) -> bool:
+    """Entries that are taken by one of two indices where the reference takes them by the other; whether that is it.
+
+    The ends of a graph's edges, for one: what else the exchanged indices are used for is said by that.
+
+    Args:
+        one: The pass.
+        pair: The layer that is reached.
+        windows: The calls before it, of the guide and of the steered side.
+        found: How far what reaches it is apart.
+    """
+    context = one.context
+    used = [index for call in windows[1] for index in _indices(one, 1, call)]
+    if any(_equal(index, known) for index in used for known in context.exchanged):
+        return True
+    indices = [index for call in one.steered_calls for index in _indices(one, 1, call)]
+    for call in windows[1]:
+        for other in windows[0]:
+            first, second = _taken(one, 0, other), _taken(one, 1, call)
+            if first is None or second is None or not alike(first[0], second[0]) or _equal(first[1], second[1]):
+                continue
+            if first[1].size == second[1].size and any(_equal(first[1], index) for index in indices):
+                context.exchanged += [first[1], second[1]]
+                title = "entries are taken by the wrong one of two indices: the two are exchanged"
+                context.find(
+                    "forward",
+                    f"{title} (before {context.name(pair)})",
+                    guide=f"{other.name} by one index",
+                    steered=f"{call.name} by the index that the other side uses elsewhere",
+                    places=(other.place, call.place),
+                    effect=min(found.deviation, 1.0),
+                    effect_text=f"what reaches {context.name(pair)} is {off_by(found.deviation, 'its largest value')}",
+                    cause=title,
+                    mend="exchange the two",
+                )
+                return True
+    return False
+
+
+def _taken(one: Pass, side: int, call: Call) -> tuple[Array, Array] | None:
+    """Of a call that takes entries by an index: the values that it takes them from, and the index."""
+    inputs = [array for key in call.inputs if (array := array_of(one, side, key)) is not None]
+    index = [array for array in inputs if _is_index(array)]
+    values = [array for array in inputs if array.dtype.kind == "f" and array.ndim > 1]
+    return (few(values[0]), index[0]) if call.layer is None and len(index) == len(values) == 1 else None
+
+
+def _indices(one: Pass, side: int, call: Call) -> list[Array]:
+    """The indices that a call is given."""
+    arrays = (array_of(one, side, key) for key in call.inputs)
+    return [array for array in arrays if array is not None and _is_index(array)]
+
+
+def _is_index(array: Array) -> bool:
+    return array.dtype.kind in "iu" and array.ndim == 1 and array.size > 1
+
+
+def _equal(first: Array, second: Array) -> bool:
+    return first.shape == second.shape and bool(np.array_equal(first, second))

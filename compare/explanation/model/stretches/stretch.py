@@ -10,7 +10,7 @@ from compare.explanation.context import Context
 from compare.explanation.feeding.data import AUGMENTED_APART, augments, augments_apart
 from compare.explanation.findings import joined
 from compare.explanation.model.stretches.parallel import alike, figures
-from compare.explanation.model.stretches.partings import say_end_apart
+from compare.explanation.model.stretches.partings import say_end_apart, say_exchanged
 from compare.explanation.model.stretches.passes import (
     Pass,
     anchors_of,
@@ -121,6 +121,12 @@ def _in_a_loss(context: Context, operation: Operation) -> bool:
     return name in _SQUASHING or (name == "exponential" and any("poisson" in function for function in functions))
 
 
+def _rearranged(one: Pass, pair: Pair, windows: tuple[Sequence[Call], Sequence[Call]], fed: Match) -> bool:
+    """Whether a reshape, or entries taken by another index, is what differs; says so."""
+    reshaped = say_reshaped(one, pair, windows[0], windows[1][-LOOKED_THROUGH:], fed)
+    return reshaped or say_exchanged(one, pair, windows, fed)
+
+
 def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Call, fed: Match) -> None:
     """Something between the layer before and this one differs."""
     context = one.context
@@ -137,7 +143,7 @@ def segment(one: Pass, producers: Producers, pair: Pair, begin: Call, enter: Cal
         return
     until = position + 1, enter_position(one, enter) + 1
     windows = one.guide_calls[max(0, until[0] - LOOKED_THROUGH) : until[0]], one.steered_calls[: until[1]]
-    if say_reshaped(one, pair, windows[0], windows[1][-LOOKED_THROUGH:], fed):
+    if _rearranged(one, pair, windows, fed):
         return
     values = _values(one, enter)
     if start is not None:
