@@ -62,3 +62,12 @@ def test_two_inputs_of_one_call_are_no_views(tmp_path: Path) -> None:
         tmp_path / "guide", "keras", LAYERS, [call("dense", ["a", "b"], ["c"])], arrays, fed=[{"inputs": ["a", "b"]}]
     )
     assert as_called(guide, once(tmp_path / "port")) is guide
+
+
+def test_a_name_with_and_or_part_in_it_is_a_name(tmp_path: Path) -> None:
+    arrays = {"q and k": FIRST, "a part 0/2": SECOND}
+    found = observation(tmp_path, "keras", LAYERS, [call("dense", ["q and k"], ["a part 0/2"])], arrays)
+    for key, values in arrays.items():
+        array = found.array(key)
+        assert array is not None
+        assert np.array_equal(array, values)

@@ -23,7 +23,17 @@ def test_what_is_drawn_twice_or_in_another_step_is_other_numbers() -> None:
 
 def test_a_model_that_is_called_again_draws_the_same_whole_numbers() -> None:
     draws = Draws(lambda: 0)
-    assert np.array_equal(draws.integers((9,), 2, 7, again=True), draws.integers((9,), 2, 7, again=True))
+    first, second = (draws.integers((9,), 0, 1000, again=True) for _ in range(2))
+    draws.forward_begins()
+    assert np.array_equal(draws.integers((9,), 0, 1000, again=True), first)
+    assert not np.array_equal(first, second)
+
+
+def test_a_training_that_begins_counts_anew() -> None:
+    draws = Draws(lambda: 0)
+    first = draws.normal((9,))
+    draws.begin()
+    assert np.array_equal(draws.normal((9,)), first)
 
 
 def test_whole_numbers_are_in_their_range() -> None:
@@ -39,6 +49,10 @@ def test_whole_numbers_are_in_their_range() -> None:
         ((2, 50, (8,)), {}, (2, 50)),
         (((8,),), {"high": 9}, (0, 9)),
         ((), {"low": 3, "high": 9, "size": (8,)}, (3, 9)),
+        ((5,), {"high": 9, "size": (8,)}, (5, 9)),
+        ((np.int64(2), np.int64(4), (8,)), {}, (2, 4)),
+        ((0, np.ones(2), (8,)), {}, None),
+        ((7, 3, (8,)), {}, None),
     ],
 )
 def test_the_range_of_a_call_of_randint(args: tuple[object, ...], options: dict[str, int], expected: object) -> None:

@@ -123,6 +123,8 @@ class Training:
 
     def stepping(self) -> bool:
         """Whether what is computed now may be a part of a training step: `fit` computes much around it."""
+        if self._session.trainings.passing:
+            return False
         return bool(self._steps.optimizer_places) and (self._depth > 0 or self._steps.trainer is None)
 
     def _wrap_train_step(self, owner: Any) -> None:

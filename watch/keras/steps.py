@@ -50,8 +50,14 @@ class Steps:
         self._full = False  # all steps have been seen
         self._micro_steps = 0
         self._in_training = False
+        session.trainings.begun.append(self._begin)
         calls.begins = self.forward_begins
         calls.built = self.parameters.see
+
+    def _begin(self) -> None:
+        """Forgets what a training did that passed before the one that is watched."""
+        self.scale, self.scaler, self.fed, self._backward = 1.0, None, None, []
+        self.losses.take()
 
     # The forward pass
 

@@ -1,6 +1,8 @@
 """Numbers that a training step draws before its forward pass: the same ones in every framework."""
 
+import itertools
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +26,15 @@ class Draws:
     def __init__(self, step: Callable[[], int]) -> None:
         self._step = step
         self._drawn: Counter[tuple[int, str, int]] = Counter()
+        self._in_model: Counter[int] = Counter()
+
+    def begin(self) -> None:
+        """A training begins, after one that has passed unwatched."""
+        self._drawn.clear()
+
+    def forward_begins(self) -> None:
+        """A model is called, perhaps once more in this step: what it draws is what it drew before."""
+        self._in_model.clear()
 
     def normal(self, shape: Sequence[int]) -> Array:
         """Numbers of the standard normal distribution, float64 of this shape."""
@@ -36,7 +47,7 @@ class Draws:
     def integers(self, shape: Sequence[int], low: int, high: int, *, again: bool) -> Array:
         """Whole numbers from low to high - 1, int64 of this shape: the uniform numbers in this range, rounded down.
 
-        `again` gives a step's first ones whenever it is called: a model may be called more than once.
+        `again` is for what a model draws itself, which may be called more than once.
         """
         numbers = self._generator("uniform", shape, again=again).random(tuple(shape))
         return np.floor(low + numbers * (high - low)).astype(np.int64)
@@ -44,18 +55,26 @@ class Draws:
     def _generator(self, distribution: str, shape: Sequence[int], *, again: bool = False) -> np.random.Generator:
         size = math.prod(shape)
         key = (self._step(), distribution, size)
-        if not again:
-            self._drawn[key] += 1
-        return np.random.default_rng([key[0], len(distribution), size, 0 if again else self._drawn[key]])
+        if again:
+            self._in_model[size] += 1
+            return np.random.default_rng([key[0], 0, size, self._in_model[size]])
+        self._drawn[key] += 1
+        return np.random.default_rng([key[0], len(distribution), size, self._drawn[key]])
 
 
-def range_of(args: Sequence[Any], options: dict[str, Any]) -> tuple[int, int]:
-    """The low and high of a call of `randint(high, size)`, `randint(low, high, size)` and the like."""
-    numbers = []
-    for value in args:
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            break
-        numbers.append(int(value))
-    low = options.get("low", numbers[0] if len(numbers) > 1 else 0)
-    high = options.get("high", numbers[-1] if numbers else None)
-    return int(low), int(high) if high is not None else 1
+def range_of(args: Sequence[Any], options: dict[str, Any]) -> tuple[int, int] | None:
+    """The low and high of a call of `randint(high, size)`, `randint(low, high, size)` and the like; None if unknown."""
+    numbers = list(itertools.takewhile(lambda number: number is not None, map(_whole, args)))
+    if "high" in options:
+        low, high = numbers[0] if numbers else _whole(options.get("low", 0)), _whole(options["high"])
+    else:
+        low, high = (numbers[0], numbers[1]) if len(numbers) > 1 else (0, next(iter(numbers), None))
+    return None if low is None or high is None or low >= high else (low, high)
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number, of a scalar tensor as well; None of anything else."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None

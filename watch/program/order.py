@@ -121,13 +121,15 @@ class Order:
 
         What a data set draws to make one sample, two pictures of a class for one, is no order: it stays as it is.
         """
+        if not self.of_user(frame, modules):
+            return False
         found: FrameType | None = frame
         while found is not None:
             if found.f_code.co_name == "__getitem__" and self._places.file(found.f_code) is not None:
                 self.in_samples = True
                 return False
             found = found.f_back
-        return self.of_user(frame, modules)
+        return True
 
     def steer(self) -> None:
         """Takes the place of the functions of `random` and `numpy.random` that draw permutations."""
@@ -221,7 +223,7 @@ class Order:
 
             def choice(self, a: Any, size: Any = None, replace: bool = True, *args: Any, **options: Any) -> Any:
                 frame = sys._getframe(1)  # noqa: SLF001
-                if not order.is_drawn_by_user(frame) or replace or not isinstance(size, int | np.integer):
+                if replace or not isinstance(size, int | np.integer) or not order.is_drawn_by_user(frame):
                     return super().choice(a, size, replace, *args, **options)
                 order.note(f"{name}.choice", _size(a), frame)
                 if order.identity:

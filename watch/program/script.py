@@ -70,7 +70,7 @@ class Session:
         self.draws = Draws(lambda: self.step)
         self.trainings = Trainings(request.skip)
         self.order = Order(self.places, lambda: f"before step {self.step}", request.order == "identity")
-        self.trainings.begun.append(self.order.begin)
+        self.trainings.begun += [self.order.begin, self.draws.begin]
         self.finishers: list[Callable[[], None]] = []
         self.seeds: list[dict[str, Any]] = []
         self.warnings: list[str] = []

@@ -38,6 +38,6 @@ class Trainings:
         Args:
             trained: Its parameters.
         """
-        if not self._stepped:
-            self.trained += trained
+        known = {id(parameter) for parameter in self.trained}
+        self.trained += [parameter for parameter in trained if id(parameter) not in known]
         self._stepped = True

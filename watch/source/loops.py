@@ -185,8 +185,9 @@ def later_trainings(frame: FrameType | None, places: Places) -> list[dict[str, A
             later += [n.lineno for n in outermost if any(_called(c) in _TRAINS and _within(c, n) for c in calls)]
             return [places.of_line(filename, line) for line in sorted(later)]
         now = [node for node in calls if node.lineno <= user.f_lineno <= _end(node)]
-        name = users[number - 1].f_code.co_name if number else "fit"
-        later = [n.lineno for n in calls if _called(n) == name and n.lineno > max(map(_end, now), default=n.lineno)]
+        names = {users[number - 1].f_code.co_name if number else "fit"}
+        names |= {"fit"} & {_called(call) for call in now}  # which calls a `train_step` of the user's own
+        later = [n.lineno for n in calls if _called(n) in names and n.lineno > max(map(_end, now), default=n.lineno)]
         if later:
             return [places.of_line(filename, line) for line in sorted(later)]
     return []

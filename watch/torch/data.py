@@ -47,6 +47,7 @@ class Data:
 
     def _watch_randperm(self) -> None:
         order, original = self.order, torch.randperm
+        first_lines: dict[Any, int] = {}  # of a sampler's code
 
         def randperm(n: int, *args: Any, **options: Any) -> Any:
             frame = sys._getframe(1)  # noqa: SLF001
@@ -57,7 +58,10 @@ class Data:
             name = "torch.randperm" if sampler is None else type(sampler).__name__
             name = "random_split" if frame.f_code.co_name == "random_split" else name
             generator = options.get("generator") or torch.default_generator
-            apart = order.note(name, int(n), frame, hash(generator.get_state().cpu().numpy().tobytes()))
+            # At its end a RandomSampler draws once more, of which it takes the rest that its number of samples leaves.
+            at_its_end = sampler is not None and frame.f_lineno > first_lines.setdefault(frame.f_code, frame.f_lineno)
+            state = None if at_its_end else hash(generator.get_state().cpu().numpy().tobytes())
+            apart = order.note(name, int(n), frame, state)
             result = original(n, *args, **options)
             if not order.identity:
                 return result

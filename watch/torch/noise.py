@@ -25,7 +25,10 @@ def without_chance(func: Any, drawn: Tensor, args: Any, options: Any) -> Tensor:
 def of_step(draws: Draws, func: Any, drawn: Tensor, args: Any, options: Any, *, again: bool) -> tuple[Tensor, Any]:
     """Numbers of the same distribution that every framework has, and what they are made of: those with deviation 1."""
     if func in INTEGERS:
-        low, high = range_of(args[1:] if func is torch.randint_like else args, options)
+        bounds = range_of(args[1:] if func is torch.randint_like else args, options)
+        if bounds is None:
+            return drawn, drawn.numpy(force=True)
+        low, high = bounds
         whole = draws.integers(drawn.shape, low, high, again=again)
         return torch.from_numpy(whole), whole
     if func in _UNIFORM:

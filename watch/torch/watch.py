@@ -141,6 +141,7 @@ class Watch:
         group.inputs = leaves((args, options))
         self.calls.untouched |= {tensor.untyped_storage().data_ptr() for tensor in self.tensors().values()}
         start = len(self.calls.pending)
+        self.session.draws.forward_begins()
         output = self._called_inside(module, original, args, options)
         group.calls = self.calls.pending[start:]
         group.outputs = leaves(output)

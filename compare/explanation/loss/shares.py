@@ -67,12 +67,12 @@ def _apart(context: Context, steps: Sequence[int], a: Array, b: Array) -> _Apart
     if not all(isinstance(value, int | float) for row in values for value in row):
         return None
     terms = np.array(values, np.float64)
-    weights = np.array([float(term.get("weight") or 1.0) for term in rows[0]])
+    weights = np.array([1.0 if term.get("weight") is None else float(term["weight"]) for term in rows[0]])
     if not np.allclose(terms @ weights, a, rtol=_EQUAL, atol=0):
         return None
     scalars = list(_scalars(context.steered.observation, steps))
     unlike = [j for j in range(terms.shape[1]) if not any(_alike(column, terms[:, j]) for column, _ in scalars)]
-    if len(unlike) != 1 or not (terms[:, unlike[0]] > 0).all():
+    if len(unlike) != 1 or not (terms[:, unlike[0]] > 0).all() or not weights[unlike[0]]:
         return None
     j = unlike[0]
     others = [i for i in range(terms.shape[1]) if i != j]

@@ -92,6 +92,8 @@ def _compared(context: Context) -> tuple[list[_Unequal], int, int]:
             if a[name].shape != b[name].shape:
                 continue
             compared += 1
+            if trained and not all(_looks_initial(pair, name, side[name]) for side in (a, b)):
+                continue  # loaded from what a training before this one made
             # From one seed, numbers of 64 bits are others than those of 32: the steered side drew as the guide did.
             if any(deviation(a[name], own[name]) <= ROUNDED for own in (b, again) if name in own):
                 carried += 1 if np.ptp(a[name]) > 0 else 0

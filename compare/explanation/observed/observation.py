@@ -245,8 +245,8 @@ class Observation:
 
     def array(self, key: Any) -> Array | None:
         """The values of a key, None where there are none; of several in one, their samples one after the other."""
-        if not isinstance(key, str):
-            return None
+        if not isinstance(key, str) or key in self._keys:
+            return self._tensors.get_tensor(key) if isinstance(key, str) else None
         if AND in key:
             arrays = [self.array(part) for part in key.split(AND)]
             shapes = {None if array is None or not array.ndim else array.shape[1:] for array in arrays}

@@ -102,7 +102,9 @@ def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], 
             else plan.document["parameters"],
             "inputs": [plan.keep(f"{key}/input{i}", array) for i, array in enumerate(inputs)],
             "targets": [plan.keep(f"{key}/target{i}", array) for i, array in enumerate(targets)],
-            "made_in_step": bool(guide.observation.fed[step].get("made_in_step")),
+            "made_in_step": any(
+                side.observation.fed[:1] and side.observation.fed[0].get("made_in_step") for side in (guide, port)
+            ),
             "gradients": arrays("gradients", guide.observation.by_path(_gradients(guide), step), key),
             "calls": [],
         }

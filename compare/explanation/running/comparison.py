@@ -127,6 +127,7 @@ def _further(
         return
     _judge(further, fed)
     context.add(further, f"in the {name} training")
+    context.same.append(f"the {name} training, but for what is said of it")
     context.compared_trainings = number + 1
 
 

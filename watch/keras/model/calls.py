@@ -274,6 +274,7 @@ class Calls:
 
     def _begin(self, layer: Any, args: tuple[Any, ...], options: dict[str, Any], training: bool) -> tuple[Any, ...]:
         frame = self._frame()
+        self._session.draws.forward_begins()
         forwards = self.forwards
         if self.evaluation is None:
             args = self.begins(layer, args)

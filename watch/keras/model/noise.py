@@ -83,8 +83,11 @@ class Noise:
         shape, again = tuple(int(length) for length in numbers.shape), self._calls.under_way
         mean, deviation = given.get("mean", 0.0), given.get("stddev", given.get("std", 1.0))
         if "int" in str(numbers.dtype):
-            low, high = (given["minval"], given["maxval"]) if "maxval" in given else range_of(args, options)
-            drawn = found.integers(shape, int(low), int(high), again=again)
+            named = {"low": given["minval"], "high": given["maxval"]} if "maxval" in given else options
+            bounds = range_of(() if "maxval" in given else args, named)
+            if bounds is None:
+                return numbers
+            drawn = found.integers(shape, *bounds, again=again)
         elif _is_uniform(name):
             low, high = _range(given)
             drawn = low + (high - low) * found.uniform(shape)
