@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 STEPS = 40
 
 
-def moons(n=320, seed=3):
+def moons(n=256, seed=3):
     rng = np.random.default_rng(seed)
     angle = np.pi * rng.random(n)
     side = rng.integers(0, 2, n)
