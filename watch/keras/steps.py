@@ -82,8 +82,8 @@ class Steps:
 
     @property
     def makes_inputs(self) -> bool:
-        """Whether the plan's inputs of this step are those of the model, not of `train_step`."""
-        return self.plan is not None and bool(self.plan.step(self._session.step).get("made_in_step"))
+        """Whether the plan's inputs are those of the model, not of `train_step`."""
+        return self.plan is not None and bool(self.plan.document.get("made_in_step"))
 
     def planned_inputs(self, args: Any, after: int = 0) -> Any:
         """The arguments with the plan's inputs in their place, but for those that calls before have taken."""

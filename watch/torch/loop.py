@@ -61,7 +61,7 @@ class Loop:
     def _begin(self) -> None:
         """Forgets what a training did that passed before the one that is watched."""
         self._zero_grads = 0
-        self.loop.update({"clip": [], "scheduler": [], "autocast": None, "ema": None, "grad_scaler": False})
+        self.loop.update({"clip": [], "autocast": None, "ema": None, "grad_scaler": False})
         for loader in self.session.data["loaders"]:
             loader["iterations"].clear()
 

@@ -40,6 +40,9 @@ class Schedules:
         schedules, original = self, owner.__init__
 
         def init(self: Any, *args: Any, **options: Any) -> None:
+            if schedules.watch.session.trainings.passing:
+                original(self, *args, **options)
+                return
             entry: dict[str, Any] = {
                 "class": type(self).__name__, "settings": {}, "step_counts": [], "rates_after": [], "per": None,
                 "irregular": False,
@@ -51,8 +54,6 @@ class Schedules:
                 if "step" in kind.__dict__ and kind not in schedules._wrapped:
                     schedules._wrapped.add(kind)
                     schedules._count_steps(kind)
-            if schedules.watch.session.trainings.passing:
-                schedules._made.pop(id(self))
             original(self, *args, **options)
             entry |= {"step_counts": [], "rates_after": [], "irregular": False}  # its making steps once
             entry["base"] = next(iter(getattr(self, "base_lrs", None) or [None]))

@@ -45,7 +45,8 @@ def _taken_early(context: Context, values: Sequence[tuple[int, Array, Array]]) -
         return None
     node, after = columns[0][at], next(other for other in columns[0] if at in other.sources)
     name = columns[0][node.sources[0]].name if node.step is not None and node.sources[0] is not None else node.name
-    called = next((term for term in _functions(context) if term in (node.place.code if node.place else "")), name)
+    functions, code = context.steered.observation.loss_functions, node.place.code if node.place else ""
+    called = next((function for function in functions if function in code), name)
     title = (
         f"in the loss, the mean over the batch is taken of {called}, before {after.name}; the reference takes it last"
     )
@@ -53,12 +54,6 @@ def _taken_early(context: Context, values: Sequence[tuple[int, Array, Array]]) -
         title = f"in the loss, the mean over the batch is taken last; the reference takes it of {called}"
     guide, steered = ("the mean is taken last", f"the mean is taken before {after.name}")
     return Said(title, guide, steered, title, 'reduction="none", and the mean at the end', node.place)
-
-
-def _functions(context: Context) -> list[str]:
-    """The loss functions that the steered side calls."""
-    losses = context.steered.observation.losses
-    return [str(term.get("function")) for term in (losses[0].get("terms") or [] if losses else [])]
 
 
 def _channels_first(array: Array) -> Array:

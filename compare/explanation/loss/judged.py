@@ -222,8 +222,7 @@ def _explain(context: Context, steps: Sequence[int], a: Array, b: Array, far: fl
 
 def _loss_made_at(context: Context, line: Place | None) -> Place | None:
     """Of a loss that is called as an object, the line that makes it, where its settings are; else that of the call."""
-    losses = context.steered.observation.losses
-    functions = [str(term.get("function")) for term in (losses[0].get("terms") or [] if losses else [])]
+    functions = context.steered.observation.loss_functions
     if line is None or not functions or any(name in line.code for name in functions):
         return line
     return made_at(line, context.folders[1], r"Loss\(")

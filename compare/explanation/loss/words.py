@@ -14,9 +14,7 @@ from compare.explanation.observed.sides import Side
 
 def named(observation: Observation) -> str:
     """The names of the functions that a loss is made of."""
-    terms = (observation.losses[0].get("terms") or []) if observation.losses else []
-    names = [str(term.get("function")) for term in terms if isinstance(term, dict)]
-    return " + ".join(dict.fromkeys(names)) or "a loss written out"
+    return " + ".join(dict.fromkeys(observation.loss_functions)) or "a loss written out"
 
 
 def loss_place(observation: Observation) -> Place | None:

@@ -216,6 +216,12 @@ class Observation:
         return [entry if isinstance(entry, dict) else {} for entry in (self.part("losses") or [])[: self._steps]]
 
     @cached_property
+    def loss_functions(self) -> list[str]:
+        """The names of the functions that the first loss is made of, in their order."""
+        terms = (self.losses[0].get("terms") or []) if self.losses else []
+        return [str(term.get("function")) for term in terms if isinstance(term, dict)]
+
+    @cached_property
     def predicted(self) -> str | None:
         """The key of what the first loss was given as the model's output; of one written out, its last value."""
         terms = self.losses[0].get("terms") or [] if self.losses else []

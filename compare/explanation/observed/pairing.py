@@ -456,9 +456,13 @@ def _by_graph(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
     for i in single:  # in the order of the computation: what is before a layer has been set right
         other = next((j for j in groups[i] if j > i and fits(i, j)), None)
         if other is not None and not fits(i, i):
-            first, second = pairs[i], pairs[other]
-            pairs[i], pairs[other] = replace(first, ports=second.ports), replace(second, ports=first.ports)
+            _exchange(pairs, i, other)
     return pairs
+
+
+def _exchange(pairs: list[Pair], i: int, j: int) -> None:
+    """Gives each of two pairs the other's layers of the steered side."""
+    pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
 
 
 def _last_name(layer: Layer) -> str:
@@ -476,7 +480,7 @@ def by_targets(pairing: Pairing, guide: Side, port: Side) -> Pairing:
             continue
         j = next((j for j, found in enumerate(pairs) if found.port.name == wanted[0]), None)
         if j is not None and shapes(pairs[i].guide) == shapes(pairs[j].guide):
-            pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
+            _exchange(pairs, i, j)
     return replace(pairing, pairs=tuple(_by_what_follows(pairs, guide, port)))
 
 
@@ -491,7 +495,7 @@ def _by_what_follows(pairs: list[Pair], guide: Side, port: Side) -> list[Pair]:
             continue
         siblings = guide.sources.get(pairs[i].guide.name) == guide.sources.get(pairs[j].guide.name)
         if siblings and shapes(pairs[i].guide) == shapes(pairs[j].guide) and len(pairs[i].ports) == len(pairs[j].ports):
-            pairs[i], pairs[j] = replace(pairs[i], ports=pairs[j].ports), replace(pairs[j], ports=pairs[i].ports)
+            _exchange(pairs, i, j)
     return pairs
 
 

@@ -80,7 +80,8 @@ def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], 
     """
     frameworks = (guide.observation.framework, port.observation.framework)
     frozen = {p.path for layer in port.layers.values() for p in layer.parameters.values() if not p.trainable}
-    plan = Plan({"zero_dropout": True, "adam_epsilon": None, "steps": []})
+    made_in_step = any(entry.get("made_in_step") for side in (guide, port) for entry in side.observation.fed[:1])
+    plan = Plan({"zero_dropout": True, "adam_epsilon": None, "made_in_step": made_in_step, "steps": []})
 
     def arrays(kind: str, by_path: dict[str, Array], key: str) -> dict[str, str | None]:
         found: dict[str, str | None] = {}
@@ -102,9 +103,6 @@ def make_plan(guide: Side, port: Side, pairing: Pairing, batch: Callable[[int], 
             else plan.document["parameters"],
             "inputs": [plan.keep(f"{key}/input{i}", array) for i, array in enumerate(inputs)],
             "targets": [plan.keep(f"{key}/target{i}", array) for i, array in enumerate(targets)],
-            "made_in_step": any(
-                side.observation.fed[:1] and side.observation.fed[0].get("made_in_step") for side in (guide, port)
-            ),
             "gradients": arrays("gradients", guide.observation.by_path(_gradients(guide), step), key),
             "calls": [],
         }

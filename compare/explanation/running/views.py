@@ -1,5 +1,6 @@
 """A model that one program calls for each view of a batch, and the other once for all of them put together."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,10 +21,11 @@ def as_called(guide: Observation, port: Observation) -> Observation:
         port: The other side.
     """
     first, second = _lengths(guide), _lengths(port)
-    times = max(len(first), len(second))
-    if min(len(first), len(second)) != 1 or times == 1 or len({*first, *second}) != _BOTH or sum(first) != sum(second):
+    whole, parts = sorted((first, second), key=len)
+    times = len(parts)
+    if len(whole) != 1 or times == 1 or {times * length for length in parts} != set(whole):
         return guide
-    made: Callable[[Calls, int], Calls] = _in_one if len(first) > 1 else _apart
+    made: Callable[[Calls, int], Calls] = _in_one if parts is first else _apart
     steps = [made(calls, times) for calls in guide.part("calls")]
     evaluated = made(guide.part("evaluation_calls") or [], times)
     if not all(steps) or bool(evaluated) != bool(guide.part("evaluation_calls")):
@@ -44,9 +46,14 @@ def _fed(keys: Sequence[str | None], times: int) -> list[str | None]:
     return [part_of_key(keys[0], number, times) for number in range(times)]
 
 
+def _end_of_model(calls: Calls) -> int:
+    """How many calls there are up to the last one of a layer."""
+    return max((i for i, call in enumerate(calls) if call.get("layer") is not None), default=-1) + 1
+
+
 def _in_one(calls: Calls, times: int) -> Calls:
     """Calls of a model that is called several times, as those of one; empty if it does not do the same each time."""
-    end = max((i for i, call in enumerate(calls) if call.get("layer") is not None), default=-1) + 1
+    end = _end_of_model(calls)
     count = end // times
     parts = [calls[i * count : (i + 1) * count] for i in range(times)]
     names = [[(call.get("layer"), call.get("function")) for call in part] for part in parts]
@@ -68,15 +75,13 @@ def _joined(calls: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _apart(calls: Calls, times: int) -> Calls:
     """Calls of a model that is called once, as those of several; what is called after its last layer stays."""
-    end = max((i for i, call in enumerate(calls) if call.get("layer") is not None), default=-1) + 1
-    counts: dict[Any, int] = {}
-    for call in calls[:end]:
-        counts[call.get("layer")] = counts.get(call.get("layer"), 0) + 1
+    end = _end_of_model(calls)
+    counts = Counter(call.get("layer") for call in calls[:end])
     made = [_part(call, number, times, counts) for number in range(times) for call in calls[:end]]
     return [*made, *calls[end:]]
 
 
-def _part(call: dict[str, Any], number: int, times: int, counts: dict[Any, int]) -> dict[str, Any]:
+def _part(call: dict[str, Any], number: int, times: int, counts: Counter[Any]) -> dict[str, Any]:
     columns = {name: [part_of_key(key, number, times) for key in call[name]] for name in _KEYS}
     occurrence = int(call.get("occurrence") or 0) + number * counts[call.get("layer")]
     before = part_of_key(call.get("preactivation"), number, times)
@@ -84,4 +89,3 @@ def _part(call: dict[str, Any], number: int, times: int, counts: dict[Any, int])
 
 
 _KEYS = ("inputs", "outputs")
-_BOTH = 2

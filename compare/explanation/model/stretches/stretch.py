@@ -116,9 +116,8 @@ def _same_loss(context: Context) -> bool:
 
 def _in_a_loss(context: Context, operation: Operation) -> bool:
     name = operation.name.partition(" over ")[0]
-    losses = [side.observation.losses[0] for side in (context.guide, context.steered) if side.observation.losses]
-    functions = [str(term.get("function")).lower() for loss in losses for term in loss.get("terms") or ()]
-    return name in _SQUASHING or (name == "exponential" and any("poisson" in function for function in functions))
+    functions = (*context.guide.observation.loss_functions, *context.steered.observation.loss_functions)
+    return name in _SQUASHING or (name == "exponential" and any("poisson" in part.lower() for part in functions))
 
 
 def _rearranged(one: Pass, pair: Pair, windows: tuple[Sequence[Call], Sequence[Call]], fed: Match) -> bool:
